@@ -1,0 +1,42 @@
+# make demo · make test · make check · make ui · make lock
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: help setup demo test check format ui lock
+
+help: ## what there is to make
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## make .venv and install the pinned set, where requirements.lock changed
+	@scripts/setup $(PYTHON)
+
+demo: setup ## distil a small student from a teacher that only returns text, and show what it gained
+	@scripts/demo
+
+test: setup ## the test suite
+	@python -m pytest
+
+check: setup ## lint, types, and the direction of imports
+	@ruff check .
+	@ruff format --check .
+	@pyright
+	@lint-imports
+
+format: setup ## put the code in the house's form
+	@ruff check --fix .
+	@ruff format .
+
+ui: setup ## MLflow and Prefect in the browser, until Ctrl-C
+	@scripts/ui
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock
+	@pip-compile --quiet --extra dev --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --no-header --annotation-style=line --output-file requirements.lock pyproject.toml
+	@# A CPU build and a CUDA build both satisfy the version without its local label.
+	@sed -i -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/' requirements.lock

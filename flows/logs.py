@@ -1,0 +1,39 @@
+"""Where log lines go: the run's log file, not the screen."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.logging.configuration import setup_logging
+
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Write the log lines of the block to a file; handlers that print are taken off for good."""
+    setup_logging()
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    for logger in loggers:
+        for handler in filter(_prints, list(logger.handlers)):
+            logger.removeHandler(handler)
+    for name in ("omniopd", "flows"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter(FORMAT))
+    # A logger that does not pass its lines up, as Prefect's, is given the file itself.
+    owners = [logger for logger in loggers if logger.name == "root" or not logger.propagate]
+    for logger in owners:
+        logger.addHandler(file)
+    try:
+        yield
+    finally:
+        for logger in owners:
+            logger.removeHandler(file)
+        file.close()
+
+
+def _prints(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)

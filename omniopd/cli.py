@@ -1,0 +1,154 @@
+"""The command line. Exit codes: 0 done; 2 something that the user can mend, said in a line; 1 a fault of ours."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from omniopd.errors import OmniOPDError
+
+_STARTED = time.monotonic()
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The file of settings; results lie beside it.")]
+Seed = Annotated[int, typer.Option(help="One of `seeds` in params.yaml.")]
+Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
+PARAMS_FILE = Path("params.yaml")
+
+
+def run(program: Callable[[], object]) -> None:
+    """Run a program; print what the user can mend as it is, without a traceback, and exit with 2."""
+    _quieten()
+    try:
+        program()
+    except OmniOPDError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False, style="red")
+        sys.exit(2)
+
+
+def main() -> None:
+    """The `omniopd` command."""
+    run(app)
+
+
+@app.callback()
+def about() -> None:
+    """On-policy distillation from a teacher that only answers text."""
+
+
+@app.command()
+def check(params: ParamsFile = PARAMS_FILE) -> None:
+    """Read params, prompts and models; find every error before work starts; say what would be done."""
+    from omniopd.stages.check import check as find_errors
+
+    _, warnings, plan = find_errors(params)
+    console = Console(soft_wrap=True)
+    for line in plan:
+        console.print(line, markup=False, highlight=False)
+    warn(warnings)
+
+
+@app.command()
+def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+    """Write the prompts of a seed, split into train, validation and held-out."""
+    from omniopd.data.layout import Layout
+    from omniopd.stages.check import check as find_errors
+    from omniopd.stages.prepare import prepare as write_prompts
+
+    checked, warnings, _ = find_errors(params)
+    warn(warnings)
+    write_prompts(checked, seed, Layout(params.parent))
+    clock(f"prepare@{seed}", params)
+
+
+@app.command()
+def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+    """Train or find the student and the teacher of a seed."""
+    from omniopd.data.layout import Layout
+    from omniopd.progress import bar
+    from omniopd.stages.base import base as make_models
+    from omniopd.stages.check import check as find_errors
+
+    checked, _, _ = find_errors(params)
+    demo = checked.models.demo
+    total = demo.student.num_steps + demo.teacher.num_steps
+    with bar(f"base seed {seed}", total) as shown:
+        make_models(checked, seed, Layout(params.parent), on_step=_stepper(shown, demo.student.num_steps))
+    clock(f"base@{seed}", params)
+
+
+@app.command()
+def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+    """Measure a finished run on the held-out prompts, before and after."""
+    from omniopd.data.layout import Layout
+    from omniopd.stages.evaluate import evaluate as measure
+    from omniopd.stages.track import track_evaluation
+
+    layout = Layout(params.parent)
+    record = measure(arm, seed, layout)
+    track_evaluation(record, layout, warn=lambda line: warn([line]))
+    before, after = (record[when]["greedy"]["accuracy"] for when in ("before", "after"))
+    Console(stderr=True).print(f"{arm}, seed {seed}: greedy {before:.3f} → {after:.3f}", highlight=False)
+    clock(f"evaluate@{arm}-{seed}", params)
+
+
+@app.command()
+def compare(params: ParamsFile = PARAMS_FILE) -> None:
+    """Put the evaluated arms side by side: metrics/comparison.json and plots."""
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.stages.compare import compare as collect
+
+    layout = Layout(params.parent)
+    collect(load_params(params), layout)
+    Console(stderr=True).print(f"{layout.comparison} written; `omniopd table` shows it", highlight=False)
+
+
+@app.command()
+def table(params: ParamsFile = PARAMS_FILE) -> None:
+    """Show the comparison, and where the time went."""
+    from omniopd.data.layout import Layout
+    from omniopd.data.store import read_json
+    from omniopd.stages.compare import accuracy_table, seconds_line
+
+    layout = Layout(params.parent)
+    console = Console()
+    console.print(accuracy_table(read_json(layout.comparison)))
+    console.print(seconds_line(layout), highlight=False, soft_wrap=True)
+
+
+def warn(lines: list[str]) -> None:
+    """Print warnings on standard error."""
+    console = Console(stderr=True, soft_wrap=True)
+    for line in lines:
+        console.print(f"warning: {line}", markup=False, highlight=False, style="yellow")
+
+
+def clock(stage: str, params: Path) -> None:
+    """Note the seconds that this process has taken for a stage, so that the table can say where time went."""
+    from omniopd.data.layout import Layout
+    from omniopd.data.store import write_json
+
+    write_json(Layout(params.parent).seconds(stage), {"seconds": round(time.monotonic() - _STARTED, 1)})
+
+
+def _stepper(shown: "Bar", student_steps: int) -> Callable[[str, int, int], None]:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+    def on_step(role: str, step: int, total: int) -> None:
+        done = step + (student_steps if role == "teacher" else 0)
+        shown.update(done, f"{role} {step}/{total} steps")
+
+    return on_step
+
+
+def _quieten() -> None:
+    """Keep the libraries' own bars and notices off the screen; the user's own settings win."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

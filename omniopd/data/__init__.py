@@ -1,0 +1,1 @@
+"""Records, prompts and training rows, and the files that hold them."""

@@ -1,0 +1,106 @@
+"""Where everything lies, below the folder that holds params.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of a project, one per seed or per (arm, seed).
+
+    >>> Layout(Path(".")).run("omniopd", 0).trajectories(7).as_posix()
+    'runs/omniopd-0/trajectories/round-0007.parquet'
+    """
+
+    root: Path
+
+    def prompts(self, seed: int, split: str) -> Path:
+        """JSONL of one split: train, validation, heldout, or the examples that `base` trains on."""
+        return self.root / "data" / f"seed-{seed}" / f"{split}.jsonl"
+
+    def models(self, seed: int) -> Path:
+        """The folder of the models that `base` made, and of models.json, which names those in use."""
+        return self.root / "models" / f"seed-{seed}"
+
+    def run(self, arm: str, seed: int) -> "RunLayout":
+        """The folder of one run."""
+        return RunLayout(self.root / "runs" / f"{arm}-{seed}")
+
+    def evaluation(self, arm: str, seed: int) -> Path:
+        """The held-out accuracies of one run."""
+        return self.root / "metrics" / "evaluation" / f"{arm}-{seed}.json"
+
+    @property
+    def comparison(self) -> Path:
+        """One record per arm and seed."""
+        return self.root / "metrics" / "comparison.json"
+
+    def seconds(self, stage: str) -> Path:
+        """The seconds that a stage last took; of no use to any other stage, so not tracked."""
+        return self.root / ".cache" / "seconds" / f"{stage}.json"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the tables that `dvc plots show` draws."""
+        return self.root / "plots"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """The files of one run. What is under `work` is scratch; everything else is a result."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings and the digests of what went in."""
+        return self.root / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a round; the same bytes whenever the run is repeated."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        """Seconds by stage; never the same twice, and so kept apart from the metrics."""
+        return self.root / "timings.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The log in detail."""
+        return self.root / "run.log"
+
+    @property
+    def work(self) -> Path:
+        """Shards and receipts of the round in progress."""
+        return self.root / "work"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that writes here; beside the folder, which may be set aside whole."""
+        return self.root.with_name(f".{self.root.name}.lock")
+
+    def trajectories(self, round_: int) -> Path:
+        """The trajectories of a round."""
+        return self.root / "trajectories" / f"round-{round_:04d}.parquet"
+
+    def verdicts(self, round_: int) -> Path:
+        """The verdicts of a round."""
+        return self.root / "verdicts" / f"round-{round_:04d}.parquet"
+
+    def manifest(self, round_: int) -> Path:
+        """Written last: the round is complete when it exists and its digests hold."""
+        return self.root / "manifests" / f"round-{round_:04d}.json"
+
+    def checkpoint(self, round_: int) -> Path:
+        """The student and the optimiser before that round."""
+        return self.root / "checkpoints" / f"round-{round_:04d}"
+
+    def receipt(self, round_: int, name: str) -> Path:
+        """What a finished piece of a round leaves behind: its key and its files' digests."""
+        return self.work / f"round-{round_:04d}" / f"{name}.json"
+
+    def shard(self, round_: int, name: str) -> Path:
+        """A piece of a round before it is merged."""
+        return self.work / f"round-{round_:04d}" / f"{name}.parquet"

@@ -1,0 +1,99 @@
+"""Prompts: a JSONL file with one {"id", "prompt"} a line, and an "answer" where one is known."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import DataError
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question for the student; `answer` is known for prompts that measure, never needed to train.
+
+    >>> Prompt(id="heldout-00000", prompt="4185+5874=", answer="10059").answer
+    '10059'
+    """
+
+    id: str
+    prompt: str
+    answer: str | None = None
+
+    def as_row(self) -> dict[str, str]:
+        """The prompt as it stands in a JSONL file; an unknown answer is left out."""
+        row = {"id": self.id, "prompt": self.prompt}
+        return row if self.answer is None else {**row, "answer": self.answer}
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """The prompts of a JSONL file, in its order.
+
+    Raises:
+        DataError: missing, empty, broken at a line, a field missing or of another type, an id twice.
+    """
+    prompts: list[Prompt] = []
+    line_of_id: dict[str, int] = {}
+    for number, row in _rows(path):
+        prompt = _prompt(row, f"{path}:{number}")
+        if prompt.id in line_of_id:
+            first = line_of_id[prompt.id]
+            raise DataError(f"{path}:{number}: id {prompt.id!r} stands on line {first} too; make ids unique")
+        line_of_id[prompt.id] = number
+        prompts.append(prompt)
+    if not prompts:
+        raise DataError(f"{path}: holds no prompts; write one JSON object a line with 'id' and 'prompt'")
+    return prompts
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file of prompts; check prompts.source in params.yaml") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}:{number}: not a JSON object ({error}); mend or delete the line"
+            ) from error
+
+
+def _prompt(row: Any, where: str) -> Prompt:
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: found {type(row).__name__}, not a JSON object with 'id' and 'prompt'")
+    for name in ("id", "prompt"):
+        if name not in row:
+            raise DataError(f"{where}: has no field {name!r}; it has {', '.join(map(repr, row)) or 'none'}")
+    for name in ("id", "prompt", "answer"):
+        if name in row and not isinstance(row[name], str):
+            raise DataError(f"{where}: field {name!r} is {row[name]!r}, not a string; put it in quotes")
+    for name in ("id", "prompt"):
+        if not row[name]:
+            raise DataError(f"{where}: field {name!r} is empty; fill it or delete the line")
+    return Prompt(id=row["id"], prompt=row["prompt"], answer=row.get("answer"))
+
+
+def prompts_of_round(prompts: Sequence[Prompt], round_: int, *, count: int, seed: int) -> list[Prompt]:
+    """The `count` prompts of one round: the next of an endless run of shuffles, one an epoch.
+
+    A function of the round alone, so a resumed run asks what an undisturbed one would have.
+    """
+    first = round_ * count
+    orders: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(first, first + count):
+        epoch, index = divmod(position, len(prompts))
+        if epoch not in orders:
+            orders[epoch] = list(range(len(prompts)))
+            # A string seed is hashed with SHA-512: stable, unlike hash().
+            random.Random(f"prompts/{seed}/{epoch}").shuffle(orders[epoch])
+        chosen.append(prompts[orders[epoch][index]])
+    return chosen

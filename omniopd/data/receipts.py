@@ -1,0 +1,43 @@
+"""Receipts: how a piece of work knows that it is done, without trusting anyone's cache.
+
+A receipt names the key of the work (what it depends on) and the digest of every file it wrote. It
+is written last. Work is skipped where the key is the same and every digest still holds; a file
+that is gone or damaged is made again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omniopd.data.store import file_md5, read_json, write_json
+from omniopd.errors import DataError
+
+
+def work_key(*parts: object) -> str:
+    """16 hex digits that name the work with these inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def write_receipt(
+    receipt: Path, *, key: str, files: Sequence[Path], base: Path, more: dict[str, Any] | None = None
+) -> None:
+    """Record finished work: its key, the md5 of its files (paths relative to base), and what else is known."""
+    digests = {path.relative_to(base).as_posix(): file_md5(path) for path in files}
+    write_json(receipt, {"key": key, "files": digests, **(more or {})})
+
+
+def valid_receipt(receipt: Path, *, key: str, base: Path) -> dict[str, Any] | None:
+    """The receipt's content where the work need not be done again, else None."""
+    try:
+        content = read_json(receipt)
+    except DataError:
+        return None
+    if not isinstance(content, dict) or content.get("key") != key:
+        return None
+    for name, digest in content["files"].items():
+        path = base / name
+        if not path.is_file() or file_md5(path) != digest:
+            return None
+    return content

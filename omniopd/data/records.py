@@ -1,0 +1,112 @@
+"""The records that a run makes, one row each, and their Parquet schemas."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One response of the student, with what the trainer's forward pass says of it.
+
+    `entropies[t]` and `logps[t]` (nats) speak of the distribution that produced `response_ids[t]`,
+    under the weights named by `student`. The end token, when written, is the last response token.
+
+    >>> trajectory = Trajectory(
+    ...     id="r0007-train-00012-0", round=7, prompt_id="train-00012", prompt="4185+5874=",
+    ...     prompt_ids=[4, 1, 8, 5, 10, 5, 8, 7, 4, 11],
+    ...     response="5+4+0=09", response_ids=[5, 10, 4, 10, 0, 11, 0, 9, 15],
+    ...     finish_reason="stop", temperature=1.0, seed=123, student="9f2c", entropies=[0.1] * 9, logps=[-0.1] * 9)
+    >>> len(trajectory.response_ids)
+    9
+    """
+
+    id: str
+    round: int
+    prompt_id: str
+    prompt: str
+    prompt_ids: list[int]
+    response: str
+    response_ids: list[int]
+    finish_reason: str  # "stop": the end token was written; "length": cut at the limit
+    temperature: float
+    seed: int
+    student: str
+    entropies: list[float]
+    logps: list[float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the teacher wrote at one anchor, and how like the student's chunk it is.
+
+    The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here.
+
+    >>> verdict = Verdict(
+    ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",
+    ...     teacher="demo", mode="completion", num_replies=4, replies=["=0", "=0", "=1", "=0"],
+    ...     similarities=[1.0, 1.0, 0.5, 1.0], k_sem=3.5, pi_bar=0.62, seed=488, prompt_tokens=15,
+    ...     completion_tokens=8, cost_usd=0.0)
+    >>> verdict.k_sem / verdict.num_replies
+    0.875
+    """
+
+    id: str
+    trajectory_id: str
+    anchor: int
+    chunk_len: int
+    chunk: str
+    teacher: str
+    mode: str
+    num_replies: int
+    replies: list[str]
+    similarities: list[float]
+    k_sem: float
+    pi_bar: float
+    seed: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+_STR, _I32, _I64, _F32, _F64 = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
+
+SCHEMAS: dict[type, pa.Schema] = {
+    Trajectory: pa.schema(
+        {
+            "id": _STR,
+            "round": _I32,
+            "prompt_id": _STR,
+            "prompt": _STR,
+            "prompt_ids": pa.list_(_I32),
+            "response": _STR,
+            "response_ids": pa.list_(_I32),
+            "finish_reason": _STR,
+            "temperature": _F64,
+            "seed": _I64,
+            "student": _STR,
+            "entropies": pa.list_(_F32),
+            "logps": pa.list_(_F32),
+        }
+    ),
+    Verdict: pa.schema(
+        {
+            "id": _STR,
+            "trajectory_id": _STR,
+            "anchor": _I32,
+            "chunk_len": _I32,
+            "chunk": _STR,
+            "teacher": _STR,
+            "mode": _STR,
+            "num_replies": _I32,
+            "replies": pa.list_(_STR),
+            "similarities": pa.list_(_F64),
+            "k_sem": _F64,
+            "pi_bar": _F64,
+            "seed": _I64,
+            "prompt_tokens": _I64,
+            "completion_tokens": _I64,
+            "cost_usd": _F64,
+        }
+    ),
+}

@@ -1,0 +1,105 @@
+"""Files that are whole or absent: atomic writes, digests, and records in Parquet.
+
+A digest is the md5 of a file's bytes. That is DVC's own object key, so what a manifest, MLflow's
+datasets and DVC's cache name by it is one and the same content.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from omniopd.data.records import SCHEMAS
+from omniopd.errors import DataError
+
+Record = TypeVar("Record")
+
+
+def file_md5(path: Path) -> str:
+    """md5 of the file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
+    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        fill(partial)
+        if path.exists():
+            shutil.rmtree(path)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys and an end of line, atomically: equal values give equal bytes."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; run the stage that makes it (dvc repro)") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: not JSON ({error}); delete it and run again") from error
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    text = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_records(path: Path, records: Sequence[object], record_type: type) -> None:
+    """Write records of one type to Parquet, atomically; equal records give equal bytes."""
+    schema = SCHEMAS[record_type]
+    columns = {name: [getattr(record, name) for record in records] for name in schema.names}
+    table = pa.Table.from_pydict(columns, schema=schema)
+    write_atomic(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
+
+
+def read_records(path: Path, record_type: type[Record]) -> list[Record]:
+    """The records of a Parquet file, in the order they were written.
+
+    Raises:
+        DataError: the file is missing, damaged, or of another type of record.
+    """
+    try:
+        table = pq.ParquetFile(path).read().cast(SCHEMAS[record_type])
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as {record_type.__name__} records ({error})") from error
+    names = [field.name for field in fields(record_type)]  # pyright: ignore[reportArgumentType]
+    columns = [table.column(name).to_pylist() for name in names]
+    return [record_type(*values) for values in zip(*columns, strict=True)]

@@ -1,0 +1,115 @@
+"""The demo's models: Qwen3 in miniature, trained here on worked solutions."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from omniopd.config import DemoModel
+from omniopd.data.rows import Row, collate
+from omniopd.data.store import write_dir_atomic
+from omniopd.models.loading import end_token
+from omniopd.models.scoring import response_logits
+
+MAX_POSITIONS = 128
+# Chosen so that a student of 250 examples ends half-way, whatever its seed (docs/experiments.md): with the
+# library's defaults (base 10,000, 0.02) neither model learns the task in these few steps.
+ROPE_THETA = 100.0
+INIT_STD = 0.03
+WEIGHT_DECAY = 0.1
+
+
+def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token a character, and tokens for padding, the end, the start and the unknown."""
+    special = ["<pad>", "<end>", "<start>", "<unk>"]
+    vocabulary = {token: i for i, token in enumerate([*alphabet, *special])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<end>",
+        bos_token="<start>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def train_demo_model(
+    examples: Sequence[tuple[str, str]],
+    tokenizer: PreTrainedTokenizerFast,
+    settings: DemoModel,
+    *,
+    seed: int,
+    on_step: Callable[[int], None],
+) -> Qwen3ForCausalLM:
+    """A model trained on (prompt, solution) pairs, in shuffled epochs, with AdamW and a cosine schedule."""
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(_model_config(tokenizer, settings))
+    rows = [_row(tokenizer, prompt, solution) for prompt, solution in examples]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, foreach=True)
+    generator = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for step in range(settings.num_steps):
+        if len(order) < settings.batch_size:
+            order += torch.randperm(len(rows), generator=generator).tolist()
+        chosen, order = order[: settings.batch_size], order[settings.batch_size :]
+        batch = collate([rows[i] for i in chosen], pad_id=0)
+        loss = cross_entropy(
+            response_logits(model, batch)[batch.response], batch.response_ids[batch.response]
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * _cosine(step, settings.num_steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        on_step(step + 1)
+    return model.eval()
+
+
+def save_model(path: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Write the model and its tokenizer as transformers reads them, whole or not at all."""
+
+    def fill(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    write_dir_atomic(path, fill)
+
+
+def _row(tokenizer: PreTrainedTokenizerFast, prompt: str, solution: str) -> Row:
+    solution_ids = [*tokenizer.encode(solution), end_token(tokenizer)]
+    return Row(prompt, tokenizer.encode(prompt), solution_ids)
+
+
+def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.width,
+        intermediate_size=settings.ffn_width,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_heads,
+        head_dim=settings.width // settings.num_heads,
+        max_position_embeddings=MAX_POSITIONS,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        initializer_range=INIT_STD,
+        pad_token_id=tokenizer.get_vocab()["<pad>"],
+        bos_token_id=tokenizer.get_vocab()["<start>"],
+        eos_token_id=end_token(tokenizer),
+    )
+
+
+def _cosine(step: int, num_steps: int) -> float:
+    """Ten steps of warm-up, then half a cosine down to zero."""
+    warmup = min(10, num_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))

@@ -1,0 +1,28 @@
+"""What the user can mend. Each message says where, what was found, and what to do.
+
+The command line prints these as they are, without a traceback, and exits with 2.
+"""
+
+
+class OmniOPDError(Exception):
+    """Base of every error that names its own remedy."""
+
+
+class ConfigError(OmniOPDError, ValueError):
+    """params.yaml, or a setting given on the command line, cannot be used."""
+
+
+class DataError(OmniOPDError, ValueError):
+    """A file of prompts or records is missing, broken, or holds what it must not."""
+
+
+class ModelError(OmniOPDError, ValueError):
+    """A model directory or its tokenizer cannot be used."""
+
+
+class TeacherError(OmniOPDError, RuntimeError):
+    """The teacher did not answer as the method needs it to."""
+
+
+class RunError(OmniOPDError, RuntimeError):
+    """A run directory is held by another process, or holds what this run did not make."""

@@ -1,0 +1,43 @@
+"""Quantities of next-token distributions. Axes: B sequences, T positions, V vocabulary.
+
+Position t of a result speaks of the distribution that *produced* token t, so the logits
+handed in are those of the position before it.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def token_entropy(logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+    """Shannon entropy, in nats, of the next-token distribution at each position.
+
+    float32 at least, as logsumexp(z) − E[z]: finite where a logit is very negative, where
+    −sum(p · log p) gives 0 · −inf. Exact over the vocabulary (method.md, section 2.2).
+    """
+    z = _at_least_float32(logits)
+    # A logit of −inf has probability 0; 0 · −inf is kept out of the expectation.
+    p = z.softmax(-1)
+    return z.logsumexp(-1) - (p * z.masked_fill(p == 0, 0.0)).sum(-1)
+
+
+def token_logp(logits: Float[Tensor, "*B V"], token_ids: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """log pi(token) at each position, in nats, without keeping a log-softmax of the vocabulary."""
+    z = _at_least_float32(logits)
+    return z.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - z.logsumexp(-1)
+
+
+def forward_kl(ref_logits: Float[Tensor, "*B V"], logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+    """KL(reference ‖ student) in nats, exact over the vocabulary, reference first (method.md, section 2.6).
+
+    Gradients flow to the student's logits alone.
+    """
+    ref_logp = _at_least_float32(ref_logits).detach().log_softmax(-1)
+    logp = _at_least_float32(logits).log_softmax(-1)
+    ref_p = ref_logp.exp()
+    # Where the reference has no mass the term is 0, also when both logs are −inf.
+    return torch.where(ref_p > 0, ref_p * (ref_logp - logp), 0.0).sum(-1)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,1 @@
+"""Causal language models: loading, generation, and the forward pass that scores a response."""

@@ -1,0 +1,110 @@
+"""Models and tokenizers from a directory or a hub name, checked before they are used."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from omniopd.errors import ModelError
+
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+def check_model_dir(name: str) -> None:
+    """Raise where a local directory plainly holds no model; a hub name is left to the download.
+
+    Raises:
+        ModelError: a path that does not exist, or a directory without config or safetensors weights.
+    """
+    path = Path(name)
+    looks_local = path.is_absolute() or name.startswith(".") or name.count("/") != 1 or path.exists()
+    if not looks_local:
+        return
+    if not path.is_dir():
+        raise ModelError(f"{name}: no such model directory; check models.student and teacher.model")
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{name}: has no config.json; name a directory written by save_pretrained")
+    if not any((path / file).is_file() for file in WEIGHT_FILES):
+        raise ModelError(f"{name}: holds no weights (model.safetensors); save the model there first")
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer saved with a model.
+
+    Raises:
+        ModelError: none can be loaded, it lacks an end token, or its pad token is its end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{name}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ModelError(
+            f"{name}: the tokenizer pads with its end token {tokenizer.eos_token!r}, so a masked pad would "
+            "mask the end as well; give it a pad_token of its own and save it again"
+        )
+    return tokenizer
+
+
+def load_model(name: str) -> PreTrainedModel:
+    """A causal language model in float32 and evaluation mode, from safetensors alone.
+
+    Raises:
+        ModelError: the weights cannot be loaded.
+    """
+    check_model_dir(name)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
+    return model.eval()
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """16 hex digits that name the weights: sha256 over names, shapes and values in a fixed order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """The prompt's tokens as the model sees them: after its chat template, where it has one."""
+    # A template brings its own special tokens; without one the tokenizer adds them.
+    return tokenizer.encode(render_prompt(tokenizer, prompt), add_special_tokens=not tokenizer.chat_template)
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    """The prompt's text as the model sees it."""
+    if not tokenizer.chat_template:
+        return prompt
+    message = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the end token; load_tokenizer has made sure that there is one."""
+    end_id = tokenizer.eos_token_id
+    assert isinstance(end_id, int)
+    return end_id
+
+
+def context_len(model_or_config: object) -> int | None:
+    """How many tokens the model can read, where its configuration says so."""
+    config = getattr(model_or_config, "config", model_or_config)
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

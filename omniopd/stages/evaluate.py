@@ -1,0 +1,102 @@
+"""evaluate: held-out accuracy before and after a run, greedy and sampled, once at the end."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import Prompt
+from omniopd.data.store import write_json
+from omniopd.errors import RunError
+from omniopd.evaluation import measure
+from omniopd.models.loading import load_model
+from omniopd.models.threads import use_threads
+from omniopd.stages.run import Run, open_run
+
+CURVES = (
+    "validation/greedy",
+    "target/mean",
+    "k_sem/mean",
+    "k_sem_floor/mean",
+    "anchor_kl",
+    "entropy",
+    "response_len",
+)
+"""What is drawn over rounds and over teacher tokens."""
+
+TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
+
+
+def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
+    """Measure the student of (arm, seed) before and after its run on the held-out prompts, and write the record.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    run = open_run(layout.run(arm, seed).root)
+    num_rounds = run.config.train.num_rounds
+    if not run.has_checkpoint(num_rounds):
+        raise RunError(
+            f"{run.files.root}: has no checkpoint of its last round ({num_rounds}); finish it first: "
+            f"python -m flows distill --arm {arm} --seed {seed}"
+        )
+    use_threads(run.config.compute.num_threads)
+    heldout = run.prompts("heldout")
+    record = {
+        "arm": arm,
+        "seed": seed,
+        "before": _accuracies(run, load_model(run.model_path("student")), heldout),
+        "after": _accuracies(run, load_model(str(run.files.checkpoint(num_rounds))), heldout),
+        **_totals(run),
+    }
+    write_json(layout.evaluation(arm, seed), record)
+    return record
+
+
+def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    settings = run.config.evaluation
+    return {
+        name: measure(
+            model,
+            run.tokenizer,
+            prompts,
+            temperature=temperature,
+            max_new_tokens=run.config.rollout.max_new_tokens,
+            batch_size=settings.batch_size,
+            answer_pattern=settings.answer_pattern,
+            seed=run.config.seed,
+        ).as_record()
+        for name, temperature in TEMPERATURES.items()
+    }
+
+
+def _totals(run: Run) -> dict[str, Any]:
+    """Tokens, cost and seconds of the whole run, and its curves."""
+    rounds = _json_lines(run.files.metrics)
+    seconds: dict[str, float] = defaultdict(float)
+    for entry in _json_lines(run.files.timings):
+        seconds[entry["stage"]] += entry["seconds"]
+    names = ("student_tokens", "teacher_tokens", "teacher_prompt_tokens")
+    return {
+        **{name: round(sum(row.get(name, 0.0) for row in rounds)) for name in names},
+        "cost_usd": sum(row.get("cost_usd", 0.0) for row in rounds),
+        "seconds": {stage: round(total, 1) for stage, total in seconds.items()},
+        "curves": {name: _curve(rounds, name) for name in CURVES},
+    }
+
+
+def _curve(rounds: Sequence[dict[str, Any]], name: str) -> list[dict[str, float]]:
+    bought, points = 0.0, []
+    for row in rounds:
+        if name in row:
+            points.append({"round": row["round"], "teacher_tokens": round(bought), "value": row[name]})
+        bought += row.get("teacher_tokens", 0.0)
+    return points
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

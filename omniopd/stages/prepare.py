@@ -1,0 +1,71 @@
+"""prepare: prompts, split, one JSONL file a split."""
+
+import random
+from collections.abc import Sequence
+from itertools import islice
+
+from omniopd.config import Params, builtin_task
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.data.store import write_jsonl
+from omniopd.errors import DataError
+from omniopd.tasks import TASKS, distinct_problems
+
+
+def prepare(params: Params, seed: int, layout: Layout) -> None:
+    """Write the train, validation and held-out prompts of a seed, and the demo's examples where there is a task.
+
+    No problem stands in two of the files.
+
+    Raises:
+        DataError: prompts.source is a file that cannot be used, or holds too few prompts.
+    """
+    task = builtin_task(params)
+    if task is None:
+        _split_file(params, seed, layout)
+    else:
+        _draw(task, params, seed, layout)
+
+
+def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
+    problems = distinct_problems(TASKS[task_name], random.Random(f"prepare/{task_name}/{seed}"))
+    sizes = params.prompts
+    for split, count in (("heldout", sizes.num_heldout), ("validation", sizes.num_validation)):
+        drawn = [
+            Prompt(f"{split}-{i:05d}", p.prompt, p.answer) for i, p in enumerate(islice(problems, count))
+        ]
+        _write_prompts(split, drawn, seed, layout)
+    train = [Prompt(f"train-{i:05d}", p.prompt) for i, p in enumerate(islice(problems, sizes.num_train))]
+    _write_prompts("train", train, seed, layout)
+    for name in ("student", "teacher"):
+        count = getattr(params.models.demo, name).num_examples
+        examples = [{"prompt": p.prompt, "solution": p.solution} for p in islice(problems, count)]
+        write_jsonl(layout.prompts(seed, f"{name}-examples"), examples)
+
+
+def _split_file(params: Params, seed: int, layout: Layout) -> None:
+    source = params.prompts.source
+    prompts = read_prompts(layout.root / source)
+    random.Random(f"prepare/{seed}").shuffle(prompts)
+    sizes = params.prompts
+    num_measured = sizes.num_heldout + sizes.num_validation
+    with_answer = [prompt for prompt in prompts if prompt.answer is not None]
+    if len(with_answer) < num_measured:
+        raise DataError(
+            f"{source}: {len(with_answer)} prompts have an answer, and {num_measured} are to be measured on; "
+            "add answers, or lower prompts.num_heldout and prompts.num_validation"
+        )
+    measured = {prompt.id for prompt in with_answer[:num_measured]}
+    train = [Prompt(prompt.id, prompt.prompt) for prompt in prompts if prompt.id not in measured]
+    if len(train) < sizes.num_train:
+        raise DataError(
+            f"{source}: {len(train)} prompts are left to train on after {num_measured} to measure on, "
+            f"and prompts.num_train is {sizes.num_train}; add prompts or lower it"
+        )
+    _write_prompts("heldout", with_answer[: sizes.num_heldout], seed, layout)
+    _write_prompts("validation", with_answer[sizes.num_heldout : num_measured], seed, layout)
+    _write_prompts("train", train[: sizes.num_train], seed, layout)
+
+
+def _write_prompts(split: str, prompts: Sequence[Prompt], seed: int, layout: Layout) -> None:
+    write_jsonl(layout.prompts(seed, split), [prompt.as_row() for prompt in prompts])

@@ -1,0 +1,285 @@
+"""The steps of a round, each skipped where its receipt holds: roll out, schedule, verify, train, validate."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omniopd.data.prompts import prompts_of_round
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
+from omniopd.data.records import Trajectory, Verdict
+from omniopd.data.store import read_json, read_records, write_atomic, write_records
+from omniopd.engines.checkpoints import save_checkpoint
+from omniopd.engines.rollout import batches, rollouts, scored, shard
+from omniopd.engines.trainer import Trainer
+from omniopd.errors import RunError
+from omniopd.evaluation import measure
+from omniopd.methods import Annotated
+from omniopd.models.loading import weights_digest
+from omniopd.models.threads import use_threads
+from omniopd.stages.run import Run, open_run
+from omniopd.teachers.verify import Anchored, verify
+
+
+def round_is_complete(run_dir: Path, round_: int) -> bool:
+    """Whether the round's manifest exists, is of this run, and names only files that are whole."""
+    run = open_run(run_dir)
+    manifest = run.files.manifest(round_)
+    return valid_receipt(manifest, key=work_key(run.key, "round", round_), base=run_dir) is not None
+
+
+def roll_out(run_dir: Path, round_: int, index: int) -> Path:
+    """One shard of the round's responses, not yet scored."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    settings = run.config.rollout
+    name = f"rollout-{index}-of-{settings.num_shards}"
+    path = run.files.shard(round_, name)
+
+    def work() -> None:
+        prompts = prompts_of_round(
+            run.prompts("train"), round_, count=settings.num_prompts, seed=run.config.seed
+        )
+        own = shard(
+            prompts,
+            index,
+            num_shards=settings.num_shards,
+            batch_size=settings.batch_size // settings.num_samples,
+        )
+        responses = rollouts(
+            run.student_at(round_),
+            own,
+            round_=round_,
+            num_samples=settings.num_samples,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            batch_size=settings.batch_size,
+            seed=run.config.seed,
+        )
+        write_records(path, responses, Trajectory)
+
+    _once(run, round_, name, path, work, stage="roll out")
+    return path
+
+
+def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
+    """The round's trajectories: the shards in order, with entropies from the trainer's forward pass."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    path = run.files.trajectories(round_)
+
+    def work() -> None:
+        responses = [response for shard_path in shards for response in read_records(shard_path, Trajectory)]
+        student = run.student_at(round_)
+        write_records(path, scored(student, responses, batch_size=run.config.rollout.batch_size), Trajectory)
+
+    _once(run, round_, "schedule", path, work, stage="schedule")
+    return path
+
+
+def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
+    """The verdicts on one shard of the round's trajectories."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    settings, method = run.config.rollout, run.config.method
+    name = f"verify-{index}-of-{settings.num_shards}"
+    path = run.files.shard(round_, name)
+
+    def work() -> None:
+        trajectories = read_records(run.files.trajectories(round_), Trajectory)
+        own = shard(trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size)
+        assert method.audit is not None, "a method that needs verdicts says what to ask"
+        verdicts: list[Verdict] = []
+        for group in batches(own, settings.batch_size):
+            verdicts += verify(
+                [Anchored(trajectory, method.anchors(trajectory)) for trajectory in group],
+                teacher=run.teacher,
+                audit=method.audit,
+                decoder=run.decoder,
+                seed=run.config.seed,
+            )
+        write_records(path, verdicts, Verdict)
+
+    _once(run, round_, name, path, work, stage="verify")
+    return path
+
+
+def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
+    """The round's verdicts: the shards in order."""
+    run = open_run(run_dir)
+    path = run.files.verdicts(round_)
+
+    def work() -> None:
+        write_records(
+            path, [row for shard_path in shards for row in read_records(shard_path, Verdict)], Verdict
+        )
+
+    _once(run, round_, "verdicts", path, work, stage="verify")
+    return path
+
+
+def validate(run_dir: Path, round_: int) -> float:
+    """Greedy accuracy of the student before that round, on the validation prompts."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    receipt, key = run.files.receipt(round_, "validate"), work_key(run.key, "validate", round_)
+    done = valid_receipt(receipt, key=key, base=run_dir)
+    if done is not None:
+        return done["accuracy"]
+    with run.timed("validate", round_):
+        student = run.student_at(round_)
+        accuracy = measure(
+            student.model,
+            student.tokenizer,
+            run.prompts("validation"),
+            temperature=0.0,
+            max_new_tokens=run.config.rollout.max_new_tokens,
+            batch_size=run.config.evaluation.batch_size,
+            answer_pattern=run.config.evaluation.answer_pattern,
+            seed=run.config.seed,
+        ).share
+        write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
+    return accuracy
+
+
+def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float]:
+    """One optimiser step on the round; the manifest, written last, completes it. Returns the round's metrics."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    with run.timed("train", round_):
+        trainer = run.trainer_at(round_)
+        annotated = _annotated(run, round_)
+        _check_weights(run, annotated[0].trajectory, trainer)
+        run.forget()  # until the step has succeeded the state is neither the old nor the new
+        report = trainer.step(run.config.method.rows(annotated), run.config.method)
+        run.advance(round_ + 1, trainer)
+        if _is_due(run, round_ + 1):
+            _save(run, round_ + 1, trainer)
+        metrics = _round_metrics(run, annotated) | report.as_metrics()
+        if accuracy is not None:
+            metrics["validation/greedy"] = accuracy
+        _complete(run, round_, metrics)
+    return metrics
+
+
+def finish(run_dir: Path, accuracy: float) -> Path:
+    """Complete the run after its last round: every due checkpoint, the last manifest, nothing stale."""
+    run = open_run(run_dir)
+    num_rounds = run.config.train.num_rounds
+    due = [round_ for round_ in range(1, num_rounds + 1) if _is_due(run, round_)]
+    for round_ in due:
+        if not run.has_checkpoint(round_):
+            _save(run, round_, run.trainer_at(round_))
+    _complete(run, num_rounds, {"validation/greedy": accuracy}, files=[])
+    rebuild_metrics(run_dir)
+    _prune(run, due)
+    return run.files.checkpoint(num_rounds)
+
+
+def replay(run: Run, round_: int, trainer: Trainer) -> None:
+    """Take a recorded round's step again, on a trainer in the state before it."""
+    annotated = _annotated(run, round_)
+    _check_weights(run, annotated[0].trajectory, trainer)
+    trainer.step(run.config.method.rows(annotated), run.config.method)
+
+
+def rebuild_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """Write metrics.jsonl anew from the manifests, and return its records."""
+    run = open_run(run_dir)
+    manifests = sorted(run.files.manifest(0).parent.glob("round-*.json"))
+    records = [_metrics_record(read_json(path)) for path in manifests]
+    text = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
+    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
+        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return records
+
+
+def _metrics_record(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {"round": manifest["round"], **manifest["metrics"]}
+
+
+def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
+    """Do a piece of the round's work and leave a receipt, unless one holds already."""
+    key, receipt = work_key(run.key, name, round_), run.files.receipt(round_, name)
+    if valid_receipt(receipt, key=key, base=run.files.root) is not None:
+        return
+    with run.timed(stage, round_):
+        work()
+        write_receipt(receipt, key=key, files=[path], base=run.files.root)
+
+
+def _annotated(run: Run, round_: int) -> list[Annotated]:
+    trajectories = read_records(run.files.trajectories(round_), Trajectory)
+    verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
+    if "verdicts" in run.config.method.needs:
+        for verdict in read_records(run.files.verdicts(round_), Verdict):
+            verdicts[verdict.trajectory_id].append(verdict)
+    return [Annotated(trajectory, verdicts[trajectory.id]) for trajectory in trajectories]
+
+
+def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
+    digest = weights_digest(trainer.model)
+    if digest != trajectory.student:
+        raise RunError(
+            f"{run.files.root}: round {trajectory.round} was written by weights {trajectory.student}, and the "
+            f"weights rebuilt are {digest}: another machine, library or number of threads rounds otherwise; "
+            "go on where the run was begun, or move the directory away and begin anew"
+        )
+
+
+def _is_due(run: Run, round_: int) -> bool:
+    return round_ % run.config.train.checkpoint_every == 0 or round_ == run.config.train.num_rounds
+
+
+def _save(run: Run, round_: int, trainer: Trainer) -> None:
+    key = work_key(run.key, "checkpoint", round_)
+    save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key)
+
+
+def _complete(run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None) -> None:
+    if files is None:
+        files = [run.files.trajectories(round_)]
+        if "verdicts" in run.config.method.needs:
+            files.append(run.files.verdicts(round_))
+    write_receipt(
+        run.files.manifest(round_),
+        key=work_key(run.key, "round", round_),
+        files=files,
+        base=run.files.root,
+        more={"round": round_, "metrics": metrics},
+    )
+    with run.files.metrics.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n")
+    shutil.rmtree(run.files.receipt(round_, "").parent, ignore_errors=True)
+
+
+def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]:
+    trajectories = [item.trajectory for item in annotated]
+    verdicts = [verdict for item in annotated for verdict in item.verdicts]
+    lengths = [len(trajectory.response_ids) for trajectory in trajectories]
+    num_cut = sum(trajectory.finish_reason == "length" for trajectory in trajectories)
+    return {
+        **run.config.method.metrics(annotated),
+        "response_len": sum(lengths) / len(lengths),
+        "cut_share": num_cut / len(lengths),
+        "student_tokens": float(sum(lengths)),
+        "teacher_tokens": float(sum(verdict.completion_tokens for verdict in verdicts)),
+        "teacher_prompt_tokens": float(sum(verdict.prompt_tokens for verdict in verdicts)),
+        "cost_usd": sum(verdict.cost_usd for verdict in verdicts),
+    }
+
+
+def _prune(run: Run, due: Sequence[int]) -> None:
+    """Remove what no manifest names: an older, longer run of the same key cannot leave any, a crash can."""
+    num_rounds = run.config.train.num_rounds
+    keep = {run.files.checkpoint(round_) for round_ in due} | {run.files.manifest(num_rounds)}
+    for round_ in range(num_rounds):
+        keep |= {run.files.trajectories(round_), run.files.manifest(round_)}
+        if "verdicts" in run.config.method.needs:
+            keep.add(run.files.verdicts(round_))
+    for folder in {path.parent for path in keep}:
+        for path in folder.iterdir():
+            if path not in keep:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(run.files.work, ignore_errors=True)

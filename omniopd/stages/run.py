@@ -1,0 +1,192 @@
+"""A run: its settings, its key, and the models that it holds in memory."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omniopd import __version__
+from omniopd.config import Methods, Params, RunConfig, resolve
+from omniopd.data.layout import Layout, RunLayout
+from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.data.receipts import work_key
+from omniopd.data.store import file_md5, read_json, write_json
+from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
+from omniopd.engines.rollout import Student
+from omniopd.engines.trainer import Trainer
+from omniopd.errors import DataError, RunError
+from omniopd.methods import Method
+from omniopd.models.loading import load_model, load_tokenizer, weights_digest
+from omniopd.models.text import TextDecoder
+from omniopd.models.threads import use_threads
+from omniopd.teachers import Teacher, load_teacher
+
+
+@dataclass
+class Run:
+    """One (arm, seed) with everything its steps need, loaded when first asked for."""
+
+    layout: Layout
+    files: RunLayout
+    config: RunConfig
+    key: str  # names the settings and the inputs: what was made under it need not be made again
+    inputs: dict[str, str]
+    _state: tuple[int, Trainer] | None = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def tokenizer(self):
+        return load_tokenizer(self.model_path("student"))
+
+    @cached_property
+    def decoder(self) -> TextDecoder:
+        return TextDecoder(self.tokenizer)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        return load_teacher(self.config.teacher, path=self.model_path("teacher"))
+
+    @cached_property
+    def reference(self):
+        """The frozen initial student, for a method that needs it."""
+        if "reference" not in self.config.method.needs:
+            return None
+        return load_model(self.model_path("student")).requires_grad_(False)
+
+    def model_path(self, role: str) -> str:
+        """The directory or hub name of the student or the teacher, as `base` resolved it."""
+        folder = self.layout.models(self.config.seed)
+        entry = read_json(folder / "models.json")[role]
+        return entry["name"] if "name" in entry else str(folder / entry["path"])
+
+    def prompts(self, split: str) -> list[Prompt]:
+        """The prompts of a split."""
+        return read_prompts(self.layout.prompts(self.config.seed, split))
+
+    def student_at(self, round_: int) -> Student:
+        """The student before that round."""
+        model = self.trainer_at(round_).model
+        return Student(model, self.tokenizer, weights_digest(model))
+
+    def trainer_at(self, round_: int) -> Trainer:
+        """The trainer before that round: the one in memory, or rebuilt from the files.
+
+        A state is a function of the last whole checkpoint and the rounds recorded since, so any process
+        can rebuild it, and a checkpoint need not be written every round.
+        """
+        use_threads(self.config.compute.num_threads)
+        with self._lock:
+            if self._state is None or self._state[0] != round_:
+                self._state = None
+                self._state = (round_, self._rebuild(round_))
+            return self._state[1]
+
+    def advance(self, round_: int, trainer: Trainer) -> None:
+        """Keep the trainer as the state before `round_`."""
+        with self._lock:
+            self._state = (round_, trainer)
+
+    def forget(self) -> None:
+        """Drop the state in memory, as after a step that failed half-way."""
+        with self._lock:
+            self._state = None
+
+    def _rebuild(self, round_: int) -> Trainer:
+        from omniopd.stages.rounds import replay  # the two call each other
+
+        start = max((r for r in range(round_, 0, -1) if self.has_checkpoint(r)), default=0)
+        path = str(self.files.checkpoint(start)) if start else self.model_path("student")
+        trainer = Trainer(load_model(path), self.reference, self.config.train)
+        if start:
+            load_optimizer(self.files.checkpoint(start), trainer)
+        for earlier in range(start, round_):
+            replay(self, earlier, trainer)
+        return trainer
+
+    def has_checkpoint(self, round_: int) -> bool:
+        """Whether the checkpoint before that round is there, to the byte."""
+        return checkpoint_is_whole(
+            self.files.checkpoint(round_), key=work_key(self.key, "checkpoint", round_)
+        )
+
+    @contextmanager
+    def timed(self, stage: str, round_: int) -> Iterator[None]:
+        """Add the seconds of the block to timings.jsonl."""
+        start = time.perf_counter()
+        yield
+        line = {"stage": stage, "round": round_, "seconds": round(time.perf_counter() - start, 4)}
+        with self._lock, self.files.timings.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
+    """Make or find the run directory of (arm, seed), and return it.
+
+    A directory that holds a run of other settings or inputs is set aside, beside it, never overwritten.
+    """
+    config = resolve(params, arm, seed)
+    files = layout.run(arm, seed)
+    inputs = _input_digests(config, layout)
+    key = work_key(config.determining(), inputs, __version__)
+    found = _key_in(files.config)
+    if found is not None and found != key:
+        aside = files.root.with_name(f"{files.root.name}.replaced-{found}")
+        if aside.exists():
+            raise RunError(f"{aside}: an older run was set aside here before; delete it, then start again")
+        files.root.rename(aside)
+    files.root.mkdir(parents=True, exist_ok=True)
+    content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}
+    if not files.config.exists() or read_json(files.config) != content:
+        write_json(files.config, content)
+    return files.root
+
+
+def open_run(run_dir: Path) -> Run:
+    """The run in that directory; one object a process, so that its models stay in memory."""
+    content = read_json(run_dir / "config.json")
+    identity = (run_dir.resolve(), content["key"])
+    with _open_lock:
+        if identity not in _open_runs:
+            _open_runs.clear()  # one run at a time: its models are the memory
+            _open_runs[identity] = _load(run_dir, content)
+        return _open_runs[identity]
+
+
+_open_runs: dict[tuple[Path, str], Run] = {}
+_open_lock = threading.Lock()
+
+
+def _load(run_dir: Path, content: dict[str, Any]) -> Run:
+    settings = dict(content["settings"])
+    method_class = Methods.model_fields[content["method"]].annotation
+    assert isinstance(method_class, type)
+    assert issubclass(method_class, Method)
+    settings["method"] = method_class.model_validate(settings["method"])
+    config = RunConfig.model_validate(settings)
+    layout = Layout(run_dir.parent.parent)
+    return Run(layout, RunLayout(run_dir), config, content["key"], content["inputs"])
+
+
+def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
+    splits = {split: file_md5_of(layout.prompts(config.seed, split)) for split in ("train", "validation")}
+    models = read_json(layout.models(config.seed) / "models.json")
+    return splits | {role: models[role]["digest"] for role in ("student", "teacher")}
+
+
+def file_md5_of(path: Path) -> str:
+    """md5 of a file that an earlier stage made."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; run `omniopd prepare` first (dvc repro does)")
+    return file_md5(path)
+
+
+def _key_in(config: Path) -> str | None:
+    try:
+        return str(read_json(config)["key"])
+    except (DataError, KeyError, TypeError):
+        return None

@@ -1,0 +1,52 @@
+"""A teacher in the same process: a model behind the protocol of any other."""
+
+from collections.abc import Sequence
+
+from omniopd.models.generation import Generation, generate
+from omniopd.models.loading import end_token, load_model, load_tokenizer, render_prompt
+from omniopd.models.text import TextDecoder
+from omniopd.teachers.base import TeacherAnswer, TeacherRequest
+
+
+class InProcessTeacher:
+    """A causal language model that reads prefixes in batches of a fixed size, in their order."""
+
+    def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
+        self.name = name
+        self._tokenizer = load_tokenizer(path)
+        self._model = load_model(path)
+        self._decoder = TextDecoder(self._tokenizer)
+        self._temperature = temperature
+        self._batch_size = batch_size
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        answers = []
+        for first in range(0, len(requests), self._batch_size):
+            answers += self._answer_batch(requests[first : first + self._batch_size])
+        return answers
+
+    def _answer_batch(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        shape = {(request.num_replies, request.max_tokens) for request in requests}
+        if len(shape) != 1:
+            raise ValueError(f"requests of one batch must agree in replies and tokens, found {sorted(shape)}")
+        texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
+        # A template brings its own special tokens; without one the tokenizer adds them.
+        special = not self._tokenizer.chat_template
+        prefixes: list[list[int]] = self._tokenizer(texts, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportAssignmentType]
+        replies = generate(
+            self._model,
+            prefixes,
+            seeds=[[request.seed + n for n in range(request.num_replies)] for request in requests],
+            max_new_tokens=requests[0].max_tokens,
+            temperature=self._temperature,
+            end_id=end_token(self._tokenizer),
+        )
+        return [self._answer(prefix, own) for prefix, own in zip(prefixes, replies, strict=True)]
+
+    def _answer(self, prefix: list[int], replies: Sequence[Generation]) -> TeacherAnswer:
+        return TeacherAnswer(
+            replies=[self._decoder.text_after(prefix[-1], reply.token_ids) for reply in replies],
+            mode="completion",
+            prompt_tokens=len(prefix),
+            completion_tokens=sum(len(reply.token_ids) for reply in replies),
+        )
