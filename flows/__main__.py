@@ -1,7 +1,5 @@
 """`python -m flows distill --arm omniopd --seed 0`: a flow in this process, on the server that Prefect finds."""
 
-from pathlib import Path
-
 import typer
 
 from omniopd.cli import PARAMS_FILE, Arm, ParamsFile, Seed, clock, run, warn
@@ -18,16 +16,22 @@ def about() -> None:
 def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Distil one arm with one seed; go on where it stands."""
     from flows.environment import use_project_state
+    from flows.server import embedded_server, wait_until_ready
+    from omniopd.config import load_params, resolve
     from omniopd.data.layout import Layout
-    from omniopd.stages.check import check
 
-    warn(check(params)[1])
+    resolve(load_params(params), arm, seed, file=str(params))  # the cheapest mistakes, before anything starts
     use_project_state(params.parent)
-    from flows.distill import distill as flow
-    from flows.logs import logged_to
+    with embedded_server():
+        from omniopd.stages.check import check
 
-    with logged_to(Layout(Path(params.parent)).run(arm, seed).log):
-        flow(arm=arm, seed=seed, params_file=params)
+        warn(check(params)[1])
+        from flows.distill import distill as flow
+        from flows.logs import logged_to
+
+        wait_until_ready()
+        with logged_to(Layout(params.parent).run(arm, seed).log):
+            flow(arm=arm, seed=seed, params_file=params)
     clock(f"distill@{arm}-{seed}", params)
 
 

@@ -55,7 +55,7 @@ def distill(arm: str, seed: int = 0, params_file: Path = Path("params.yaml")) ->
 
 def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
-    rounds.rebuild_metrics(run_dir)
+    rounds.tidy(run_dir)
     tell_recorded(tracker, run)
     note = ""
     for round_ in range(num_rounds):
@@ -65,14 +65,16 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
         shown.update(round_ + 1, note)
-    accuracy = tasks.validate(run_dir, num_rounds)
-    last = tasks.finish(run_dir, accuracy)
-    tell_round(tracker, run, num_rounds)
+    if not rounds.run_is_finished(run_dir):
+        tasks.finish(run_dir, tasks.validate(run_dir, num_rounds))
+        tell_round(tracker, run, num_rounds)
+    rounds.tidy(run_dir)
     tracker.finish()
+    accuracy = rounds.last_accuracy(run_dir)
     shown.say(
         f"{run.config.arm}, seed {run.config.seed}: greedy {accuracy:.3f} on validation prompts at the end"
     )
-    return last
+    return run.files.checkpoint(num_rounds)
 
 
 def _one_round(run: Run, round_: int) -> float | None:

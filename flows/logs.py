@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect.logging.configuration import setup_logging
 
-FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(message)s"
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(task_run_name)s  %(message)s"
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def logged_to(path: Path) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.INFO)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter(FORMAT))
+    file.setFormatter(logging.Formatter(FORMAT, defaults={"task_run_name": ""}))
     # A logger that does not pass its lines up, as Prefect's, is given the file itself.
     owners = [logger for logger in loggers if logger.name == "root" or not logger.propagate]
     for logger in owners:
@@ -30,6 +30,10 @@ def logged_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Lines on their way to the server are sent while it still answers.
+        for logger in loggers:
+            for handler in logger.handlers:
+                handler.flush()
         for logger in owners:
             logger.removeHandler(file)
         file.close()

@@ -29,6 +29,18 @@ def round_is_complete(run_dir: Path, round_: int) -> bool:
     return valid_receipt(manifest, key=work_key(run.key, "round", round_), base=run_dir) is not None
 
 
+def run_is_finished(run_dir: Path) -> bool:
+    """Whether the last manifest and every checkpoint that is due are there, to the byte."""
+    run = open_run(run_dir)
+    return round_is_complete(run_dir, run.config.train.num_rounds) and all(map(run.has_checkpoint, _due(run)))
+
+
+def last_accuracy(run_dir: Path) -> float:
+    """Greedy accuracy on the validation prompts at the end of a finished run."""
+    run = open_run(run_dir)
+    return read_json(run.files.manifest(run.config.train.num_rounds))["metrics"]["validation/greedy"]
+
+
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
     """One shard of the round's responses, not yet scored."""
     run = open_run(run_dir)
@@ -164,17 +176,30 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
 
 
 def finish(run_dir: Path, accuracy: float) -> Path:
-    """Complete the run after its last round: every due checkpoint, the last manifest, nothing stale."""
+    """Complete the run after its last round: every checkpoint that is due, then the last manifest."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
-    due = [round_ for round_ in range(1, num_rounds + 1) if _is_due(run, round_)]
-    for round_ in due:
+    for round_ in _due(run):
         if not run.has_checkpoint(round_):
             _save(run, round_, run.trainer_at(round_))
     _complete(run, num_rounds, {"validation/greedy": accuracy}, files=[])
-    rebuild_metrics(run_dir)
-    _prune(run, due)
     return run.files.checkpoint(num_rounds)
+
+
+def tidy(run_dir: Path) -> None:
+    """Leave what the run's manifests name: no broken manifest, no stale file, and metrics.jsonl as they say."""
+    run = open_run(run_dir)
+    num_rounds = run.config.train.num_rounds
+    for round_ in range(num_rounds + 1):
+        if not round_is_complete(run_dir, round_):
+            run.files.manifest(round_).unlink(missing_ok=True)
+    _prune(run)
+    records = [
+        _metrics_record(read_json(path)) for path in sorted(run.files.manifest(0).parent.glob("*.json"))
+    ]
+    text = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
+    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
+        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def replay(run: Run, round_: int, trainer: Trainer) -> None:
@@ -182,17 +207,6 @@ def replay(run: Run, round_: int, trainer: Trainer) -> None:
     annotated = _annotated(run, round_)
     _check_weights(run, annotated[0].trajectory, trainer)
     trainer.step(run.config.method.rows(annotated), run.config.method)
-
-
-def rebuild_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """Write metrics.jsonl anew from the manifests, and return its records."""
-    run = open_run(run_dir)
-    manifests = sorted(run.files.manifest(0).parent.glob("round-*.json"))
-    records = [_metrics_record(read_json(path)) for path in manifests]
-    text = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
-    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
-        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
-    return records
 
 
 def _metrics_record(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -230,6 +244,10 @@ def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
 
 def _is_due(run: Run, round_: int) -> bool:
     return round_ % run.config.train.checkpoint_every == 0 or round_ == run.config.train.num_rounds
+
+
+def _due(run: Run) -> list[int]:
+    return [round_ for round_ in range(1, run.config.train.num_rounds + 1) if _is_due(run, round_)]
 
 
 def _save(run: Run, round_: int, trainer: Trainer) -> None:
@@ -270,16 +288,15 @@ def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]
     }
 
 
-def _prune(run: Run, due: Sequence[int]) -> None:
-    """Remove what no manifest names: an older, longer run of the same key cannot leave any, a crash can."""
+def _prune(run: Run) -> None:
+    """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
     num_rounds = run.config.train.num_rounds
-    keep = {run.files.checkpoint(round_) for round_ in due} | {run.files.manifest(num_rounds)}
+    keep = {run.files.checkpoint(round_) for round_ in _due(run)} | {run.files.manifest(num_rounds)}
     for round_ in range(num_rounds):
-        keep |= {run.files.trajectories(round_), run.files.manifest(round_)}
-        if "verdicts" in run.config.method.needs:
-            keep.add(run.files.verdicts(round_))
+        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.manifest(round_)}
     for folder in {path.parent for path in keep}:
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.is_dir() else ():
             if path not in keep:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.rmtree(run.files.work, ignore_errors=True)
+    if run_is_finished(run.files.root):
+        shutil.rmtree(run.files.work, ignore_errors=True)

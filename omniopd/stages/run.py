@@ -149,7 +149,7 @@ def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
 def open_run(run_dir: Path) -> Run:
     """The run in that directory; one object a process, so that its models stay in memory."""
     content = read_json(run_dir / "config.json")
-    identity = (run_dir.resolve(), content["key"])
+    identity = (run_dir.resolve(), json.dumps(content))
     with _open_lock:
         if identity not in _open_runs:
             _open_runs.clear()  # one run at a time: its models are the memory

@@ -1,0 +1,86 @@
+"""The embedded Prefect server: it lives as long as the process that needs it, however that ends."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from omniopd.errors import RunError
+
+START_S = 120.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@contextmanager
+def embedded_server() -> Iterator[None]:
+    """A Prefect server on loopback for the block, unless PREFECT_API_URL names one already.
+
+    Prefect starts one of its own accord, but that one outlives a process that is killed, and shares
+    its process group, so that Ctrl-C reaches it before the flow has ended. This one does neither. It
+    starts while the caller goes on importing; `wait_until_ready` waits for it.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        yield
+        return
+    port = _free_port()
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    # Health is asked of loopback, never of a proxy.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+            *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
+        ],
+        env={**os.environ, "PREFECT_SERVER_UI_ENABLED": "false"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    try:
+        yield
+    finally:
+        del os.environ["PREFECT_API_URL"]
+        server.terminate()
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_until_ready() -> None:
+    """Return when the Prefect server answers.
+
+    Raises:
+        RunError: it does not within two minutes.
+    """
+    url = os.environ["PREFECT_API_URL"] + "/health"
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise RunError(
+        f"{url}: no Prefect server answers; is PREFECT_API_URL right, and can a server start here?"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

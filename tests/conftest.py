@@ -1,0 +1,36 @@
+"""What the whole suite shares: tiny projects in temporary folders, and shapes checked by beartype."""
+
+import os
+
+# Before any library is imported: nothing here may reach a network, a terminal or the user's own state.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    TOKENIZERS_PARALLELISM="false",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+)
+
+from jaxtyping import install_import_hook
+
+install_import_hook("omniopd.functional", "beartype.beartype")
+
+from pathlib import Path
+
+import pytest
+from projects import Project, make_project
+
+
+@pytest.fixture(scope="session")
+def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A tiny project with its prompts and models made; not to be written to."""
+    project = make_project(tmp_path_factory.mktemp("base"))
+    project.make_base()
+    return project
+
+
+@pytest.fixture
+def project(base_project: Project, tmp_path: Path) -> Project:
+    """A copy of the tiny project, to run in."""
+    return base_project.copied_to(tmp_path / "project")

@@ -1,0 +1,189 @@
+"""A run that is killed, damaged or repeated ends with the bytes of one that was left alone."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from projects import Project, digests, run_plain
+
+from omniopd.data.lock import only_writer
+from omniopd.errors import RunError
+
+# A fork server that has imported everything: a start costs a fraction of a second, not ten.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["projects", "flows.distill"])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    base_project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, str], float]:
+    """The digests of a run that nobody disturbed, and the seconds that it took in a process of its own."""
+    projects = [base_project.copied_to(tmp_path_factory.mktemp("undisturbed") / "project") for _ in range(2)]
+    assert _run(projects[0]).exitcode == 0  # the fork server's start is in this one
+    start = time.monotonic()
+    assert _run(projects[1]).exitcode == 0
+    seconds = time.monotonic() - start
+    first, second = (digests(project.run_dir()) for project in projects)
+    assert first == second
+    return first, seconds
+
+
+def _start(project: Project) -> multiprocessing.process.BaseProcess:
+    process = PROCESSES.Process(target=run_plain, args=(project.params_file,))
+    process.start()
+    return process
+
+
+def _run(project: Project) -> multiprocessing.process.BaseProcess:
+    process = _start(project)
+    process.join(120)
+    return process
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(project: Project, undisturbed):
+    expected, seconds = undisturbed
+    rng = random.Random(0)
+    num_killed = 0
+    while num_killed < 30:
+        process = _start(project)
+        process.join(rng.uniform(0.1, 0.6) * seconds)
+        if not process.is_alive():
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        num_killed += 1
+    assert num_killed >= 4
+    assert _run(project).exitcode == 0
+    assert digests(project.run_dir()) == expected
+
+
+def test_every_piece_of_work_is_done_once_although_the_run_was_killed_between_rounds(
+    project: Project, undisturbed
+):
+    process = _start(project)
+    third = project.run_dir() / "manifests" / "round-0002.json"
+    while not third.exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    before = {
+        path: path.stat().st_mtime_ns for path in (project.run_dir() / "verdicts").glob("round-000[012]*")
+    }
+    assert len(before) == 3
+    assert _run(project).exitcode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert digests(project.run_dir()) == undisturbed[0]
+
+
+DAMAGES = {
+    "a flipped byte in trajectories": lambda run: _flip(run / "trajectories" / "round-0001.parquet"),
+    "truncated verdicts": lambda run: _truncate(run / "verdicts" / "round-0003.parquet"),
+    "a missing manifest": lambda run: (run / "manifests" / "round-0002.json").unlink(),
+    "a broken manifest": lambda run: _truncate(run / "manifests" / "round-0005.json"),
+    "a missing checkpoint shard": lambda run: (
+        run / "checkpoints" / "round-0002" / "model.safetensors"
+    ).unlink(),
+    "a flipped byte in the last optimiser": lambda run: _flip(
+        run / "checkpoints" / "round-0005" / "optimizer.safetensors"
+    ),
+    "half a line of metrics": lambda run: _truncate(run / "metrics.jsonl"),
+    "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
+    "no config": lambda run: (run / "config.json").unlink(),
+    "stale files": lambda run: shutil.copy(
+        run / "verdicts" / "round-0001.parquet", run / "verdicts" / "round-0099.parquet"
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_damaged_is_noticed_and_made_again(finished: Project, undisturbed, damage: str):
+    DAMAGES[damage](finished.run_dir())
+    assert digests(finished.run_dir()) != undisturbed[0]
+    run_plain(finished.params_file)
+    assert digests(finished.run_dir()) == undisturbed[0]
+
+
+@pytest.fixture(scope="module")
+def finished_once(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = base_project.copied_to(tmp_path_factory.mktemp("finished") / "project")
+    run_plain(project.params_file)
+    return project
+
+
+@pytest.fixture
+def finished(finished_once: Project, tmp_path: Path) -> Project:
+    """A finished run, to damage."""
+    return finished_once.copied_to(tmp_path / "project")
+
+
+def test_a_finished_run_is_not_touched_again(finished: Project):
+    run_dir = finished.run_dir()
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in run_dir.rglob("*")
+        if path.is_file() and path.name != "run.log"
+    }
+    run_plain(finished.params_file)
+    after = {
+        path: path.stat().st_mtime_ns
+        for path in run_dir.rglob("*")
+        if path.is_file() and path.name != "run.log"
+    }
+    assert after == before
+
+
+def test_a_run_of_other_settings_is_set_aside_and_not_overwritten(finished: Project):
+    before = digests(finished.run_dir())
+    finished.edit_paths({"arms.omniopd.train": {"lr": 1e-3}, "train.num_rounds": 2})
+    run_plain(finished.params_file)
+    (aside,) = finished.run_dir().parent.glob("omniopd-0.replaced-*")
+    assert digests(aside) == before
+    assert len(list((finished.run_dir() / "manifests").iterdir())) == 3
+
+
+def test_shards_and_tracking_do_not_make_another_run(finished: Project):
+    before = digests(finished.run_dir())
+    finished.edit(rollout__num_shards=3, tracking__experiment="other")
+    run_plain(finished.params_file)
+    after = digests(finished.run_dir())
+    assert not list(finished.run_dir().parent.glob("*.replaced-*"))
+    assert {name for name in before if before[name] != after[name]} == {"config.json"}
+
+
+def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(finished: Project):
+    # As on a machine that rounds otherwise: the recorded digest of the weights is not what replay gives.
+    run_dir = finished.run_dir()
+    config = json.loads((run_dir / "config.json").read_text())
+    other = finished.root / "models" / "seed-0" / "student" / "model.safetensors"
+    _flip(other, at=-5)
+    shutil.rmtree(run_dir / "checkpoints")
+    assert json.loads((run_dir / "config.json").read_text()) == config
+    with pytest.raises(RunError, match="was written by weights .* and the weights rebuilt are"):
+        run_plain(finished.params_file)
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_the_run(project: Project):
+    lock = project.root / "runs" / ".omniopd-0.lock"
+    with (
+        only_writer(lock, of="runs/omniopd-0"),
+        pytest.raises(RunError, match=rf"is being written by process {os.getpid()} on "),
+    ):
+        run_plain(project.params_file)
+
+
+def _flip(path: Path, at: int = -40) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def _truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
