@@ -14,6 +14,8 @@ from omniopd.errors import ConfigError
 from omniopd.methods import Method, OmniOPD
 from omniopd.tasks import TASKS
 
+DEMO = "demo"  # the name of a model that `base` trains
+
 
 class Section(BaseModel):
     """A block of params.yaml: frozen, and closed to keys that it does not know."""
@@ -201,7 +203,7 @@ def load_params(path: Path) -> Params:
     """
     raw = _read_yaml(path)
     params = _validated(Params, raw, str(path))
-    problems = []
+    problems = _demo_problems(params, str(path))
     for name in params.arms:
         try:
             resolve(params, name, params.seeds[0], file=str(path))
@@ -253,6 +255,19 @@ _SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking")
 def builtin_task(params: Params | RunConfig) -> str | None:
     """The name of the built-in task that prompts.source names, or None where it names a file."""
     return params.prompts.source if params.prompts.source in TASKS else None
+
+
+def _demo_problems(params: Params, file: str) -> list[str]:
+    """A demo model is trained on a built-in task, and so cannot be had for a file of prompts."""
+    if builtin_task(params) is not None:
+        return []
+    named = (("models.student", params.models.student), ("teacher.model", params.teacher.model))
+    return [
+        f"{file}: {key}: 'demo' is trained on a built-in task ({', '.join(TASKS)}), and prompts.source is "
+        f"the file {params.prompts.source!r}; name a model directory or a hub name"
+        for key, name in named
+        if name == DEMO
+    ]
 
 
 def _read_yaml(path: Path) -> Any:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -100,9 +102,20 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return end_id
 
 
-def context_len(model_or_config: object) -> int | None:
+def load_config(name: str) -> PretrainedConfig:
+    """The configuration saved with a model.
+
+    Raises:
+        ModelError: none can be loaded.
+    """
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: its config.json cannot be used ({_first_line(error)})") from error
+
+
+def context_len(config: PretrainedConfig) -> int | None:
     """How many tokens the model can read, where its configuration says so."""
-    config = getattr(model_or_config, "config", model_or_config)
     return getattr(config, "max_position_embeddings", None)
 
 

@@ -5,17 +5,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from omniopd.config import Params, builtin_task
+from omniopd.config import DEMO, Params
 from omniopd.data.layout import Layout
 from omniopd.data.store import file_md5, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import DataError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
 from omniopd.tasks import TASKS
-
-DEMO = "demo"
 
 
 def base(
@@ -30,7 +28,6 @@ def base(
     on_step is told the role, the step done and the number of steps.
 
     Raises:
-        ConfigError: a demo model is asked for, and the prompts are no built-in task.
         ModelError: a directory that holds no model.
     """
     use_threads(params.compute.num_threads)
@@ -57,20 +54,9 @@ def model_digest(path: Path) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 
-def check_demo_models(params: Params) -> None:
-    """Raise where a demo model is asked for that nothing here can train."""
-    for key, name in (("models.student", params.models.student), ("teacher.model", params.teacher.model)):
-        if name == DEMO and builtin_task(params) is None:
-            raise ConfigError(
-                f"params.yaml: {key}: 'demo' is trained on a built-in task ({', '.join(TASKS)}), and "
-                f"prompts.source is the file {params.prompts.source!r}; name a model directory or a hub name"
-            )
-
-
 def _train(
     params: Params, seed: int, layout: Layout, role: str, on_step: Callable[[str, int, int], None]
 ) -> None:
-    check_demo_models(params)
     settings = getattr(params.models.demo, role)
     tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
     model = train_demo_model(

@@ -2,14 +2,9 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig
-
-from omniopd.config import Params, builtin_task, load_params, resolve
+from omniopd.config import DEMO, Params, builtin_task, load_params, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
-from omniopd.errors import DataError, ModelError
-from omniopd.models.loading import check_model_dir, context_len, encode_prompt, load_tokenizer
-from omniopd.stages.base import DEMO, check_demo_models
 
 
 def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
@@ -20,51 +15,31 @@ def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
     """
     params = load_params(params_file)
     layout = Layout(params_file.parent)
-    check_demo_models(params)
     prompts = None if builtin_task(params) else read_prompts(layout.root / params.prompts.source)
-    vocab_size = None
-    if params.models.student != DEMO:
-        vocab_size = _check_student(params, params.models.student, prompts or [])
-    if params.teacher.kind == "transformers" and params.teacher.model != DEMO:
-        check_model_dir(params.teacher.model)
-        load_tokenizer(params.teacher.model)
+    vocab_size = _check_models(params, prompts or [])
     warnings = [
         f"{params_file}: arms.{arm}: {warning}"
         for arm in params.arms
-        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size or 0)
+        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size)
     ]
     return params, warnings, _plan(params, prompts)
 
 
-def check_fit(prompts: list[Prompt], params: Params, student: str) -> None:
-    """Raise where a prompt and its longest response do not fit the student's context.
+def _check_models(params: Params, prompts: list[Prompt]) -> int:
+    """Check the models that are named; the size of the student's vocabulary, or 0 where it is yet to be made."""
+    named_teacher = params.teacher.kind == "transformers" and params.teacher.model != DEMO
+    if params.models.student == DEMO and not named_teacher:
+        return 0
+    from omniopd.stages.check_models import (  # transformers takes seconds to import
+        check_student,
+        check_teacher,
+    )
 
-    Raises:
-        DataError: names the prompt and the lengths.
-    """
-    limit = context_len(AutoConfig.from_pretrained(student, trust_remote_code=False))
-    tokenizer = load_tokenizer(student)
-    room = params.rollout.max_new_tokens
-    for prompt in prompts:
-        num_tokens = len(encode_prompt(tokenizer, prompt.prompt))
-        if limit is not None and num_tokens + room > limit:
-            raise DataError(
-                f"{params.prompts.source}: prompt {prompt.id!r} has {num_tokens} tokens, and with "
-                f"rollout.max_new_tokens = {room} passes the context of {limit} of {student}; shorten or remove it"
-            )
-
-
-def _check_student(params: Params, student: str, prompts: list[Prompt]) -> int:
-    check_model_dir(student)
-    tokenizer = load_tokenizer(student)
-    try:
-        AutoConfig.from_pretrained(student, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{student}: its config.json cannot be used ({str(error).splitlines()[0]})"
-        ) from error
-    check_fit(prompts, params, student)
-    return len(tokenizer)
+    if named_teacher:
+        check_teacher(params.teacher.model)
+    if params.models.student == DEMO:
+        return 0
+    return check_student(params.models.student, prompts, params.prompts.source, params.rollout.max_new_tokens)
 
 
 def _plan(params: Params, prompts: list[Prompt] | None) -> list[str]:

@@ -11,7 +11,17 @@ from rich.table import Table
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json, write_atomic, write_json
-from omniopd.stages.evaluate import CURVES
+
+CURVES = (
+    "validation/greedy",
+    "target/mean",
+    "k_sem/mean",
+    "k_sem_floor/mean",
+    "anchor_kl",
+    "entropy",
+    "response_len",
+)
+"""What is drawn over rounds and over teacher tokens."""
 
 
 def compare(params: Params, layout: Layout) -> list[dict[str, Any]]:

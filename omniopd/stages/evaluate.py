@@ -15,18 +15,8 @@ from omniopd.errors import RunError
 from omniopd.evaluation import measure
 from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
+from omniopd.stages.compare import CURVES
 from omniopd.stages.run import Run, open_run
-
-CURVES = (
-    "validation/greedy",
-    "target/mean",
-    "k_sem/mean",
-    "k_sem_floor/mean",
-    "anchor_kl",
-    "entropy",
-    "response_len",
-)
-"""What is drawn over rounds and over teacher tokens."""
 
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
 
