@@ -28,7 +28,9 @@ def run(program: Callable[[], object]) -> None:
     try:
         program()
     except OmniOPDError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), markup=False, highlight=False, style="red")
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
+            str(error), markup=False, highlight=False, style="red"
+        )
         sys.exit(2)
 
 
@@ -48,7 +50,7 @@ def check(params: ParamsFile = PARAMS_FILE) -> None:
     from omniopd.stages.check import check as find_errors
 
     _, warnings, plan = find_errors(params)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     for line in plan:
         console.print(line, markup=False, highlight=False)
     warn(warnings)
@@ -125,7 +127,7 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
 
 def warn(lines: list[str]) -> None:
     """Print warnings on standard error."""
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     for line in lines:
         console.print(f"warning: {line}", markup=False, highlight=False, style="yellow")
 

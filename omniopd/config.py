@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.errors import ConfigError
@@ -20,7 +21,7 @@ DEMO = "demo"  # the name of a model that `base` trains
 class Section(BaseModel):
     """A block of params.yaml: frozen, and closed to keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Prompts(Section):
@@ -41,6 +42,9 @@ class DemoModel(Section):
     batch_size: int = Field(gt=0)
     num_examples: int = Field(gt=0)
     lr: float = Field(gt=0)
+    stop_accuracy: float = Field(
+        1.0, gt=0, description="greedy, on the validation prompts; 1 trains to the last step"
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "DemoModel":
@@ -63,10 +67,17 @@ class Models(Section):
 
 
 class TeacherConfig(Section):
-    kind: str = Field(pattern=r"^(transformers|[\w.]+:\w+)$")
+    kind: str
     model: str = Field(min_length=1)
     temperature: float = Field(ge=0)
     batch_size: int = Field(gt=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if not re.fullmatch(r"transformers|[\w.]+:\w+", kind):
+            raise ValueError(f"{kind!r} is no kind of teacher; write transformers, or package.module:Class")
+        return kind
 
 
 class Rollout(Section):
@@ -108,9 +119,9 @@ class Evaluation(Section):
         try:
             num_groups = re.compile(pattern).groups
         except re.error as error:
-            raise ValueError(f"not a regular expression ({error}); mend it") from error
+            raise ValueError(f"{pattern!r} is not a regular expression ({error}); mend it") from error
         if num_groups < 1:
-            raise ValueError("has no group; put the part that is the answer in parentheses")
+            raise ValueError(f"{pattern!r} has no group; put the part that is the answer in parentheses")
         return pattern
 
 
@@ -156,7 +167,7 @@ class Params(Section):
     @classmethod
     def _seeds_once(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError("seeds must be different and not negative; mend the list")
+            raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
         return seeds
 
     @field_validator("arms")
@@ -227,14 +238,18 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
         known = type(params.methods).model_fields
         raise ConfigError(f"{place}.method: no method is called {arm.method!r}{_nearest(arm.method, known)}")
     block: Method = getattr(params.methods, arm.method)
-    overrides = {"train": arm.train, "rollout": arm.rollout}
-    changed = {
-        name: _validated(
-            type(getattr(params, name)), {**getattr(params, name).model_dump(), **own}, f"{place}.{name}"
-        )
-        for name, own in overrides.items()
+    blocks = {"settings": (block, arm.settings)} | {
+        name: (getattr(params, name), getattr(arm, name)) for name in ("train", "rollout")
     }
-    method = _validated(type(block), {**block.model_dump(), **arm.settings}, f"{place}.settings")
+    changed, mistakes = {}, []
+    for name, (default, own) in blocks.items():
+        try:
+            changed[name] = _validated(type(default), {**default.model_dump(), **own}, f"{place}.{name}")
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    method: Method = changed.pop("settings")
     config = RunConfig(
         arm=arm_name,
         seed=seed,
@@ -278,8 +293,15 @@ def _read_yaml(path: Path) -> Any:
         raise ConfigError(
             f"{path}: no such file; run in the folder that holds it, or pass --params"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file of settings") from error
+    except DuplicateKeyError as error:
+        where = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(
+            f"{path}:{where}: {_one_line(str(error.problem))}; delete one of the two"
+        ) from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {_one_line(str(error))}") from error
+        raise ConfigError(f"{path}: not YAML: {_one_line(str(error))}; mend the line") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no settings; start from the params.yaml of the repository")
     return raw
@@ -305,6 +327,10 @@ def _error_line(model: type[BaseModel], found: Any, place: str) -> str:
             return f"{where}: is missing; add it, as in the params.yaml of the repository"
         case "value_error":
             return f"{where}: {_one_line(str(context['error']))}"
+        case "too_short" | "string_too_short":
+            return f"{where}: is empty; give at least one"
+        case "model_type" | "dict_type":
+            return f"{where}: {value!r} is not a block of settings; write `name: value` lines below the key"
         case "greater_than" if context["gt"] == 0:
             reason = f"{value!r} is not positive"
         case "greater_than_equal" if context["ge"] == 0:

@@ -54,13 +54,15 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file of prompts; check prompts.source in params.yaml") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); name a JSONL file in prompts.source"
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             yield number, json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}:{number}: not a JSON object ({error}); mend or delete the line"
             ) from error

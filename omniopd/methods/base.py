@@ -46,7 +46,7 @@ class TokenScores:
 class Method(BaseModel, abc.ABC):
     """One way to learn. The trainer and the flow know this class and no other."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     source: ClassVar[Literal["student", "teacher"]]  # whose text is trained on
     needs: ClassVar[frozenset[Need]]  # what must be known of a trajectory before it is a row
