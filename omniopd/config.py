@@ -16,6 +16,7 @@ from omniopd.methods import Method, OmniOPD
 from omniopd.tasks import TASKS
 
 DEMO = "demo"  # the name of a model that `base` trains
+DEMO_CONTEXT = 128  # tokens that it can read
 
 
 class Section(BaseModel):
@@ -214,7 +215,7 @@ def load_params(path: Path) -> Params:
     """
     raw = _read_yaml(path)
     params = _validated(Params, raw, str(path))
-    problems = _demo_problems(params, str(path))
+    problems = []
     for name in params.arms:
         try:
             resolve(params, name, params.seeds[0], file=str(path))
@@ -267,12 +268,7 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
 _SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking")
 
 
-def builtin_task(params: Params | RunConfig) -> str | None:
-    """The name of the built-in task that prompts.source names, or None where it names a file."""
-    return params.prompts.source if params.prompts.source in TASKS else None
-
-
-def _demo_problems(params: Params, file: str) -> list[str]:
+def demo_problems(params: Params, file: str) -> list[str]:
     """A demo model is trained on a built-in task, and so cannot be had for a file of prompts."""
     if builtin_task(params) is not None:
         return []
@@ -283,6 +279,11 @@ def _demo_problems(params: Params, file: str) -> list[str]:
         for key, name in named
         if name == DEMO
     ]
+
+
+def builtin_task(params: Params | RunConfig) -> str | None:
+    """The name of the built-in task that prompts.source names, or None where it names a file."""
+    return params.prompts.source if params.prompts.source in TASKS else None
 
 
 def _read_yaml(path: Path) -> Any:

@@ -80,7 +80,18 @@ def _prompt(row: Any, where: str) -> Prompt:
     for name in ("id", "prompt"):
         if not row[name]:
             raise DataError(f"{where}: field {name!r} is empty; fill it or delete the line")
+    for name in ("id", "prompt", "answer"):
+        if not _is_unicode(row.get(name, "")):
+            raise DataError(f"{where}: field {name!r} holds half a character; write the file anew as UTF-8")
     return Prompt(id=row["id"], prompt=row["prompt"], answer=row.get("answer"))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def prompts_of_round(prompts: Sequence[Prompt], round_: int, *, count: int, seed: int) -> list[Prompt]:

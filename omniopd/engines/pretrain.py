@@ -9,13 +9,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from omniopd.config import DemoModel
+from omniopd.config import DEMO_CONTEXT, DemoModel
 from omniopd.data.rows import Row, collate
 from omniopd.data.store import write_dir_atomic
 from omniopd.models.loading import end_token
 from omniopd.models.scoring import response_logits
 
-MAX_POSITIONS = 128
 # With the library's defaults (rotary base 10,000, 0.02) neither model learns the task in so few steps; the
 # distances here are short (docs/experiments.md).
 ROPE_THETA = 30.0
@@ -101,7 +100,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Qw
         num_attention_heads=settings.num_heads,
         num_key_value_heads=settings.num_heads,
         head_dim=settings.width // settings.num_heads,
-        max_position_embeddings=MAX_POSITIONS,
+        max_position_embeddings=DEMO_CONTEXT,
         tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         initializer_range=INIT_STD,

@@ -30,4 +30,4 @@ SIMILARITIES: dict[str, Callable[[str, str], float]] = {"edit": edit, "rouge1": 
 def k_sem(chunk: str, replies: Sequence[str], *, similarity: str = "edit") -> float:
     """The soft count: sum over the replies of phi(chunk, reply), in [0, number of replies]."""
     phi = SIMILARITIES[similarity]
-    return sum(phi(chunk, reply) for reply in replies)
+    return sum((phi(chunk, reply) for reply in replies), 0.0)

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -15,6 +16,7 @@ from transformers import (
 
 from omniopd.errors import ModelError
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -34,6 +36,14 @@ def check_model_dir(name: str) -> None:
         raise ModelError(f"{name}: has no config.json; name a directory written by save_pretrained")
     if not any((path / file).is_file() for file in WEIGHT_FILES):
         raise ModelError(f"{name}: holds no weights (model.safetensors); save the model there first")
+    for file in sorted(path.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{name}: {file.name} is damaged ({_first_line(error)}); save the model there again"
+            ) from error
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -42,10 +52,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: none can be loaded, it lacks an end token, or its pad token is its end token.
     """
+    path = Path(name)
+    if path.is_dir() and not any((path / file).is_file() for file in TOKENIZER_FILES):
+        raise ModelError(
+            f"{name}: holds no tokenizer ({', '.join(TOKENIZER_FILES)}); save the tokenizer there first"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{name}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+    except Exception as error:  # whatever the file's own damage makes the libraries raise
+        raise ModelError(
+            f"{name}: its tokenizer cannot be loaded ({_first_line(error)}); save the tokenizer there again"
+        ) from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -68,7 +85,9 @@ def load_model(name: str) -> PreTrainedModel:
             name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
+        raise ModelError(
+            f"{name}: the model cannot be loaded ({_first_line(error)}); save the model there again"
+        ) from error
     return model.eval()
 
 
@@ -110,8 +129,10 @@ def load_config(name: str) -> PretrainedConfig:
     """
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: its config.json cannot be used ({_first_line(error)})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{name}: its config.json cannot be used ({_first_line(error)}); save the model there again"
+        ) from error
 
 
 def context_len(config: PretrainedConfig) -> int | None:

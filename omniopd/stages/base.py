@@ -7,12 +7,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from omniopd.config import DEMO, Params
+from omniopd.config import DEMO, Params, demo_problems
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.store import file_md5, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
-from omniopd.errors import DataError
+from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation import measure
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import check_model_dir
@@ -34,8 +34,11 @@ def base(
     on_step is told the role, the step done and the number of steps.
 
     Raises:
+        ConfigError: a demo model is asked for, and the prompts are no built-in task.
         ModelError: a directory that holds no model.
     """
+    if problems := demo_problems(params, "params.yaml"):
+        raise ConfigError("\n".join(problems))
     use_threads(params.compute.num_threads)
     names = {"student": params.models.student, "teacher": params.teacher.model}
     found = {}

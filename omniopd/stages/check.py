@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from omniopd.config import DEMO, Params, builtin_task, load_params, resolve
+from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.errors import ConfigError, DataError
+from omniopd.stages.prepare import split_prompts
+from omniopd.tasks import TASKS
 
 
 def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
@@ -14,8 +17,10 @@ def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
         ConfigError, DataError, ModelError: what is wrong, where, and what to do.
     """
     params = load_params(params_file)
+    if problems := demo_problems(params, str(params_file)):
+        raise ConfigError("\n".join(problems))
     layout = Layout(params_file.parent)
-    prompts = None if builtin_task(params) else read_prompts(layout.root / params.prompts.source)
+    prompts = None if builtin_task(params) else _prompts(params, layout)
     vocab_size = _check_models(params, prompts or [])
     warnings = [
         f"{params_file}: arms.{arm}: {warning}"
@@ -25,9 +30,31 @@ def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
     return params, warnings, _plan(params, prompts)
 
 
+def _prompts(params: Params, layout: Layout) -> list[Prompt]:
+    """The prompts of the file that prompts.source names, enough of them to split."""
+    source = params.prompts.source
+    if not (layout.root / source).exists():
+        raise DataError(
+            f"{source}: no such file of prompts, and no built-in task ({', '.join(map(repr, TASKS))}) is called so; "
+            "mend prompts.source in params.yaml"
+        )
+    prompts = read_prompts(layout.root / source)
+    split_prompts(prompts, params, params.seeds[0])
+    return prompts
+
+
 def _check_models(params: Params, prompts: list[Prompt]) -> int:
     """Check the models that are named; the size of the student's vocabulary, or 0 where it is yet to be made."""
+    if params.teacher.kind != "transformers":
+        from omniopd.teachers import teacher_class
+
+        teacher_class(params.teacher.kind)
     named_teacher = params.teacher.kind == "transformers" and params.teacher.model != DEMO
+    if params.models.student == DEMO and _longest_response(params) >= DEMO_CONTEXT:
+        raise DataError(
+            f"params.yaml: rollout.max_new_tokens = {_longest_response(params)} passes the context of {DEMO_CONTEXT} "
+            "of the demo's student; make responses shorter"
+        )
     if params.models.student == DEMO and not named_teacher:
         return 0
     from omniopd.stages.check_models import (  # transformers takes seconds to import
@@ -39,7 +66,11 @@ def _check_models(params: Params, prompts: list[Prompt]) -> int:
         check_teacher(params.teacher.model)
     if params.models.student == DEMO:
         return 0
-    return check_student(params.models.student, prompts, params.prompts.source, params.rollout.max_new_tokens)
+    return check_student(params.models.student, prompts, params.prompts.source, _longest_response(params))
+
+
+def _longest_response(params: Params) -> int:
+    return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.arms)
 
 
 def _plan(params: Params, prompts: list[Prompt] | None) -> list[str]:

@@ -14,6 +14,7 @@ def check_teacher(teacher: str) -> None:
         ModelError: what is wrong with it.
     """
     check_model_dir(teacher)
+    load_config(teacher)
     load_tokenizer(teacher)
 
 
@@ -25,8 +26,8 @@ def check_student(student: str, prompts: Sequence[Prompt], source: str, max_new_
         DataError: a prompt that does not fit, with the lengths.
     """
     check_model_dir(student)
-    tokenizer = load_tokenizer(student)
     limit = context_len(load_config(student))
+    tokenizer = load_tokenizer(student)
     for prompt in prompts:
         num_tokens = len(encode_prompt(tokenizer, prompt.prompt))
         if limit is not None and num_tokens + max_new_tokens > limit:

@@ -44,27 +44,39 @@ def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
 
 
 def _split_file(params: Params, seed: int, layout: Layout) -> None:
-    source = params.prompts.source
-    prompts = read_prompts(layout.root / source)
-    random.Random(f"prepare/{seed}").shuffle(prompts)
-    sizes = params.prompts
+    prompts = read_prompts(layout.root / params.prompts.source)
+    for split, own in split_prompts(prompts, params, seed).items():
+        _write_prompts(split, own, seed, layout)
+
+
+def split_prompts(prompts: Sequence[Prompt], params: Params, seed: int) -> dict[str, list[Prompt]]:
+    """The prompts of a file by split, in an order of the seed's; no text stands in two of them.
+
+    Raises:
+        DataError: too few prompts, or too few with an answer.
+    """
+    source, sizes = params.prompts.source, params.prompts
+    shuffled = list({prompt.prompt: prompt for prompt in prompts}.values())
+    random.Random(f"prepare/{seed}").shuffle(shuffled)
     num_measured = sizes.num_heldout + sizes.num_validation
-    with_answer = [prompt for prompt in prompts if prompt.answer is not None]
+    with_answer = [prompt for prompt in shuffled if prompt.answer is not None]
     if len(with_answer) < num_measured:
         raise DataError(
             f"{source}: {len(with_answer)} prompts have an answer, and {num_measured} are to be measured on; "
             "add answers, or lower prompts.num_heldout and prompts.num_validation"
         )
     measured = {prompt.id for prompt in with_answer[:num_measured]}
-    train = [Prompt(prompt.id, prompt.prompt) for prompt in prompts if prompt.id not in measured]
+    train = [Prompt(prompt.id, prompt.prompt) for prompt in shuffled if prompt.id not in measured]
     if len(train) < sizes.num_train:
         raise DataError(
             f"{source}: {len(train)} prompts are left to train on after {num_measured} to measure on, "
             f"and prompts.num_train is {sizes.num_train}; add prompts or lower it"
         )
-    _write_prompts("heldout", with_answer[: sizes.num_heldout], seed, layout)
-    _write_prompts("validation", with_answer[sizes.num_heldout : num_measured], seed, layout)
-    _write_prompts("train", train[: sizes.num_train], seed, layout)
+    return {
+        "heldout": with_answer[: sizes.num_heldout],
+        "validation": with_answer[sizes.num_heldout : num_measured],
+        "train": train[: sizes.num_train],
+    }
 
 
 def _write_prompts(split: str, prompts: Sequence[Prompt], seed: int, layout: Layout) -> None:

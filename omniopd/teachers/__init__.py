@@ -1,6 +1,7 @@
 """Who answers: prefixes in, texts out, and nothing else of a teacher."""
 
 import importlib
+from collections.abc import Callable
 
 from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError
@@ -8,7 +9,15 @@ from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
 from omniopd.teachers.in_process import InProcessTeacher
 from omniopd.teachers.verify import verify
 
-__all__ = ["InProcessTeacher", "Teacher", "TeacherAnswer", "TeacherRequest", "load_teacher", "verify"]
+__all__ = [
+    "InProcessTeacher",
+    "Teacher",
+    "TeacherAnswer",
+    "TeacherRequest",
+    "load_teacher",
+    "teacher_class",
+    "verify",
+]
 
 
 def load_teacher(config: TeacherConfig, *, path: str) -> Teacher:
@@ -19,13 +28,23 @@ def load_teacher(config: TeacherConfig, *, path: str) -> Teacher:
     Raises:
         ConfigError: there is no such class.
     """
-    make = InProcessTeacher if config.kind == "transformers" else _imported(config.kind)
-    return make(path, name=config.model, temperature=config.temperature, batch_size=config.batch_size)
+    return teacher_class(config.kind)(
+        path, name=config.model, temperature=config.temperature, batch_size=config.batch_size
+    )
 
 
-def _imported(kind: str) -> type:
+def teacher_class(kind: str) -> Callable[..., Teacher]:
+    """The class that makes teachers of a kind.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    if kind == "transformers":
+        return InProcessTeacher
     module, _, name = kind.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"params.yaml: teacher.kind: {kind!r} cannot be imported ({error})") from error
+        raise ConfigError(
+            f"params.yaml: teacher.kind: {kind!r} cannot be imported ({error}); mend it, or install its package"
+        ) from error

@@ -1,0 +1,158 @@
+"""The pure functions against an independent float64 oracle, and their properties."""
+
+import math
+import random
+from itertools import pairwise
+
+import oracle
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omniopd import functional as F
+from omniopd.functional.seeds import stable_seed
+
+texts = st.text(alphabet="ab 01+=", max_size=12)
+entropies = st.lists(st.floats(0, 5) | st.sampled_from([1.0, 2.0]), max_size=25)
+
+
+def _logits(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
+
+
+def test_entropy_logp_and_kl_equal_the_oracle():
+    z, ref = _logits(3, 4, 11), _logits(3, 4, 11, seed=1)
+    ids = torch.randint(11, (3, 4), generator=torch.Generator().manual_seed(2))
+    h, lp, kl = F.token_entropy(z), F.token_logp(z, ids), F.forward_kl(ref, z)
+    for i in range(3):
+        for t in range(4):
+            row, ref_row = z[i, t].tolist(), ref[i, t].tolist()
+            assert h[i, t].item() == pytest.approx(oracle.entropy(row), rel=1e-12)
+            assert lp[i, t].item() == pytest.approx(math.log(oracle.softmax(row)[ids[i, t]]), rel=1e-12)
+            assert kl[i, t].item() == pytest.approx(oracle.kl(ref_row, row), rel=1e-10)
+
+
+def test_entropy_and_kl_are_finite_where_logits_are_minus_infinity():
+    z = torch.tensor([[0.0, 0.0, -math.inf], [0.0, -1e30, -1e30]])
+    assert F.token_entropy(z).tolist() == pytest.approx([math.log(2), 0.0])
+    assert F.forward_kl(z, z).tolist() == [0.0, 0.0]
+
+
+def test_bfloat16_logits_are_reduced_in_float32():
+    z = _logits(2, 5000).bfloat16()
+    assert F.token_entropy(z).dtype == torch.float32
+    assert torch.equal(F.token_entropy(z), F.token_entropy(z.float()))
+    assert torch.equal(F.forward_kl(z, z.flip(0)), F.forward_kl(z.float(), z.flip(0).float()))
+
+
+def test_kl_sends_its_gradient_to_the_student_alone_and_it_is_student_minus_reference():
+    ref, z = _logits(2, 7).requires_grad_(), _logits(2, 7, seed=1).requires_grad_()
+    F.forward_kl(ref, z).sum().backward()
+    assert ref.grad is None
+    assert z.grad is not None
+    assert torch.allclose(z.grad, z.softmax(-1) - ref.softmax(-1), atol=1e-12)
+
+
+@given(entropies, st.integers(1, 5), st.integers(1, 6))
+def test_peak_entropy_equals_the_oracle(values: list[float], num_chunks: int, chunk_len: int):
+    found = F.peak_entropy(values, num_chunks=num_chunks, chunk_len=chunk_len)
+    assert found == oracle.anchors(values, num_chunks, chunk_len)
+
+
+@given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
+def test_every_selection_fits_is_disjoint_and_ascends(
+    length: int, num_chunks: int, chunk_len: int, seed: int
+):
+    size = {"num_chunks": num_chunks, "chunk_len": chunk_len}
+    for found in (
+        F.random_anchors(length, **size, rng=random.Random(seed)),
+        F.uniform_stride(length, **size),
+        F.peak_entropy([0.0] * length, **size),
+    ):
+        assert len(found) <= num_chunks
+        assert all(b - a >= chunk_len for a, b in pairwise(found))
+        assert all(0 <= t <= length - chunk_len for t in found)
+        assert bool(found) == (length >= chunk_len)
+
+
+def test_ties_go_to_the_larger_position():
+    assert F.peak_entropy([1.0, 1.0, 1.0, 1.0], num_chunks=2, chunk_len=1) == [2, 3]
+
+
+@given(texts, texts)
+def test_similarities_equal_the_oracle_and_are_symmetric_in_the_unit_interval(a: str, b: str):
+    assert F.edit(a, b) == pytest.approx(oracle.edit(a, b))
+    assert F.rouge1(a, b) == pytest.approx(oracle.rouge1(a, b))
+    for phi in F.SIMILARITIES.values():
+        assert 0 <= phi(a, b) <= 1
+        assert phi(a, b) == phi(b, a)
+        assert phi(a, a) == 1
+    assert (F.edit(a, b) == 1) == (a == b)
+
+
+def test_k_sem_is_the_soft_count_of_the_replies():
+    assert F.k_sem("ab", ["ab", "ax", "", "ab"]) == pytest.approx(1 + 0.5 + 0 + 1)
+    assert F.k_sem("ab", []) == 0
+
+
+logp_lists = st.lists(st.floats(-8, 0), min_size=1, max_size=6)
+
+
+@given(st.integers(1, 10), st.floats(0, 1), logp_lists, st.floats(0, 50))
+def test_the_target_equals_the_oracle_and_lies_in_the_unit_interval(
+    n: int, share: float, logps, alpha: float
+):
+    k, pi_bar = share * n, F.geometric_mean(logps)
+    found = F.posterior_target(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
+    assert found == pytest.approx(oracle.target(k, n, logps, alpha), abs=1e-12)
+    assert 0 <= found <= 1
+
+
+def test_the_target_tends_to_agreement_and_to_belief():
+    assert F.posterior_target(3.0, num_replies=4, pi_bar=0.1, alpha=0.0) == 0.75
+    assert F.posterior_target(3.0, num_replies=4, pi_bar=0.1, alpha=1e12) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("k", "pi_bar"), [(4.1, 1.0), (-0.1, 0.0), (4.0, 1.2), (math.nan, 0.5)])
+def test_a_target_outside_the_unit_interval_is_a_fault(k: float, pi_bar: float):
+    with pytest.raises(ValueError, match="outside"):
+        F.posterior_target(k, num_replies=4, pi_bar=pi_bar, alpha=1.0)
+
+
+def test_a_baseline_leaves_out_the_whole_group():
+    found = F.leave_one_out([1.0, 0.0, 0.5, 0.2], ["a", "a", "b", "c"])
+    assert found == pytest.approx([1 - 0.35, 0 - 0.35, 0.5 - 0.4, 0.2 - 0.5])
+    assert F.leave_one_out([0.3, 0.7], ["a", "a"]) == [0.3, 0.7]
+    assert F.leave_one_out([], []) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
+def test_a_baseline_of_single_groups_is_the_leave_one_out_mean(values: list[float]):
+    found = F.leave_one_out(values, list(range(len(values))))
+    mean = sum(values) / len(values)
+    scale = len(values) / (len(values) - 1)
+    assert found == pytest.approx([scale * (value - mean) for value in values], abs=1e-9)
+
+
+def test_the_loss_sums_reinforcement_over_audited_and_kl_over_the_other_positions():
+    logp = torch.tensor([[-1.0, -2.0, -3.0, math.nan]])
+    kl = torch.tensor([[0.1, 0.2, 0.4, math.nan]])
+    parts = F.audited_loss(
+        logp,
+        kl,
+        weight=torch.tensor([[0.0, 0.5, 0.0, 0.9]]),
+        audited=torch.tensor([[False, True, True, True]]),
+        response=torch.tensor([[True, True, True, False]]),  # the last is padding
+        beta=0.5,
+    )
+    # The third is audited with weight 0: it is neither reinforced nor anchored.
+    assert [part.item() for part in parts] == pytest.approx([0.5 * 2.0, 0.5 * 0.1])
+
+
+def test_seeds_depend_on_every_part_and_leave_room_for_a_stride():
+    seeds = [stable_seed("rollout", 0, r, p, n) for r in range(5) for p in "ab" for n in range(3)]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**48 for seed in seeds)
+    assert stable_seed("a", 1) == stable_seed("a", 1)
+    assert stable_seed("a", 11) != stable_seed("a", 1, 1)

@@ -1,0 +1,508 @@
+"""check: what is refused before work starts, what is warned of, what would be done."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project, make_project
+
+from omniopd.config import DemoModel
+from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
+from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.stages.check import check
+
+ALPHABET = "0123456789+=;>"
+CONTEXT = 128  # of every model below
+ARMS = {
+    "omniopd": {"method": "omniopd", "train": {"lr": 2.0e-4}},
+    "omniopd-baseline": {"method": "omniopd", "train": {"lr": 5.0e-4}, "settings": {"num_replies": 3}},
+}
+ROWS = [{"id": f"sum-{i:02d}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(30)]
+
+
+def save_tiny_model(path: Path, alphabet: str = ALPHABET) -> None:
+    tokenizer = character_tokenizer(alphabet)
+    settings = DemoModel(
+        width=16, ffn_width=16, num_layers=1, num_heads=2, num_steps=1, batch_size=1, num_examples=1, lr=1e-3
+    )
+    model = train_demo_model([("1+1=", "2")], tokenizer, settings, seed=0, after_step=lambda *_: False)
+    save_model(path, model, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`characters` and `words`: models of 18 and of more than 1,000 tokens. Not to be written to."""
+    folder = tmp_path_factory.mktemp("models")
+    save_tiny_model(folder / "characters")
+    save_tiny_model(folder / "words", ALPHABET + "".join(map(chr, range(0x4E00, 0x4E00 + 1000))))
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path: Path, models: Path) -> Project:
+    """A project with a file of prompts, and copies of the models in ./student and ./teacher."""
+    project = make_project(tmp_path)
+    for role in ("student", "teacher"):
+        shutil.copytree(models / "characters", tmp_path / role)
+    write_rows(tmp_path / "prompts.jsonl", ROWS)
+    return project.edit(
+        arms=ARMS,
+        prompts={"source": "prompts.jsonl", "num_train": 20, "num_validation": 4, "num_heldout": 6},
+        models__student=str(tmp_path / "student"),
+        teacher__model=str(tmp_path / "teacher"),
+    )
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def listing(folder: Path) -> dict[str, bytes | None]:
+    """Every path below the folder, with the bytes of the files."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def refusal(project: Project, kind: type[OmniOPDError]) -> list[str]:
+    """The lines of the error, with paths relative to the project; asserts that nothing was written."""
+    before = listing(project.root)
+    with pytest.raises(kind) as caught:
+        check(project.params_file)
+    assert listing(project.root) == before
+    return str(caught.value).replace(f"{project.root}/", "").splitlines()
+
+
+# --- what would be done
+
+
+def test_the_plan_of_the_demo_names_prompts_models_arms_rounds_and_seeds(tmp_path: Path):
+    project = make_project(tmp_path).edit(seeds=[0, 1], rollout__num_samples=2, arms=ARMS)
+
+    _, warnings, plan = check(project.params_file)
+
+    assert warnings == []
+    assert plan == [
+        "prompts   addition: 40 to train, 6 to watch, 12 held out",
+        "student   demo, trained by `omniopd base`",
+        "teacher   demo, trained by `omniopd base`, kind transformers",
+        "arm       omniopd (omniopd): 5 rounds of 24 responses, lr 0.0002, "
+        "4 replies of 2 tokens a chunk; seeds 0, 1",
+        "arm       omniopd-baseline (omniopd): 5 rounds of 24 responses, lr 0.0005, "
+        "3 replies of 2 tokens a chunk; seeds 0, 1",
+    ]
+
+
+def test_the_plan_names_the_file_of_prompts_and_the_models(own: Project):
+    _, _, plan = check(own.params_file)
+
+    assert plan[:3] == [
+        "prompts   prompts.jsonl (30 prompts): 20 to train, 4 to watch, 6 held out",
+        f"student   {own.root}/student",
+        f"teacher   {own.root}/teacher, kind transformers",
+    ]
+
+
+def test_the_plan_shows_what_an_arm_overrides(own: Project):
+    own.edit_paths(
+        {
+            "arms.omniopd.train": {"num_rounds": 7, "lr": 1.0e-3},
+            "arms.omniopd.rollout": {"num_prompts": 8},
+            "arms.omniopd.settings": {"num_replies": 1, "chunk_len": 5},
+        }
+    )
+
+    _, _, plan = check(own.params_file)
+
+    assert plan[3] == (
+        "arm       omniopd (omniopd): 7 rounds of 8 responses, lr 0.001, "
+        "1 replies of 5 tokens a chunk; seeds 0"
+    )
+
+
+def test_check_returns_the_params_that_it_read(own: Project):
+    params, _, _ = check(own.params_file)
+
+    assert params.models.student == str(own.root / "student")
+
+
+def test_check_writes_nothing(own: Project):
+    before = listing(own.root)
+
+    check(own.params_file)
+
+    assert listing(own.root) == before
+
+
+def test_a_file_of_prompts_is_found_beside_params_yaml_from_any_folder(
+    own: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+    _, _, plan = check(own.params_file)
+
+    assert "(30 prompts)" in plan[0]
+
+
+# --- params.yaml
+
+
+def test_a_mistake_in_params_is_found_before_prompts_and_models_are_read(own: Project):
+    (own.root / "prompts.jsonl").unlink()
+    own.edit(methods__omniopd__chunk_len=0)
+
+    assert refusal(own, ConfigError) == [
+        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50"
+    ]
+
+
+def test_demo_models_with_a_file_of_prompts_are_refused_each(own: Project):
+    own.edit(models__student="demo", teacher__model="demo")
+
+    assert refusal(own, ConfigError) == [
+        f"params.yaml: {key}: 'demo' is trained on a built-in task (addition), and prompts.source is the file "
+        "'prompts.jsonl'; name a model directory or a hub name"
+        for key in ("models.student", "teacher.model")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["no.such.module:Teacher", "fakes:NoSuchTeacher"])
+def test_a_teacher_that_cannot_be_imported_is_refused(own: Project, kind: str):
+    own.edit(teacher__kind=kind)
+
+    [line] = refusal(own, ConfigError)
+
+    assert line.startswith(f"params.yaml: teacher.kind: {kind!r} cannot be imported (")
+    assert "; " in line
+
+
+def test_a_teacher_of_ones_own_needs_no_model_directory(own: Project):
+    own.edit(teacher__kind="fakes:TextOnlyTeacher", teacher__model="a-name-of-its-own")
+
+    _, _, plan = check(own.params_file)
+
+    assert plan[2] == "teacher   a-name-of-its-own, kind fakes:TextOnlyTeacher"
+
+
+# --- the file of prompts
+
+BROKEN_PROMPTS = {
+    "empty": ("", "prompts.jsonl: holds no prompts; write one JSON object a line with 'id' and 'prompt'"),
+    "blank lines alone": (
+        "\n  \n",
+        "prompts.jsonl: holds no prompts; write one JSON object a line with 'id' and 'prompt'",
+    ),
+    "no prompt": (
+        '{"id": "a", "answer": "2"}',
+        "prompts.jsonl:1: has no field 'prompt'; it has 'id', 'answer'",
+    ),
+    "no id": ('{"prompt": "1+1="}', "prompts.jsonl:1: has no field 'id'; it has 'prompt'"),
+    "no field": ("{}", "prompts.jsonl:1: has no field 'id'; it has none"),
+    "id a number": (
+        '{"id": 7, "prompt": "1+1="}',
+        "prompts.jsonl:1: field 'id' is 7, not a string; put it in quotes",
+    ),
+    "answer a number": (
+        '{"id": "a", "prompt": "1+1=", "answer": 2}',
+        "prompts.jsonl:1: field 'answer' is 2, not a string; put it in quotes",
+    ),
+    "prompt empty": (
+        '{"id": "a", "prompt": ""}',
+        "prompts.jsonl:1: field 'prompt' is empty; fill it or delete the line",
+    ),
+    "a list": ('["a", "1+1="]', "prompts.jsonl:1: found list, not a JSON object with 'id' and 'prompt'"),
+    "an id twice, a blank line between": (
+        '{"id": "a", "prompt": "1+1="}\n\n{"id": "b", "prompt": "1+2="}\n{"id": "a", "prompt": "1+3="}',
+        "prompts.jsonl:4: id 'a' stands on line 1 too; make ids unique",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN_PROMPTS.values(), ids=BROKEN_PROMPTS)
+def test_a_broken_file_of_prompts_is_refused_with_the_line(own: Project, text: str, message: str):
+    (own.root / "prompts.jsonl").write_text(text, encoding="utf-8")
+
+    assert refusal(own, DataError) == [message]
+
+
+NOT_JSON = {
+    "cut short": b'{"id": "b", "pro',
+    "not UTF-8": b'{"id": "b\xff", "prompt": "1+2="}',
+    "a number of 5,000 digits": b"1" * 5000,
+    "too deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("line", NOT_JSON.values(), ids=NOT_JSON)
+def test_a_line_that_is_no_json_is_refused_with_its_number(own: Project, line: bytes):
+    first = b'{"id": "a", "prompt": "1+1="}\n'
+    (own.root / "prompts.jsonl").write_bytes(first + line + b"\n" + first)
+
+    [message] = refusal(own, DataError)
+
+    assert message.startswith("prompts.jsonl:2: not a JSON object (")
+    assert message.endswith("; mend or delete the line")
+
+
+def test_text_that_is_no_unicode_is_refused_with_its_line(own: Project):
+    # Half of a surrogate pair: JSON can write it, UTF-8 cannot.
+    (own.root / "prompts.jsonl").write_text('{"id": "a", "prompt": "\\ud800"}\n')
+
+    [message] = refusal(own, DataError)
+
+    assert message.startswith("prompts.jsonl:1: field 'prompt' ")
+
+
+def test_a_missing_file_of_prompts_is_refused(own: Project):
+    (own.root / "prompts.jsonl").unlink()
+
+    assert refusal(own, DataError) == [
+        "prompts.jsonl: no such file of prompts, and no built-in task ('addition') is called so; "
+        "mend prompts.source in params.yaml"
+    ]
+
+
+def test_a_folder_in_place_of_the_file_of_prompts_is_refused(own: Project):
+    own.edit(prompts__source="student")
+
+    [message] = refusal(own, DataError)
+
+    assert message.startswith("student: cannot be read (Is a directory); ")
+
+
+def test_a_misspelt_builtin_task_is_refused(own: Project):
+    own.edit(prompts__source="additon")
+
+    [message] = refusal(own, DataError)
+
+    assert message.startswith("additon: no such file of prompts")
+    assert "'addition'" in message
+
+
+def test_too_few_prompts_are_found_before_prepare(own: Project):
+    own.edit(prompts__num_train=21)
+
+    assert refusal(own, DataError) == [
+        "prompts.jsonl: 20 prompts are left to train on after 10 to measure on, and prompts.num_train is 21; "
+        "add prompts or lower it"
+    ]
+
+
+def test_too_few_answers_are_found_before_prepare(own: Project):
+    write_rows(own.root / "prompts.jsonl", [{k: v for k, v in row.items() if k != "answer"} for row in ROWS])
+
+    assert refusal(own, DataError) == [
+        "prompts.jsonl: 0 prompts have an answer, and 10 are to be measured on; add answers, "
+        "or lower prompts.num_heldout and prompts.num_validation"
+    ]
+
+
+# --- prompts and the context
+
+
+def test_a_prompt_fits_up_to_the_last_token_of_the_context(own: Project):
+    room = CONTEXT - max(len(row["prompt"]) for row in ROWS)  # a token a character
+
+    own.edit(rollout__max_new_tokens=room)
+    check(own.params_file)
+
+    own.edit(rollout__max_new_tokens=room + 1)
+    assert refusal(own, DataError) == [
+        "prompts.jsonl: prompt 'sum-10' has 5 tokens, and with rollout.max_new_tokens = 124 passes the context "
+        "of 128 of student; shorten or remove it"
+    ]
+
+
+def test_one_prompt_that_does_not_fit_is_named(own: Project):
+    long = {"id": "sum-long", "prompt": "1+" * 50 + "1=", "answer": "51"}
+    write_rows(own.root / "prompts.jsonl", [*ROWS, long])
+
+    assert refusal(own, DataError) == [
+        "prompts.jsonl: prompt 'sum-long' has 102 tokens, and with rollout.max_new_tokens = 48 passes the context "
+        "of 128 of student; shorten or remove it"
+    ]
+
+
+def test_the_longest_response_of_any_arm_has_to_fit(own: Project):
+    own.edit_paths({"arms.omniopd-baseline.rollout": {"max_new_tokens": 125}})
+
+    [message] = refusal(own, DataError)
+
+    assert "prompt 'sum-00' has 4 tokens" in message
+    assert "125" in message
+
+
+@pytest.mark.parametrize("student", ["demo"])
+def test_responses_longer_than_the_context_are_refused_with_a_builtin_task(own: Project, student: str):
+    own.edit(
+        prompts__source="addition",
+        models__student=student if student == "demo" else str(own.root / student),
+        rollout__max_new_tokens=CONTEXT,
+    )
+
+    [message] = refusal(own, DataError)
+
+    assert "rollout.max_new_tokens = 128" in message
+    assert "context of 128" in message
+
+
+# --- directories of models
+
+
+def edit_json(path: Path, **changes: str | None) -> None:
+    """Change keys of a JSON object; None removes one."""
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return damage
+
+
+def tokenizer(**changes: str | None) -> Callable[[Path], None]:
+    return lambda folder: edit_json(folder / "tokenizer_config.json", **changes)
+
+
+def content(name: str, text: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return damage
+
+
+def cut_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "the directory": (
+        shutil.rmtree,
+        "no such model directory; check models.student and teacher.model",
+    ),
+    "config.json": (
+        remove("config.json"),
+        "has no config.json; name a directory written by save_pretrained",
+    ),
+    "the weights": (
+        remove("model.safetensors"),
+        "holds no weights (model.safetensors); save the model there first",
+    ),
+    "the end token": (
+        tokenizer(eos_token=None),
+        "the tokenizer has no end token; set eos_token and save it again",
+    ),
+    "a pad token of its own": (
+        tokenizer(pad_token="<end>"),
+        "the tokenizer pads with its end token '<end>', so a masked pad would mask the end as well; "
+        "give it a pad_token of its own and save it again",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("damage", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_a_model_directory_without_a_part_is_refused(
+    own: Project, role: str, damage: Callable[[Path], None], message: str
+):
+    damage(own.root / role)
+
+    assert refusal(own, ModelError) == [f"{role}: {message}"]
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "weights cut short": (cut_weights, "model.safetensors ", "; save the model there again"),
+    "no weights in the file": (
+        content("model.safetensors", ""),
+        "model.safetensors ",
+        "; save the model there again",
+    ),
+    "no tokenizer": (
+        remove("tokenizer.json", "tokenizer_config.json"),
+        "holds no tokenizer",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json missing": (
+        remove("tokenizer.json"),
+        "holds no tokenizer",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json cut short": (
+        content("tokenizer.json", "{"),
+        "its tokenizer cannot be loaded (",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json of nothing": (
+        content("tokenizer.json", "{}"),
+        "its tokenizer cannot be loaded (",
+        "; save the tokenizer there",
+    ),
+    "config.json cut short": (
+        content("config.json", "{"),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+    "config.json of nothing": (
+        content("config.json", "{}"),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+    "config.json of an unknown model": (
+        content("config.json", '{"model_type": "nope"}'),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("damage", "found", "remedy"), BROKEN.values(), ids=BROKEN)
+def test_a_model_directory_with_a_broken_file_is_refused(
+    own: Project, role: str, damage: Callable[[Path], None], found: str, remedy: str
+):
+    damage(own.root / role)
+
+    [message] = refusal(own, ModelError)
+
+    assert message.startswith(f"{role}: {found}")
+    assert remedy in message
+
+
+# --- warnings
+
+
+def test_no_anchor_is_warned_of_for_each_arm_that_has_none(own: Project):
+    own.edit_paths({"arms.omniopd.settings": {"beta": 0}})
+
+    _, warnings, _ = check(own.params_file)
+
+    assert warnings == [
+        f"{own.params_file}: arms.omniopd: beta is 0: without the anchor the published score fell "
+        "from 69.08 to 8.28; the published value is 0.1"
+    ]
+
+
+def test_short_chunks_of_a_vocabulary_of_words_are_warned_of(own: Project, models: Path):
+    own.edit(models__student=str(models / "words"))
+    own.edit_paths({"arms.omniopd-baseline.settings": {"chunk_len": 26}})
+
+    _, warnings, _ = check(own.params_file)
+
+    assert warnings == [
+        f"{own.params_file}: arms.omniopd: chunk_len is 2: with chunks of 25 tokens the published score fell "
+        "from 69.08 to 24.48; the published value is 50"
+    ]
+
+
+def test_short_chunks_of_characters_are_not_warned_of(own: Project):
+    _, warnings, _ = check(own.params_file)
+
+    assert warnings == []

@@ -1,0 +1,247 @@
+"""prepare: the sizes of the splits, that no problem stands in two of them, and that a seed decides the bytes."""
+
+import json
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project, make_project
+
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
+from omniopd.errors import DataError
+from omniopd.stages.prepare import prepare
+from omniopd.tasks import TASKS
+
+SPLITS = ("train", "validation", "heldout")
+EXAMPLES = ("student-examples", "teacher-examples")
+SIZES = {
+    "train": 500,
+    "validation": 50,
+    "heldout": 150,
+    "student-examples": 100,
+    "teacher-examples": 700,
+}
+
+
+def run(project: Project, seed: int = 0) -> dict[str, bytes]:
+    """The bytes of the files that prepare wrote for a seed."""
+    prepare(load_params(project.params_file), seed, Layout(project.root))
+    folder = project.root / "data" / f"seed-{seed}"
+    return {path.stem: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def rows(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def operands(row: dict[str, Any]) -> tuple[int, int]:
+    """The two numbers of `4185+5874=`."""
+    a, b = row["prompt"].removesuffix("=").split("+")
+    return int(a), int(b)
+
+
+# --- the built-in task
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "project").edit(
+        prompts__num_train=SIZES["train"],
+        prompts__num_validation=SIZES["validation"],
+        prompts__num_heldout=SIZES["heldout"],
+        models__demo__student__num_examples=SIZES["student-examples"],
+        models__demo__teacher__num_examples=SIZES["teacher-examples"],
+    )
+
+
+@pytest.fixture
+def two_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,095 problems instead of 40 million: 1,500 drawn from them would meet again, were that allowed."""
+    monkeypatch.setattr("omniopd.tasks.addition.NUM_DIGITS", 2)
+
+
+def test_each_file_holds_as_many_as_params_say(drawn: Project):
+    files = run(drawn)
+
+    assert {name: len(rows(content)) for name, content in files.items()} == SIZES
+
+
+def test_ids_say_the_split_and_count_from_zero(drawn: Project):
+    files = run(drawn)
+
+    for split in SPLITS:
+        assert [row["id"] for row in rows(files[split])] == [f"{split}-{i:05d}" for i in range(SIZES[split])]
+
+
+@pytest.mark.usefixtures("two_digits")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_problem_stands_twice_not_even_with_its_operands_swapped(drawn: Project, seed: int):
+    files = run(drawn, seed)
+    problems = {name: {frozenset(operands(row)) for row in rows(content)} for name, content in files.items()}
+
+    for one, other in combinations(problems, 2):
+        assert not problems[one] & problems[other], (one, other)
+    assert {name: len(found) for name, found in problems.items()} == SIZES
+
+
+def test_train_prompts_carry_no_answer(drawn: Project):
+    assert {tuple(row) for row in rows(run(drawn)["train"])} == {("id", "prompt")}
+
+
+@pytest.mark.parametrize("split", ["validation", "heldout"])
+def test_measured_prompts_carry_the_right_answer(drawn: Project, split: str):
+    for row in rows(run(drawn)[split]):
+        assert row["answer"] == str(sum(operands(row)))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_are_prompts_with_their_worked_solutions(drawn: Project, name: str):
+    for row in rows(run(drawn)[name]):
+        assert set(row) == {"prompt", "solution"}
+        assert row["solution"] == TASKS["addition"].of(*operands(row)).solution  # type: ignore[attr-defined]
+
+
+def test_the_splits_can_be_read_as_prompts(drawn: Project):
+    run(drawn)
+    layout = Layout(drawn.root)
+
+    assert all(prompt.answer is None for prompt in read_prompts(layout.prompts(0, "train")))
+    assert all(prompt.answer for prompt in read_prompts(layout.prompts(0, "heldout")))
+
+
+def test_the_same_seed_gives_the_same_bytes(drawn: Project, tmp_path: Path):
+    first = run(drawn)
+
+    assert run(drawn) == first
+    assert run(drawn.copied_to(tmp_path / "copy")) == first
+
+
+def test_another_seed_gives_other_prompts(drawn: Project):
+    first, second = run(drawn, 0), run(drawn, 1)
+
+    for name in (*SPLITS, *EXAMPLES):
+        texts = [{row["prompt"] for row in rows(files[name])} for files in (first, second)]
+        assert len(texts[0] & texts[1]) < SIZES[name] / 10
+
+
+def test_more_train_prompts_leave_the_measured_ones_as_they_were(drawn: Project):
+    before = run(drawn)
+    after = run(drawn.edit(prompts__num_train=600))
+
+    assert after["heldout"] == before["heldout"]
+    assert after["validation"] == before["validation"]
+
+
+# --- a file of prompts
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Project:
+    """40 prompts of which every fourth has no answer; 10 to measure on, 25 to train on."""
+    prompts = [
+        {"id": f"q{i:02d}", "prompt": f"{i}+1=", **({"answer": str(i + 1)} if i % 4 else {})}
+        for i in range(40)
+    ]
+    write_prompts(tmp_path, prompts)
+    return make_project(tmp_path).edit(
+        prompts={"source": "prompts.jsonl", "num_train": 25, "num_validation": 4, "num_heldout": 6}
+    )
+
+
+def write_prompts(folder: Path, prompts: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(prompt) + "\n" for prompt in prompts)
+    (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
+
+
+def refusal(project: Project) -> str:
+    """The message of the error; asserts that nothing was written."""
+    before = sorted(project.root.rglob("*"))
+    with pytest.raises(DataError) as caught:
+        prepare(load_params(project.params_file), 0, Layout(project.root))
+    assert sorted(project.root.rglob("*")) == before
+    return str(caught.value)
+
+
+def test_a_file_is_split_into_the_sizes_and_into_nothing_else(given: Project):
+    files = run(given)
+
+    assert {name: len(rows(content)) for name, content in files.items()} == {
+        "train": 25,
+        "validation": 4,
+        "heldout": 6,
+    }
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_prompt_of_a_file_stands_in_one_split_with_its_own_text(given: Project, seed: int):
+    files = run(given, seed)
+    prompt_of = {prompt.id: prompt for prompt in read_prompts(given.root / "prompts.jsonl")}
+    found = [row for content in files.values() for row in rows(content)]
+
+    assert max(Counter(row["id"] for row in found).values()) == 1
+    for row in found:
+        assert row["prompt"] == prompt_of[row["id"]].prompt
+
+
+def test_answers_are_taken_off_the_train_prompts_and_kept_on_the_others(given: Project):
+    files = run(given)
+
+    assert {tuple(row) for row in rows(files["train"])} == {("id", "prompt")}
+    for row in rows(files["heldout"]) + rows(files["validation"]):
+        assert int(row["answer"]) == int(row["id"].removeprefix("q")) + 1
+
+
+def test_prompts_without_an_answer_are_still_trained_on(given: Project):
+    trained = {row["id"] for row in rows(run(given.edit(prompts__num_train=30))["train"])}
+
+    assert {f"q{i:02d}" for i in range(0, 40, 4)} <= trained
+
+
+def test_the_split_of_a_file_depends_on_the_seed_alone(given: Project):
+    first = run(given, 0)
+
+    assert run(given, 0) == first
+    for name in SPLITS:
+        assert {row["id"] for row in rows(run(given, 1)[name])} != {row["id"] for row in rows(first[name])}
+
+
+def test_more_train_prompts_leave_the_measured_ones_of_a_file_as_they_were(given: Project):
+    before = run(given.edit(prompts__num_train=5))
+    after = run(given.edit(prompts__num_train=30))
+
+    assert after["heldout"] == before["heldout"]
+    assert after["validation"] == before["validation"]
+
+
+def test_too_few_answers_are_refused_with_the_numbers(given: Project):
+    given.edit(prompts__num_heldout=28)
+
+    assert refusal(given) == (
+        "prompts.jsonl: 30 prompts have an answer, and 32 are to be measured on; "
+        "add answers, or lower prompts.num_heldout and prompts.num_validation"
+    )
+
+
+def test_too_few_prompts_are_refused_with_the_numbers(given: Project):
+    given.edit(prompts__num_train=31)
+
+    assert refusal(given) == (
+        "prompts.jsonl: 30 prompts are left to train on after 10 to measure on, "
+        "and prompts.num_train is 31; add prompts or lower it"
+    )
+
+
+def test_a_file_that_is_just_enough_is_used_up(given: Project):
+    files = run(given.edit(prompts__num_train=30))
+
+    assert sum(len(rows(content)) for content in files.values()) == 40
+
+
+def test_a_broken_file_is_refused_and_nothing_is_written(given: Project):
+    (given.root / "prompts.jsonl").write_text('{"id": "a"\n')
+
+    assert refusal(given).startswith(f"{given.root}/prompts.jsonl:1: not a JSON object (")

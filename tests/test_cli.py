@@ -1,0 +1,353 @@
+"""The command line: its commands, its exit codes, and what stands on standard error."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from projects import REPOSITORY, Project, make_project
+from typer.main import get_command
+
+from flows import __main__ as flows_cli
+from omniopd import cli
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
+from omniopd.data.store import write_json
+from omniopd.stages.prepare import prepare
+from omniopd.stages.run import start_run
+
+
+@pytest.fixture(autouse=True)
+def _environment_restored() -> Iterator[None]:
+    """The commands set variables for the libraries that they start."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A tiny project without prompts or models; the commands run in its folder."""
+    project = make_project(tmp_path)
+    monkeypatch.chdir(project.root)
+    return project.edit(arms={name: {"method": "omniopd"} for name in ("omniopd", "omniopd-baseline")})
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, of: ModuleType = cli) -> int:
+    """The exit code of a command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["omniopd", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.run(of.app)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A command as a user starts it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def omniopd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return start(folder, str(Path(sys.executable).with_name("omniopd")), *arguments)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+# --- what there is
+
+
+def test_the_commands_are_the_stages_and_no_others():
+    assert sorted(get_command(cli.app).commands) == [
+        "base",
+        "check",
+        "compare",
+        "evaluate",
+        "prepare",
+        "table",
+    ]
+
+
+def test_the_flows_are_distill_and_no_others():
+    assert sorted(get_command(flows_cli.app).commands) == ["distill"]
+
+
+OPTIONS = {
+    "check": ["--params"],
+    "prepare": ["--params", "--seed"],
+    "base": ["--params", "--seed"],
+    "evaluate": ["--arm", "--params", "--seed"],
+    "compare": ["--params"],
+    "table": ["--params"],
+}
+
+
+def test_the_options_of_each_command_are_these_and_no_others():
+    commands = get_command(cli.app).commands
+
+    assert {
+        name: sorted(option for parameter in command.params for option in parameter.opts)
+        for name, command in commands.items()
+    } == OPTIONS
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_command_says_what_it_does(command: str):
+    assert get_command(cli.app).commands[command].help
+
+
+# --- started as a user starts it
+
+
+def test_check_of_the_repository_prints_the_plan_and_exits_with_0(tmp_path: Path):
+    done = omniopd(tmp_path, "check", "--params", str(REPOSITORY / "params.yaml"))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    for line, start_of_line in zip(lines, ["prompts   ", "student   ", "teacher   "], strict=False):
+        assert line.startswith(start_of_line)
+    arms = load_params(REPOSITORY / "params.yaml").arms
+    assert [line.split(" (")[0] for line in lines[3:]] == [f"arm       {arm}" for arm in arms]
+    assert files(tmp_path) == []
+
+
+def test_a_misspelt_key_exits_with_2_and_one_line_and_writes_nothing(project: Project):
+    project.edit(methods__omniopd__chunk_length=2)
+    before = files(project.root)
+
+    done = omniopd(project.root, "check")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "params.yaml: methods.omniopd.chunk_length: unknown key; did you mean 'chunk_len'?\n"
+    )
+    assert files(project.root) == before
+
+
+def test_a_flow_of_an_arm_that_does_not_exist_exits_with_2_and_one_line_and_writes_nothing(project: Project):
+    before = files(project.root)
+
+    done = start(project.root, sys.executable, "-m", "flows", "distill", "--arm", "nope")
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "params.yaml: arms.nope: no such arm; known are omniopd, omniopd-baseline\n"
+    assert files(project.root) == before
+
+
+# --- mistakes
+
+STAGES = {
+    "check": ["check"],
+    "prepare": ["prepare"],
+    "base": ["base"],
+    "compare": ["compare"],
+}
+
+
+@pytest.mark.parametrize("arguments", STAGES.values(), ids=STAGES)
+def test_every_stage_that_reads_params_refuses_a_mistake_before_it_writes(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+):
+    project.edit(train__lr=0)
+    before = files(project.root)
+
+    assert run(monkeypatch, *arguments) == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "params.yaml: train.lr: 0 is not positive; give another value\n")
+    assert files(project.root) == before
+
+
+def test_two_mistakes_are_two_lines_on_standard_error(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    project.edit(train__lr=0, methods__omniopd__chunk_len=0)
+
+    assert run(monkeypatch, "check") == 2
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
+        "params.yaml: train.lr: 0 is not positive; give another value",
+    ]
+
+
+def test_a_long_message_stays_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    project.edit(methods__omniopd__chunk_len=100, arms={"omniopd": {"method": "omniopd"}})
+
+    assert run(monkeypatch, "check") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert len(line) > 150
+
+
+def test_a_message_is_printed_to_the_letter(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Neither brackets nor a line number between colons is read as a sign for something else."""
+    project.edit(prompts__source="[red]prompts.jsonl", models__student="x/y", teacher__model="x/y")
+    (project.root / "[red]prompts.jsonl").write_text("\n" * 99 + "{}\n")
+
+    assert run(monkeypatch, "check") == 2
+    assert capsys.readouterr().err.startswith("[red]prompts.jsonl:100: has no field 'id'")
+
+
+def test_a_missing_params_file_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert run(monkeypatch, "check", "--params", "else.yaml") == 2
+    assert capsys.readouterr().err == (
+        "else.yaml: no such file; run in the folder that holds it, or pass --params\n"
+    )
+
+
+def test_warnings_stand_on_standard_error_and_the_plan_on_standard_output(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    project.edit_paths({"arms.omniopd.settings": {"beta": 0}})
+
+    assert run(monkeypatch, "check") == 0
+
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 5
+    assert err.startswith("warning: params.yaml: arms.omniopd: beta is 0: ")
+    assert "69.08 to 8.28" in err
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    """Exit code 2 is for what the user can mend; anything else must not hide behind it."""
+
+    def broken(_: Path) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr("omniopd.stages.check.check", broken)
+    monkeypatch.setattr(sys, "argv", ["omniopd", "check"])
+
+    with pytest.raises(AssertionError, match="ours"):
+        cli.main()
+
+
+# --- stages in order
+
+
+def test_prepare_writes_the_prompts_of_the_seed_beside_params(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    assert run(monkeypatch, "prepare", "--seed", "3") == 0
+
+    assert {"heldout.jsonl", "train.jsonl", "validation.jsonl"} <= set(files(project.root / "data/seed-3"))
+
+
+def test_base_before_prepare_exits_with_2(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = files(project.root)
+
+    assert run(monkeypatch, "base") == 2
+
+    assert capsys.readouterr().err == (
+        "data/seed-0/student-examples.jsonl: no such file; run `omniopd prepare` first (dvc repro does)\n"
+    )
+    assert files(project.root) == before
+
+
+def test_evaluate_before_the_run_is_begun_exits_with_2(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = files(project.root)
+
+    assert run(monkeypatch, "evaluate", "--arm", "omniopd") == 2
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("runs/omniopd-0/config.json: no such file; ")
+    assert files(project.root) == before
+
+
+def test_evaluate_before_the_run_is_finished_exits_with_2(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    params, layout = load_params(project.params_file), Layout(project.root)
+    prepare(params, 0, layout)
+    entries = {role: {"path": role, "digest": role} for role in ("student", "teacher")}
+    write_json(layout.models(0) / "models.json", entries)
+    start_run(params, "omniopd", 0, layout)
+    before = files(project.root)
+
+    assert run(monkeypatch, "evaluate", "--arm", "omniopd") == 2
+
+    assert capsys.readouterr().err == (
+        "runs/omniopd-0: has no checkpoint of its last round (5); finish it first: "
+        "python -m flows distill --arm omniopd --seed 0\n"
+    )
+    assert files(project.root) == before
+
+
+@pytest.mark.parametrize("command", ["compare", "table"])
+def test_a_comparison_before_anything_is_evaluated_exits_with_2(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+):
+    before = files(project.root)
+
+    assert run(monkeypatch, command) == 2
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert ": no such file; " in line
+    assert files(project.root) == before
+
+
+# --- the flow
+
+REFUSED_FLOWS = {
+    "an arm that does not exist": (
+        {},
+        ["--arm", "omniopd-basline"],
+        "params.yaml: arms.omniopd-basline: no such arm; did you mean 'omniopd-baseline'?",
+    ),
+    "a mistake in params": (
+        {"methods.omniopd.chunk_len": 0},
+        ["--arm", "omniopd"],
+        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "arguments", "message"), REFUSED_FLOWS.values(), ids=REFUSED_FLOWS)
+def test_a_flow_that_cannot_start_starts_no_server_and_makes_no_folder(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    edits: dict[str, object],
+    arguments: list[str],
+    message: str,
+):
+    def no_server(*command: object, **_: object) -> None:
+        raise AssertionError(f"started {command}")
+
+    monkeypatch.setattr(subprocess, "Popen", no_server)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    project.edit_paths(edits)
+    before = files(project.root)
+
+    assert run(monkeypatch, "distill", *arguments, of=flows_cli) == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"{message}\n")
+    assert files(project.root) == before

@@ -1,0 +1,617 @@
+"""params.yaml: what is refused and in which words, what an arm overrides, what decides a run's results."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from omniopd.config import Methods, Train, load_params, resolve
+from omniopd.errors import ConfigError
+from omniopd.methods import OmniOPD
+
+ROOT = Path(__file__).parents[1]
+TOO_LONG = (
+    "chunk_len is {chunk_len}, longer than the longest response (rollout.max_new_tokens is {room}), "
+    "so nothing would be audited; make chunks shorter or responses longer"
+)
+TRAIN_KEYS = ", ".join(Train.model_fields)
+METHODS = ", ".join(Methods.model_fields)
+REMOVED = object()
+# What the messages below quote, so that they do not change with what the repository is tuned to.
+PINNED: dict[str, Any] = {
+    "seeds": [0],
+    "methods.omniopd.chunk_len": 2,
+    "methods.omniopd.beta": 0.1,
+    "rollout.max_new_tokens": 48,
+    "rollout.num_samples": 1,
+    "rollout.batch_size": 128,
+    "models.demo.teacher.width": 96,
+    "arms": {
+        "omniopd": {"method": "omniopd"},
+        "omniopd-baseline": {"method": "omniopd", "settings": {"baseline": "batch"}},
+    },
+}
+
+
+def edited(folder: Path, edits: Mapping[str, Any]) -> Path:
+    """The repository's params.yaml with values replaced or removed by their dotted path, as a file in `folder`."""
+    yaml = YAML(typ="safe", pure=True)
+    raw = copy.deepcopy(yaml.load(ROOT / "params.yaml"))
+    for place, value in {**copy.deepcopy(PINNED), **edits}.items():
+        *parents, last = place.split(".")
+        block = raw
+        for name in parents:
+            block = block[name]
+        if value is REMOVED:
+            del block[last]
+        else:
+            block[last] = value
+    path = folder / "params.yaml"
+    yaml.dump(raw, path)
+    return path
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "params.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refusal(path: Path) -> list[str]:
+    """The lines of the error, each with the file's name alone in place of its path."""
+    with pytest.raises(ConfigError) as caught:
+        load_params(path)
+    return str(caught.value).replace(str(path), path.name).splitlines()
+
+
+# --- the file as it stands
+
+
+def test_the_params_of_the_repository_are_valid():
+    assert load_params(ROOT / "params.yaml").arms
+
+
+def test_every_arm_of_the_repository_resolves_without_a_warning():
+    params = load_params(ROOT / "params.yaml")
+
+    for arm in params.arms:
+        for seed in params.seeds:
+            assert resolve(params, arm, seed).method.warnings(vocab_size=0) == []
+
+
+def test_params_yaml_names_every_setting_of_every_method():
+    raw = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+
+    for name, field in Methods.model_fields.items():
+        assert set(raw["methods"][name]) == set(field.annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_every_method_setting_has_a_description():
+    for field in Methods.model_fields.values():
+        for name, setting in field.annotation.model_fields.items():  # type: ignore[union-attr]
+            assert setting.description, name
+
+
+# --- unknown keys, at every level
+
+UNKNOWN_KEYS = {
+    "top, far from any": (
+        {"nonsense": 1},
+        "nonsense: unknown key; known are seeds, prompts, models, teacher, rollout, train, evaluation, "
+        "compute, tracking, methods, arms",
+    ),
+    "top": ({"armz": {}}, "armz: unknown key; did you mean 'arms'?"),
+    "section": ({"rollout.num_prompt": 1}, "rollout.num_prompt: unknown key; did you mean 'num_prompts'?"),
+    "section, far from any": (
+        {"train.nonsense": 1},
+        f"train.nonsense: unknown key; known are {TRAIN_KEYS}",
+    ),
+    "block in a block": (
+        {"models.demo.student.widht": 64},
+        "models.demo.student.widht: unknown key; did you mean 'width'?",
+    ),
+    "methods": ({"methods.omnipd": {}}, "methods.omnipd: unknown key; did you mean 'omniopd'?"),
+    "methods.<m>": (
+        {"methods.omniopd.chunk_length": 2},
+        "methods.omniopd.chunk_length: unknown key; did you mean 'chunk_len'?",
+    ),
+    "arms.<a>": (
+        {"arms.omniopd.setings": {}},
+        "arms.omniopd.setings: unknown key; did you mean 'settings'?",
+    ),
+    "arms.<a>.settings": (
+        {"arms.omniopd.settings": {"chunk_length": 2}},
+        "arms.omniopd.settings.chunk_length: unknown key; did you mean 'chunk_len'?",
+    ),
+    "arms.<a>.train": (
+        {"arms.omniopd.train": {"learning_rate": 1.0e-3}},
+        f"arms.omniopd.train.learning_rate: unknown key; known are {TRAIN_KEYS}",
+    ),
+    "arms.<a>.rollout": (
+        {"arms.omniopd.rollout": {"num_sample": 2}},
+        "arms.omniopd.rollout.num_sample: unknown key; did you mean 'num_samples'?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "message"), UNKNOWN_KEYS.values(), ids=UNKNOWN_KEYS)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(
+    tmp_path: Path, edits: dict[str, Any], message: str
+):
+    assert refusal(edited(tmp_path, edits)) == [f"params.yaml: {message}"]
+
+
+# --- ranges, missing values, arms
+
+REFUSED = {
+    "chunk_len zero": (
+        {"methods.omniopd.chunk_len": 0},
+        "methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
+    ),
+    "num_replies negative": (
+        {"methods.omniopd.num_replies": -3},
+        "methods.omniopd.num_replies: -3 is not positive; the published value is 10",
+    ),
+    "beta negative": (
+        {"methods.omniopd.beta": -0.1},
+        "methods.omniopd.beta: -0.1 is negative; the published value is 0.1",
+    ),
+    "similarity unknown": (
+        {"methods.omniopd.similarity": "bleu"},
+        "methods.omniopd.similarity: 'bleu' should be 'edit', 'rouge1' or 'exact'; the published value is edit",
+    ),
+    "setting of an arm": (
+        {"arms.omniopd.settings": {"chunk_len": 0}},
+        "arms.omniopd.settings.chunk_len: 0 is not positive; the published value is 50",
+    ),
+    "lr zero": ({"train.lr": 0}, "train.lr: 0 is not positive; give another value"),
+    "lr of an arm": (
+        {"arms.omniopd.train": {"lr": -1.0}},
+        "arms.omniopd.train.lr: -1.0 is not positive; give another value",
+    ),
+    "warm-up negative": (
+        {"train.warmup_rounds": -1},
+        "train.warmup_rounds: -1 is negative; give another value",
+    ),
+    "no sampling at temperature 0": (
+        {"rollout.temperature": 0},
+        "rollout.temperature: 0 is not positive; give another value",
+    ),
+    "no held-out prompts": (
+        {"prompts.num_heldout": 0},
+        "prompts.num_heldout: 0 is not positive; give another value",
+    ),
+    "no threads": (
+        {"compute.num_threads": 0},
+        "compute.num_threads: 0 is not positive; give another value",
+    ),
+    "value missing": (
+        {"train.lr": REMOVED},
+        "train.lr: is missing; add it, as in the params.yaml of the repository",
+    ),
+    "section missing": (
+        {"methods": REMOVED},
+        "methods: is missing; add it, as in the params.yaml of the repository",
+    ),
+    "method of an arm missing": (
+        {"arms.omniopd.method": REMOVED},
+        "arms.omniopd.method: is missing; add it, as in the params.yaml of the repository",
+    ),
+    "method of an arm misspelt": (
+        {"arms.omniopd.method": "omniodp"},
+        "arms.omniopd.method: no method is called 'omniodp'; did you mean 'omniopd'?",
+    ),
+    "method of an arm unknown": (
+        {"arms.omniopd.method": "no-such"},
+        f"arms.omniopd.method: no method is called 'no-such'; known are {METHODS}",
+    ),
+    "arm that cannot be a folder": (
+        {"arms.a/b": {"method": "omniopd"}},
+        "arms: 'a/b' cannot name a folder; use letters, digits, '.', '_' and '-'",
+    ),
+    "chunks of an arm longer than any response": (
+        {"arms.omniopd.settings": {"chunk_len": 49}},
+        f"arms.omniopd (methods.omniopd): {TOO_LONG.format(chunk_len=49, room=48)}",
+    ),
+    "responses of an arm shorter than a chunk": (
+        {"arms.omniopd.rollout": {"max_new_tokens": 1}},
+        f"arms.omniopd (methods.omniopd): {TOO_LONG.format(chunk_len=2, room=1)}",
+    ),
+    "samples of a prompt parted": (
+        {"rollout.num_samples": 3},
+        "rollout: batch_size 128 would part the 3 samples of a prompt; make it a multiple of num_samples",
+    ),
+    "samples of a prompt parted by an arm": (
+        {"arms.omniopd.rollout": {"num_samples": 3}},
+        "arms.omniopd.rollout: batch_size 128 would part the 3 samples of a prompt; "
+        "make it a multiple of num_samples",
+    ),
+    "heads that do not divide the width": (
+        {"models.demo.teacher.num_heads": 5},
+        "models.demo.teacher: width 96 does not split into 5 heads of even size; make it a multiple of 10",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_mistake_is_one_line_with_the_place_what_was_found_and_what_to_do(
+    tmp_path: Path, edits: dict[str, Any], message: str
+):
+    assert refusal(edited(tmp_path, edits)) == [f"params.yaml: {message}"]
+
+
+# --- types: a value is what the file says, never turned into what was wanted
+
+WRONG_TYPES = {
+    "word for a number": ({"train.lr": "fast"}, "train.lr: 'fast' should be a valid number"),
+    "word for a count": (
+        {"methods.omniopd.chunk_len": "fifty"},
+        "methods.omniopd.chunk_len: 'fifty' should be a valid integer",
+    ),
+    "fraction for a count": (
+        {"methods.omniopd.chunk_len": 2.5},
+        "methods.omniopd.chunk_len: 2.5 should be a valid integer",
+    ),
+    "digits in quotes": ({"train.num_rounds": "200"}, "train.num_rounds: '200' should be a valid integer"),
+    "true for a count": (
+        {"methods.omniopd.chunk_len": True},
+        "methods.omniopd.chunk_len: True should be a valid integer",
+    ),
+    "true for a number": ({"train.lr": True}, "train.lr: True should be a valid number"),
+    "yes, a word in YAML 1.2": (
+        {"tracking.enabled": "yes"},
+        "tracking.enabled: 'yes' should be a valid boolean",
+    ),
+    "number for a name": ({"models.student": 7}, "models.student: 7 should be a valid string"),
+    "infinity": ({"train.lr": float("inf")}, "train.lr: inf should be a finite number"),
+    "not a number": (
+        {"methods.omniopd.alpha": float("nan")},
+        "methods.omniopd.alpha: nan should be a finite",
+    ),
+    "null": (
+        {"methods.omniopd.baseline": None},
+        "methods.omniopd.baseline: None should be 'none' or 'batch'",
+    ),
+    "list of words": ({"seeds": ["a"]}, "seeds.0: 'a' should be a valid integer"),
+    "number for a list": ({"seeds": 0}, "seeds: 0 should be a valid list"),
+}
+
+
+@pytest.mark.parametrize(("edits", "start"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path, edits: dict[str, Any], start: str):
+    [line] = refusal(edited(tmp_path, edits))
+
+    assert line.startswith(f"params.yaml: {start}")
+    assert "; " in line  # what to do
+
+
+# --- where the checker's own words would say little
+
+UNCLEAR = {
+    "a seed twice": ({"seeds": [0, 0]}, ["seeds: ", "[0, 0]", "; "], []),
+    "a negative seed": ({"seeds": [-1]}, ["seeds: ", "[-1]", "; "], []),
+    "no seeds": ({"seeds": []}, ["seeds: ", "empty", "; "], ["after validation"]),
+    "no arms": ({"arms": {}}, ["arms: ", "empty", "; "], ["after validation"]),
+    "no source of prompts": ({"prompts.source": ""}, ["prompts.source: ", "empty", "; "], ["character"]),
+    "number for a section": ({"train": 3}, ["train: 3 ", "block of settings", "; "], ["instance of"]),
+    "nothing in a section": (
+        {"methods.omniopd": None},
+        ["methods.omniopd: ", "block of settings", "; "],
+        ["instance of"],
+    ),
+    "nothing in an arm": (
+        {"arms.omniopd.settings": None},
+        ["arms.omniopd.settings: ", "block of settings", "; "],
+        ["dictionary"],
+    ),
+    "unknown kind of teacher": (
+        {"teacher.kind": "openai"},
+        ["teacher.kind: 'openai' ", "transformers", "package.module:Class"],
+        ["pattern"],
+    ),
+    "answer pattern without a group": (
+        {"evaluation.answer_pattern": ">.*$"},
+        ["evaluation.answer_pattern: ", "'>.*$'", "no group", "; ", "parentheses"],
+        [],
+    ),
+    "answer pattern that is none": (
+        {"evaluation.answer_pattern": "(>"},
+        ["evaluation.answer_pattern: ", "'(>'", "not a regular expression", "; "],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "fragments", "jargon"), UNCLEAR.values(), ids=UNCLEAR)
+def test_a_message_names_what_was_found_in_the_readers_words(
+    tmp_path: Path, edits: dict[str, Any], fragments: list[str], jargon: list[str]
+):
+    [line] = refusal(edited(tmp_path, edits))
+
+    assert line.startswith(f"params.yaml: {fragments[0].rstrip()}")
+    for fragment in fragments:
+        assert fragment in line
+    for word in jargon:
+        assert word not in line
+
+
+# --- everything in one go
+
+
+def test_two_mistakes_are_two_lines(tmp_path: Path):
+    edits = {"methods.omniopd.chunk_len": 0, "train.lr": -1.0}
+
+    assert sorted(refusal(edited(tmp_path, edits))) == [
+        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
+        "params.yaml: train.lr: -1.0 is not positive; give another value",
+    ]
+
+
+def test_the_mistakes_of_two_arms_are_two_lines(tmp_path: Path):
+    edits = {"arms.omniopd.method": "no-such", "arms.omniopd-baseline.settings": {"basline": "batch"}}
+
+    assert refusal(edited(tmp_path, edits)) == [
+        f"params.yaml: arms.omniopd.method: no method is called 'no-such'; known are {METHODS}",
+        "params.yaml: arms.omniopd-baseline.settings.basline: unknown key; did you mean 'baseline'?",
+    ]
+
+
+def test_chunks_longer_than_any_response_are_told_for_each_arm(tmp_path: Path):
+    path = edited(tmp_path, {"methods.omniopd.chunk_len": 50})
+    problem = TOO_LONG.format(chunk_len=50, room=48)
+
+    assert refusal(path) == [
+        f"params.yaml: arms.omniopd (methods.omniopd): {problem}",
+        f"params.yaml: arms.omniopd-baseline (methods.omniopd): {problem}",
+    ]
+
+
+def test_the_mistakes_of_one_arm_are_told_together(tmp_path: Path):
+    edits = {
+        "arms.omniopd.train": {"lr": 0},
+        "arms.omniopd.rollout": {"num_prompt": 1},
+        "arms.omniopd.settings": {"chunk_length": 2},
+    }
+
+    assert sorted(refusal(edited(tmp_path, edits))) == [
+        "params.yaml: arms.omniopd.rollout.num_prompt: unknown key; did you mean 'num_prompts'?",
+        "params.yaml: arms.omniopd.settings.chunk_length: unknown key; did you mean 'chunk_len'?",
+        "params.yaml: arms.omniopd.train.lr: 0 is not positive; give another value",
+    ]
+
+
+# --- the file itself
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path):
+    assert refusal(tmp_path / "params.yaml") == [
+        "params.yaml: no such file; run in the folder that holds it, or pass --params"
+    ]
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.mkdir()
+
+    [line] = refusal(path)
+
+    assert line.startswith("params.yaml: ")
+    assert "directory" in line
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- seeds\n", "just words\n"])
+def test_a_file_without_settings_is_refused(tmp_path: Path, text: str):
+    assert refusal(written(tmp_path, text)) == [
+        "params.yaml: holds no settings; start from the params.yaml of the repository"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"seeds: [0", b"seeds: [0]\n\tmore: 1\n", b"seeds: [0]\nprompts: a: b\n", b"seeds: \xff\n"],
+    ids=["bracket not closed", "tab", "two colons", "not UTF-8"],
+)
+def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: bytes):
+    [line] = refusal(written(tmp_path, text))
+
+    assert line.startswith("params.yaml: not YAML: ")
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path):
+    [line] = refusal(written(tmp_path, "seeds: [0]\ntrain: {}\nseeds: [1]\n"))
+
+    assert "'seeds'" in line or '"seeds"' in line
+    assert "line 3" in line or "params.yaml:3:" in line
+    assert "; " in line  # what to do
+    assert "suppress" not in line  # and not how to have it accepted
+
+
+def test_a_key_that_stands_twice_deep_inside_is_refused(tmp_path: Path):
+    path = edited(tmp_path, {})
+    path.write_text(path.read_text().replace("chunk_len: 2", "chunk_len: 2\n    chunk_len: 3"))
+
+    [line] = refusal(path)
+
+    assert "chunk_len" in line
+
+
+@pytest.mark.parametrize("number", ["2e-4", "2.0e-4", "0.0002"])
+def test_a_number_in_powers_of_ten_is_a_number(tmp_path: Path, number: str):
+    path = edited(tmp_path, {"train.lr": "NUMBER"})
+    path.write_text(path.read_text().replace("NUMBER", number))
+
+    assert load_params(path).train.lr == 2e-4
+
+
+# --- one run
+
+
+def test_an_arm_overrides_what_it_names_and_nothing_else(tmp_path: Path):
+    edits = {
+        "arms.omniopd.settings": {"baseline": "batch", "num_replies": 1},
+        "arms.omniopd.train": {"lr": 1.0e-3},
+        "arms.omniopd.rollout": {"max_new_tokens": 40},
+    }
+    params = load_params(edited(tmp_path, edits))
+
+    config = resolve(params, "omniopd", 3)
+
+    assert (config.arm, config.seed, config.method_name) == ("omniopd", 3, "omniopd")
+    block = params.methods.omniopd
+    assert config.method == block.model_copy(update={"baseline": "batch", "num_replies": 1})
+    assert config.train == params.train.model_copy(update={"lr": 1.0e-3})
+    assert config.rollout == params.rollout.model_copy(update={"max_new_tokens": 40})
+    for name in ("prompts", "models", "teacher", "evaluation", "compute", "tracking"):
+        assert getattr(config, name) == getattr(params, name)
+
+
+def test_an_arm_leaves_the_blocks_and_the_other_arms_as_they_were(tmp_path: Path):
+    params = load_params(edited(tmp_path, {"arms.omniopd.settings": {"chunk_len": 5}}))
+    before = params.model_dump()
+
+    resolve(params, "omniopd", 0)
+
+    assert params.model_dump() == before
+    assert resolve(params, "omniopd-baseline", 0).method.audit.chunk_len == 2
+
+
+def test_a_setting_left_out_has_its_published_value(tmp_path: Path):
+    path = edited(tmp_path, {"methods.omniopd": {"chunk_len": 2}})
+
+    method = resolve(load_params(path), "omniopd", 0).method
+
+    assert method == OmniOPD(
+        num_chunks=10,
+        num_replies=10,
+        chunk_len=2,
+        alpha=1.0,
+        beta=0.1,
+        similarity="edit",
+        selection="peak_entropy",
+        baseline="none",
+    )
+
+
+def test_an_arm_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path):
+    params = load_params(edited(tmp_path, {}))
+
+    with pytest.raises(ConfigError) as caught:
+        resolve(params, "omniopd-basline", 0)
+    assert str(caught.value) == (
+        "params.yaml: arms.omniopd-basline: no such arm; did you mean 'omniopd-baseline'?"
+    )
+    with pytest.raises(ConfigError) as caught:
+        resolve(params, "nope", 0, file="other.yaml")
+    assert str(caught.value) == "other.yaml: arms.nope: no such arm; known are omniopd, omniopd-baseline"
+
+
+def test_the_resolved_settings_are_plain_values_and_whole(tmp_path: Path):
+    edits = {"arms.omniopd.train": {"lr": 1.0e-3}, "rollout.num_shards": 3, "tracking.experiment": "mine"}
+    config = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
+
+    settings = config.resolved()
+
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["method"]["chunk_len"] == 2
+    assert settings["train"]["lr"] == 1.0e-3
+    assert settings["rollout"]["num_shards"] == 3
+    assert settings["tracking"]["experiment"] == "mine"
+
+
+CHANGES_NOTHING = {
+    "shards": {"rollout.num_shards": 2},
+    "shards of the arm": {"arms.omniopd.rollout": {"num_shards": 2}},
+    "tracking off": {"tracking.enabled": False},
+    "where tracking goes": {"tracking.uri": "sqlite:///other.db", "tracking.experiment": "other"},
+    "a setting of another arm": {"arms.omniopd-baseline.settings": {"beta": 0.2}},
+    "the setting that the arm has anyhow": {"arms.omniopd.settings": {"beta": 0.1}},
+    "more seeds": {"seeds": [0, 1]},
+    "one more arm": {"arms.third": {"method": "omniopd"}},
+}
+
+
+@pytest.mark.parametrize("edits", CHANGES_NOTHING.values(), ids=CHANGES_NOTHING)
+def test_shards_and_tracking_and_other_arms_do_not_decide_the_results(tmp_path: Path, edits: dict[str, Any]):
+    before = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
+    after = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
+
+    assert after.determining() == before.determining()
+
+
+CHANGES_RESULTS = {
+    "lr of the arm": {"arms.omniopd.train": {"lr": 1.0e-3}},
+    "setting of the method": {"methods.omniopd.beta": 0.2},
+    "setting of the arm": {"arms.omniopd.settings": {"alpha": 2.0}},
+    "number of prompts": {"rollout.num_prompts": 64},
+    "batch size, by rounding": {"rollout.batch_size": 64},
+    "threads, by rounding": {"compute.num_threads": 1},
+    "temperature of the teacher": {"teacher.temperature": 0.5},
+    "student": {"models.student": "elsewhere"},
+    "source of prompts": {"prompts.source": "prompts.jsonl"},
+}
+
+
+@pytest.mark.parametrize("edits", CHANGES_RESULTS.values(), ids=CHANGES_RESULTS)
+def test_every_other_setting_decides_the_results(tmp_path: Path, edits: dict[str, Any]):
+    before = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
+    after = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
+
+    assert after.determining() != before.determining()
+
+
+def test_the_seed_decides_the_results(tmp_path: Path):
+    params = load_params(edited(tmp_path, {}))
+
+    assert resolve(params, "omniopd", 0).determining() != resolve(params, "omniopd", 1).determining()
+
+
+def test_determining_leaves_the_record_of_all_settings_whole(tmp_path: Path):
+    config = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
+    before = config.resolved()
+
+    config.determining()
+
+    assert config.resolved() == before
+
+
+# --- warnings
+
+
+def test_the_published_settings_warn_of_nothing():
+    assert OmniOPD().warnings(vocab_size=150_000) == []
+
+
+def test_no_anchor_warns_with_the_published_collapse():
+    [warning] = OmniOPD(beta=0).warnings(vocab_size=0)
+
+    assert warning.startswith("beta is 0: ")
+    assert "69.08 to 8.28" in warning
+    assert warning.endswith("; the published value is 0.1")
+
+
+@pytest.mark.parametrize(
+    ("chunk_len", "vocab_size", "warns"),
+    [
+        (25, 150_000, True),
+        (26, 150_000, False),
+        (2, 1000, True),
+        (2, 18, False),  # characters: a chunk is short, and so is a word
+        (2, 0, False),  # the vocabulary is not known
+    ],
+)
+def test_short_chunks_of_words_warn_with_the_published_collapse(chunk_len: int, vocab_size: int, warns: bool):
+    warnings = OmniOPD(chunk_len=chunk_len).warnings(vocab_size=vocab_size)
+
+    assert len(warnings) == warns
+    for warning in warnings:
+        assert warning.startswith(f"chunk_len is {chunk_len}: ")
+        assert "69.08 to 24.48" in warning
+        assert warning.endswith("; the published value is 50")
+
+
+def test_both_dangers_are_two_warnings():
+    assert len(OmniOPD(beta=0, chunk_len=2).warnings(vocab_size=150_000)) == 2
