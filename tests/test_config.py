@@ -87,12 +87,12 @@ def test_params_yaml_names_every_setting_of_every_method():
     raw = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
 
     for name, field in Methods.model_fields.items():
-        assert set(raw["methods"][name]) == set(field.annotation.model_fields)  # type: ignore[union-attr]
+        assert set(raw["methods"][name]) == set(field.annotation.model_fields)
 
 
 def test_every_method_setting_has_a_description():
     for field in Methods.model_fields.values():
-        for name, setting in field.annotation.model_fields.items():  # type: ignore[union-attr]
+        for name, setting in field.annotation.model_fields.items():
             assert setting.description, name
 
 
@@ -184,6 +184,10 @@ REFUSED = {
     "no held-out prompts": (
         {"prompts.num_heldout": 0},
         "prompts.num_heldout: 0 is not positive; give another value",
+    ),
+    "demo student stopped at a percentage": (
+        {"models.demo.student.stop_accuracy": 40.0},
+        "models.demo.student.stop_accuracy: 40.0 should be less than or equal to 1; give another value",
     ),
     "no threads": (
         {"compute.num_threads": 0},

@@ -1,6 +1,7 @@
 """Models and tokenizers from a directory or a hub name, checked before they are used."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -36,7 +37,9 @@ def check_model_dir(name: str) -> None:
         raise ModelError(f"{name}: has no config.json; name a directory written by save_pretrained")
     if not any((path / file).is_file() for file in WEIGHT_FILES):
         raise ModelError(f"{name}: holds no weights (model.safetensors); save the model there first")
-    for file in sorted(path.glob("*.safetensors")):
+    for file in _weight_files(path):
+        if not file.is_file():
+            raise ModelError(f"{name}: {file.name} is missing; save the model there again")
         try:
             with safe_open(file, "pt") as weights:
                 weights.keys()
@@ -44,6 +47,18 @@ def check_model_dir(name: str) -> None:
             raise ModelError(
                 f"{name}: {file.name} is damaged ({_first_line(error)}); save the model there again"
             ) from error
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files that hold the weights of a model directory: the one, or those that the index names."""
+    whole, index = (path / file for file in WEIGHT_FILES)
+    if whole.is_file():
+        return [whole]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: {index.name} cannot be used; save the model there again") from error
+    return [path / name for name in sorted(names)]
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -56,7 +56,11 @@ def split_prompts(prompts: Sequence[Prompt], params: Params, seed: int) -> dict[
         DataError: too few prompts, or too few with an answer.
     """
     source, sizes = params.prompts.source, params.prompts
-    shuffled = list({prompt.prompt: prompt for prompt in prompts}.values())
+    kept: dict[str, Prompt] = {}
+    for prompt in prompts:  # of rows with one text the first with an answer, or else the first
+        if prompt.prompt not in kept or (kept[prompt.prompt].answer is None and prompt.answer is not None):
+            kept[prompt.prompt] = prompt
+    shuffled = list(kept.values())
     random.Random(f"prepare/{seed}").shuffle(shuffled)
     num_measured = sizes.num_heldout + sizes.num_validation
     with_answer = [prompt for prompt in shuffled if prompt.answer is not None]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from projects import Project, make_project
+from transformers import AutoModelForCausalLM
 
 from omniopd.config import DemoModel
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
@@ -336,13 +337,8 @@ def test_the_longest_response_of_any_arm_has_to_fit(own: Project):
     assert "125" in message
 
 
-@pytest.mark.parametrize("student", ["demo"])
-def test_responses_longer_than_the_context_are_refused_with_a_builtin_task(own: Project, student: str):
-    own.edit(
-        prompts__source="addition",
-        models__student=student if student == "demo" else str(own.root / student),
-        rollout__max_new_tokens=CONTEXT,
-    )
+def test_responses_longer_than_the_context_of_the_demo_are_refused(own: Project):
+    own.edit(prompts__source="addition", models__student="demo", rollout__max_new_tokens=CONTEXT)
 
     [message] = refusal(own, DataError)
 
@@ -474,6 +470,33 @@ def test_a_model_directory_with_a_broken_file_is_refused(
 
     assert message.startswith(f"{role}: {found}")
     assert remedy in message
+
+
+def shard_weights(folder: Path) -> list[Path]:
+    """Save the model anew with its weights in several files, and return those."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="4KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    return shards
+
+
+def test_weights_in_several_files_are_weights(own: Project):
+    shard_weights(own.root / "student")
+
+    assert check(own.params_file)
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_model_directory_that_lacks_one_of_several_files_of_weights_is_refused(own: Project, role: str):
+    lost = shard_weights(own.root / role)[-1]
+    lost.unlink()
+
+    [message] = refusal(own, ModelError)
+
+    assert message.startswith(f"{role}: {lost.name} ")
+    assert "; save the model there again" in message
 
 
 # --- warnings

@@ -102,7 +102,7 @@ def test_measured_prompts_carry_the_right_answer(drawn: Project, split: str):
 def test_examples_are_prompts_with_their_worked_solutions(drawn: Project, name: str):
     for row in rows(run(drawn)[name]):
         assert set(row) == {"prompt", "solution"}
-        assert row["solution"] == TASKS["addition"].of(*operands(row)).solution  # type: ignore[attr-defined]
+        assert row["solution"] == TASKS["addition"].of(*operands(row)).solution
 
 
 def test_the_splits_can_be_read_as_prompts(drawn: Project):
@@ -245,3 +245,37 @@ def test_a_broken_file_is_refused_and_nothing_is_written(given: Project):
     (given.root / "prompts.jsonl").write_text('{"id": "a"\n')
 
     assert refusal(given).startswith(f"{given.root}/prompts.jsonl:1: not a JSON object (")
+
+
+def test_a_text_under_two_ids_stands_in_one_split_alone(given: Project):
+    twice = [
+        {"id": f"{name}{i}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(40) for name in "ab"
+    ]
+    write_prompts(given.root, twice)
+
+    files = run(given.edit(prompts__num_train=30))
+
+    texts = Counter(row["prompt"] for content in files.values() for row in rows(content))
+    assert sorted(texts.values()) == [1] * 40
+
+
+def test_too_few_different_texts_are_refused(given: Project):
+    write_prompts(given.root, [{"id": f"q{i}", "prompt": "1+1=", "answer": "2"} for i in range(40)])
+
+    assert refusal(given).startswith(
+        "prompts.jsonl: 1 prompts have an answer, and 10 are to be measured on; "
+    )
+
+
+@pytest.mark.parametrize("with_answer", ["first", "second"])
+def test_of_a_text_under_two_ids_the_one_with_an_answer_is_kept(given: Project, with_answer: str):
+    prompts = [
+        {"id": f"{name}-{i}", "prompt": f"{i}+1=", **({"answer": str(i + 1)} if name == with_answer else {})}
+        for i in range(40)
+        for name in ("first", "second")
+    ]
+    write_prompts(given.root, prompts)
+
+    files = run(given)
+
+    assert {row["id"].split("-")[0] for row in rows(files["heldout"])} == {with_answer}
