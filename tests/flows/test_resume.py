@@ -47,21 +47,29 @@ def _run(project: Project) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(project: Project, undisturbed):
+def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(
+    base_project: Project, undisturbed, tmp_path: Path
+):
+    """Runs are started and killed until they end by themselves, and new ones begun until enough kills landed."""
     expected, seconds = undisturbed
     rng = random.Random(0)
     num_killed = 0
-    while num_killed < 30:
-        process = _start(project)
-        process.join(rng.uniform(0.1, 0.6) * seconds)
-        if not process.is_alive():
+    for campaign in range(20):
+        project = base_project.copied_to(tmp_path / f"project-{campaign}")
+        while True:
+            process = _start(project)
+            process.join(rng.uniform(0.1, 0.6) * seconds)
+            if not process.is_alive():
+                break
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            num_killed += 1
+        # It may have ended between the look and the signal; one more start finds nothing left to do.
+        assert _run(project).exitcode == 0
+        assert digests(project.run_dir()) == expected
+        if num_killed >= 10:
             break
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        num_killed += 1
-    assert num_killed >= 4
-    assert _run(project).exitcode == 0
-    assert digests(project.run_dir()) == expected
+    assert num_killed >= 10
 
 
 def test_every_piece_of_work_is_done_once_although_the_run_was_killed_between_rounds(
