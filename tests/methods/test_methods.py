@@ -177,6 +177,28 @@ def test_accumulation_equals_one_large_batch(model, batch_size: int):
     assert norms[0].lr == pytest.approx(1e-2 / 3)
 
 
+def test_the_sums_of_a_step_are_divided_once_by_its_sequences(model):
+    """A step on every row twice has the gradient of a step on every row once; a sum over rows has twice that."""
+    method = METHODS[0]
+    rows = method.rows(_annotated(method))
+    once, twice = (
+        Trainer(copy.deepcopy(model), model, SETTINGS.model_copy(update={"batch_size": 3})).step(
+            given, method
+        )
+        for given in (rows, rows * 2)
+    )
+    assert twice.grad_norm == pytest.approx(once.grad_norm, rel=1e-5)
+    assert twice.loss == pytest.approx(once.loss, rel=1e-5)
+    # And the size itself: the gradient's norm is that of the summed loss over the number of rows.
+    student = copy.deepcopy(model)
+    batch = collate(rows, pad_id=0)
+    logits = response_logits(student, batch)
+    kl = forward_kl(response_logits(model, batch), logits)
+    sum(method.loss(TokenScores(token_logp(logits, batch.response_ids), kl), batch).values()).backward()
+    norm = torch.cat([parameter.grad.flatten() for parameter in student.parameters()]).norm().item()
+    assert once.grad_norm == pytest.approx(norm / len(rows), rel=1e-4)
+
+
 def test_a_checkpoint_resumes_bit_for_bit_and_notices_damage(model, tokenizer, tmp_path):
     method = METHODS[0]
     rows = method.rows(_annotated(method))

@@ -1,0 +1,91 @@
+"""Files are whole or absent."""
+
+import subprocess
+import sys
+
+import pytest
+from projects import REPOSITORY
+
+from omniopd.data.lock import only_writer
+from omniopd.data.records import Verdict
+from omniopd.data.store import read_records, write_atomic, write_dir_atomic, write_records
+from omniopd.errors import DataError, RunError
+
+VERDICT = Verdict(
+    id="t/5", trajectory_id="t", anchor=5, chunk_len=2, chunk="=0", teacher="demo", mode="completion", num_replies=2,
+    replies=["=0", "é"], similarities=[1.0, 0.1], k_sem=1.1, pi_bar=0.62, seed=2**50, prompt_tokens=15,
+    completion_tokens=8, cost_usd=0.25,
+)  # fmt: skip
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(partial):
+        partial.write_text("half of the n")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, fail)
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_directory_that_fails_to_fill_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "folder"
+    write_dir_atomic(path, lambda folder: (folder / "a").write_text("old"))
+
+    def fail(folder):
+        (folder / "a").write_text("new")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_dir_atomic(path, fail)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    assert (path / "a").read_text() == "old"
+
+
+def test_records_come_back_equal_and_equal_records_give_equal_bytes(tmp_path):
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path in paths:
+        write_records(path, [VERDICT, VERDICT], Verdict)
+    assert read_records(paths[0], Verdict) == [VERDICT, VERDICT]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    write_records(paths[0], [], Verdict)
+    assert read_records(paths[0], Verdict) == []
+
+
+def test_a_damaged_file_of_records_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_records(path, [VERDICT], Verdict)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="a.parquet: cannot be read as Verdict"):
+        read_records(path, Verdict)
+
+
+def test_a_lock_is_refused_to_another_process_and_dies_with_its_holder(tmp_path):
+    lock = tmp_path / "run.lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with (
+        pytest.raises(RunError, match=f"runs/a-0: is being written by process {holder.pid} on "),
+        only_writer(lock, of="runs/a-0"),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    with only_writer(lock, of="runs/a-0"):
+        pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from omniopd.data.lock import only_writer
+with only_writer(Path(sys.argv[1]), of="runs/a-0"):
+    print("held", flush=True)
+    time.sleep(60)
+"""

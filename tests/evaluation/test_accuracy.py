@@ -1,0 +1,71 @@
+"""Which answers are right, and how sure one can be of their share."""
+
+import pytest
+
+from omniopd.data.prompts import Prompt
+from omniopd.engines.pretrain import character_tokenizer
+from omniopd.errors import DataError
+from omniopd.evaluation import accuracy, answer_of, measure, wilson_interval
+from omniopd.models.generation import Generation
+
+TOKENIZER = character_tokenizer("0123456789+=;>")
+END = TOKENIZER.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("num_correct", "num_prompts", "interval"),
+    [
+        # Wilson's score interval at z = 1.96; the first two are Newcombe (1998), table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (20, 20, (0.8389, 1.0)),
+    ],
+)
+def test_the_interval_is_wilsons(num_correct: int, num_prompts: int, interval: tuple[float, float]):
+    assert wilson_interval(num_correct, num_prompts) == pytest.approx(interval, abs=5e-5)
+
+
+def test_the_answer_is_the_first_group_of_the_last_match():
+    assert answer_of("5+4;>10059", r">(.*)$") == "10059"
+    assert answer_of(">1;>2", r">(\d)") == "2"
+    assert answer_of("no mark", r">(.*)$") is None
+
+
+def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "46"):
+    """The accuracy of a model that writes `text`."""
+
+    def write(*_, **__):
+        ids = TOKENIZER.encode(text)
+        return [[Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)]]
+
+    monkeypatch.setattr(accuracy, "generate", write)
+    settings = {
+        "temperature": 0.0,
+        "max_new_tokens": 9,
+        "batch_size": 1,
+        "answer_pattern": r">(.*)$",
+        "seed": 0,
+    }
+    return measure(None, TOKENIZER, [Prompt("p", "1+2=", answer)], **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "is_right"),
+    [
+        (";>46", "stop", True),
+        (";>460", "stop", False),
+        (";>046", "stop", False),
+        ("46", "stop", False),
+        (";>46", "length", False),
+    ],
+)
+def test_an_answer_is_right_to_the_character_and_only_when_the_response_has_ended(
+    monkeypatch, text: str, finish_reason: str, is_right: bool
+):
+    assert _measure(monkeypatch, text, finish_reason).share == float(is_right)
+
+
+def test_a_prompt_without_an_answer_cannot_be_measured(monkeypatch):
+    with pytest.raises(DataError, match="'p' has no answer"):
+        _measure(monkeypatch, ";>46", "stop", answer=None)
