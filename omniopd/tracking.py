@@ -103,7 +103,7 @@ class Tracker:
         self._safely(send)
 
     def _flush(self) -> None:
-        if not self._pending or time.monotonic() < self._next_try:
+        if not (self._pending or self._checkpoints) or time.monotonic() < self._next_try:
             return
         self._next_try = time.monotonic() + EVERY_S
         self._safely(self._send)

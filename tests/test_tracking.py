@@ -146,3 +146,31 @@ def test_a_store_that_fails_half_way_gets_no_step_twice(
     tracker.finish()
     (found,) = client.search_runs([_experiment_id(client, name)])
     assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == list(range(6))
+
+
+def test_a_checkpoint_that_could_not_be_logged_is_logged_later_though_no_round_is_pending(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch
+):
+    from omniopd import tracking
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.stages.run import open_run, start_run
+
+    project, client, name = tracked
+    run = open_run(start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root)))
+    warnings: list[str] = []
+    tracker = tracking.Tracker(run.config, key=run.key, root=project.root, warn=warnings.append)
+    tracker.round_done(RoundRecord(0, {"loss": 1.0}, {}))
+    tracker.checkpoint_done(1, run.files.checkpoint(1), "digest")
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_logged_model", _disk_full)
+        tracker.finish()
+    assert len(warnings) == 1
+    assert not client.search_logged_models([_experiment_id(client, name)])
+    tracker.finish()
+    (model,) = client.search_logged_models([_experiment_id(client, name)])
+    assert model.tags["omniopd.weights"] == "digest"
+
+
+def _disk_full(*_, **__):
+    raise OSError("disk full")

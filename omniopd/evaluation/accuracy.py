@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
 from omniopd.functional.seeds import stable_seed
@@ -60,8 +61,7 @@ def measure(
     *,
     temperature: float,
     max_new_tokens: int,
-    batch_size: int,
-    answer_pattern: str,
+    settings: Evaluation,
     seed: int,
 ) -> Accuracy:
     """Accuracy of one response a prompt; temperature 0 is greedy. A response cut at the limit is wrong.
@@ -71,8 +71,8 @@ def measure(
     """
     decoder = TextDecoder(tokenizer)
     num_correct = 0
-    for first in range(0, len(prompts), batch_size):
-        group = prompts[first : first + batch_size]
+    for first in range(0, len(prompts), settings.batch_size):
+        group = prompts[first : first + settings.batch_size]
         samples = generate(
             model,
             [encode_prompt(tokenizer, prompt.prompt) for prompt in group],
@@ -82,7 +82,7 @@ def measure(
             end_id=end_token(tokenizer),
         )
         for prompt, (sample,) in zip(group, samples, strict=True):
-            num_correct += _is_right(prompt, sample, decoder, answer_pattern)
+            num_correct += _is_right(prompt, sample, decoder, settings.answer_pattern)
     return Accuracy(num_correct, len(prompts))
 
 

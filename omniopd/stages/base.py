@@ -93,8 +93,7 @@ def _accuracy(
         read_prompts(layout.prompts(seed, "validation")),
         temperature=0.0,
         max_new_tokens=params.rollout.max_new_tokens,
-        batch_size=params.evaluation.batch_size,
-        answer_pattern=params.evaluation.answer_pattern,
+        settings=params.evaluation,
         seed=seed,
     ).share
 

@@ -48,7 +48,6 @@ def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
 
 
 def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    settings = run.config.evaluation
     return {
         name: measure(
             model,
@@ -56,8 +55,7 @@ def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> 
             prompts,
             temperature=temperature,
             max_new_tokens=run.config.rollout.max_new_tokens,
-            batch_size=settings.batch_size,
-            answer_pattern=settings.answer_pattern,
+            settings=run.config.evaluation,
             seed=run.config.seed,
         ).as_record()
         for name, temperature in TEMPERATURES.items()

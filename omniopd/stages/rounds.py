@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from omniopd.data.prompts import prompts_of_round
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
@@ -147,8 +146,7 @@ def validate(run_dir: Path, round_: int) -> float:
             run.prompts("validation"),
             temperature=0.0,
             max_new_tokens=run.config.rollout.max_new_tokens,
-            batch_size=run.config.evaluation.batch_size,
-            answer_pattern=run.config.evaluation.answer_pattern,
+            settings=run.config.evaluation,
             seed=run.config.seed,
         ).share
         write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
@@ -194,10 +192,8 @@ def tidy(run_dir: Path) -> None:
         if not round_is_complete(run_dir, round_):
             run.files.manifest(round_).unlink(missing_ok=True)
     _prune(run)
-    records = [
-        _metrics_record(read_json(path)) for path in sorted(run.files.manifest(0).parent.glob("*.json"))
-    ]
-    text = "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
+    manifests = map(read_json, sorted(run.files.manifest(0).parent.glob("*.json")))
+    text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
     if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
         write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
 
@@ -209,8 +205,8 @@ def replay(run: Run, round_: int, trainer: Trainer) -> None:
     trainer.step(run.config.method.rows(annotated), run.config.method)
 
 
-def _metrics_record(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {"round": manifest["round"], **manifest["metrics"]}
+def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
+    return json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n"
 
 
 def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
@@ -268,7 +264,7 @@ def _complete(run: Run, round_: int, metrics: dict[str, float], files: Sequence[
         more={"round": round_, "metrics": metrics},
     )
     with run.files.metrics.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n")
+        file.write(_metrics_line(round_, metrics))
     shutil.rmtree(run.files.receipt(round_, "").parent, ignore_errors=True)
 
 

@@ -35,7 +35,6 @@ class Run:
     files: RunLayout
     config: RunConfig
     key: str  # names the settings and the inputs: what was made under it need not be made again
-    inputs: dict[str, str]
     _state: tuple[int, Trainer] | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -169,16 +168,16 @@ def _load(run_dir: Path, content: dict[str, Any]) -> Run:
     settings["method"] = method_class.model_validate(settings["method"])
     config = RunConfig.model_validate(settings)
     layout = Layout(run_dir.parent.parent)
-    return Run(layout, RunLayout(run_dir), config, content["key"], content["inputs"])
+    return Run(layout, RunLayout(run_dir), config, content["key"])
 
 
 def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
-    splits = {split: file_md5_of(layout.prompts(config.seed, split)) for split in ("train", "validation")}
+    splits = {split: _made_md5(layout.prompts(config.seed, split)) for split in ("train", "validation")}
     models = read_json(layout.models(config.seed) / "models.json")
     return splits | {role: models[role]["digest"] for role in ("student", "teacher")}
 
 
-def file_md5_of(path: Path) -> str:
+def _made_md5(path: Path) -> str:
     """md5 of a file that an earlier stage made."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; run `omniopd prepare` first (dvc repro does)")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import DataError
@@ -40,14 +41,9 @@ def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "4
         return [[Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)]]
 
     monkeypatch.setattr(accuracy, "generate", write)
-    settings = {
-        "temperature": 0.0,
-        "max_new_tokens": 9,
-        "batch_size": 1,
-        "answer_pattern": r">(.*)$",
-        "seed": 0,
-    }
-    return measure(None, TOKENIZER, [Prompt("p", "1+2=", answer)], **settings)
+    settings = Evaluation(answer_pattern=r">(.*)$", batch_size=1)
+    prompts = [Prompt("p", "1+2=", answer)]
+    return measure(None, TOKENIZER, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
 
 
 @pytest.mark.parametrize(
