@@ -1,0 +1,38 @@
+"""params.yaml: its schema, its checks, and the settings of one run resolved from it."""
+
+from omniopd.config.load import builtin_task, demo_problems, load_params, resolve
+from omniopd.config.schema import (
+    DEMO,
+    DEMO_CONTEXT,
+    Arm,
+    DemoModel,
+    Evaluation,
+    Methods,
+    Params,
+    Rollout,
+    RunConfig,
+    Section,
+    TeacherConfig,
+    Tracking,
+    Train,
+)
+
+__all__ = [
+    "DEMO",
+    "DEMO_CONTEXT",
+    "Arm",
+    "DemoModel",
+    "Evaluation",
+    "Methods",
+    "Params",
+    "Rollout",
+    "RunConfig",
+    "Section",
+    "TeacherConfig",
+    "Tracking",
+    "Train",
+    "builtin_task",
+    "demo_problems",
+    "load_params",
+    "resolve",
+]

@@ -1,0 +1,113 @@
+"""From the text of params.yaml to checked settings, and from those to the settings of one run."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
+
+from omniopd.config.messages import nearest, one_line, validated
+from omniopd.config.schema import DEMO, Params, RunConfig
+from omniopd.errors import ConfigError
+from omniopd.methods import Method
+from omniopd.tasks import TASKS
+
+
+def load_params(path: Path) -> Params:
+    """params.yaml, checked.
+
+    Raises:
+        ConfigError: every mistake found, a line each: place, what was found, what to do.
+    """
+    raw = _read_yaml(path)
+    params = validated(Params, raw, str(path))
+    problems = []
+    for name in params.arms:
+        try:
+            resolve(params, name, params.seeds[0], file=str(path))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return params
+
+
+def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yaml") -> RunConfig:
+    """The settings of one run.
+
+    Raises:
+        ConfigError: an arm or method that does not exist, or overrides that do not fit.
+    """
+    if arm_name not in params.arms:
+        raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, params.arms)}")
+    arm, place = params.arms[arm_name], f"{file}: arms.{arm_name}"
+    if arm.method not in type(params.methods).model_fields:
+        known = type(params.methods).model_fields
+        raise ConfigError(f"{place}.method: no method is called {arm.method!r}{nearest(arm.method, known)}")
+    block: Method = getattr(params.methods, arm.method)
+    blocks = {"settings": (block, arm.settings)} | {
+        name: (getattr(params, name), getattr(arm, name)) for name in ("train", "rollout")
+    }
+    changed, mistakes = {}, []
+    for name, (default, own) in blocks.items():
+        try:
+            changed[name] = validated(type(default), {**default.model_dump(), **own}, f"{place}.{name}")
+        except ConfigError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    method: Method = changed.pop("settings")
+    config = RunConfig(
+        arm=arm_name,
+        seed=seed,
+        method_name=arm.method,
+        method=method,
+        **changed,
+        **{name: getattr(params, name) for name in _SHARED},
+    )
+    problems = method.problems(max_new_tokens=config.rollout.max_new_tokens)
+    if problems:
+        raise ConfigError("\n".join(f"{place} (methods.{arm.method}): {problem}" for problem in problems))
+    return config
+
+
+_SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking")
+
+
+def demo_problems(params: Params, file: str) -> list[str]:
+    """A demo model is trained on a built-in task, and so cannot be had for a file of prompts."""
+    if builtin_task(params) is not None:
+        return []
+    named = (("models.student", params.models.student), ("teacher.model", params.teacher.model))
+    return [
+        f"{file}: {key}: 'demo' is trained on a built-in task ({', '.join(TASKS)}), and prompts.source is "
+        f"the file {params.prompts.source!r}; name a model directory or a hub name"
+        for key, name in named
+        if name == DEMO
+    ]
+
+
+def builtin_task(params: Params | RunConfig) -> str | None:
+    """The name of the built-in task that prompts.source names, or None where it names a file."""
+    return params.prompts.source if params.prompts.source in TASKS else None
+
+
+def _read_yaml(path: Path) -> Any:
+    # YAML 1.2, the parser that DVC reads the same file with: 2e-4 is a number, a key twice an error.
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file; run in the folder that holds it, or pass --params"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file of settings") from error
+    except DuplicateKeyError as error:
+        where = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(f"{path}:{where}: {one_line(str(error.problem))}; delete one of the two") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; mend the line") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds no settings; start from the params.yaml of the repository")
+    return raw

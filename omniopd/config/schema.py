@@ -1,0 +1,199 @@
+"""What params.yaml may hold, block by block, and the settings of one run."""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from omniopd.methods import Method, OmniOPD
+
+DEMO = "demo"  # the name of a model that `base` trains
+DEMO_CONTEXT = 128  # tokens that it can read
+
+
+class Section(BaseModel):
+    """A block of params.yaml: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Prompts(Section):
+    source: str = Field(min_length=1)
+    num_train: int = Field(gt=0)
+    num_validation: int = Field(gt=0)
+    num_heldout: int = Field(gt=0)
+
+
+class DemoModel(Section):
+    """A Qwen3 small enough to train on a CPU, and how it is trained."""
+
+    width: int = Field(gt=0)
+    ffn_width: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    num_heads: int = Field(gt=0)
+    num_steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    num_examples: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    stop_accuracy: float = Field(
+        1.0, gt=0, le=1, description="greedy, on the validation prompts; 1 trains to the last step"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "DemoModel":
+        if self.width % (2 * self.num_heads):
+            raise ValueError(
+                f"width {self.width} does not split into {self.num_heads} heads of even size; "
+                f"make it a multiple of {2 * self.num_heads}"
+            )
+        return self
+
+
+class DemoModels(Section):
+    student: DemoModel
+    teacher: DemoModel
+
+
+class Models(Section):
+    student: str = Field(min_length=1)
+    demo: DemoModels
+
+
+class TeacherConfig(Section):
+    kind: str
+    model: str = Field(min_length=1)
+    temperature: float = Field(ge=0)
+    batch_size: int = Field(gt=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if not re.fullmatch(r"transformers|[\w.]+:\w+", kind):
+            raise ValueError(f"{kind!r} is no kind of teacher; write transformers, or package.module:Class")
+        return kind
+
+
+class Rollout(Section):
+    num_prompts: int = Field(gt=0)
+    num_samples: int = Field(gt=0)
+    max_new_tokens: int = Field(gt=0)
+    temperature: float = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    num_shards: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _prompts_whole(self) -> "Rollout":
+        if self.batch_size % self.num_samples:
+            raise ValueError(
+                f"batch_size {self.batch_size} would part the {self.num_samples} samples of a prompt; "
+                "make it a multiple of num_samples"
+            )
+        return self
+
+
+class Train(Section):
+    num_rounds: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    warmup_rounds: int = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    batch_size: int = Field(gt=0)
+    checkpoint_every: int = Field(gt=0)
+    validate_every: int = Field(gt=0)
+
+
+class Evaluation(Section):
+    answer_pattern: str
+    batch_size: int = Field(gt=0)
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _one_group(cls, pattern: str) -> str:
+        try:
+            num_groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression ({error}); mend it") from error
+        if num_groups < 1:
+            raise ValueError(f"{pattern!r} has no group; put the part that is the answer in parentheses")
+        return pattern
+
+
+class Compute(Section):
+    num_threads: int = Field(gt=0)
+
+
+class Tracking(Section):
+    enabled: bool
+    uri: str = Field(min_length=1)
+    experiment: str = Field(min_length=1)
+
+
+class Methods(Section):
+    """One block per method. The fields are the registry: a method is known by its field's name."""
+
+    omniopd: OmniOPD = OmniOPD()  # pyright: ignore[reportCallIssue]
+
+
+class Arm(Section):
+    method: str
+    settings: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    rollout: dict[str, Any] = {}
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seeds: list[int] = Field(min_length=1)
+    prompts: Prompts
+    models: Models
+    teacher: TeacherConfig
+    rollout: Rollout
+    train: Train
+    evaluation: Evaluation
+    compute: Compute
+    tracking: Tracking
+    methods: Methods
+    arms: dict[str, Arm] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
+        return seeds
+
+    @field_validator("arms")
+    @classmethod
+    def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
+        for name in arms:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+        return arms
+
+
+class RunConfig(Section):
+    """What one (arm, seed) does: the blocks of params.yaml with the arm's overrides in place."""
+
+    arm: str
+    seed: int
+    method_name: str
+    method: Method
+    prompts: Prompts
+    models: Models
+    teacher: TeacherConfig
+    rollout: Rollout
+    train: Train
+    evaluation: Evaluation
+    compute: Compute
+    tracking: Tracking
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain values, for the record."""
+        return {**self.model_dump(), "method": self.method.model_dump()}
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that decide the bytes of the results: neither shards nor tracking do."""
+        settings = self.resolved()
+        del settings["tracking"], settings["rollout"]["num_shards"]
+        return settings
