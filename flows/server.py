@@ -15,6 +15,15 @@ from contextlib import contextmanager
 from omniopd.errors import RunError
 
 START_S = 120.0
+# A server of one run: it starts no one's deployments, has no automations to trigger, and writes task states
+# in batches, for its work is done on the cores that train. The user's own settings win.
+SETTINGS = {
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -38,7 +47,7 @@ def embedded_server() -> Iterator[None]:
             *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
         ],
-        env={**os.environ, "PREFECT_SERVER_UI_ENABLED": "false"},
+        env={**SETTINGS, **os.environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -53,7 +53,7 @@ def train_demo_model(
     """
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(_model_config(tokenizer, settings))
-    rows = [_row(tokenizer, prompt, solution) for prompt, solution in examples]
+    rows = _rows(tokenizer, examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, foreach=True)
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
@@ -86,9 +86,15 @@ def save_model(path: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokeniz
     write_dir_atomic(path, fill)
 
 
-def _row(tokenizer: PreTrainedTokenizerFast, prompt: str, solution: str) -> Row:
-    solution_ids = [*tokenizer.encode(solution), end_token(tokenizer)]
-    return Row(prompt, tokenizer.encode(prompt), solution_ids)
+def _rows(tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]]) -> list[Row]:
+    prompts, solutions = (list(texts) for texts in zip(*examples, strict=True))
+    prompt_ids: list[list[int]] = tokenizer(prompts)["input_ids"]  # pyright: ignore[reportAssignmentType]
+    solution_ids: list[list[int]] = tokenizer(solutions)["input_ids"]  # pyright: ignore[reportAssignmentType]
+    end_id = end_token(tokenizer)
+    return [
+        Row(prompt, own_prompt, [*own_solution, end_id])
+        for prompt, own_prompt, own_solution in zip(prompts, prompt_ids, solution_ids, strict=True)
+    ]
 
 
 def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Qwen3Config:

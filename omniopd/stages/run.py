@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +36,7 @@ class Run:
     config: RunConfig
     key: str  # names the settings and the inputs: what was made under it need not be made again
     _state: tuple[int, Trainer] | None = None
+    _prompts: dict[str, Sequence[Prompt]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @cached_property
@@ -63,9 +64,11 @@ class Run:
         entry = read_json(folder / "models.json")[role]
         return entry["name"] if "name" in entry else str(folder / entry["path"])
 
-    def prompts(self, split: str) -> list[Prompt]:
-        """The prompts of a split."""
-        return read_prompts(self.layout.prompts(self.config.seed, split))
+    def prompts(self, split: str) -> Sequence[Prompt]:
+        """The prompts of a split, read once: the run's key names their content."""
+        if split not in self._prompts:
+            self._prompts[split] = read_prompts(self.layout.prompts(self.config.seed, split))
+        return self._prompts[split]
 
     def student_at(self, round_: int) -> Student:
         """The student before that round."""

@@ -9,7 +9,7 @@ from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
 
 class InProcessTeacher:
-    """A causal language model that reads prefixes in batches of a fixed size, in their order."""
+    """A causal language model that reads prefixes in batches of like length, so that little of a batch is padding."""
 
     def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
         self.name = name
@@ -20,19 +20,29 @@ class InProcessTeacher:
         self._batch_size = batch_size
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        answers = []
-        for first in range(0, len(requests), self._batch_size):
-            answers += self._answer_batch(requests[first : first + self._batch_size])
-        return answers
-
-    def _answer_batch(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        if not requests:
+            return []
         shape = {(request.num_replies, request.max_tokens) for request in requests}
         if len(shape) != 1:
-            raise ValueError(f"requests of one batch must agree in replies and tokens, found {sorted(shape)}")
+            raise ValueError(f"requests must agree in replies and tokens, found {sorted(shape)}")
+        prefixes = self._prefixes(requests)
+        by_length = sorted(range(len(requests)), key=lambda i: len(prefixes[i]))
+        answers: dict[int, TeacherAnswer] = {}
+        for first in range(0, len(requests), self._batch_size):
+            own = by_length[first : first + self._batch_size]
+            batch = self._answer_batch([requests[i] for i in own], [prefixes[i] for i in own])
+            answers |= zip(own, batch, strict=True)
+        return [answers[i] for i in range(len(requests))]
+
+    def _prefixes(self, requests: Sequence[TeacherRequest]) -> list[list[int]]:
         texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
         # A template brings its own special tokens; without one the tokenizer adds them.
         special = not self._tokenizer.chat_template
-        prefixes: list[list[int]] = self._tokenizer(texts, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportAssignmentType]
+        return self._tokenizer(texts, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportReturnType]
+
+    def _answer_batch(
+        self, requests: Sequence[TeacherRequest], prefixes: Sequence[list[int]]
+    ) -> list[TeacherAnswer]:
         replies = generate(
             self._model,
             prefixes,
