@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def annotate_verdicts(run_dir: Path, round_: int, num_shards: int) -> None:
     """Ask the teacher about the round, in shards."""
     shards = _sharded(tasks.verify, run_dir, round_, num_shards)
-    tasks.merge_verdicts(run_dir, round_, shards)
+    rounds.merge_verdicts(run_dir, round_, shards)  # a file from files: quicker than a task begins
 
 
 # What a method may need of a trajectory, and the tasks that find it out. The reference needs none:

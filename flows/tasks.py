@@ -51,12 +51,6 @@ def verify(run_dir: Path, round_: int, index: int) -> Path:
     return rounds.verify_shard(run_dir, round_, index)
 
 
-@task(name="merge verdicts", task_run_name="round {round_:04d} · merge verdicts", **_RETRYABLE)
-def merge_verdicts(run_dir: Path, round_: int, shards: list[Path]) -> Path:
-    """The round's verdicts."""
-    return rounds.merge_verdicts(run_dir, round_, shards)
-
-
 @task(name="train", task_run_name="round {round_:04d} · train", **_RETRYABLE)
 def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float]:
     """One optimiser step; completes the round."""

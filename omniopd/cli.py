@@ -117,11 +117,12 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     """Show the comparison, and where the time went."""
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
-    from omniopd.stages.compare import accuracy_table, seconds_line
+    from omniopd.stages.table import accuracy_table, cost_table, seconds_line
 
-    layout = Layout(params.parent)
-    console = Console()
-    console.print(accuracy_table(read_json(layout.comparison)))
+    layout, console = Layout(params.parent), Console()
+    records = read_json(layout.comparison)
+    console.print(accuracy_table(records))
+    console.print(cost_table(records))
     console.print(seconds_line(layout), highlight=False, soft_wrap=True)
 
 

@@ -21,6 +21,9 @@ from pathlib import Path
 import pytest
 from projects import Project, make_project
 
+from omniopd.config import DemoModel
+from omniopd.engines.pretrain import character_tokenizer, train_demo_model
+
 
 @pytest.fixture(scope="session")
 def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -34,3 +37,20 @@ def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(base_project: Project, tmp_path: Path) -> Project:
     """A copy of the tiny project, to run in."""
     return base_project.copied_to(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A token a character of the demo's task."""
+    return character_tokenizer("0123456789+=;>")
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer):
+    """A model of two thousand parameters, hardly trained: unsure of everything. Not to be changed."""
+    settings = DemoModel(
+        width=16, ffn_width=32, num_layers=1, num_heads=2, num_steps=3, batch_size=4, num_examples=4, lr=0.05
+    )
+    return train_demo_model(
+        [("1+2=", "3;"), ("4+4=", "8")], tokenizer, settings, seed=0, after_step=lambda *_: False
+    )

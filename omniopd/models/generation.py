@@ -34,7 +34,7 @@ def generate(
 
     Every sample draws from a stream of its own seed, one uniform number a token, so what it draws
     does not depend on its neighbours. Its logits do, by rounding: callers who promise equal bytes
-    hand in the same batches in the same order. The prompt is read once, whatever the samples.
+    hand in the same batches in the same order. What samples of a prompt have in common is read once.
     """
     num_samples = len(seeds[0])
     if any(len(own) != num_samples for own in seeds) or len(seeds) != len(prompts):
@@ -48,18 +48,22 @@ def generate(
     padded = not bool(mask.all())
     step_inputs = {"attention_mask": mask, "position_ids": _positions(mask)} if padded else {}
     out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **step_inputs)
-    logits = out.logits[:, -1].repeat_interleave(num_samples, 0)  # (B, V), B now counts samples
-    if num_samples > 1:
-        cache.batch_repeat_interleave(num_samples)
-        mask = mask.repeat_interleave(num_samples, 0)
-    written = torch.full((len(logits), max_new_tokens), end_id, device=device)
-    running = torch.ones(len(logits), dtype=torch.bool, device=device)
+    logits = out.logits[:, -1]  # (R, V): R rows of the cache
+    row = torch.arange(len(prompts), device=device).repeat_interleave(
+        num_samples
+    )  # (B,): what a sample has read
+    written = torch.full((len(row), max_new_tokens), end_id, device=device)
+    running = torch.ones(len(row), dtype=torch.bool, device=device)
     for step in range(max_new_tokens):
-        token = torch.where(running, _sample(logits, uniforms[:, step], temperature), end_id)
+        token = torch.where(running, _sample(logits[row], uniforms[:, step], temperature), end_id)
         written[:, step] = token
         running = running & (token != end_id)
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
+        parent, token, row = _advance(row, token, running, vocab_size=logits.shape[-1])
+        if len(parent) != len(logits) or not torch.equal(parent, torch.arange(len(parent), device=device)):
+            cache.batch_select_indices(parent)
+            mask = mask[parent]
         if padded:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             step_inputs = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
@@ -67,6 +71,18 @@ def generate(
         logits = out.logits[:, -1]
     samples = [_generation(row, end_id) for row in written.tolist()]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
+
+
+def _advance(
+    row: Tensor, token: Tensor, running: Tensor, *, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What to read next, each row once: (R,) the row that it goes on from, (R,) its token; and (B,) each sample's row.
+
+    Running samples that have read the same row and wrote the same token go on as one. Finished ones
+    go on as none: theirs is any row.
+    """
+    pairs, own = torch.unique(row[running] * vocab_size + token[running], return_inverse=True)
+    return pairs // vocab_size, pairs % vocab_size, torch.zeros_like(row).masked_scatter(running, own)
 
 
 def _generation(token_ids: list[int], end_id: int) -> Generation:

@@ -6,17 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from omniopd.config import DemoModel, Train
+from omniopd.config import Train
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Row, collate
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
-from omniopd.engines.pretrain import character_tokenizer, train_demo_model
 from omniopd.engines.trainer import Trainer
 from omniopd.functional import forward_kl, token_logp
 from omniopd.methods import Annotated, OmniOPD, TokenScores
-from omniopd.models.generation import generate
-from omniopd.models.loading import end_token, load_model
-from omniopd.models.scoring import response_logits, score
+from omniopd.models.loading import load_model
+from omniopd.models.scoring import response_logits
 
 METHODS = [
     OmniOPD(num_chunks=2, num_replies=2, chunk_len=2),
@@ -27,21 +25,6 @@ SETTINGS = Train(
     num_rounds=9, lr=1e-2, warmup_rounds=3, max_grad_norm=1e9, weight_decay=0.0, batch_size=8,
     checkpoint_every=1, validate_every=1,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return character_tokenizer("0123456789+=;>")
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer):
-    settings = DemoModel(
-        width=16, ffn_width=32, num_layers=1, num_heads=2, num_steps=3, batch_size=4, num_examples=4, lr=0.05
-    )
-    return train_demo_model(
-        [("1+2=", "3;"), ("4+4=", "8")], tokenizer, settings, seed=0, after_step=lambda *_: False
-    )
 
 
 def _annotated(method: OmniOPD) -> list[Annotated]:
@@ -220,42 +203,3 @@ def test_a_checkpoint_resumes_bit_for_bit_and_notices_damage(model, tokenizer, t
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
     assert not checkpoint_is_whole(path, key="k")
-
-
-def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
-    prompts = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
-    found = generate(
-        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, end_id=end_token(tokenizer)
-    )
-    for prompt, (sample,) in zip(prompts, found, strict=True):
-        out = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
-                             do_sample=False, max_new_tokens=9)  # fmt: skip
-        assert out[0, len(prompt) :].tolist() == sample.token_ids
-
-
-def test_samples_follow_the_model_and_belong_to_their_seeds(model, tokenizer):
-    prompt, count = [1, 10, 2, 11], 4000
-    run = {"max_new_tokens": 1, "temperature": 1.0, "end_id": end_token(tokenizer)}
-    (samples,) = generate(model, [prompt], seeds=[list(range(count))], **run)
-    with torch.no_grad():
-        p = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
-    shares = torch.bincount(torch.tensor([s.token_ids[0] for s in samples]), minlength=len(p)) / count
-    assert (shares - p).abs().sum() / 2 < 0.03
-    alone = [generate(model, [prompt], seeds=[[seed]], **run)[0][0] for seed in range(20)]
-    assert alone == samples[:20]
-
-
-def test_scores_equal_a_plain_forward_pass(model):
-    rows = [Row("a", [1, 10, 2, 11], [3, 12, 15]), Row("b", [4, 11], [8])]
-    for row, (entropies, logps) in zip(rows, score(model, rows), strict=True):
-        with torch.no_grad():
-            z = (
-                model(input_ids=torch.tensor([[*row.prompt_ids, *row.response_ids]]))
-                .logits[0]
-                .log_softmax(-1)
-            )
-        z = z[len(row.prompt_ids) - 1 : -1]
-        assert logps == pytest.approx(
-            [z[t, token].item() for t, token in enumerate(row.response_ids)], abs=1e-5
-        )
-        assert entropies == pytest.approx([-(row_.exp() * row_).sum().item() for row_ in z], abs=1e-5)

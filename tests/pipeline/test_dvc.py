@@ -99,15 +99,20 @@ def test_what_dvc_versions_is_what_the_manifests_name(reproduced: Project):
         assert cached.is_file(), "a manifest's digest is DVC's own object key"
 
 
-def test_the_table_is_printed_for_people(reproduced: Project):
+def test_the_tables_are_whole_in_a_terminal_of_80_columns(reproduced: Project):
     done = subprocess.run(
         [sys.executable, "-c", "from omniopd.cli import main; main()", "table"],
         cwd=reproduced.root,
-        env={**ENVIRONMENT, "COLUMNS": "200"},
+        env={**ENVIRONMENT, "COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=True,
     )
     assert "Accuracy on 12 held-out prompts" in done.stdout
     assert "omniopd-baseline" in done.stdout
-    assert "Where the time went" in done.stdout
+    assert "Where the time went: prepare" in done.stdout
+    assert "…" not in done.stdout
+    for record in json.loads((reproduced.root / "metrics" / "comparison.json").read_text()):
+        for how in ("greedy", "sampled"):
+            assert f"{record['after'][how]['accuracy']:.3f}" in done.stdout
+        assert str(record["teacher_tokens"]) in done.stdout, "below a thousand it is written out"

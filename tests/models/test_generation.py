@@ -1,0 +1,86 @@
+"""Generation against transformers and against a loop without cache, batch or padding."""
+
+import pytest
+import torch
+
+from omniopd.models.generation import Generation, generate
+from omniopd.models.loading import end_token
+
+PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
+
+
+def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
+    prompts = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
+    found = generate(
+        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, end_id=end_token(tokenizer)
+    )
+    for prompt, (sample,) in zip(prompts, found, strict=True):
+        out = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+                             do_sample=False, max_new_tokens=9)  # fmt: skip
+        assert out[0, len(prompt) :].tolist() == sample.token_ids
+
+
+def test_samples_follow_the_model_and_belong_to_their_seeds(model, tokenizer):
+    prompt, count = [1, 10, 2, 11], 4000
+    run = {"max_new_tokens": 1, "temperature": 1.0, "end_id": end_token(tokenizer)}
+    (samples,) = generate(model, [prompt], seeds=[list(range(count))], **run)
+    with torch.no_grad():
+        p = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
+    shares = torch.bincount(torch.tensor([s.token_ids[0] for s in samples]), minlength=len(p)) / count
+    assert (shares - p).abs().sum() / 2 < 0.03
+    alone = [generate(model, [prompt], seeds=[[seed]], **run)[0][0] for seed in range(20)]
+    assert alone == samples[:20]
+
+
+def _one_by_one(model, prompt: list[int], seed: int, max_new_tokens: int, end_id: int) -> Generation:
+    """One sample, the whole sequence read anew for each token: the oracle."""
+    generator = torch.Generator().manual_seed(seed)
+    written: list[int] = []
+    for _ in range(max_new_tokens):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *written]])).logits[0, -1]
+        cumulative = logits.double().softmax(-1).cumsum(-1)
+        uniform = torch.rand(1, generator=generator, dtype=torch.float64).item()
+        written.append(int((cumulative <= uniform * cumulative[-1]).sum()))
+        if written[-1] == end_id:
+            return Generation(written, "stop")
+    return Generation(written, "length")
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, 40])
+@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1], [PROMPTS[0], PROMPTS[0]]])
+def test_samples_equal_those_written_one_by_one_whatever_their_neighbours(
+    model, tokenizer, prompts: list[list[int]], num_samples: int
+):
+    end_id = end_token(tokenizer)
+    seeds = [[100 * i + n for n in range(num_samples)] for i in range(len(prompts))]
+    found = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, end_id=end_id)
+    for prompt, own_seeds, own in zip(prompts, seeds, found, strict=True):
+        assert own == [_one_by_one(model, prompt, seed, 12, end_id) for seed in own_seeds]
+    if num_samples == 40:
+        reasons = {sample.finish_reason for own in found for sample in own}
+        assert reasons == {"stop", "length"}, "both ends of a sample were tried"
+
+
+def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_finished_one(
+    model, tokenizer, monkeypatch: pytest.MonkeyPatch
+):
+    rows_read = []
+    forward = model.forward
+
+    def counted(*args, **kwargs):
+        rows_read.append(len(kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    (samples,) = generate(
+        model, PROMPTS[:1], seeds=[list(range(60))], max_new_tokens=6, temperature=1.0, end_id=end_token(tokenizer)
+    )  # fmt: skip
+    expected = [len({tuple(s.token_ids[:n]) for s in samples if len(s.token_ids) > n}) for n in range(6)]
+    assert rows_read == expected
+    assert rows_read[:2] == [1, len({sample.token_ids[0] for sample in samples} - {end_token(tokenizer)})]
+
+
+def test_prompts_and_seeds_that_do_not_match_are_refused(model):
+    with pytest.raises(ValueError, match="same number of seeds"):
+        generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, temperature=1.0, end_id=15)
