@@ -17,7 +17,7 @@ _STARTED = time.monotonic()
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file of settings; results lie beside it.")]
-Seed = Annotated[int, typer.Option(help="One of `seeds` in params.yaml.")]
+Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
 PARAMS_FILE = Path("params.yaml")
 
@@ -88,7 +88,12 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 @app.command()
 def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Measure a finished run on the held-out prompts, before and after."""
+    from omniopd.config import load_params, resolve
     from omniopd.data.layout import Layout
+
+    resolve(
+        load_params(params), arm, seed, file=str(params)
+    )  # the cheapest mistakes, before torch is imported
     from omniopd.stages.evaluate import evaluate as measure
     from omniopd.stages.track import track_evaluation
 

@@ -278,6 +278,19 @@ def test_evaluate_before_the_run_is_begun_exits_with_2(
     assert files(project.root) == before
 
 
+def test_evaluate_of_an_arm_that_does_not_exist_exits_with_2(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    before = files(project.root)
+
+    assert run(monkeypatch, "evaluate", "--arm", "omniopd-basline") == 2
+
+    assert capsys.readouterr().err == (
+        "params.yaml: arms.omniopd-basline: no such arm; did you mean 'omniopd-baseline'?\n"
+    )
+    assert files(project.root) == before
+
+
 def test_evaluate_before_the_run_is_finished_exits_with_2(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

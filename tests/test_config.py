@@ -355,6 +355,28 @@ def test_two_mistakes_are_two_lines(tmp_path: Path):
     ]
 
 
+def test_mistakes_of_arms_are_told_beside_those_of_the_blocks_that_they_change(tmp_path: Path):
+    edits = {
+        "methods.omniopd.chunk_len": 0,
+        "train.lr": -1.0,
+        "arms.omniopd.settings": {"basline": "batch"},
+        "arms.omniopd.train": {"lr": "fast"},
+    }
+
+    assert sorted(refusal(edited(tmp_path, edits))) == [
+        "params.yaml: arms.omniopd.settings.basline: unknown key; did you mean 'baseline'?",
+        "params.yaml: arms.omniopd.train.lr: 'fast' should be a valid number; give another value",
+        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
+        "params.yaml: train.lr: -1.0 is not positive; give another value",
+    ]
+
+
+def test_an_arm_named_by_a_number_is_told_to_be_quoted(tmp_path: Path):
+    path = edited(tmp_path, {"arms": {7: {"method": "omniopd"}}})
+
+    assert refusal(path) == ["params.yaml: arms: the name 7 is no text; put it in quotes"]
+
+
 def test_the_mistakes_of_two_arms_are_two_lines(tmp_path: Path):
     edits = {"arms.omniopd.method": "no-such", "arms.omniopd-baseline.settings": {"basline": "batch"}}
 

@@ -1,14 +1,14 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from omniopd.config.messages import nearest, one_line, validated
-from omniopd.config.schema import DEMO, Params, RunConfig
+from omniopd.config.messages import mistakes_in, nearest, one_line, validated
+from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
 from omniopd.tasks import TASKS
@@ -21,7 +21,10 @@ def load_params(path: Path) -> Params:
         ConfigError: every mistake found, a line each: place, what was found, what to do.
     """
     raw = _read_yaml(path)
-    params = validated(Params, raw, str(path))
+    try:
+        params = validated(Params, raw, str(path))
+    except ConfigError as error:
+        raise ConfigError("\n".join([str(error), *_arm_mistakes(raw, str(path))])) from error
     problems = []
     for name in params.arms:
         try:
@@ -70,6 +73,32 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
     if problems:
         raise ConfigError("\n".join(f"{place} (methods.{arm.method}): {problem}" for problem in problems))
     return config
+
+
+def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
+    """The mistakes in what arms override, where the blocks that they override are themselves wrong."""
+    found = []
+    for name, arm in _block(raw, "arms").items():
+        methods = Methods.model_fields
+        if not isinstance(arm, dict) or arm.get("method") not in methods:
+            continue
+        method = methods[arm["method"]].annotation
+        blocks = {
+            "settings": (method, _block(raw, "methods", arm["method"])),
+            "train": (Train, _block(raw, "train")),
+            "rollout": (Rollout, _block(raw, "rollout")),
+        }
+        for key, (model, default) in blocks.items():
+            own = _block(arm, key)
+            place = f"{file}: arms.{name}.{key}"
+            found += mistakes_in(cast(type, model), {**default, **own}, place, keys=own.keys())
+    return found
+
+
+def _block(raw: Any, *path: str) -> dict[str, Any]:
+    for name in path:
+        raw = raw.get(name) if isinstance(raw, dict) else None
+    return raw if isinstance(raw, dict) else {}
 
 
 _SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking")

@@ -1,7 +1,7 @@
 """Pydantic's findings as sentences: where, what was found, what to do."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -19,11 +19,25 @@ def validated(model: type[Any], value: object, place: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        lines = [_error_line(model, found, place) for found in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(_error_line(model, found, place) for found in error.errors())) from error
+
+
+def mistakes_in(
+    model: type[Any], value: Mapping[str, Any], place: str, *, keys: Container[object]
+) -> list[str]:
+    """The mistakes that validation finds at those keys of a block, a line each."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        own = [found for found in error.errors() if found["loc"] and found["loc"][0] in keys]
+        return [_error_line(model, found, place) for found in own]
+    return []
 
 
 def _error_line(model: type[BaseModel], found: Any, place: str) -> str:
+    if found["loc"][-1:] == ("[key]",):
+        *block, name, _ = map(str, found["loc"])
+        return f"{place}: {'.'.join(block)}: the name {name} is no text; put it in quotes"
     path = ".".join(map(str, found["loc"]))
     where = (f"{place}.{path}" if "arms." in place else f"{place}: {path}") if path else place
     value, context = found["input"], found.get("ctx", {})

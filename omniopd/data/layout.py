@@ -22,6 +22,14 @@ class Layout:
         """The folder of the models that `base` made, and of models.json, which names those in use."""
         return self.root / "models" / f"seed-{seed}"
 
+    def named_model(self, name: str) -> str:
+        """A directory beside params.yaml by its path, a hub name (owner/name) as it is."""
+        is_hub_name = name.count("/") == 1 and not name.startswith((".", "/"))
+        path = self.root / name
+        if self.root == Path() or (is_hub_name and not path.exists()):
+            return name
+        return str(path.absolute())
+
     def run(self, arm: str, seed: int) -> "RunLayout":
         """The folder of one run."""
         return RunLayout(self.root / "runs" / f"{arm}-{seed}")

@@ -2,12 +2,14 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omniopd.errors import DataError
+
+MAX_MISTAKES = 5  # told at once
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,51 @@ def read_prompts(path: Path) -> list[Prompt]:
     """The prompts of a JSONL file, in its order.
 
     Raises:
-        DataError: missing, empty, broken at a line, a field missing or of another type, an id twice.
+        DataError: missing, empty, or lines that are broken, lack a field, hold one of another type or repeat an
+            id: the first MAX_MISTAKES of them, a line each.
     """
     prompts: list[Prompt] = []
     line_of_id: dict[str, int] = {}
-    for number, row in _rows(path):
-        prompt = _prompt(row, f"{path}:{number}")
-        if prompt.id in line_of_id:
-            first = line_of_id[prompt.id]
-            raise DataError(f"{path}:{number}: id {prompt.id!r} stands on line {first} too; make ids unique")
-        line_of_id[prompt.id] = number
+    mistakes: list[str] = []
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            prompt = _prompt(_parsed(line, f"{path}:{number}"), f"{path}:{number}")
+        except DataError as error:
+            mistakes.append(str(error))
+            continue
+        first = line_of_id.setdefault(prompt.id, number)
+        if first != number:
+            mistakes.append(f"{path}:{number}: id {prompt.id!r} stands on line {first} too; make ids unique")
         prompts.append(prompt)
+    if len(mistakes) > MAX_MISTAKES:
+        mistakes[MAX_MISTAKES:] = [
+            f"{path}: {len(mistakes) - MAX_MISTAKES} more lines cannot be used; mend these first"
+        ]
+    if mistakes:
+        raise DataError("\n".join(mistakes))
     if not prompts:
         raise DataError(f"{path}: holds no prompts; write one JSON object a line with 'id' and 'prompt'")
     return prompts
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _lines(path: Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().splitlines()
+        return path.read_bytes().splitlines()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file of prompts; check prompts.source in params.yaml") from error
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); name a JSONL file in prompts.source"
         ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"{path}:{number}: not a JSON object ({error}); mend or delete the line"
-            ) from error
+
+
+def _parsed(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not a JSON object ({error}); mend or delete the line") from error
 
 
 def _prompt(row: Any, where: str) -> Prompt:

@@ -17,7 +17,15 @@ from transformers import (
 
 from omniopd.errors import ModelError
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+)
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -32,7 +40,7 @@ def check_model_dir(name: str) -> None:
     if not looks_local:
         return
     if not path.is_dir():
-        raise ModelError(f"{name}: no such model directory; check models.student and teacher.model")
+        raise ModelError(f"{name}: no such model directory; name a directory, or a hub name (owner/name)")
     if not (path / "config.json").is_file():
         raise ModelError(f"{name}: has no config.json; name a directory written by save_pretrained")
     if not any((path / file).is_file() for file in WEIGHT_FILES):

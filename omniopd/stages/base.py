@@ -50,8 +50,9 @@ def base(
         elif role == "teacher" and params.teacher.kind != "transformers":
             found[role] = {"name": name, "digest": name}
         else:
-            check_model_dir(name)
-            found[role] = {"name": name, "digest": model_digest(Path(name))}
+            path = layout.named_model(name)
+            check_model_dir(path)
+            found[role] = {"name": name, "digest": model_digest(Path(path))}
     write_json(layout.models(seed) / "models.json", found)
 
 

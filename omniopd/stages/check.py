@@ -1,38 +1,72 @@
 """check: every mistake that can be found before work starts, and what a run would do."""
 
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.stages.prepare import split_prompts
 from omniopd.tasks import TASKS
 
+T = TypeVar("T")
+
 
 def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
-    """(params, warnings, what would be done), or the first error of its kind.
+    """(params, warnings, what would be done).
 
     Raises:
-        ConfigError, DataError, ModelError: what is wrong, where, and what to do.
+        ConfigError, DataError, ModelError: every mistake in params.yaml; or else every mistake in the prompts
+            and models that it names, a line each, as an error of the first one's kind.
     """
     params = load_params(params_file)
-    if problems := demo_problems(params, str(params_file)):
-        raise ConfigError("\n".join(problems))
-    layout = Layout(params_file.parent)
-    prompts = None if builtin_task(params) else _prompts(params, layout)
-    vocab_size = _check_models(params, prompts or [])
+    layout, found = Layout(params_file.parent), _Mistakes()
+    found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
+    prompts = found.of(lambda: _prompts(params, layout))
+    found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
+    vocab_size = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
+    found.tell()
     warnings = [
         f"{params_file}: arms.{arm}: {warning}"
         for arm in params.arms
-        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size)
+        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size or 0)
     ]
-    return params, warnings, _plan(params, prompts)
+    return params, warnings, _plan(params, prompts or [])
+
+
+class _Mistakes:
+    """Errors, kept until all are found."""
+
+    def __init__(self) -> None:
+        self._errors: list[OmniOPDError] = []
+
+    def add(self, errors: Iterable[OmniOPDError]) -> None:
+        self._errors += errors
+
+    def of(self, step: Callable[[], T], *, place: str = "") -> T | None:
+        """What the step returns, or None where it fails."""
+        try:
+            return step()
+        except (ConfigError, DataError, ModelError) as error:
+            self._errors.append(type(error)(f"{place}{error}"))
+            return None
+
+    def tell(self) -> None:
+        """Raise what was found, if anything."""
+        if self._errors:
+            raise type(self._errors[0])("\n".join(map(str, self._errors)))
 
 
 def _prompts(params: Params, layout: Layout) -> list[Prompt]:
-    """The prompts of the file that prompts.source names, enough of them to split."""
-    source = params.prompts.source
+    """The prompts of the file that prompts.source names, enough of them to split; of a built-in task one, as drawn."""
+    source, task = params.prompts.source, builtin_task(params)
+    if task is not None:
+        problem = TASKS[task].problem(random.Random(0))
+        return [Prompt(problem.prompt, problem.prompt, problem.answer)]
     if not (layout.root / source).exists():
         raise DataError(
             f"{source}: no such file of prompts, and no built-in task ({', '.join(map(repr, TASKS))}) is called so; "
@@ -43,40 +77,71 @@ def _prompts(params: Params, layout: Layout) -> list[Prompt]:
     return prompts
 
 
-def _check_models(params: Params, prompts: list[Prompt]) -> int:
-    """Check the models that are named; the size of the student's vocabulary, or 0 where it is yet to be made."""
+def _check_teacher(params: Params, layout: Layout) -> None:
     if params.teacher.kind != "transformers":
         from omniopd.teachers import teacher_class
 
         teacher_class(params.teacher.kind)
-    named_teacher = params.teacher.kind == "transformers" and params.teacher.model != DEMO
-    if params.models.student == DEMO and _longest_response(params) >= DEMO_CONTEXT:
-        raise DataError(
-            f"params.yaml: rollout.max_new_tokens = {_longest_response(params)} passes the context of {DEMO_CONTEXT} "
-            "of the demo's student; make responses shorter"
-        )
-    if params.models.student == DEMO and not named_teacher:
-        return 0
-    from omniopd.stages.check_models import (  # transformers takes seconds to import
-        check_student,
-        check_teacher,
-    )
+    elif params.teacher.model != DEMO:
+        from omniopd.stages.check_models import check_teacher
 
-    if named_teacher:
-        check_teacher(params.teacher.model)
-    if params.models.student == DEMO:
+        with _named("teacher.model"):
+            check_teacher(layout.named_model(params.teacher.model))
+
+
+def _check_student(params: Params, layout: Layout, prompts: Sequence[Prompt], params_file: Path) -> int:
+    """The size of the student's vocabulary, or 0 where it is yet to be made."""
+    name = params.models.student
+    if name == DEMO:  # a token a character
+        if builtin_task(params) is not None:
+            _check_lengths(params, prompts, [len(prompt.prompt) for prompt in prompts], DEMO_CONTEXT)
         return 0
-    return check_student(params.models.student, prompts, params.prompts.source, _longest_response(params))
+    from omniopd.stages.check_models import check_student
+
+    with _named(f"{params_file}: models.student"):
+        facts = check_student(layout.named_model(name), prompts)
+    if facts.context is not None:
+        _check_lengths(params, prompts, facts.prompt_lens, facts.context)
+    return facts.vocab_size
+
+
+def _check_lengths(params: Params, prompts: Sequence[Prompt], lengths: Sequence[int], context: int) -> None:
+    longest_response = _longest_response(params)
+    too_long = [
+        (prompt.id, length)
+        for prompt, length in zip(prompts, lengths, strict=True)
+        if length + longest_response > context
+    ]
+    if too_long:
+        id_, length = too_long[0]
+        others = f" and the {len(too_long) - 1} others that are too long" if len(too_long) > 1 else ""
+        raise DataError(
+            f"{params.prompts.source}: prompt {id_!r} has {length} tokens, and with rollout.max_new_tokens = "
+            f"{longest_response} passes the student's context of {context}; shorten or remove it{others}, "
+            "or make responses shorter"
+        )
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{place}: {error}") from error
 
 
 def _longest_response(params: Params) -> int:
     return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.arms)
 
 
-def _plan(params: Params, prompts: list[Prompt] | None) -> list[str]:
-    source = (
-        params.prompts.source if prompts is None else f"{params.prompts.source} ({len(prompts):,} prompts)"
-    )
+def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
+    source = params.prompts.source
+    if builtin_task(params) is None:
+        num_repeated = len(prompts) - len({prompt.prompt for prompt in prompts})
+        repeated = (
+            f", {num_repeated:,} of them repeat another's text and are left out" if num_repeated else ""
+        )
+        source = f"{source} ({len(prompts):,} prompts{repeated})"
     lines = [
         f"prompts   {source}: {params.prompts.num_train:,} to train, "
         f"{params.prompts.num_validation:,} to watch, {params.prompts.num_heldout:,} held out",

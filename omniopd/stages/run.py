@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
-from omniopd.errors import DataError, RunError
+from omniopd.errors import DataError
 from omniopd.methods import Method
 from omniopd.models.loading import load_model, load_tokenizer, weights_digest
 from omniopd.models.text import TextDecoder
@@ -59,10 +60,13 @@ class Run:
         return load_model(self.model_path("student")).requires_grad_(False)
 
     def model_path(self, role: str) -> str:
-        """The directory or hub name of the student or the teacher, as `base` resolved it."""
+        """The directory or hub name of the student or the teacher that `base` recorded."""
         folder = self.layout.models(self.config.seed)
         entry = read_json(folder / "models.json")[role]
-        return entry["name"] if "name" in entry else str(folder / entry["path"])
+        if "path" in entry:
+            return str(folder / entry["path"])
+        is_ours_to_load = role == "student" or self.config.teacher.kind == "transformers"
+        return self.layout.named_model(entry["name"]) if is_ours_to_load else entry["name"]
 
     def prompts(self, split: str) -> Sequence[Prompt]:
         """The prompts of a split, read once: the run's key names their content."""
@@ -138,8 +142,10 @@ def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
     found = _key_in(files.config)
     if found is not None and found != key:
         aside = files.root.with_name(f"{files.root.name}.replaced-{found}")
-        if aside.exists():
-            raise RunError(f"{aside}: an older run was set aside here before; delete it, then start again")
+        for n in count(2):
+            if not aside.exists():
+                break
+            aside = files.root.with_name(f"{files.root.name}.replaced-{found}-{n}")
         files.root.rename(aside)
     files.root.mkdir(parents=True, exist_ok=True)
     content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}

@@ -46,5 +46,5 @@ def teacher_class(kind: str) -> Callable[..., Teacher]:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"params.yaml: teacher.kind: {kind!r} cannot be imported ({error}); mend it, or install its package"
+            f"teacher.kind: {kind!r} cannot be imported ({error}); mend it, or install its package"
         ) from error

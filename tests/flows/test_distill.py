@@ -113,6 +113,26 @@ def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str,
     assert found == expected
 
 
+def test_models_named_beside_params_yaml_give_the_results_of_the_same_models_made_here(
+    project: Project, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.stages.base import base
+
+    (project.root / "models" / "seed-0").rename(project.root / "mine")
+    project.edit(models__student="mine/student", teacher__model="./mine/teacher")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    base(load_params(project.params_file), 0, Layout(project.root), on_step=lambda *_: None)
+    run_plain(project.params_file)
+    trajectories = {name: md5 for name, md5 in plain.items() if name.startswith("trajectories/")}
+    found = digests(project.run_dir())
+    assert {name: found[name] for name in trajectories} == trajectories
+    assert not any(elsewhere.iterdir())
+
+
 def test_several_samples_a_prompt_share_their_prompt_and_differ(project: Project):
     from omniopd.data.records import Trajectory
     from omniopd.data.store import read_records

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from projects import Project, digests, run_plain
 
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.errors import RunError
+from omniopd.stages.run import start_run
 
 # A fork server that has imported everything: a start costs a fraction of a second, not ten.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -154,6 +157,15 @@ def test_a_run_of_other_settings_is_set_aside_and_not_overwritten(finished: Proj
     (aside,) = finished.run_dir().parent.glob("omniopd-0.replaced-*")
     assert digests(aside) == before
     assert len(list((finished.run_dir() / "manifests").iterdir())) == 3
+
+
+def test_settings_that_go_back_and_forth_set_every_run_aside(project: Project):
+    layout = Layout(project.root)
+    for num_rounds in (5, 6, 5, 6, 5):
+        start_run(load_params(project.edit(train__num_rounds=num_rounds).params_file), "omniopd", 0, layout)
+    names = [path.name.removeprefix("omniopd-0") for path in layout.run("omniopd", 0).root.parent.iterdir()]
+    assert len(names) == 5
+    assert sum(name.endswith("-2") for name in names) == 2
 
 
 def test_shards_and_tracking_do_not_make_another_run(finished: Project):

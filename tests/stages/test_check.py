@@ -17,6 +17,7 @@ from omniopd.stages.check import check
 
 ALPHABET = "0123456789+=;>"
 CONTEXT = 128  # of every model below
+KEYS = {"student": "models.student", "teacher": "teacher.model"}
 ARMS = {
     "omniopd": {"method": "omniopd", "train": {"lr": 2.0e-4}},
     "omniopd-baseline": {"method": "omniopd", "train": {"lr": 5.0e-4}, "settings": {"num_replies": 3}},
@@ -139,14 +140,19 @@ def test_check_writes_nothing(own: Project):
     assert listing(own.root) == before
 
 
-def test_a_file_of_prompts_is_found_beside_params_yaml_from_any_folder(
+def test_prompts_and_models_are_found_beside_params_yaml_from_any_folder(
     own: Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ):
+    own.edit(models__student="student", teacher__model="./teacher")
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
 
     _, _, plan = check(own.params_file)
 
     assert "(30 prompts)" in plan[0]
+    shutil.rmtree(own.root / "teacher")
+    assert refusal(own, ModelError) == [
+        "params.yaml: teacher.model: teacher: no such model directory; name a directory, or a hub name (owner/name)"
+    ]
 
 
 # --- params.yaml
@@ -241,7 +247,7 @@ NOT_JSON = {
 @pytest.mark.parametrize("line", NOT_JSON.values(), ids=NOT_JSON)
 def test_a_line_that_is_no_json_is_refused_with_its_number(own: Project, line: bytes):
     first = b'{"id": "a", "prompt": "1+1="}\n'
-    (own.root / "prompts.jsonl").write_bytes(first + line + b"\n" + first)
+    (own.root / "prompts.jsonl").write_bytes(first + line + b"\n")
 
     [message] = refusal(own, DataError)
 
@@ -313,8 +319,8 @@ def test_a_prompt_fits_up_to_the_last_token_of_the_context(own: Project):
 
     own.edit(rollout__max_new_tokens=room + 1)
     assert refusal(own, DataError) == [
-        "prompts.jsonl: prompt 'sum-10' has 5 tokens, and with rollout.max_new_tokens = 124 passes the context "
-        "of 128 of student; shorten or remove it"
+        "prompts.jsonl: prompt 'sum-10' has 5 tokens, and with rollout.max_new_tokens = 124 passes the student's "
+        "context of 128; shorten or remove it and the 19 others that are too long, or make responses shorter"
     ]
 
 
@@ -323,8 +329,8 @@ def test_one_prompt_that_does_not_fit_is_named(own: Project):
     write_rows(own.root / "prompts.jsonl", [*ROWS, long])
 
     assert refusal(own, DataError) == [
-        "prompts.jsonl: prompt 'sum-long' has 102 tokens, and with rollout.max_new_tokens = 48 passes the context "
-        "of 128 of student; shorten or remove it"
+        "prompts.jsonl: prompt 'sum-long' has 102 tokens, and with rollout.max_new_tokens = 48 passes the student's "
+        "context of 128; shorten or remove it, or make responses shorter"
     ]
 
 
@@ -337,13 +343,56 @@ def test_the_longest_response_of_any_arm_has_to_fit(own: Project):
     assert "125" in message
 
 
-def test_responses_longer_than_the_context_of_the_demo_are_refused(own: Project):
-    own.edit(prompts__source="addition", models__student="demo", rollout__max_new_tokens=CONTEXT)
+@pytest.mark.parametrize("student", ["demo", "student"])
+def test_a_prompt_of_a_builtin_task_has_to_fit_as_well(own: Project, student: str):
+    room = CONTEXT - len("4185+5874=")
+    own.edit(prompts__source="addition", models__student=student, rollout__max_new_tokens=room)
+    check(own.params_file)
 
+    own.edit(rollout__max_new_tokens=room + 1)
     [message] = refusal(own, DataError)
 
-    assert "rollout.max_new_tokens = 128" in message
-    assert "context of 128" in message
+    assert message.startswith("addition: prompt ")
+    assert (
+        "has 10 tokens, and with rollout.max_new_tokens = 119 passes the student's context of 128" in message
+    )
+
+
+# --- everything in one go
+
+
+def test_mistakes_in_prompts_and_in_both_models_are_told_together(own: Project):
+    with (own.root / "prompts.jsonl").open("a") as file:
+        file.write("no\nyes\n")
+    (own.root / "student" / "config.json").unlink()
+    (own.root / "teacher" / "model.safetensors").unlink()
+
+    lines = refusal(own, DataError)
+
+    assert [line.partition(": ")[0] for line in lines] == [
+        "prompts.jsonl:31",
+        "prompts.jsonl:32",
+        *["params.yaml"] * 2,
+    ]
+    assert lines[2].startswith("params.yaml: teacher.model: teacher: holds no weights")
+    assert lines[3].startswith("params.yaml: models.student: student: has no config.json")
+
+
+def test_of_many_broken_lines_the_first_are_told_and_the_rest_counted(own: Project):
+    (own.root / "prompts.jsonl").write_text("{\n" * 8)
+
+    lines = refusal(own, DataError)
+
+    assert [line.partition(": ")[0] for line in lines[:5]] == [f"prompts.jsonl:{n}" for n in range(1, 6)]
+    assert lines[5:] == ["prompts.jsonl: 3 more lines cannot be used; mend these first"]
+
+
+def test_prompts_that_repeat_anothers_text_are_counted(own: Project):
+    write_rows(own.root / "prompts.jsonl", [*ROWS, {"id": "again", "prompt": ROWS[0]["prompt"]}])
+
+    _, _, plan = check(own.params_file)
+
+    assert "prompts.jsonl (31 prompts, 1 of them repeat another's text and are left out)" in plan[0]
 
 
 # --- directories of models
@@ -382,7 +431,7 @@ def cut_weights(folder: Path) -> None:
 DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "the directory": (
         shutil.rmtree,
-        "no such model directory; check models.student and teacher.model",
+        "no such model directory; name a directory, or a hub name (owner/name)",
     ),
     "config.json": (
         remove("config.json"),
@@ -411,7 +460,7 @@ def test_a_model_directory_without_a_part_is_refused(
 ):
     damage(own.root / role)
 
-    assert refusal(own, ModelError) == [f"{role}: {message}"]
+    assert refusal(own, ModelError) == [f"params.yaml: {KEYS[role]}: {role}: {message}"]
 
 
 BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
@@ -468,7 +517,7 @@ def test_a_model_directory_with_a_broken_file_is_refused(
 
     [message] = refusal(own, ModelError)
 
-    assert message.startswith(f"{role}: {found}")
+    assert message.startswith(f"params.yaml: {KEYS[role]}: {role}: {found}")
     assert remedy in message
 
 
@@ -495,7 +544,7 @@ def test_a_model_directory_that_lacks_one_of_several_files_of_weights_is_refused
 
     [message] = refusal(own, ModelError)
 
-    assert message.startswith(f"{role}: {lost.name} ")
+    assert message.startswith(f"params.yaml: {KEYS[role]}: {role}: {lost.name} ")
     assert "; save the model there again" in message
 
 
