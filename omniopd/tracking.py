@@ -67,6 +67,7 @@ class Tracker:
         self._checkpoints: list[tuple[int, Path, str]] = []
         self._next_try = 0.0
         self._has_warned = False
+        self._end_time: int | None = None  # of a run that had ended, until a round is added to it
 
     @property
     def run_id(self) -> str:
@@ -86,7 +87,9 @@ class Tracker:
         """Send what is pending, and end the run."""
         self._next_try = 0.0
         self._flush()
-        self._safely(lambda client: client.set_terminated(self._run_id, status="FINISHED"))
+        self._safely(
+            lambda client: client.set_terminated(self._run_id, status="FINISHED", end_time=self._end_time)
+        )
 
     def log_heldout(self, metrics: Mapping[str, float], *, checkpoint: Path, digest: str) -> None:
         """Log final measurements on the run and on the model that they belong to."""
@@ -111,6 +114,8 @@ class Tracker:
     def _send(self, client: MlflowClient) -> None:
         done = self._last_round(client)
         records = [record for record in self._pending if record.round > done]
+        if records:
+            self._end_time = None
         datasets = [dataset for record in records for dataset in self._datasets(record)]
         for batch in _runs(datasets, 200):
             client.log_inputs(self._run_id, datasets=batch)
@@ -166,6 +171,8 @@ class Tracker:
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
         found = client.search_runs([self._experiment_id], query, max_results=1)
         if found:
+            if found[0].info.status == "FINISHED":
+                self._end_time = found[0].info.end_time
             client.update_run(found[0].info.run_id, status="RUNNING")
             return found[0].info.run_id
         tags = {**known, **_git_tags(self._root), "omniopd.method": config.method_name}

@@ -75,7 +75,11 @@ def test_an_evaluation_is_logged_on_the_run_and_on_its_last_model(tracked: tuple
     run_plain(project.params_file)
     layout = Layout(project.root)
     record = evaluate("omniopd", 0, layout)
+    (ended,) = client.search_runs([_experiment_id(client, name)])
     track_evaluation(record, layout, warn=pytest.fail)
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time == ended.info.end_time, "its duration is that of the run, not of what came after"
     experiment_id = _experiment_id(client, name)
     (run,) = client.search_runs([experiment_id])
     assert run.data.metrics["heldout/sampled/after"] == record["after"]["sampled"]["accuracy"]

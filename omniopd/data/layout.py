@@ -38,6 +38,10 @@ class Layout:
         """The held-out accuracies of one run."""
         return self.root / "metrics" / "evaluation" / f"{arm}-{seed}.json"
 
+    def heldout(self, arm: str, seed: int) -> Path:
+        """The same accuracies alone, for `dvc metrics`: it shows no lists."""
+        return self.root / "metrics" / "heldout" / f"{arm}-{seed}.json"
+
     @property
     def comparison(self) -> Path:
         """One record per arm and seed."""

@@ -44,6 +44,10 @@ def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
         **_totals(run),
     }
     write_json(layout.evaluation(arm, seed), record)
+    accuracies = {
+        how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in TEMPERATURES
+    }
+    write_json(layout.heldout(arm, seed), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
     return record
 
 

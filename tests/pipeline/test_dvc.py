@@ -82,7 +82,12 @@ def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
 
 
 def test_metrics_and_plots_are_shown(reproduced: Project):
-    assert "comparison.json" in _dvc(reproduced, "metrics", "show")
+    shown = json.loads(_dvc(reproduced, "metrics", "show", "--json"))[""]["data"]
+    for record in json.loads((reproduced.root / "metrics" / "comparison.json").read_text()):
+        found = shown[f"metrics/heldout/{record['arm']}-{record['seed']}.json"]["data"]
+        assert found["greedy"]["after"] == record["after"]["greedy"]["accuracy"]
+        assert found["sampled"]["before"] == record["before"]["sampled"]["accuracy"]
+        assert found["teacher_tokens"] == record["teacher_tokens"]
     _dvc(reproduced, "plots", "show", "--out", "shown")
     page = (reproduced.root / "shown" / "index.html").read_text()
     assert "Greedy accuracy on validation prompts" in page
