@@ -128,7 +128,7 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     records = read_json(layout.comparison)
     console.print(accuracy_table(records))
     console.print(cost_table(records))
-    console.print(seconds_line(layout), highlight=False, soft_wrap=True)
+    console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
 
 
 def warn(lines: list[str]) -> None:

@@ -48,15 +48,17 @@ def cost_table(records: Sequence[dict[str, Any]]) -> Table:
     return result
 
 
-def seconds_line(layout: Layout) -> str:
-    """What each stage of the pipeline took when it last ran, start-up included."""
+def seconds_line(records: Sequence[dict[str, Any]], layout: Layout) -> str:
+    """What each stage of the pipeline took when it last ran for these runs, start-up included."""
+    seeds = list(dict.fromkeys(str(record["seed"]) for record in records))
+    runs = [f"{record['arm']}-{record['seed']}" for record in records]
     seconds: dict[str, list[float]] = defaultdict(list)
-    for path in sorted(layout.seconds("").parent.glob("*.json")):
-        seconds[path.stem.partition("@")[0]].append(read_json(path)["seconds"])
+    for stage, names in {"prepare": seeds, "base": seeds, "distill": runs, "evaluate": runs}.items():
+        for path in (layout.seconds(f"{stage}@{name}") for name in names):
+            if path.exists():
+                seconds[stage].append(read_json(path)["seconds"])
     stages = ", ".join(
-        f"{stage} {' + '.join(f'{value:.0f}' for value in seconds[stage])} s"
-        for stage in ("prepare", "base", "distill", "evaluate")
-        if stage in seconds
+        f"{stage} {' + '.join(f'{value:.0f}' for value in own)} s" for stage, own in seconds.items()
     )
     return f"Where the time went: {stages}; {sum(map(sum, seconds.values())):.0f} s in all"
 
