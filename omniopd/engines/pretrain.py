@@ -45,11 +45,11 @@ def train_demo_model(
     settings: DemoModel,
     *,
     seed: int,
-    after_step: Callable[[Qwen3ForCausalLM, int], bool],
+    on_step: Callable[[int], None],
 ) -> Qwen3ForCausalLM:
     """A model trained on (prompt, solution) pairs, in shuffled epochs, with AdamW and a cosine schedule.
 
-    after_step is given the model and the number of steps done, and says whether that is enough.
+    on_step is told the number of steps done.
     """
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(_model_config(tokenizer, settings))
@@ -71,8 +71,7 @@ def train_demo_model(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if after_step(model, step + 1):
-            break
+        on_step(step + 1)
     return model.eval()
 
 
