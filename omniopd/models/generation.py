@@ -23,7 +23,7 @@ class Generation:
 @torch.inference_mode()
 def generate(
     model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[list[int]],
     *,
     seeds: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -34,36 +34,30 @@ def generate(
 
     Every sample draws from a stream of its own seed, one uniform number a token, so what it draws
     does not depend on its neighbours. Its logits do, by rounding: callers who promise equal bytes
-    hand in the same batches in the same order. What samples of a prompt have in common is read once.
+    hand in the same batches in the same order. What samples of a prompt have in common is read once,
+    and so is a prompt that another begins with.
     """
     num_samples = len(seeds[0])
     if any(len(own) != num_samples for own in seeds) or len(seeds) != len(prompts):
         raise ValueError("each prompt needs the same number of seeds")
-    device = model.device
-    input_ids, mask = _left_pad(prompts, end_id)
-    input_ids, mask = input_ids.to(device), mask.to(device)
-    uniforms = _uniforms([seed for own in seeds for seed in own], max_new_tokens).to(device)
+    uniforms = _uniforms([seed for own in seeds for seed in own], max_new_tokens).to(model.device)
     cache = DynamicCache(config=model.config)
+    # Of S states, all of them prompts at first: what predicts the next token, the row of the cache, what of it to see.
+    logits, cached, mask = _read(model, prompts, cache, pad_id=end_id)  # (S, V), (S,), (S, L)
     # Without padding no mask is needed, and attention takes its fast path.
     padded = not bool(mask.all())
-    step_inputs = {"attention_mask": mask, "position_ids": _positions(mask)} if padded else {}
-    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **step_inputs)
-    logits = out.logits[:, -1]  # (R, V): R rows of the cache
-    row = torch.arange(len(prompts), device=device).repeat_interleave(
-        num_samples
-    )  # (B,): what a sample has read
-    written = torch.full((len(row), max_new_tokens), end_id, device=device)
-    running = torch.ones(len(row), dtype=torch.bool, device=device)
+    state = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)  # (B,)
+    written = torch.full((len(state), max_new_tokens), end_id, device=model.device)
+    running = torch.ones(len(state), dtype=torch.bool, device=model.device)
     for step in range(max_new_tokens):
-        token = torch.where(running, _sample(logits[row], uniforms[:, step], temperature), end_id)
+        token = torch.where(running, _sample(logits[state], uniforms[:, step], temperature), end_id)
         written[:, step] = token
         running = running & (token != end_id)
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
-        parent, token, row = _advance(row, token, running, vocab_size=logits.shape[-1])
-        if len(parent) != len(logits) or not torch.equal(parent, torch.arange(len(parent), device=device)):
-            cache.batch_select_indices(parent)
-            mask = mask[parent]
+        parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
+        cached, mask = _select(cache, cached, parent), mask[parent]
+        step_inputs = {}
         if padded:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             step_inputs = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
@@ -73,16 +67,57 @@ def generate(
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
-def _advance(
-    row: Tensor, token: Tensor, running: Tensor, *, vocab_size: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What to read next, each row once: (R,) the row that it goes on from, (R,) its token; and (B,) each sample's row.
+def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
+    """The prompts that no other one continues, each once, and for every prompt the row that begins with it.
 
-    Running samples that have read the same row and wrote the same token go on as one. Finished ones
-    go on as none: theirs is any row.
+    >>> nested([[4], [7, 1], [4, 2, 3], [4, 2]])
+    ([[7, 1], [4, 2, 3]], [1, 0, 1, 1])
     """
-    pairs, own = torch.unique(row[running] * vocab_size + token[running], return_inverse=True)
-    return pairs // vocab_size, pairs % vocab_size, torch.zeros_like(row).masked_scatter(running, own)
+    rows: list[list[int]] = []
+    row_of_prompt = [0] * len(prompts)
+    # Backwards through the dictionary a prompt follows, at once or behind its equals, what continues it.
+    for i in sorted(range(len(prompts)), key=lambda i: prompts[i], reverse=True):
+        if not rows or rows[-1][: len(prompts[i])] != prompts[i]:
+            rows.append(prompts[i])
+        row_of_prompt[i] = len(rows) - 1
+    return rows, row_of_prompt
+
+
+def _read(
+    model: PreTrainedModel, prompts: Sequence[list[int]], cache: DynamicCache, *, pad_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fill the cache: (P, V) logits after each of P prompts, (P,) its row of the cache, (P, L) what it sees there."""
+    rows, row_of_prompt = nested(prompts)
+    input_ids, mask = (tensor.to(model.device) for tensor in _left_pad(rows, pad_id))
+    cached = torch.tensor(row_of_prompt, device=model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    end = (mask.shape[1] - mask.sum(1))[cached] + lengths
+    columns, column = torch.unique(end - 1, return_inverse=True)
+    inputs = {} if mask.all() else {"attention_mask": mask, "position_ids": _positions(mask)}
+    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=columns, **inputs)
+    # Behind the end of a prompt lies what continues it, and it must not look there.
+    seen = mask[cached] * (torch.arange(mask.shape[1], device=model.device) < end[:, None])
+    return out.logits[cached, column], cached, seen
+
+
+def _select(cache: DynamicCache, cached: Tensor, parent: Tensor) -> Tensor:
+    """Give the cache one row for each parent, whose row is cached[parent], and return their numbers."""
+    rows, numbers = cached[parent], torch.arange(len(parent), device=parent.device)
+    if len(rows) != int(cached.max()) + 1 or not torch.equal(rows, numbers):
+        cache.batch_select_indices(rows)
+    return numbers
+
+
+def _advance(
+    state: Tensor, token: Tensor, running: Tensor, *, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What to read next, each once: (S,) the state that it goes on from, (S,) its token; and (B,) a sample's state.
+
+    Running samples in the same state that wrote the same token go on as one. Finished ones go on as
+    none: theirs is any state.
+    """
+    pairs, own = torch.unique(state[running] * vocab_size + token[running], return_inverse=True)
+    return pairs // vocab_size, pairs % vocab_size, torch.zeros_like(state).masked_scatter(running, own)
 
 
 def _generation(token_ids: list[int], end_id: int) -> Generation:

@@ -1,15 +1,18 @@
 """A teacher in the same process: a model behind the protocol of any other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from omniopd.models.generation import Generation, generate
+from omniopd.models.generation import Generation, generate, nested
 from omniopd.models.loading import end_token, load_model, load_tokenizer, render_prompt
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
 
 class InProcessTeacher:
-    """A causal language model that reads prefixes in batches of like length, so that little of a batch is padding."""
+    """A causal language model that reads prefixes in batches of like length, so that little of a batch is padding.
+
+    A prefix that another one begins with is read with it, and counts for nothing in batch_size.
+    """
 
     def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
         self.name = name
@@ -26,10 +29,8 @@ class InProcessTeacher:
         if len(shape) != 1:
             raise ValueError(f"requests must agree in replies and tokens, found {sorted(shape)}")
         prefixes = self._prefixes(requests)
-        by_length = sorted(range(len(requests)), key=lambda i: len(prefixes[i]))
         answers: dict[int, TeacherAnswer] = {}
-        for first in range(0, len(requests), self._batch_size):
-            own = by_length[first : first + self._batch_size]
+        for own in _batches(prefixes, self._batch_size):
             batch = self._answer_batch([requests[i] for i in own], [prefixes[i] for i in own])
             answers |= zip(own, batch, strict=True)
         return [answers[i] for i in range(len(requests))]
@@ -60,3 +61,14 @@ class InProcessTeacher:
             prompt_tokens=len(prefix),
             completion_tokens=sum(len(reply.token_ids) for reply in replies),
         )
+
+
+def _batches(prefixes: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Which prefixes to read together: each with those that it continues, batch_size readings, of like length."""
+    rows, row_of_prefix = nested(prefixes)
+    members: list[list[int]] = [[] for _ in rows]
+    for i, row in enumerate(row_of_prefix):
+        members[row].append(i)
+    members.sort(key=lambda own: max(len(prefixes[i]) for i in own))
+    for first in range(0, len(members), batch_size):
+        yield [i for own in members[first : first + batch_size] for i in own]

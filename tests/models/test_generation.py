@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from omniopd.models.generation import Generation, generate
+from omniopd.models.generation import Generation, generate, nested
 from omniopd.models.loading import end_token
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
+NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]
 
 
 def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
@@ -48,7 +49,7 @@ def _one_by_one(model, prompt: list[int], seed: int, max_new_tokens: int, end_id
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 40])
-@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1], [PROMPTS[0], PROMPTS[0]]])
+@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1], [PROMPTS[0], PROMPTS[0]], NESTED])
 def test_samples_equal_those_written_one_by_one_whatever_their_neighbours(
     model, tokenizer, prompts: list[list[int]], num_samples: int
 ):
@@ -79,6 +80,33 @@ def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_fini
     expected = [len({tuple(s.token_ids[:n]) for s in samples if len(s.token_ids) > n}) for n in range(6)]
     assert rows_read == expected
     assert rows_read[:2] == [1, len({sample.token_ids[0] for sample in samples} - {end_token(tokenizer)})]
+
+
+def test_a_prompt_that_another_begins_with_is_read_with_it(model, tokenizer, monkeypatch: pytest.MonkeyPatch):
+    read = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda **kwargs: read.append(kwargs["input_ids"]) or forward(**kwargs)
+    )
+
+    generate(
+        model, NESTED, seeds=[[0]] * 6, max_new_tokens=1, temperature=1.0, end_id=end_token(tokenizer)
+    )  # fmt: skip
+
+    [ids] = read
+    assert sorted(row[-5:] for row in ids.tolist()) == sorted(
+        [[1, 10, 2, 11, 3], [15, 15, 15, 4, 11], [15, 15, 15, 4, 1]]
+    )
+
+
+def test_prompts_are_nested_in_one_that_continues_them():
+    rows, row_of_prompt = nested(NESTED)
+
+    assert sorted(rows) == [[1, 10, 2, 11, 3], [4, 1], [4, 11]]
+    for prompt, row in zip(NESTED, row_of_prompt, strict=True):
+        assert rows[row][: len(prompt)] == prompt
+    assert nested([]) == ([], [])
+    assert nested([[3], [3]]) == ([[3]], [0, 0])
 
 
 def test_prompts_and_seeds_that_do_not_match_are_refused(model):
