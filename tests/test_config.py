@@ -396,6 +396,15 @@ def test_chunks_longer_than_any_response_are_told_for_each_arm(tmp_path: Path):
     ]
 
 
+def test_a_round_of_more_prompts_than_there_are_is_told_for_the_arm_that_asks_it(tmp_path: Path):
+    edits = {"prompts.num_train": 128, "arms.omniopd.rollout": {"num_prompts": 129}}
+
+    assert refusal(edited(tmp_path, edits)) == [
+        "params.yaml: arms.omniopd: a round asks 129 different prompts (rollout.num_prompts), and there are 128 "
+        "(prompts.num_train); lower the one or raise the other"
+    ]
+
+
 def test_the_mistakes_of_one_arm_are_told_together(tmp_path: Path):
     edits = {
         "arms.omniopd.train": {"lr": 0},

@@ -69,6 +69,12 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
         **changed,
         **{name: getattr(params, name) for name in _SHARED},
     )
+    num_asked, num_train = config.rollout.num_prompts, config.prompts.num_train
+    if num_asked > num_train:
+        raise ConfigError(
+            f"{place}: a round asks {num_asked} different prompts (rollout.num_prompts), and there are {num_train} "
+            "(prompts.num_train); lower the one or raise the other"
+        )
     problems = method.problems(max_new_tokens=config.rollout.max_new_tokens)
     if problems:
         raise ConfigError("\n".join(f"{place} (methods.{arm.method}): {problem}" for problem in problems))

@@ -108,18 +108,15 @@ def _is_unicode(text: str) -> bool:
 
 
 def prompts_of_round(prompts: Sequence[Prompt], round_: int, *, count: int, seed: int) -> list[Prompt]:
-    """The `count` prompts of one round: the next of an endless run of shuffles, one an epoch.
+    """The `count` prompts of one round, no two the same: the next run of a shuffle, a new one every epoch.
 
-    A function of the round alone, so a resumed run asks what an undisturbed one would have.
+    What is left of a shuffle and fills no round stands back until the next one. A function of the round
+    alone, so a resumed run asks what an undisturbed one would have.
     """
-    first = round_ * count
-    orders: dict[int, list[int]] = {}
-    chosen = []
-    for position in range(first, first + count):
-        epoch, index = divmod(position, len(prompts))
-        if epoch not in orders:
-            orders[epoch] = list(range(len(prompts)))
-            # A string seed is hashed with SHA-512: stable, unlike hash().
-            random.Random(f"prompts/{seed}/{epoch}").shuffle(orders[epoch])
-        chosen.append(prompts[orders[epoch][index]])
-    return chosen
+    if not 0 < count <= len(prompts):
+        raise ValueError(f"a round of {count} different prompts cannot be had of {len(prompts)}")
+    epoch, index = divmod(round_, len(prompts) // count)
+    order = list(range(len(prompts)))
+    # A string seed is hashed with SHA-512: stable, unlike hash().
+    random.Random(f"prompts/{seed}/{epoch}").shuffle(order)
+    return [prompts[i] for i in order[index * count : (index + 1) * count]]

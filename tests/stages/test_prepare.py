@@ -210,7 +210,7 @@ def test_the_split_of_a_file_depends_on_the_seed_alone(given: Project):
 
 
 def test_more_train_prompts_leave_the_measured_ones_of_a_file_as_they_were(given: Project):
-    before = run(given.edit(prompts__num_train=5))
+    before = run(given.edit(prompts__num_train=12))
     after = run(given.edit(prompts__num_train=30))
 
     assert after["heldout"] == before["heldout"]
