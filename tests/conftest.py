@@ -52,5 +52,5 @@ def model(tokenizer):
         width=16, ffn_width=32, num_layers=1, num_heads=2, num_steps=3, batch_size=4, num_examples=4, lr=0.05
     )
     return train_demo_model(
-        [("1+2=", "3;"), ("4+4=", "8")], tokenizer, settings, seed=0, after_step=lambda *_: False
+        [("1+2=", "3;"), ("4+4=", "8")], tokenizer, settings, seed=0, on_step=lambda _: None
     )

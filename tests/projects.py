@@ -13,7 +13,6 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).parent.parent
 
 TINY: dict[str, Any] = {
-    "models.demo.student.stop_accuracy": 1.0,
     "prompts.num_train": 40,
     "prompts.num_validation": 6,
     "prompts.num_heldout": 12,

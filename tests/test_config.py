@@ -185,10 +185,6 @@ REFUSED = {
         {"prompts.num_heldout": 0},
         "prompts.num_heldout: 0 is not positive; give another value",
     ),
-    "demo student stopped at a percentage": (
-        {"models.demo.student.stop_accuracy": 40.0},
-        "models.demo.student.stop_accuracy: 40.0 should be less than or equal to 1; give another value",
-    ),
     "no threads": (
         {"compute.num_threads": 0},
         "compute.num_threads: 0 is not positive; give another value",

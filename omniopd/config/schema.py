@@ -35,9 +35,6 @@ class DemoModel(Section):
     batch_size: int = Field(gt=0)
     num_examples: int = Field(gt=0)
     lr: float = Field(gt=0)
-    stop_accuracy: float = Field(
-        1.0, gt=0, le=1, description="greedy, on the validation prompts; 1 trains to the last step"
-    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "DemoModel":

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.config import DEMO_CONTEXT, DemoModel
@@ -21,9 +20,6 @@ from omniopd.models.scoring import response_logits
 ROPE_THETA = 30.0
 INIT_STD = 0.03
 WEIGHT_DECAY = 0.1
-# What is kept is the running average of the weights: at a high learning rate a single step is noise, which any
-# later training would undo and be credited with.
-AVERAGE_DECAY = 0.9
 
 
 def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
@@ -49,17 +45,14 @@ def train_demo_model(
     settings: DemoModel,
     *,
     seed: int,
-    after_step: Callable[[Qwen3ForCausalLM, int], bool],
+    on_step: Callable[[int], None],
 ) -> Qwen3ForCausalLM:
     """A model trained on (prompt, solution) pairs, in shuffled epochs, with AdamW and a cosine schedule.
 
-    What comes back is the running average of its weights. after_step is given that average and the number
-    of steps done, and says whether that is enough.
+    on_step is told the number of steps done.
     """
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(_model_config(tokenizer, settings))
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-    averaged: Qwen3ForCausalLM = average.module  # pyright: ignore[reportAssignmentType]
     rows = _rows(tokenizer, examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, foreach=True)
     generator = torch.Generator().manual_seed(seed)
@@ -78,10 +71,8 @@ def train_demo_model(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        average.update_parameters(model)
-        if after_step(averaged, step + 1):
-            break
-    return averaged.eval()
+        on_step(step + 1)
+    return model.eval()
 
 
 def save_model(path: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

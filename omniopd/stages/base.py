@@ -5,21 +5,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from omniopd.config import DEMO, Params, demo_problems
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import read_prompts
 from omniopd.data.store import file_md5, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError
-from omniopd.evaluation import measure
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
 from omniopd.tasks import TASKS
-
-MEASURE_EVERY = 10  # steps, while a demo model is trained up to an accuracy
 
 
 def base(
@@ -69,34 +63,14 @@ def _train(
 ) -> None:
     settings = getattr(params.models.demo, role)
     tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
-
-    def after_step(model: PreTrainedModel, step: int) -> bool:
-        on_step(role, step, settings.num_steps)
-        is_measured = settings.stop_accuracy < 1 and step % MEASURE_EVERY == 0
-        return is_measured and _accuracy(model, tokenizer, params, seed, layout) >= settings.stop_accuracy
-
     model = train_demo_model(
         _examples(layout.prompts(seed, f"{role}-examples")),
         tokenizer,
         settings,
         seed=stable_seed("base", seed, role) % 2**31,
-        after_step=after_step,
+        on_step=lambda step: on_step(role, step, settings.num_steps),
     )
     save_model(layout.models(seed) / role, model, tokenizer)
-
-
-def _accuracy(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, params: Params, seed: int, layout: Layout
-) -> float:
-    return measure(
-        model.eval(),
-        tokenizer,
-        read_prompts(layout.prompts(seed, "validation")),
-        temperature=0.0,
-        max_new_tokens=params.rollout.max_new_tokens,
-        settings=params.evaluation,
-        seed=seed,
-    ).share
 
 
 def _examples(path: Path) -> list[tuple[str, str]]:

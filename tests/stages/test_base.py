@@ -14,7 +14,6 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError
-from omniopd.evaluation import Accuracy
 from omniopd.stages.base import base, model_digest
 from omniopd.stages.prepare import prepare
 
@@ -138,33 +137,6 @@ def test_every_step_of_both_models_is_told_in_order(prepared: Project):
         ("teacher", 2, 3),
         ("teacher", 3, 3),
     ]
-
-
-@pytest.mark.parametrize(("stop_accuracy", "num_steps"), [(0.25, 20), (0.5, 30), (0.9, 35), (1.0, 35)])
-def test_a_demo_model_stops_at_the_first_ten_steps_that_reach_its_accuracy(
-    prepared: Project, monkeypatch: pytest.MonkeyPatch, stop_accuracy: float, num_steps: int
-):
-    measured = iter([Accuracy(1, 10), Accuracy(4, 10), Accuracy(5, 10)])
-    monkeypatch.setattr("omniopd.stages.base.measure", lambda *_, **__: next(measured))
-    prepared.edit(models__demo__student__num_steps=35, models__demo__student__stop_accuracy=stop_accuracy)
-    told: list[int] = []
-
-    base(
-        load_params(prepared.params_file),
-        0,
-        Layout(prepared.root),
-        on_step=lambda role, step, _: told.append(step) if role == "student" else None,
-    )
-
-    assert told == list(range(1, num_steps + 1))
-
-
-def test_measuring_a_demo_model_leaves_its_weights_as_they_were(prepared: Project, tmp_path: Path):
-    copy = prepared.copied_to(tmp_path / "copy")
-    prepared.edit(models__demo__student__num_steps=11, models__demo__student__stop_accuracy=0.99)
-    copy.edit(models__demo__student__num_steps=11, models__demo__student__stop_accuracy=1.0)
-
-    assert run(prepared)["student"] == run(copy)["student"]
 
 
 def test_demo_models_before_prepare_are_refused_with_what_to_run(tmp_path: Path):

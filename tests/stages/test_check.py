@@ -30,7 +30,7 @@ def save_tiny_model(path: Path, alphabet: str = ALPHABET) -> None:
     settings = DemoModel(
         width=16, ffn_width=16, num_layers=1, num_heads=2, num_steps=1, batch_size=1, num_examples=1, lr=1e-3
     )
-    model = train_demo_model([("1+1=", "2")], tokenizer, settings, seed=0, after_step=lambda *_: False)
+    model = train_demo_model([("1+1=", "2")], tokenizer, settings, seed=0, on_step=lambda _: None)
     save_model(path, model, tokenizer)
 
 
