@@ -1,4 +1,4 @@
-# make demo · make test · make check · make ui · make lock
+# make demo · make test · make check · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup demo test check format ui lock
+.PHONY: help setup demo test check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,3 +40,6 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 	  --strip-extras --no-header --annotation-style=line --output-file requirements.lock pyproject.toml
 	@# A CPU build and a CUDA build both satisfy the version without its local label.
 	@sed -i -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/' requirements.lock
+
+golden: setup ## record the golden runs of tests/golden anew, after a change of numbers that was meant
+	@PYTHONPATH=tests python tests/golden_runs.py

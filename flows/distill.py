@@ -27,9 +27,18 @@ def annotate_verdicts(run_dir: Path, round_: int, num_shards: int) -> None:
     rounds.merge_verdicts(run_dir, round_, shards)  # a file from files: quicker than a task begins
 
 
-# What a method may need of a trajectory, and the tasks that find it out. The reference needs none:
-# the trainer holds it.
-ANNOTATORS: dict[str, Callable[[Path, int, int], None]] = {"verdicts": annotate_verdicts}
+def annotate_rewards(run_dir: Path, round_: int, num_shards: int) -> None:
+    """Verify the answers of the round; too little work to be sharded."""
+    del num_shards
+    tasks.reward(run_dir, round_)
+
+
+# What a method may need of a trajectory, and the tasks that find it out. The distributions of the
+# reference and of the teacher need none: the trainer reads them.
+ANNOTATORS: dict[str, Callable[[Path, int, int], None]] = {
+    "verdicts": annotate_verdicts,
+    "rewards": annotate_rewards,
+}
 
 
 @flow(name="distill", flow_run_name="{arm}-{seed}", persist_result=False)

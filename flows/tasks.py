@@ -51,6 +51,12 @@ def verify(run_dir: Path, round_: int, index: int) -> Path:
     return rounds.verify_shard(run_dir, round_, index)
 
 
+@task(name="reward", task_run_name="round {round_:04d} · reward", **_RETRYABLE)
+def reward(run_dir: Path, round_: int) -> Path:
+    """The verifier's rewards on the round."""
+    return rounds.reward(run_dir, round_)
+
+
 @task(name="train", task_run_name="round {round_:04d} · train", **_RETRYABLE)
 def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float]:
     """One optimiser step; completes the round."""

@@ -19,10 +19,10 @@ install_import_hook("omniopd.functional", "beartype.beartype")
 from pathlib import Path
 
 import pytest
+from examples import tiny_model
 from projects import Project, make_project
 
-from omniopd.config import DemoModel
-from omniopd.engines.pretrain import character_tokenizer, train_demo_model
+from omniopd.engines.pretrain import character_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +48,4 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def model(tokenizer):
     """A model of two thousand parameters, hardly trained: unsure of everything. Not to be changed."""
-    settings = DemoModel(
-        width=16, ffn_width=32, num_layers=1, num_heads=2, num_steps=3, batch_size=4, num_examples=4, lr=0.05
-    )
-    return train_demo_model(
-        [("1+2=", "3;"), ("4+4=", "8")], tokenizer, settings, seed=0, on_step=lambda _: None
-    )
+    return tiny_model(tokenizer)

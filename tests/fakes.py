@@ -20,6 +20,7 @@ class TextOnlyTeacher:
                 assert all(type(reply) is str for reply in given.replies)
                 assert set(vars(given)) == {
                     "replies",
+                    "finish_reasons",
                     "mode",
                     "prompt_tokens",
                     "completion_tokens",

@@ -64,3 +64,10 @@ def anchors(entropies: Sequence[float], m: int, c: int) -> list[int]:
 def target(k: float, n: int, logps: Sequence[float], alpha: float) -> float:
     pi_bar = math.prod(math.exp(v) for v in logps) ** (1 / len(logps))
     return (k + alpha * pi_bar) / (n + alpha)
+
+
+def beta_std(k: float, n: int, pi_bar: float, alpha: float) -> float:
+    """Of the Beta distribution with the agreement as successes and the rest of N + alpha as failures."""
+    a = k + alpha * pi_bar
+    b = n + alpha - a
+    return math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))

@@ -274,7 +274,7 @@ WRONG_TYPES = {
     ),
     "null": (
         {"methods.omniopd.baseline": None},
-        "methods.omniopd.baseline: None should be 'none' or 'batch'",
+        "methods.omniopd.baseline: None should be 'none', 'batch' or 'prompt'",
     ),
     "list of words": ({"seeds": ["a"]}, "seeds.0: 'a' should be a valid integer"),
     "number for a list": ({"seeds": 0}, "seeds: 0 should be a valid list"),
@@ -462,12 +462,13 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path):
 
 
 def test_a_key_that_stands_twice_deep_inside_is_refused(tmp_path: Path):
-    path = edited(tmp_path, {})
-    path.write_text(path.read_text().replace("chunk_len: 2", "chunk_len: 2\n    chunk_len: 3"))
+    text = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("    chunk_len: 2", "    chunk_len: 2\n    chunk_len: 3"))
 
     [line] = refusal(path)
 
-    assert "chunk_len" in line
+    assert 'found duplicate key "chunk_len"' in line
 
 
 @pytest.mark.parametrize("number", ["2e-4", "2.0e-4", "0.0002"])
@@ -646,3 +647,57 @@ def test_short_chunks_of_words_warn_with_the_published_collapse(chunk_len: int, 
 
 def test_both_dangers_are_two_warnings():
     assert len(OmniOPD(beta=0, chunk_len=2).warnings(vocab_size=150_000)) == 2
+
+
+# --- methods
+
+
+@pytest.mark.parametrize(
+    ("edits", "line"),
+    [
+        (
+            {"arms.omniopd.train": {"steps_per_round": 2}},
+            "params.yaml: arms.omniopd (methods.omniopd): train.steps_per_round is 2, and this method learns from what "
+            "the student would write now, which after one step is no longer what was rolled out; set it to 1",
+        ),
+        (
+            {"arms.omniopd": {"method": "sft", "train": {"steps_per_round": 129}}},
+            "params.yaml: arms.omniopd: a round of 128 responses cannot be split over train.steps_per_round = 129; "
+            "lower it",
+        ),
+        (
+            {"arms.omniopd": {"method": "grpo"}},
+            "params.yaml: arms.omniopd (methods.grpo): rollout.num_samples is 1, and a reward is compared with those "
+            "of other responses to the same prompt; give the arm `rollout: { num_samples: 8 }` or the like",
+        ),
+        (
+            {"arms.omniopd.settings": {"baseline": "prompt"}},
+            "params.yaml: arms.omniopd (methods.omniopd): baseline is 'prompt', and rollout.num_samples is 1: a "
+            "prompt's one response has no other to be compared with; raise num_samples, or take the baseline 'batch'",
+        ),
+        (
+            {"arms.omniopd.settings": {"spare_tokens": 2}},
+            "params.yaml: arms.omniopd (methods.omniopd): spare_tokens are asked for and compared as if they were the "
+            "chunk's; set clip_replies too",
+        ),
+        (
+            {"arms.omniopd": {"method": "fork", "settings": {"chunk_len": 49}}},
+            f"params.yaml: arms.omniopd (methods.fork): {TOO_LONG.format(chunk_len=49, room=48)}",
+        ),
+        (
+            {"arms.omniopd": {"method": "fork", "settings": {"alpha": 0.0}}},
+            "params.yaml: arms.omniopd.settings.alpha: 0.0 is not positive; the default is 1.0",
+        ),
+        (
+            {"arms.omniopd": {"method": "no_such_package:Method"}},
+            "params.yaml: arms.omniopd.method: 'no_such_package:Method' cannot be imported (No module named "
+            "'no_such_package'); mend it, or install its package",
+        ),
+        (
+            {"arms.omniopd": {"method": "math:tau"}},
+            "params.yaml: arms.omniopd.method: 'math:tau' is no omniopd.methods.Method; derive the class from it",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused(tmp_path: Path, edits: dict[str, Any], line: str):
+    assert refusal(edited(tmp_path, edits)) == [line]

@@ -1,6 +1,13 @@
 """params.yaml: its schema, its checks, and the settings of one run resolved from it."""
 
-from omniopd.config.load import builtin_task, demo_problems, load_params, resolve
+from omniopd.config.load import (
+    builtin_task,
+    demo_problems,
+    load_params,
+    make_importable,
+    method_class,
+    resolve,
+)
 from omniopd.config.schema import (
     DEMO,
     DEMO_CONTEXT,
@@ -34,5 +41,7 @@ __all__ = [
     "builtin_task",
     "demo_problems",
     "load_params",
+    "make_importable",
+    "method_class",
     "resolve",
 ]

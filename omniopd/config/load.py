@@ -1,8 +1,11 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
@@ -21,6 +24,7 @@ def load_params(path: Path) -> Params:
         ConfigError: every mistake found, a line each: place, what was found, what to do.
     """
     raw = _read_yaml(path)
+    make_importable(path.parent)
     try:
         params = validated(Params, raw, str(path))
     except ConfigError as error:
@@ -45,10 +49,7 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
     if arm_name not in params.arms:
         raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, params.arms)}")
     arm, place = params.arms[arm_name], f"{file}: arms.{arm_name}"
-    if arm.method not in type(params.methods).model_fields:
-        known = type(params.methods).model_fields
-        raise ConfigError(f"{place}.method: no method is called {arm.method!r}{nearest(arm.method, known)}")
-    block: Method = getattr(params.methods, arm.method)
+    block = _method_block(params, arm.method, f"{place}.method")
     blocks = {"settings": (block, arm.settings)} | {
         name: (getattr(params, name), getattr(arm, name)) for name in ("train", "rollout")
     }
@@ -69,26 +70,84 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
         **changed,
         **{name: getattr(params, name) for name in _SHARED},
     )
+    problems = [f"{place}: {problem}" for problem in _size_problems(config)]
+    problems += [f"{place} (methods.{arm.method}): {problem}" for problem in method.problems(config.plan())]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def make_importable(root: Path) -> None:
+    """Let settings name classes of modules that lie beside params.yaml, also where a console script reads them."""
+    folder = str(root.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method: one of the blocks below `methods`, or package.module:Class.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    if name in Methods.model_fields:
+        return cast(type[Method], Methods.model_fields[name].annotation)
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = Methods.model_fields
+        raise ConfigError(f"no method is called {name!r}{nearest(name, known)}")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{name!r} cannot be imported ({one_line(str(error))}); mend it, or install its package"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise ConfigError(f"{name!r} is no omniopd.methods.Method; derive the class from it")
+    return found
+
+
+def _method_block(params: Params, name: str, place: str) -> Method:
+    """The settings that an arm of that method starts from: its block, or the class's own defaults."""
+    if name in Methods.model_fields:
+        return getattr(params.methods, name)
+    try:
+        return method_class(name)()
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
+    except ValidationError as error:
+        missing = ", ".join(str(found["loc"][-1]) for found in error.errors())
+        raise ConfigError(
+            f"{place}: {name!r} has settings without a default ({missing}); give each one"
+        ) from error
+
+
+def _size_problems(config: RunConfig) -> list[str]:
+    problems = []
     num_asked, num_train = config.rollout.num_prompts, config.prompts.num_train
     if num_asked > num_train:
-        raise ConfigError(
-            f"{place}: a round asks {num_asked} different prompts (rollout.num_prompts), and there are {num_train} "
+        problems.append(
+            f"a round asks {num_asked} different prompts (rollout.num_prompts), and there are {num_train} "
             "(prompts.num_train); lower the one or raise the other"
         )
-    problems = method.problems(max_new_tokens=config.rollout.max_new_tokens)
-    if problems:
-        raise ConfigError("\n".join(f"{place} (methods.{arm.method}): {problem}" for problem in problems))
-    return config
+    num_responses, num_steps = num_asked * config.rollout.num_samples, config.train.steps_per_round
+    if num_steps > num_responses:
+        problems.append(
+            f"a round of {num_responses} responses cannot be split over train.steps_per_round = {num_steps}; lower it"
+        )
+    return problems
 
 
 def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
     """The mistakes in what arms override, where the blocks that they override are themselves wrong."""
     found = []
     for name, arm in _block(raw, "arms").items():
-        methods = Methods.model_fields
-        if not isinstance(arm, dict) or arm.get("method") not in methods:
+        if not isinstance(arm, dict):
             continue
-        method = methods[arm["method"]].annotation
+        try:
+            method = method_class(str(arm.get("method")))
+        except ConfigError:
+            continue
         blocks = {
             "settings": (method, _block(raw, "methods", arm["method"])),
             "train": (Train, _block(raw, "train")),

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
 
+# What to do where a teacher's distributions cannot be read.
+TEXT_ALONE = "take the method fork or omniopd, which need the teacher's text alone"
+
 
 def validated(model: type[Any], value: object, place: str) -> Any:
     """The value as that model.
@@ -60,15 +63,15 @@ def _error_line(model: type[BaseModel], found: Any, place: str) -> str:
         case _:
             message = found["msg"].removeprefix("Input ")
             reason = f"{value!r} {message[0].lower()}{message[1:]}"
-    return f"{where}: {reason}{_published(model, found['loc'])}"
+    return f"{where}: {reason}{_default(model, found['loc'])}"
 
 
-def _published(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+def _default(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
     owner = _model_at(model, loc[:-1])
     field = owner.model_fields.get(str(loc[-1])) if owner and loc else None
     if owner is None or field is None or not issubclass(owner, Method) or field.is_required():
         return "; give another value"
-    return f"; the published value is {field.default}"
+    return f"; the {owner.default_is} is {field.default}"
 
 
 def _model_at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:

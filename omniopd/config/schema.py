@@ -1,11 +1,11 @@
 """What params.yaml may hold, block by block, and the settings of one run."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from omniopd.methods import Method, OmniOPD
+from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 
 DEMO = "demo"  # the name of a model that `base` trains
 DEMO_CONTEXT = 128  # tokens that it can read
@@ -94,6 +94,8 @@ class Train(Section):
     warmup_rounds: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    schedule: Literal["constant", "linear", "cosine"]
+    steps_per_round: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     checkpoint_every: int = Field(gt=0)
     validate_every: int = Field(gt=0)
@@ -128,7 +130,11 @@ class Tracking(Section):
 class Methods(Section):
     """One block per method. The fields are the registry: a method is known by its field's name."""
 
+    sft: SFT = SFT()  # pyright: ignore[reportCallIssue]
+    grpo: GRPO = GRPO()  # pyright: ignore[reportCallIssue]
+    opd: OPD = OPD()  # pyright: ignore[reportCallIssue]
     omniopd: OmniOPD = OmniOPD()  # pyright: ignore[reportCallIssue]
+    fork: Fork = Fork()  # pyright: ignore[reportCallIssue]
 
 
 class Arm(Section):
@@ -184,6 +190,14 @@ class RunConfig(Section):
     evaluation: Evaluation
     compute: Compute
     tracking: Tracking
+
+    def plan(self) -> Plan:
+        """What the method must know of the run."""
+        return Plan(
+            num_samples=self.rollout.num_samples,
+            max_new_tokens=self.rollout.max_new_tokens,
+            steps_per_round=self.train.steps_per_round,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, for the record."""

@@ -93,6 +93,11 @@ class RunLayout:
         """Held by the one process that writes here; beside the folder, which may be set aside whole."""
         return self.root.with_name(f".{self.root.name}.lock")
 
+    @property
+    def datasets(self) -> list[Path]:
+        """The folders of one file a round; a method that has no use for one leaves it empty."""
+        return [path.parent for path in (self.trajectories(0), self.verdicts(0), self.rewards(0))]
+
     def trajectories(self, round_: int) -> Path:
         """The trajectories of a round."""
         return self.root / "trajectories" / f"round-{round_:04d}.parquet"
@@ -100,6 +105,10 @@ class RunLayout:
     def verdicts(self, round_: int) -> Path:
         """The verdicts of a round."""
         return self.root / "verdicts" / f"round-{round_:04d}.parquet"
+
+    def rewards(self, round_: int) -> Path:
+        """The rewards of a round."""
+        return self.root / "rewards" / f"round-{round_:04d}.parquet"
 
     def manifest(self, round_: int) -> Path:
         """Written last: the round is complete when it exists and its digests hold."""

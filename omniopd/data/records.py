@@ -4,19 +4,25 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+STUDENT = "student"  # the writer of a trajectory that is the student's own
+
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One response of the student, with what the trainer's forward pass says of it.
+    """One response, with what the trainer's forward pass says of it.
 
     `entropies[t]` and `logps[t]` (nats) speak of the distribution that produced `response_ids[t]`,
     under the weights named by `student`. The end token, when written, is the last response token.
+    `response_ids` are tokens of the student, also where `writer` is not STUDENT but the name of the
+    teacher that wrote the response; its tokens and its cost are then what the teacher counted.
 
     >>> trajectory = Trajectory(
     ...     id="r0007-train-00012-0", round=7, prompt_id="train-00012", prompt="4185+5874=",
     ...     prompt_ids=[4, 1, 8, 5, 10, 5, 8, 7, 4, 11],
     ...     response="5+4+0=09", response_ids=[5, 10, 4, 10, 0, 11, 0, 9, 15],
     ...     finish_reason="stop", temperature=1.0, seed=123, student="9f2c", entropies=[0.1] * 9, logps=[-0.1] * 9)
+    >>> trajectory.writer
+    'student'
     >>> len(trajectory.response_ids)
     9
     """
@@ -34,19 +40,25 @@ class Trajectory:
     student: str
     entropies: list[float]
     logps: list[float]
+    writer: str = STUDENT
+    teacher_prompt_tokens: int = 0
+    teacher_tokens: int = 0
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the teacher wrote at one anchor, and how like the student's chunk it is.
 
-    The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here.
+    The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here. Where the
+    method reads tokens, `reply_ids` are the replies as student tokens, complete ones alone, chunk_len at most;
+    they are empty where the prefix's own tokens came out changed with a reply behind it (`boundary`).
 
     >>> verdict = Verdict(
     ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",
     ...     teacher="demo", mode="completion", num_replies=4, replies=["=0", "=0", "=1", "=0"],
     ...     similarities=[1.0, 1.0, 0.5, 1.0], k_sem=3.5, pi_bar=0.62, seed=488, prompt_tokens=15,
-    ...     completion_tokens=8, cost_usd=0.0)
+    ...     completion_tokens=8, cost_usd=0.0, finish_reasons=["length"] * 4, reply_ids=[], boundary=False)
     >>> verdict.k_sem / verdict.num_replies
     0.875
     """
@@ -67,9 +79,26 @@ class Verdict:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+    finish_reasons: list[str]
+    reply_ids: list[list[int]]
+    boundary: bool
 
 
-_STR, _I32, _I64, _F32, _F64 = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
+@dataclass(frozen=True)
+class Reward:
+    """What a verifier found in a response.
+
+    >>> Reward(id="r0007-train-00012-0", answer="10059", reward=1.0).reward
+    1.0
+    """
+
+    id: str
+    answer: str | None  # what the response gives as its answer, if anything
+    reward: float
+
+
+_STR, _BOOL = pa.string(), pa.bool_()
+_I32, _I64, _F32, _F64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
 
 SCHEMAS: dict[type, pa.Schema] = {
     Trajectory: pa.schema(
@@ -87,6 +116,10 @@ SCHEMAS: dict[type, pa.Schema] = {
             "student": _STR,
             "entropies": pa.list_(_F32),
             "logps": pa.list_(_F32),
+            "writer": _STR,
+            "teacher_prompt_tokens": _I64,
+            "teacher_tokens": _I64,
+            "cost_usd": _F64,
         }
     ),
     Verdict: pa.schema(
@@ -107,6 +140,10 @@ SCHEMAS: dict[type, pa.Schema] = {
             "prompt_tokens": _I64,
             "completion_tokens": _I64,
             "cost_usd": _F64,
+            "finish_reasons": pa.list_(_STR),
+            "reply_ids": pa.list_(pa.list_(_I32)),
+            "boundary": _BOOL,
         }
     ),
+    Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64}),
 }

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+# One value a response token, or one row of values: (T,) or (T, K).
+Column = Sequence[float] | Sequence[bool] | Tensor
+
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence to train on. Each column has one value a response token.
+    """One sequence to train on. Each column has one value a response token, or one row of K values.
 
     The type of a column's values is the type of its tensor: bool for a mask, float for a weight.
 
@@ -22,7 +25,7 @@ class Row:
     id: str
     prompt_ids: list[int]
     response_ids: list[int]
-    columns: Mapping[str, Sequence[float] | Sequence[bool]] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Batch:
     source: Tensor  # (B, T) int64: the position in L whose output predicts response token t
     response_ids: Tensor  # (B, T) int64
     response: Tensor  # (B, T) bool: a response token, not padding
-    columns: dict[str, Tensor]  # each (B, T)
+    columns: dict[str, Tensor]  # each (B, T) or (B, T, K)
 
 
 def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
@@ -63,7 +66,7 @@ def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
 
 def _column(rows: Sequence[Row], name: str, response_len: int) -> Tensor:
     values = [torch.as_tensor(row.columns[name]) for row in rows]
-    padded = torch.zeros((len(rows), response_len), dtype=values[0].dtype)
+    padded = torch.zeros((len(rows), response_len, *values[0].shape[1:]), dtype=values[0].dtype)
     for i, (row, value) in enumerate(zip(rows, values, strict=True)):
         if len(value) != len(row.response_ids):
             raise ValueError(

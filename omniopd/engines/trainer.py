@@ -1,7 +1,9 @@
 """One trainer for every method: rows and a method in, one optimiser step out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -9,8 +11,8 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Train
 from omniopd.data.rows import Batch, Row, collate
-from omniopd.functional import forward_kl, token_entropy, token_logp
-from omniopd.methods import Method, TokenScores
+from omniopd.functional import token_entropy
+from omniopd.methods import Method, Need, TokenScores
 from omniopd.models.scoring import response_logits
 
 
@@ -36,36 +38,66 @@ class StepReport:
         return metrics | {f"loss/{name}": value for name, value in self.loss_parts.items()}
 
 
-class Trainer:
-    """Holds the student, its optimiser and the frozen reference.
+def mean_report(reports: Sequence[StepReport]) -> StepReport:
+    """The mean of what several steps measured; the learning rate of the last."""
+    count = len(reports)
+    kls = [report.ref_kl for report in reports if report.ref_kl is not None]
+    return StepReport(
+        loss=sum(report.loss for report in reports) / count,
+        loss_parts={
+            name: sum(report.loss_parts[name] for report in reports) / count for name in reports[0].loss_parts
+        },
+        grad_norm=sum(report.grad_norm for report in reports) / count,
+        lr=reports[-1].lr,
+        entropy=sum(report.entropy for report in reports) / count,
+        ref_kl=sum(kls) / count if kls else None,
+    )
 
-    AdamW with linear warm-up and gradient clipping. Losses are sums, accumulated over forward passes
-    of batch_size rows and divided once by the number of rows of the step, so that the gradient does
-    not depend on how the rows were split.
+
+class Trainer:
+    """Holds the student, its optimiser, and the frozen models that a method may need beside it.
+
+    AdamW with linear warm-up, a schedule and gradient clipping. Losses are sums, accumulated over forward
+    passes of batch_size rows and divided once by the number of rows of the optimiser step, so that the
+    gradient does not depend on how the rows were split.
     """
 
-    def __init__(self, model: PreTrainedModel, reference: PreTrainedModel | None, settings: Train):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        settings: Train,
+        *,
+        reference: PreTrainedModel | None = None,
+        teacher: PreTrainedModel | None = None,
+    ):
         self.model = model
-        self.reference = reference
         self.settings = settings
         self.num_steps = 0
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, foreach=True
         )
+        self._frozen: dict[Need, PreTrainedModel | None] = {"reference": reference, "teacher_logits": teacher}
+
+    def round(self, rows: Sequence[Row], method: Method) -> StepReport:
+        """The optimiser steps of a round: the rows in as many equal runs, a step each; the report is their mean."""
+        for need, model in self._frozen.items():
+            if need in method.needs and model is None:
+                raise ValueError(f"{type(method).__name__} needs {need}, and the trainer was given none")
+        count = self.settings.steps_per_round
+        bounds = [len(rows) * i // count for i in range(count + 1)]
+        return mean_report([self.step(rows[a:b], method) for a, b in pairwise(bounds)])
 
     def step(self, rows: Sequence[Row], method: Method) -> StepReport:
         """One optimiser step on all the rows."""
-        if "reference" in method.needs and self.reference is None:
-            raise ValueError(f"{type(method).__name__} needs a reference, and the trainer was given none")
         sums = _Sums()
         self.optimizer.zero_grad(set_to_none=True)
         for first in range(0, len(rows), self.settings.batch_size):
             batch = collate(rows[first : first + self.settings.batch_size], pad_id=0)
-            scores, entropy = self._scores(batch, method)
+            scores = self._scores(batch, method)
             parts = method.loss(scores, batch)
             (torch.stack(list(parts.values())).sum() / len(rows)).backward()
-            sums.add(batch, parts, scores, entropy)
-        lr = self._lr()
+            sums.add(batch, parts, scores)
+        lr = self.settings.lr * self._share()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
@@ -73,20 +105,36 @@ class Trainer:
         self.num_steps += 1
         return sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
 
-    def _scores(self, batch: Batch, method: Method) -> tuple[TokenScores, Tensor]:
+    def _scores(self, batch: Batch, method: Method) -> TokenScores:
+        with torch.no_grad():
+            frozen = {
+                need: response_logits(model, batch)
+                for need, model in self._frozen.items()
+                if model is not None and need in method.needs
+            }
         logits = response_logits(self.model, batch)
-        ref_kl = None
-        if "reference" in method.needs and self.reference is not None:
-            with torch.no_grad():
-                ref_logits = response_logits(self.reference, batch)
-            ref_kl = forward_kl(ref_logits, logits)
-        scores = TokenScores(token_logp(logits, batch.response_ids.to(logits.device)), ref_kl)
-        return scores, token_entropy(logits.detach())
+        return TokenScores(
+            logits,
+            batch.response_ids.to(logits.device),
+            ref_logits=frozen.get("reference"),
+            teacher_logits=frozen.get("teacher_logits"),
+        )
 
-    def _lr(self) -> float:
-        warmup = self.settings.warmup_rounds
-        share = min(1.0, (self.num_steps + 1) / warmup) if warmup else 1.0
-        return self.settings.lr * share
+    def _share(self) -> float:
+        """The share of the learning rate at the step to come: warm-up, then the schedule."""
+        settings = self.settings
+        warmup = settings.warmup_rounds * settings.steps_per_round
+        if self.num_steps < warmup:
+            return (self.num_steps + 1) / warmup
+        total = settings.num_rounds * settings.steps_per_round
+        done = (self.num_steps - warmup) / max(1, total - warmup)  # in [0, 1)
+        match settings.schedule:
+            case "constant":
+                return 1.0
+            case "linear":
+                return 1.0 - done
+            case "cosine":
+                return 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 class _Sums:
@@ -98,14 +146,15 @@ class _Sums:
         self.ref_kl: float | None = None
         self.num_tokens = 0
 
-    def add(self, batch: Batch, parts: dict[str, Tensor], scores: TokenScores, entropy: Tensor) -> None:
-        response = batch.response.to(entropy.device)
+    def add(self, batch: Batch, parts: dict[str, Tensor], scores: TokenScores) -> None:
+        response = batch.response.to(scores.logits.device)
         for name, value in parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value.item()
         self.num_tokens += int(response.sum())
-        self.entropy += float(entropy[response].sum())
-        if scores.ref_kl is not None:
-            self.ref_kl = (self.ref_kl or 0.0) + float(scores.ref_kl.detach()[response].sum())
+        with torch.no_grad():
+            self.entropy += float(token_entropy(scores.logits.detach())[response].sum())
+            if scores.ref_logits is not None:
+                self.ref_kl = (self.ref_kl or 0.0) + float(scores.ref_kl.detach()[response].sum())
 
     def report(self, *, num_rows: int, grad_norm: float, lr: float) -> StepReport:
         parts = {name: value / num_rows for name, value in self.parts.items()}

@@ -1,5 +1,5 @@
 """Is an answer right, how often, and how sure can one be."""
 
-from omniopd.evaluation.accuracy import Accuracy, answer_of, measure, wilson_interval
+from omniopd.evaluation.accuracy import Accuracy, answer_of, measure, reward_of, wilson_interval
 
-__all__ = ["Accuracy", "answer_of", "measure", "wilson_interval"]
+__all__ = ["Accuracy", "answer_of", "measure", "reward_of", "wilson_interval"]

@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
+from omniopd.data.records import Reward, Trajectory
 from omniopd.errors import DataError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.generation import Generation, generate
+from omniopd.models.generation import generate
 from omniopd.models.loading import encode_prompt, end_token
 from omniopd.models.text import TextDecoder
 
@@ -54,6 +55,17 @@ def answer_of(response: str, pattern: str) -> str | None:
     return matches[-1].group(1) if matches else None
 
 
+def reward_of(trajectory: Trajectory, prompt: Prompt, pattern: str) -> Reward:
+    """1 where the response gives the prompt's answer to the character, else 0. One cut at the limit is wrong.
+
+    Raises:
+        DataError: the prompt has no answer to compare with.
+    """
+    answer = answer_of(trajectory.response, pattern)
+    is_right = _is_right(prompt, answer, finished=trajectory.finish_reason == "stop")
+    return Reward(trajectory.id, answer, float(is_right))
+
+
 def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -82,12 +94,12 @@ def measure(
             end_id=end_token(tokenizer),
         )
         for prompt, (sample,) in zip(group, samples, strict=True):
-            num_correct += _is_right(prompt, sample, decoder, settings.answer_pattern)
+            answer = answer_of(decoder.text(sample.token_ids), settings.answer_pattern)
+            num_correct += _is_right(prompt, answer, finished=sample.finish_reason == "stop")
     return Accuracy(num_correct, len(prompts))
 
 
-def _is_right(prompt: Prompt, sample: Generation, decoder: TextDecoder, pattern: str) -> bool:
+def _is_right(prompt: Prompt, answer: str | None, *, finished: bool) -> bool:
     if prompt.answer is None:
         raise DataError(f"prompt {prompt.id!r} has no answer to measure with; give it an 'answer'")
-    finished = sample.finish_reason == "stop"
-    return finished and answer_of(decoder.text(sample.token_ids), pattern) == prompt.answer
+    return finished and answer == prompt.answer

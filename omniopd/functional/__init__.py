@@ -1,26 +1,40 @@
 """The mathematics of docs/method.md: pure functions, no models, no files."""
 
-from omniopd.functional.advantage import leave_one_out
+from omniopd.functional.advantage import group_normalised, leave_one_out
 from omniopd.functional.anchors import peak_entropy, random_anchors, uniform_stride
-from omniopd.functional.distributions import forward_kl, token_entropy, token_logp
-from omniopd.functional.losses import audited_loss
-from omniopd.functional.posterior import geometric_mean, posterior_target
+from omniopd.functional.distributions import forward_kl, reverse_kl, token_entropy, token_logp
+from omniopd.functional.losses import audited_loss, clipped_ratio, masked_sum, policy_gradient
+from omniopd.functional.posterior import (
+    geometric_mean,
+    posterior_std,
+    posterior_target,
+    tally,
+    token_posterior,
+)
 from omniopd.functional.similarity import SIMILARITIES, edit, exact, k_sem, rouge1
 
 __all__ = [
     "SIMILARITIES",
     "audited_loss",
+    "clipped_ratio",
     "edit",
     "exact",
     "forward_kl",
     "geometric_mean",
+    "group_normalised",
     "k_sem",
     "leave_one_out",
+    "masked_sum",
     "peak_entropy",
+    "policy_gradient",
+    "posterior_std",
     "posterior_target",
     "random_anchors",
+    "reverse_kl",
     "rouge1",
+    "tally",
     "token_entropy",
     "token_logp",
+    "token_posterior",
     "uniform_stride",
 ]

@@ -39,5 +39,17 @@ def forward_kl(ref_logits: Float[Tensor, "*B V"], logits: Float[Tensor, "*B V"])
     return torch.where(ref_p > 0, ref_p * (ref_logp - logp), 0.0).sum(-1)
 
 
+def reverse_kl(logits: Float[Tensor, "*B V"], target_logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
+    """KL(student ‖ target) in nats, exact over the vocabulary, student first.
+
+    Gradients flow to the student's logits alone. Log-probabilities do as logits.
+    """
+    logp = _at_least_float32(logits).log_softmax(-1)
+    target_logp = _at_least_float32(target_logits).detach().log_softmax(-1)
+    p = logp.exp()
+    # Where the student has no mass the term is 0, and so is its gradient, also when a log is −inf.
+    return (p * (logp - target_logp).masked_fill(p == 0, 0.0)).sum(-1)
+
+
 def _at_least_float32(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()

@@ -1,8 +1,24 @@
-"""Summed losses over response positions. Axes: B sequences, T response positions."""
+"""Summed losses over response positions. Axes: B sequences, T response positions.
+
+Sums, not means: the trainer divides once, by the number of sequences. Positions outside a mask may hold
+anything, NaN included, and take no gradient.
+"""
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+
+def masked_sum(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, ""]:
+    """The sum over the positions of the mask; where, not a product, so that 0 · NaN cannot enter."""
+    return torch.where(mask, values, 0.0).sum()
+
+
+def policy_gradient(
+    logp: Float[Tensor, "B T"], *, weight: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, ""]:
+    """− sum over the mask of weight · log pi_theta. The weight is a constant, and may be negative or zero."""
+    return -masked_sum(weight.detach() * logp, mask)
 
 
 def audited_loss(
@@ -17,13 +33,26 @@ def audited_loss(
     """The two parts of the published loss: reinforcement of A, and beta times the anchor on U.
 
     − sum over A of weight · log pi_theta, and beta · sum over U of KL(ref ‖ student), where A are
-    the audited response positions and U the other ones (method.md, section 2.6). Sums, not means:
-    the trainer divides once, by the number of sequences. The weight is a constant and may be
-    negative or zero; it says nothing about which positions are audited.
+    the audited response positions and U the other ones (method.md, section 2.6). The weight says
+    nothing about which positions are audited.
     """
-    reinforced = response & audited
-    anchored = response & ~audited
-    # where, not a product: a padded position may hold anything, NaN included.
-    reinforcement = -torch.where(reinforced, weight.detach() * logp, 0.0).sum()
-    anchor = beta * torch.where(anchored, ref_kl, 0.0).sum()
-    return reinforcement, anchor
+    reinforcement = policy_gradient(logp, weight=weight, mask=response & audited)
+    return reinforcement, beta * masked_sum(ref_kl, response & ~audited)
+
+
+def clipped_ratio(
+    logp: Float[Tensor, "B T"],
+    old_logp: Float[Tensor, "B T"],
+    *,
+    advantage: Float[Tensor, "B T"],
+    response: Bool[Tensor, "B T"],
+    clip: float,
+) -> Float[Tensor, ""]:
+    """− sum of min(ratio · A, clip(ratio, 1 − clip, 1 + clip) · A), the ratio pi_theta / pi_old of each token.
+
+    Where the ratio is 1, as on the first optimiser step of a round, its gradient is that of
+    policy_gradient with the advantage as weight (PPO, arXiv 1707.06347, equation 7).
+    """
+    ratio = torch.where(response, logp - old_logp.detach(), 0.0).exp()
+    bounded = ratio.clamp(1 - clip, 1 + clip)
+    return -masked_sum(torch.minimum(ratio * advantage, bounded * advantage), response)

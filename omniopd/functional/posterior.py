@@ -1,7 +1,11 @@
-"""The Dirichlet-Multinomial posterior of a chunk (method.md, section 2.5)."""
+"""Dirichlet-Multinomial posteriors: of a chunk (method.md, section 2.5), and of the next token (section 3b)."""
 
 import math
 from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 
 def geometric_mean(logps: Sequence[float]) -> float:
@@ -27,3 +31,51 @@ def posterior_target(k_sem: float, *, num_replies: int, pi_bar: float, alpha: fl
             f"k_sem = {k_sem} of N = {num_replies}, pi_bar = {pi_bar}, alpha = {alpha}"
         )
     return min(max(target, 0.0), 1.0)
+
+
+def posterior_std(k_sem: float, *, num_replies: int, pi_bar: float, alpha: float) -> float:
+    """Standard deviation of the agreement rate under the posterior whose mean is posterior_target.
+
+    The Beta distribution of k_sem + alpha · pi_bar successes and as many failures as are left of N + alpha.
+    It needs one reply or a prior at least; agreement without doubt on either side has no spread (0).
+    """
+    total = num_replies + alpha
+    mean = posterior_target(k_sem, num_replies=num_replies, pi_bar=pi_bar, alpha=alpha)
+    return math.sqrt(mean * (1 - mean) / (total + 1))
+
+
+def token_posterior(
+    logits: Float[Tensor, "K V"], votes: Int[Tensor, "K N"], num_votes: Int[Tensor, " K"], *, alpha: float
+) -> Float[Tensor, "K V"]:
+    """log q at each of K positions: the posterior of the next token, the student's distribution as base measure.
+
+    q(v) = (n(v) + alpha · pi(v)) / (n + alpha), where n(v) of the first num_votes entries of a row of
+    votes are v (method.md, section 3b). A constant: no gradient flows through it.
+    """
+    logp = logits.detach().to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    is_vote = torch.arange(votes.shape[-1], device=votes.device) < num_votes[:, None]  # (K, N)
+    counts = torch.zeros_like(logp).scatter_add_(-1, votes, is_vote.to(logp.dtype))
+    log_mass = torch.logaddexp(counts.log(), math.log(alpha) + logp)
+    return log_mass - (num_votes.to(logp.dtype) + alpha).log()[:, None]
+
+
+def tally(
+    response_ids: Sequence[int], replies: Sequence[Sequence[int]], *, anchor: int, chunk_len: int
+) -> dict[int, list[int]]:
+    """The next-token votes at the positions of an audited chunk, in the order of the replies.
+
+    replies hold student tokens that begin at the anchor. A reply counts at every position up to and
+    including the first where it leaves the response, and nowhere after (method.md, section 3b).
+    Positions without a vote are left out.
+
+    >>> tally([5, 6, 7], [[6, 7], [6, 9], [8]], anchor=1, chunk_len=2)
+    {1: [6, 6, 8], 2: [7, 9]}
+    """
+    votes: dict[int, list[int]] = {}
+    for reply in replies:
+        chunk = response_ids[anchor : anchor + chunk_len]
+        for offset, (written, voted) in enumerate(zip(chunk, reply, strict=False)):
+            votes.setdefault(anchor + offset, []).append(voted)
+            if voted != written:
+                break
+    return votes

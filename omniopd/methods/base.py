@@ -3,15 +3,28 @@
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
-from omniopd.data.rows import Batch, Row
+from omniopd.data.rows import Batch, Column, Row
 
-Need = Literal["verdicts", "reference"]
+# What must be known of a trajectory: the teacher's verdicts, a verifier's reward on its answer, the initial
+# student's distributions, the teacher's distributions.
+Need = Literal["verdicts", "rewards", "reference", "teacher_logits"]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Replies are drawn `step` at a time, until the posterior of their agreement is narrower than `std`."""
+
+    step: int
+    std: float
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,21 @@ class Audit:
     num_replies: int
     chunk_len: int
     similarity: str
+    reads_tokens: bool = False  # whether a reply is read as tokens of the student
+    spare_tokens: int = (
+        0  # asked for beyond chunk_len; above 0 the last token of a reply may be cut, and is dropped
+    )
+    clips_replies: bool = False  # whether a reply is cut to chunk_len student tokens before it is compared
+    stopping: Stopping | None = None  # None: all replies at once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a method must know of the run that it is part of."""
+
+    num_samples: int  # responses a prompt
+    max_new_tokens: int
+    steps_per_round: int  # optimiser steps
 
 
 @dataclass(frozen=True)
@@ -33,14 +61,31 @@ class Annotated:
 
     trajectory: Trajectory
     verdicts: Sequence[Verdict] = ()
+    reward: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenScores:
-    """What one forward pass says of each response token, in nats. Each (B, T); gradients flow through both."""
+    """What one forward pass says of each response token. Gradients flow to the student's logits alone.
 
-    logp: Tensor
-    ref_kl: Tensor | None  # KL(reference ‖ student), where the method needs the reference
+    The reference's and the teacher's logits are there where the method needs them.
+    """
+
+    logits: Tensor  # (B, T, V)
+    response_ids: Tensor  # (B, T)
+    ref_logits: Tensor | None = None  # (B, T, V)
+    teacher_logits: Tensor | None = None  # (B, T, V)
+
+    @cached_property
+    def logp(self) -> Tensor:
+        """(B, T) log pi_theta of the tokens written, in nats."""
+        return F.token_logp(self.logits, self.response_ids)
+
+    @cached_property
+    def ref_kl(self) -> Tensor:
+        """(B, T) KL(reference ‖ student), in nats, for a method that needs the reference."""
+        assert self.ref_logits is not None, "the trainer gives what `needs` names"
+        return F.forward_kl(self.ref_logits, self.logits)
 
 
 class Method(BaseModel, abc.ABC):
@@ -48,13 +93,24 @@ class Method(BaseModel, abc.ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    source: ClassVar[Literal["student", "teacher"]]  # whose text is trained on
-    needs: ClassVar[frozenset[Need]]  # what must be known of a trajectory before it is a row
+    source: ClassVar[Literal["student", "teacher"]] = "student"  # whose text is trained on
+    default_is: ClassVar[str] = "default"  # what a setting's default is called
+    takes_several_steps: ClassVar[bool] = False  # whether a round may have more than one optimiser step
+
+    @property
+    @abc.abstractmethod
+    def needs(self) -> frozenset[Need]:
+        """What must be known of a trajectory before it is a row."""
 
     @property
     def audit(self) -> Audit | None:
         """What the teacher is asked, for a method that needs verdicts."""
         return None
+
+    @property
+    def teacher_temperature(self) -> float:
+        """At which the teacher writes, for a method whose source it is."""
+        raise TypeError(f"{type(self).__name__} trains on the student's text")
 
     def anchors(self, trajectory: Trajectory) -> list[int]:
         """Where the teacher is asked, ascending, for a method that needs verdicts."""
@@ -75,15 +131,24 @@ class Method(BaseModel, abc.ABC):
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         """What this method logs of a round; the same keys every round."""
 
-    def problems(self, *, max_new_tokens: int) -> list[str]:
-        """Settings that cannot work with responses of that length: reason and remedy, a sentence each."""
-        del max_new_tokens
-        return []
+    def problems(self, plan: Plan) -> list[str]:
+        """Settings that cannot work in such a run: reason and remedy, a sentence each."""
+        if plan.steps_per_round == 1 or self.takes_several_steps:
+            return []
+        return [
+            f"train.steps_per_round is {plan.steps_per_round}, and this method learns from what the student "
+            "would write now, which after one step is no longer what was rolled out; set it to 1"
+        ]
 
     def warnings(self, *, vocab_size: int) -> list[str]:
         """Settings that work but are known to end badly, a sentence each."""
         del vocab_size
         return []
+
+
+def plain_row(trajectory: Trajectory, **columns: Column) -> Row:
+    """The row of a trajectory, with those columns."""
+    return Row(trajectory.id, trajectory.prompt_ids, trajectory.response_ids, columns)
 
 
 def mean_and_spread(name: str, values: Sequence[float]) -> Mapping[str, float]:

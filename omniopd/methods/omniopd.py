@@ -1,6 +1,5 @@
 """OmniOPD as published (method.md, section 2), and the named variants of section 3."""
 
-import random
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -10,8 +9,18 @@ from torch import Tensor
 from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Batch, Row
-from omniopd.functional.seeds import stable_seed
-from omniopd.methods.base import Annotated, Audit, Method, Need, TokenScores, mean_and_spread
+from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
+from omniopd.methods.base import (
+    Annotated,
+    Audit,
+    Method,
+    Need,
+    Plan,
+    Stopping,
+    TokenScores,
+    mean_and_spread,
+    plain_row,
+)
 
 # Published (method.md, section 4): Qwen3-4B, Math average, the full method 69.08.
 NO_ANCHOR_COLLAPSE = "without the anchor the published score fell from 69.08 to 8.28"
@@ -24,8 +33,7 @@ SUBWORD_VOCABULARY = 1000
 class OmniOPD(Method):
     """Reinforce each audited chunk by how much the teacher's replies agree with it. Defaults as published."""
 
-    source: ClassVar = "student"
-    needs: ClassVar[frozenset[Need]] = frozenset({"verdicts", "reference"})
+    default_is: ClassVar = "published value"
 
     num_chunks: int = Field(10, gt=0, description="M: audited chunks a trajectory, at most")
     num_replies: int = Field(10, gt=0, description="N: teacher replies a chunk")
@@ -33,28 +41,47 @@ class OmniOPD(Method):
     alpha: float = Field(1.0, ge=0, description="strength of the prior")
     beta: float = Field(0.1, ge=0, description="weight of the anchor to the initial student")
     similarity: Literal["edit", "rouge1", "exact"] = Field("edit", description="phi of chunk and reply")
-    selection: Literal["peak_entropy", "random", "uniform"] = Field(
-        "peak_entropy", description="how anchors are chosen"
+    selection: Selection = Field("peak_entropy", description="how anchors are chosen")
+    baseline: Literal["none", "batch", "prompt"] = Field(
+        "none",
+        description="what is subtracted from the target: nothing, or the mean over the other trajectories, "
+        "all of them or those of the same prompt",
     )
-    baseline: Literal["none", "batch"] = Field(
-        "none", description="what is subtracted from the target: nothing, or the mean over other trajectories"
+    replies_at_once: int = Field(
+        0, ge=0, description="replies drawn at a time until adaptive_std is met, N at most; 0 draws all N"
+    )
+    adaptive_std: float = Field(
+        0.1, gt=0, description="standard deviation of the agreement's posterior at which no more are drawn"
+    )
+    clip_replies: bool = Field(False, description="cut a reply to C student tokens before it is compared")
+    spare_tokens: int = Field(
+        0,
+        ge=0,
+        description="teacher tokens asked for beyond C, for clip_replies; 0 where its tokens are the student's",
     )
 
     @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"verdicts", "reference"})
+
+    @property
     def audit(self) -> Audit:
-        return Audit(self.num_replies, self.chunk_len, self.similarity)
+        return Audit(
+            self.num_replies,
+            self.chunk_len,
+            self.similarity,
+            reads_tokens=self.clip_replies,
+            spare_tokens=self.spare_tokens,
+            clips_replies=self.clip_replies,
+            stopping=Stopping(self.replies_at_once, self.adaptive_std, self.alpha)
+            if self.replies_at_once
+            else None,
+        )
 
     def anchors(self, trajectory: Trajectory) -> list[int]:
-        response_len = len(trajectory.response_ids)
-        size = {"num_chunks": self.num_chunks, "chunk_len": self.chunk_len}
-        match self.selection:
-            case "peak_entropy":
-                return F.peak_entropy(trajectory.entropies, **size)
-            case "random":
-                rng = random.Random(stable_seed("anchors", trajectory.id, trajectory.seed))
-                return F.random_anchors(response_len, **size, rng=rng)
-            case "uniform":
-                return F.uniform_stride(response_len, **size)
+        return choose_anchors(
+            self.selection, trajectory, num_chunks=self.num_chunks, chunk_len=self.chunk_len
+        )
 
     def target(self, verdict: Verdict) -> float:
         """pi_hat of an audited chunk, from its verdict alone."""
@@ -65,13 +92,15 @@ class OmniOPD(Method):
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         audits = [verdict for item in annotated for verdict in item.verdicts]
         weights = [self.target(verdict) for verdict in audits]
-        if self.baseline == "batch":
-            weights = F.leave_one_out(weights, [verdict.trajectory_id for verdict in audits])
+        if self.baseline != "none":
+            prompt_of = {item.trajectory.id: item.trajectory.prompt_id for item in annotated}
+            owners = [verdict.trajectory_id for verdict in audits]
+            pools = [prompt_of[owner] if self.baseline == "prompt" else "all" for owner in owners]
+            weights = F.leave_one_out(weights, owners, pools=pools)
         weight_of = {verdict.id: weight for verdict, weight in zip(audits, weights, strict=True)}
         return [_row(item, weight_of) for item in annotated]
 
     def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
-        assert scores.ref_kl is not None, "the trainer gives what `needs` names"
         reinforcement, anchor = F.audited_loss(
             scores.logp,
             scores.ref_kl,
@@ -94,14 +123,18 @@ class OmniOPD(Method):
             "unaudited_trajectories": float(sum(not item.verdicts for item in annotated)),
         }
 
-    def problems(self, *, max_new_tokens: int) -> list[str]:
-        if self.chunk_len <= max_new_tokens:
-            return []
-        return [
-            f"chunk_len is {self.chunk_len}, longer than the longest response "
-            f"(rollout.max_new_tokens is {max_new_tokens}), so nothing would be audited; "
-            "make chunks shorter or responses longer"
-        ]
+    def problems(self, plan: Plan) -> list[str]:
+        found = [*super().problems(plan), *longer_than_responses(self.chunk_len, plan)]
+        if self.baseline == "prompt" and plan.num_samples < 2:
+            found.append(
+                f"baseline is 'prompt', and rollout.num_samples is {plan.num_samples}: a prompt's one response has "
+                "no other to be compared with; raise num_samples, or take the baseline 'batch'"
+            )
+        if self.spare_tokens and not self.clip_replies:
+            found.append(
+                "spare_tokens are asked for and compared as if they were the chunk's; set clip_replies too"
+            )
+        return found
 
     def warnings(self, *, vocab_size: int) -> list[str]:
         found = []
@@ -119,8 +152,7 @@ def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
         for t in range(verdict.anchor, verdict.anchor + verdict.chunk_len):
             weight[t] = weight_of[verdict.id]
             audited[t] = True
-    columns = {"weight": weight, "audited": audited}
-    return Row(item.trajectory.id, item.trajectory.prompt_ids, item.trajectory.response_ids, columns)
+    return plain_row(item.trajectory, weight=weight, audited=audited)
 
 
 def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:

@@ -15,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from omniopd.config.messages import TEXT_ALONE
 from omniopd.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -94,6 +95,24 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "mask the end as well; give it a pad_token of its own and save it again"
         )
     return tokenizer
+
+
+def check_same_vocabulary(
+    student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, *, teacher_name: str
+) -> None:
+    """Raise where the teacher's distributions are not over the student's tokens.
+
+    Raises:
+        ModelError: the vocabularies differ.
+    """
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    if ours != theirs:
+        num_other = len(ours.items() ^ theirs.items())
+        raise ModelError(
+            f"{teacher_name}: its vocabulary is not the student's ({len(theirs)} tokens against {len(ours)}, "
+            f"{num_other} of them in one alone or numbered otherwise), so their distributions cannot be compared; "
+            f"{TEXT_ALONE}"
+        )
 
 
 def load_model(name: str) -> PreTrainedModel:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
+from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.methods import Need
 from omniopd.stages.prepare import split_prompts
 from omniopd.tasks import TASKS
 
@@ -29,6 +31,7 @@ def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
     prompts = found.of(lambda: _prompts(params, layout))
     found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
     vocab_size = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
+    found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     found.tell()
     warnings = [
         f"{params_file}: arms.{arm}: {warning}"
@@ -73,7 +76,13 @@ def _prompts(params: Params, layout: Layout) -> list[Prompt]:
             "mend prompts.source in params.yaml"
         )
     prompts = read_prompts(layout.root / source)
-    split_prompts(prompts, params, params.seeds[0])
+    train = split_prompts(prompts, params, params.seeds[0])["train"]
+    num_mute = sum(prompt.answer is None for prompt in train)
+    if num_mute and (arms := _arms_that_need(params, "rewards")):
+        raise DataError(
+            f"{source}: {num_mute} of {len(train)} prompts to train on have no answer, and {arms[0]} learns from "
+            "whether answers are right; add answers, or leave the arm out"
+        )
     return prompts
 
 
@@ -87,6 +96,33 @@ def _check_teacher(params: Params, layout: Layout) -> None:
 
         with _named("teacher.model"):
             check_teacher(layout.named_model(params.teacher.model))
+
+
+def _check_logits(params: Params, layout: Layout) -> None:
+    """Whether arms that read the teacher's distributions can."""
+    arms = _arms_that_need(params, "teacher_logits")
+    if not arms:
+        return
+    if params.teacher.kind != "transformers":
+        raise ConfigError(
+            f"{arms[0]}: reads the teacher's distributions, and a teacher of kind {params.teacher.kind!r} "
+            f"answers in text alone; {TEXT_ALONE}"
+        )
+    names = (params.models.student, params.teacher.model)
+    if DEMO in names:  # both have a token a character, or else `base` or the run finds them different
+        return
+    from omniopd.stages.check_models import check_vocabularies
+
+    with _named(arms[0]):
+        check_vocabularies(*map(layout.named_model, names))
+
+
+def _arms_that_need(params: Params, need: Need) -> list[str]:
+    """The arms whose method needs that, as places in params.yaml."""
+    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.arms}
+    return [
+        f"arms.{arm} ({config.method_name})" for arm, config in configs.items() if need in config.method.needs
+    ]
 
 
 def _check_student(params: Params, layout: Layout, prompts: Sequence[Prompt], params_file: Path) -> int:
@@ -154,6 +190,8 @@ def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
         text = f"{config.train.num_rounds} rounds of {num_responses} responses, lr {config.train.lr:g}"
         if audit := config.method.audit:
             text += f", {audit.num_replies} replies of {audit.chunk_len} tokens a chunk"
+        if config.method.source == "teacher":
+            text += ", written by the teacher"
         seeds = ", ".join(map(str, params.seeds))
         lines.append(f"arm       {arm} ({config.method_name}): {text}; seeds {seeds}")
     return lines

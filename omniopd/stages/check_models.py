@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omniopd.data.prompts import Prompt
-from omniopd.models.loading import check_model_dir, context_len, encode_prompt, load_config, load_tokenizer
+from omniopd.models.loading import (
+    check_model_dir,
+    check_same_vocabulary,
+    context_len,
+    encode_prompt,
+    load_config,
+    load_tokenizer,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,15 @@ def check_teacher(teacher: str) -> None:
     check_model_dir(teacher)
     load_config(teacher)
     load_tokenizer(teacher)
+
+
+def check_vocabularies(student: str, teacher: str) -> None:
+    """Raise where the teacher's distributions are not over the student's tokens.
+
+    Raises:
+        ModelError: the vocabularies differ.
+    """
+    check_same_vocabulary(load_tokenizer(student), load_tokenizer(teacher), teacher_name=teacher)
 
 
 def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:

@@ -30,13 +30,12 @@ def prepare(params: Params, seed: int, layout: Layout) -> None:
 def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
     problems = distinct_problems(TASKS[task_name], random.Random(f"prepare/{task_name}/{seed}"))
     sizes = params.prompts
-    for split, count in (("heldout", sizes.num_heldout), ("validation", sizes.num_validation)):
+    counts = {"heldout": sizes.num_heldout, "validation": sizes.num_validation, "train": sizes.num_train}
+    for split, count in counts.items():
         drawn = [
             Prompt(f"{split}-{i:05d}", p.prompt, p.answer) for i, p in enumerate(islice(problems, count))
         ]
         _write_prompts(split, drawn, seed, layout)
-    train = [Prompt(f"train-{i:05d}", p.prompt) for i, p in enumerate(islice(problems, sizes.num_train))]
-    _write_prompts("train", train, seed, layout)
     for name in ("student", "teacher"):
         count = getattr(params.models.demo, name).num_examples
         examples = [{"prompt": p.prompt, "solution": p.solution} for p in islice(problems, count)]
@@ -70,7 +69,7 @@ def split_prompts(prompts: Sequence[Prompt], params: Params, seed: int) -> dict[
             "add answers, or lower prompts.num_heldout and prompts.num_validation"
         )
     measured = {prompt.id for prompt in with_answer[:num_measured]}
-    train = [Prompt(prompt.id, prompt.prompt) for prompt in shuffled if prompt.id not in measured]
+    train = [prompt for prompt in shuffled if prompt.id not in measured]
     if len(train) < sizes.num_train:
         raise DataError(
             f"{source}: {len(train)} prompts are left to train on after {num_measured} to measure on, "

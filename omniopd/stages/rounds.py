@@ -5,19 +5,20 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omniopd.data.prompts import prompts_of_round
+from omniopd.data.prompts import Prompt, prompts_of_round
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
-from omniopd.data.records import Trajectory, Verdict
+from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records, write_atomic, write_records
 from omniopd.engines.checkpoints import save_checkpoint
 from omniopd.engines.rollout import batches, rollouts, scored, shard
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import RunError
-from omniopd.evaluation import measure
-from omniopd.methods import Annotated
-from omniopd.models.loading import weights_digest
+from omniopd.evaluation import measure, reward_of
+from omniopd.methods import Annotated, Need
+from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.stages.run import Run, open_run
+from omniopd.teachers import solutions
 from omniopd.teachers.verify import Anchored, verify
 
 
@@ -41,7 +42,7 @@ def last_accuracy(run_dir: Path) -> float:
 
 
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
-    """One shard of the round's responses, not yet scored."""
+    """One shard of the round's responses, not yet scored: the student's, or the teacher's where that is the source."""
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     settings = run.config.rollout
@@ -58,20 +59,41 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
             num_shards=settings.num_shards,
             batch_size=settings.batch_size // settings.num_samples,
         )
-        responses = rollouts(
-            run.student_at(round_),
-            own,
-            round_=round_,
-            num_samples=settings.num_samples,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            batch_size=settings.batch_size,
-            seed=run.config.seed,
-        )
+        write = _solutions if run.config.method.source == "teacher" else _rollouts
+        responses = write(run, round_, own)
         write_records(path, responses, Trajectory)
 
     _once(run, round_, name, path, work, stage="roll out")
     return path
+
+
+def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
+    settings = run.config.rollout
+    return rollouts(
+        run.student_at(round_),
+        prompts,
+        round_=round_,
+        num_samples=settings.num_samples,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        batch_size=settings.batch_size,
+        seed=run.config.seed,
+    )
+
+
+def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
+    settings = run.config.rollout
+    return solutions(
+        prompts,
+        teacher=run.teacher,
+        temperature=run.config.method.teacher_temperature,
+        tokenizer=run.tokenizer,
+        student=run.student_at(round_).digest,
+        round_=round_,
+        num_samples=settings.num_samples,
+        max_new_tokens=settings.max_new_tokens,
+        seed=run.config.seed,
+    )
 
 
 def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
@@ -108,6 +130,7 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
                 teacher=run.teacher,
                 audit=method.audit,
                 decoder=run.decoder,
+                end_id=end_token(run.tokenizer),
                 seed=run.config.seed,
             )
         write_records(path, verdicts, Verdict)
@@ -127,6 +150,23 @@ def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         )
 
     _once(run, round_, "verdicts", path, work, stage="verify")
+    return path
+
+
+def reward(run_dir: Path, round_: int) -> Path:
+    """The verifier's rewards on the round's responses."""
+    run = open_run(run_dir)
+    path = run.files.rewards(round_)
+
+    def work() -> None:
+        prompts = {prompt.id: prompt for prompt in run.prompts("train")}
+        pattern = run.config.evaluation.answer_pattern
+        trajectories = read_records(run.files.trajectories(round_), Trajectory)
+        write_records(
+            path, [reward_of(item, prompts[item.prompt_id], pattern) for item in trajectories], Reward
+        )
+
+    _once(run, round_, "rewards", path, work, stage="verify")
     return path
 
 
@@ -162,7 +202,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         annotated = _annotated(run, round_)
         _check_weights(run, annotated[0].trajectory, trainer)
         run.forget()  # until the step has succeeded the state is neither the old nor the new
-        report = trainer.step(run.config.method.rows(annotated), run.config.method)
+        report = trainer.round(run.config.method.rows(annotated), run.config.method)
         run.advance(round_ + 1, trainer)
         if _is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
@@ -202,7 +242,7 @@ def replay(run: Run, round_: int, trainer: Trainer) -> None:
     """Take a recorded round's step again, on a trainer in the state before it."""
     annotated = _annotated(run, round_)
     _check_weights(run, annotated[0].trajectory, trainer)
-    trainer.step(run.config.method.rows(annotated), run.config.method)
+    trainer.round(run.config.method.rows(annotated), run.config.method)
 
 
 def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
@@ -219,13 +259,26 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
         write_receipt(receipt, key=key, files=[path], base=run.files.root)
 
 
+def _annotations(run: Run, round_: int) -> dict[Need, Path]:
+    """The files of what the method needs to know of a round's trajectories."""
+    files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}
+    return {need: path for need, path in files.items() if need in run.config.method.needs}
+
+
 def _annotated(run: Run, round_: int) -> list[Annotated]:
     trajectories = read_records(run.files.trajectories(round_), Trajectory)
     verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
-    if "verdicts" in run.config.method.needs:
-        for verdict in read_records(run.files.verdicts(round_), Verdict):
+    rewards: dict[str, float] = {}
+    files = _annotations(run, round_)
+    if "verdicts" in files:
+        for verdict in read_records(files["verdicts"], Verdict):
             verdicts[verdict.trajectory_id].append(verdict)
-    return [Annotated(trajectory, verdicts[trajectory.id]) for trajectory in trajectories]
+    if "rewards" in files:
+        rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
+    return [
+        Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
+        for trajectory in trajectories
+    ]
 
 
 def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
@@ -253,9 +306,7 @@ def _save(run: Run, round_: int, trainer: Trainer) -> None:
 
 def _complete(run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None) -> None:
     if files is None:
-        files = [run.files.trajectories(round_)]
-        if "verdicts" in run.config.method.needs:
-            files.append(run.files.verdicts(round_))
+        files = [run.files.trajectories(round_), *_annotations(run, round_).values()]
     write_receipt(
         run.files.manifest(round_),
         key=work_key(run.key, "round", round_),
@@ -273,14 +324,22 @@ def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]
     verdicts = [verdict for item in annotated for verdict in item.verdicts]
     lengths = [len(trajectory.response_ids) for trajectory in trajectories]
     num_cut = sum(trajectory.finish_reason == "length" for trajectory in trajectories)
+    written = [item for item in trajectories if item.writer == STUDENT]
     return {
         **run.config.method.metrics(annotated),
         "response_len": sum(lengths) / len(lengths),
         "cut_share": num_cut / len(lengths),
-        "student_tokens": float(sum(lengths)),
-        "teacher_tokens": float(sum(verdict.completion_tokens for verdict in verdicts)),
-        "teacher_prompt_tokens": float(sum(verdict.prompt_tokens for verdict in verdicts)),
-        "cost_usd": sum(verdict.cost_usd for verdict in verdicts),
+        "trained_tokens": float(sum(lengths)),
+        "student_tokens": float(sum(len(item.response_ids) for item in written)),
+        "teacher_tokens": float(
+            sum(item.teacher_tokens for item in trajectories)
+            + sum(verdict.completion_tokens for verdict in verdicts)
+        ),
+        "teacher_prompt_tokens": float(
+            sum(item.teacher_prompt_tokens for item in trajectories)
+            + sum(verdict.prompt_tokens for verdict in verdicts)
+        ),
+        "cost_usd": sum(item.cost_usd for item in trajectories) + sum(item.cost_usd for item in verdicts),
     }
 
 
@@ -289,7 +348,8 @@ def _prune(run: Run) -> None:
     num_rounds = run.config.train.num_rounds
     keep = {run.files.checkpoint(round_) for round_ in _due(run)} | {run.files.manifest(num_rounds)}
     for round_ in range(num_rounds):
-        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.manifest(round_)}
+        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.rewards(round_)}
+        keep.add(run.files.manifest(round_))
     for folder in {path.parent for path in keep}:
         for path in folder.iterdir() if folder.is_dir() else ():
             if path not in keep:

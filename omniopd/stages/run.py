@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd import __version__
-from omniopd.config import Methods, Params, RunConfig, resolve
+from omniopd.config import Params, RunConfig, make_importable, method_class, resolve
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.receipts import work_key
@@ -21,8 +21,7 @@ from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import DataError
-from omniopd.methods import Method
-from omniopd.models.loading import load_model, load_tokenizer, weights_digest
+from omniopd.models.loading import check_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
 from omniopd.teachers import Teacher, load_teacher
@@ -58,6 +57,19 @@ class Run:
         if "reference" not in self.config.method.needs:
             return None
         return load_model(self.model_path("student")).requires_grad_(False)
+
+    @cached_property
+    def teacher_model(self):
+        """The teacher's own weights, for a method that reads its distributions.
+
+        Raises:
+            ModelError: its vocabulary is not the student's.
+        """
+        if "teacher_logits" not in self.config.method.needs:
+            return None
+        path = self.model_path("teacher")
+        check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
+        return load_model(path).requires_grad_(False)
 
     def model_path(self, role: str) -> str:
         """The directory or hub name of the student or the teacher that `base` recorded."""
@@ -107,7 +119,9 @@ class Run:
 
         start = max((r for r in range(round_, 0, -1) if self.has_checkpoint(r)), default=0)
         path = str(self.files.checkpoint(start)) if start else self.model_path("student")
-        trainer = Trainer(load_model(path), self.reference, self.config.train)
+        trainer = Trainer(
+            load_model(path), self.config.train, reference=self.reference, teacher=self.teacher_model
+        )
         if start:
             load_optimizer(self.files.checkpoint(start), trainer)
         for earlier in range(start, round_):
@@ -147,7 +161,8 @@ def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
                 break
             aside = files.root.with_name(f"{files.root.name}.replaced-{found}-{n}")
         files.root.rename(aside)
-    files.root.mkdir(parents=True, exist_ok=True)
+    for folder in (files.root, *files.datasets):
+        folder.mkdir(parents=True, exist_ok=True)
     content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}
     if not files.config.exists() or read_json(files.config) != content:
         write_json(files.config, content)
@@ -171,10 +186,8 @@ _open_lock = threading.Lock()
 
 def _load(run_dir: Path, content: dict[str, Any]) -> Run:
     settings = dict(content["settings"])
-    method_class = Methods.model_fields[content["method"]].annotation
-    assert isinstance(method_class, type)
-    assert issubclass(method_class, Method)
-    settings["method"] = method_class.model_validate(settings["method"])
+    make_importable(run_dir.parent.parent)
+    settings["method"] = method_class(content["method"]).model_validate(settings["method"])
     config = RunConfig.model_validate(settings)
     layout = Layout(run_dir.parent.parent)
     return Run(layout, RunLayout(run_dir), config, content["key"])

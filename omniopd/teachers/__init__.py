@@ -7,6 +7,7 @@ from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
 from omniopd.teachers.in_process import InProcessTeacher
+from omniopd.teachers.solutions import solutions
 from omniopd.teachers.verify import verify
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TeacherAnswer",
     "TeacherRequest",
     "load_teacher",
+    "solutions",
     "teacher_class",
     "verify",
 ]

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from omniopd.errors import TeacherError
+
 
 @dataclass(frozen=True)
 class TeacherRequest:
     """Continue `prefix`, the response so far, num_replies times, each of at most max_tokens teacher tokens.
+
+    `temperature` is None where the teacher's own is to be used.
 
     Reply n draws from seed + n. Seeds of two requests are at least num_replies apart.
 
@@ -21,17 +25,24 @@ class TeacherRequest:
     num_replies: int
     max_tokens: int
     seed: int
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class TeacherAnswer:
     """The replies to one request, and what they cost. Text, and nothing else of the teacher.
 
-    >>> TeacherAnswer(["=0", "=0", "=1", "=0"], mode="completion", prompt_tokens=15, completion_tokens=8).replies[2]
+    A finish reason is "stop" where the teacher ended its answer with the reply, and "length" where the reply
+    was cut at max_tokens.
+
+    >>> answer = TeacherAnswer(
+    ...     ["=0", "=0", "=1", "=0"], ["length"] * 4, mode="completion", prompt_tokens=15, completion_tokens=8)
+    >>> answer.replies[2]
     '=1'
     """
 
     replies: list[str]
+    finish_reasons: list[str]
     mode: str  # the way the teacher was asked
     prompt_tokens: int
     completion_tokens: int
@@ -53,3 +64,26 @@ class Teacher(Protocol):
             TeacherError: it cannot answer.
         """
         ...
+
+
+def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+    """The teacher's answers, as many and as many-voiced as asked for.
+
+    Raises:
+        TeacherError: a request came back with fewer or more replies than asked for, or not at all.
+    """
+    answers = teacher.answer(requests)
+    if len(answers) != len(requests):
+        raise TeacherError(f"{teacher.name}: {len(answers)} answers to {len(requests)} requests; ask again")
+    for request, answer in zip(requests, answers, strict=True):
+        if len(answer.replies) != request.num_replies:
+            raise TeacherError(
+                f"{teacher.name}: {len(answer.replies)} replies to {request.id} where {request.num_replies} were "
+                "asked for; a short sample would pass for disagreement, so ask again"
+            )
+        if len(answer.finish_reasons) != request.num_replies:
+            raise TeacherError(
+                f"{teacher.name}: {len(answer.finish_reasons)} finish reasons for the {request.num_replies} replies "
+                f"to {request.id}; give one a reply"
+            )
+    return answers

@@ -25,9 +25,9 @@ class InProcessTeacher:
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:
             return []
-        shape = {(request.num_replies, request.max_tokens) for request in requests}
+        shape = {(request.num_replies, request.max_tokens, request.temperature) for request in requests}
         if len(shape) != 1:
-            raise ValueError(f"requests must agree in replies and tokens, found {sorted(shape)}")
+            raise ValueError(f"requests must agree in replies, tokens and temperature, found {shape}")
         prefixes = self._prefixes(requests)
         answers: dict[int, TeacherAnswer] = {}
         for own in _batches(prefixes, self._batch_size):
@@ -44,12 +44,13 @@ class InProcessTeacher:
     def _answer_batch(
         self, requests: Sequence[TeacherRequest], prefixes: Sequence[list[int]]
     ) -> list[TeacherAnswer]:
+        own = requests[0].temperature
         replies = generate(
             self._model,
             prefixes,
             seeds=[[request.seed + n for n in range(request.num_replies)] for request in requests],
             max_new_tokens=requests[0].max_tokens,
-            temperature=self._temperature,
+            temperature=self._temperature if own is None else own,
             end_id=end_token(self._tokenizer),
         )
         return [self._answer(prefix, own) for prefix, own in zip(prefixes, replies, strict=True)]
@@ -57,6 +58,7 @@ class InProcessTeacher:
     def _answer(self, prefix: list[int], replies: Sequence[Generation]) -> TeacherAnswer:
         return TeacherAnswer(
             replies=[self._decoder.text_after(prefix[-1], reply.token_ids) for reply in replies],
+            finish_reasons=[reply.finish_reason for reply in replies],
             mode="completion",
             prompt_tokens=len(prefix),
             completion_tokens=sum(len(reply.token_ids) for reply in replies),

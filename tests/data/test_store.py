@@ -14,7 +14,7 @@ from omniopd.errors import DataError, RunError
 VERDICT = Verdict(
     id="t/5", trajectory_id="t", anchor=5, chunk_len=2, chunk="=0", teacher="demo", mode="completion", num_replies=2,
     replies=["=0", "é"], similarities=[1.0, 0.1], k_sem=1.1, pi_bar=0.62, seed=2**50, prompt_tokens=15,
-    completion_tokens=8, cost_usd=0.25,
+    completion_tokens=8, cost_usd=0.25, finish_reasons=["length", "stop"], reply_ids=[[11, 0], []], boundary=False,
 )  # fmt: skip
 
 

@@ -156,3 +156,89 @@ def test_seeds_depend_on_every_part_and_leave_room_for_a_stride():
     assert all(0 <= seed < 2**48 for seed in seeds)
     assert stable_seed("a", 1) == stable_seed("a", 1)
     assert stable_seed("a", 11) != stable_seed("a", 1, 1)
+
+
+# --- reverse divergence, posteriors and advantages
+
+
+def test_reverse_kl_equals_the_oracle_and_sends_its_gradient_to_the_student_alone():
+    z, target = _logits(3, 11).requires_grad_(), _logits(3, 11, seed=1).requires_grad_()
+    found = F.reverse_kl(z, target)
+    found.sum().backward()
+    for i in range(3):
+        row, target_row = z[i].tolist(), target[i].tolist()
+        assert found[i].item() == pytest.approx(oracle.kl(row, target_row), rel=1e-10)
+    assert target.grad is None
+    assert z.grad is not None
+    p, gap = z.softmax(-1), z.log_softmax(-1) - target.log_softmax(-1)
+    assert torch.allclose(z.grad, p * (gap - found[:, None]), atol=1e-12)
+
+
+def test_reverse_kl_and_its_gradient_are_finite_where_the_student_has_no_mass():
+    z = torch.tensor([0.0, 0.0, -math.inf], requires_grad=True)
+    F.reverse_kl(z, torch.tensor([0.0, 1.0, -math.inf])).backward()
+    assert z.grad is not None
+    assert z.grad.isfinite().all()
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4),
+    st.floats(0.01, 100),
+)
+def test_the_token_posterior_counts_the_votes_upon_the_students_distribution(
+    votes: list[list[int]], alpha: float
+):
+    z = _logits(len(votes), 5)
+    padded = torch.tensor([[*own, *[0] * (3 - len(own))] for own in votes])
+    found = F.token_posterior(z, padded, torch.tensor([len(own) for own in votes]), alpha=alpha).exp()
+    for k, own in enumerate(votes):
+        pi = oracle.softmax(z[k].tolist())
+        expected = [(own.count(v) + alpha * pi[v]) / (len(own) + alpha) for v in range(5)]
+        assert found[k].tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(1, 20), st.floats(0, 1), st.floats(0, 1), st.floats(0, 5))
+def test_the_posteriors_spread_is_that_of_the_beta_distribution(
+    n: int, share: float, pi_bar: float, alpha: float
+):
+    k = share * n
+    found = F.posterior_std(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
+    assert found == pytest.approx(oracle.beta_std(k, n, pi_bar, alpha), rel=1e-6, abs=1e-6)
+
+
+def test_adaptive_replies_have_no_bias_worth_naming_and_save_what_is_stated():
+    """Simulated teachers that agree with a known chance, N up to 10, two at a time, stopped at a spread of 0.1."""
+    rng = random.Random(0)
+    for chance, most in ((0.02, 6.5), (0.5, 10.0), (0.98, 6.5)):
+        estimates, drawn = [], []
+        for _ in range(4000):
+            k, n = 0.0, 0
+            while n < 10:
+                k, n = k + (rng.random() < chance) + (rng.random() < chance), n + 2
+                if F.posterior_std(k, num_replies=n, pi_bar=chance, alpha=1.0) <= 0.1:
+                    break
+            estimates.append(F.posterior_target(k, num_replies=n, pi_bar=chance, alpha=1.0))
+            drawn.append(n)
+        assert sum(estimates) / len(estimates) == pytest.approx(chance, abs=0.01)
+        assert sum(drawn) / len(drawn) <= most
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 2), st.integers(0, 1)), max_size=12))
+def test_leaving_one_out_within_pools_equals_doing_so_in_each_pool(items: list[tuple[float, int, int]]):
+    values, groups, pools = ([item[i] for item in items] for i in range(3))
+    found = F.leave_one_out(values, groups, pools=pools)
+    for value, group, pool, own in zip(values, groups, pools, found, strict=True):
+        others = [v for v, g, p in items if p == pool and g != group]
+        assert own == pytest.approx(value - (sum(others) / len(others) if others else 0.0), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 0.3]), st.integers(0, 2)), max_size=12))
+def test_group_normalised_rewards_have_mean_0_and_deviation_1_or_say_nothing(items: list[tuple[float, int]]):
+    rewards, groups = ([item[i] for item in items] for i in range(2))
+    found = F.group_normalised(rewards, groups)
+    for group in set(groups):
+        own = [a for a, g in zip(found, groups, strict=True) if g == group]
+        mean = sum(own) / len(own)
+        assert mean == pytest.approx(0, abs=1e-9)
+        alike = len({r for r, g in items if g == group}) == 1
+        assert sum(a * a for a in own) / len(own) == pytest.approx(0.0 if alike else 1.0)

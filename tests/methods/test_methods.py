@@ -1,205 +1,311 @@
 """What holds for every method, and the special cases of each."""
 
 import copy
-from dataclasses import replace
+import math
 
 import pytest
 import torch
+from examples import METHODS, annotated, bare, scaled, scores_of
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+from written_out import LOSSES
 
-from omniopd.config import Train
-from omniopd.data.records import Trajectory, Verdict
+from omniopd import functional as F
 from omniopd.data.rows import Row, collate
-from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
-from omniopd.engines.trainer import Trainer
-from omniopd.functional import forward_kl, token_logp
-from omniopd.methods import Annotated, OmniOPD, TokenScores
-from omniopd.models.loading import load_model
-from omniopd.models.scoring import response_logits
+from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan, TokenScores
 
-METHODS = [
-    OmniOPD(num_chunks=2, num_replies=2, chunk_len=2),
-    OmniOPD(num_chunks=2, num_replies=2, chunk_len=2, baseline="batch", beta=0.3),
-    OmniOPD(num_chunks=3, num_replies=2, chunk_len=1, alpha=0.0, selection="uniform", similarity="exact"),
-]
-SETTINGS = Train(
-    num_rounds=9, lr=1e-2, warmup_rounds=3, max_grad_norm=1e9, weight_decay=0.0, batch_size=8,
-    checkpoint_every=1, validate_every=1,
-)  # fmt: skip
+each_method = pytest.mark.parametrize(
+    "method", METHODS, ids=[f"{type(method).__name__}-{i}" for i, method in enumerate(METHODS)]
+)
+PLAN = Plan(num_samples=4, max_new_tokens=48, steps_per_round=1)
 
 
-def _annotated(method: OmniOPD) -> list[Annotated]:
-    rng = torch.Generator().manual_seed(5)
-    items = []
-    for i, length in enumerate((7, 3, 5, 1)):
-        ids = torch.randint(14, (length,), generator=rng).tolist()
-        values = torch.rand(length, generator=rng).tolist()
-        trajectory = Trajectory(
-            id=f"t{i}", round=0, prompt_id=f"p{i}", prompt="1+2=", prompt_ids=[1, 10, 2, 11][: 2 + i % 3],
-            response="", response_ids=ids, finish_reason="stop", temperature=1.0, seed=i, student="w",
-            entropies=values, logps=[-value for value in values],
-        )  # fmt: skip
-        verdicts = [
-            Verdict(
-                id=f"t{i}/{anchor}", trajectory_id=f"t{i}", anchor=anchor, chunk_len=method.chunk_len, chunk="1",
-                teacher="t", mode="completion", num_replies=2, replies=["1", "2"], similarities=[1.0, 0.1 * i],
-                k_sem=1 + 0.1 * i, pi_bar=0.3, seed=0, prompt_tokens=1, completion_tokens=2, cost_usd=0.0,
-            )
-            for anchor in method.anchors(trajectory)
-        ]  # fmt: skip
-        items.append(Annotated(trajectory, verdicts))
-    return items
-
-
-def _gradient(model, method: OmniOPD, rows: list[Row], *, pad_id: int = 0) -> tuple[float, torch.Tensor]:
-    """Loss and gradient of all parameters, in float64."""
-    student = copy.deepcopy(model).double()
-    reference = copy.deepcopy(student)
-    with torch.no_grad():
-        for parameter in reference.parameters():
-            parameter.mul_(1.1)
+def gradient_of(
+    model: PreTrainedModel, method: Method, rows: list[Row], *, pad_id: int = 0
+) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of all parameters, in float64, beside a reference and a teacher of other weights."""
+    student = scaled(model, 1.0)
     batch = collate(rows, pad_id=pad_id)
-    logits = response_logits(student, batch)
-    kl = forward_kl(response_logits(reference, batch), logits)
-    loss = sum(method.loss(TokenScores(token_logp(logits, batch.response_ids), kl), batch).values())
+    scores = scores_of(student, batch, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
+    loss = sum(method.loss(scores, batch).values())
     loss.backward()
     return loss.item(), torch.cat([parameter.grad.flatten() for parameter in student.parameters()])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_padding_and_the_order_of_a_batch_are_irrelevant_and_parts_add_up(model, method):
-    rows = method.rows(_annotated(method))
-    loss, gradient = _gradient(model, method, rows)
-    for other in (_gradient(model, method, rows, pad_id=13), _gradient(model, method, rows[::-1])):
+@each_method
+def test_padding_and_the_order_of_a_batch_are_irrelevant_and_parts_add_up(model, method: Method):
+    rows = method.rows(annotated(method))
+    loss, gradient = gradient_of(model, method, rows)
+    for other in (gradient_of(model, method, rows, pad_id=13), gradient_of(model, method, rows[::-1])):
         assert other[0] == pytest.approx(loss, rel=1e-12)
         assert torch.allclose(other[1], gradient, rtol=0, atol=1e-12)
-    parts = [_gradient(model, method, [row]) for row in rows]
+    parts = [gradient_of(model, method, [row]) for row in rows]
     assert sum(part[0] for part in parts) == pytest.approx(loss, rel=1e-12)
     assert torch.allclose(sum(part[1] for part in parts), gradient, rtol=0, atol=1e-12)
     assert gradient.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_loss_is_that_of_the_method_written_out(model, method):
-    annotated = _annotated(method)
-    student = copy.deepcopy(model).double()
-    reference = copy.deepcopy(student)
+@each_method
+def test_loss_and_gradient_are_those_of_the_method_written_out(model, method: Method):
+    items = annotated(method)
+    student = scaled(model, 1.0)
+
+    def matrices(of: PreTrainedModel) -> list[torch.Tensor]:
+        found = []
+        for item in items:
+            t = item.trajectory
+            logits = of(input_ids=torch.tensor([[*t.prompt_ids, *t.response_ids]])).logits
+            found.append(logits[0, len(t.prompt_ids) - 1 : -1].log_softmax(-1))
+        return found
+
     with torch.no_grad():
-        for parameter in reference.parameters():
-            parameter.mul_(1.1)
-    targets = {
-        v.id: (v.k_sem + method.alpha * v.pi_bar) / (2 + method.alpha) for a in annotated for v in a.verdicts
-    }
-    expected = 0.0
-    for item in annotated:
-        t = item.trajectory
-        ids = torch.tensor([[*t.prompt_ids, *t.response_ids]])
-        first = len(t.prompt_ids) - 1
-        with torch.no_grad():
-            p, q = (m(input_ids=ids).logits[0, first:-1].log_softmax(-1) for m in (student, reference))
-        audited = {}
-        for verdict in item.verdicts:
-            weight = targets[verdict.id]
-            if method.baseline == "batch":
-                others = [targets[v.id] for a in annotated if a is not item for v in a.verdicts]
-                weight -= sum(others) / len(others)
-            audited |= {verdict.anchor + k: weight for k in range(method.chunk_len)}
-        for position, token in enumerate(t.response_ids):
-            if position in audited:
-                expected -= audited[position] * p[position, token].item()
-            else:
-                expected += method.beta * (q[position].exp() * (q[position] - p[position])).sum().item()
-    assert _gradient(model, method, method.rows(annotated))[0] == pytest.approx(
-        expected, rel=1e-6
-    )  # weights are float32
+        reference, teacher = matrices(scaled(model, 1.1)), matrices(scaled(model, 0.8))
+    expected = LOSSES[type(method)](method, items, matrices(student), reference, teacher)
+    expected.backward()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in student.parameters()])
+
+    loss, found = gradient_of(model, method, method.rows(items))
+
+    # Weights, advantages and log-probabilities of the roll-out are float32.
+    assert loss == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
+    assert torch.allclose(found, gradient, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_prompt_tokens_never_train(model, method):
-    batch = collate(method.rows(_annotated(method)), pad_id=0)
+@each_method
+def test_prompt_tokens_and_padding_never_train(model, method: Method):
+    items = annotated(method)
+    batch = collate(method.rows(items), pad_id=0)
     logits = model(input_ids=batch.input_ids).logits.detach().requires_grad_()
     picked = logits[torch.arange(len(logits))[:, None], batch.source]
-    kl = forward_kl(picked.detach() * 1.3, picked)
-    sum(method.loss(TokenScores(token_logp(picked, batch.response_ids), kl), batch).values()).backward()
-    for i, item in enumerate(_annotated(method)):
+    scores = TokenScores(
+        picked, batch.response_ids, ref_logits=picked.detach() * 1.3, teacher_logits=picked.detach() * 0.5
+    )
+    sum(method.loss(scores, batch).values()).backward()
+    for i, item in enumerate(items):
         first = len(item.trajectory.prompt_ids) - 1
         length = len(item.trajectory.response_ids)
         assert logits.grad[i, :first].abs().sum() == 0
         assert logits.grad[i, first + length :].abs().sum() == 0
-        assert logits.grad[i, first : first + length].abs().sum() > 0
+    assert logits.grad.abs().sum() > 0
 
 
-def test_with_nothing_audited_the_loss_is_the_anchor_alone_and_every_metric_is_reported():
-    method = METHODS[0]
-    bare = [replace(item, verdicts=()) for item in _annotated(method)]
-    batch = collate(method.rows(bare), pad_id=0)
-    parts = method.loss(
-        TokenScores(torch.ones(batch.response.shape), torch.ones(batch.response.shape)), batch
+@each_method
+def test_what_lies_on_padded_positions_reaches_nothing_though_it_be_no_number(method: Method):
+    batch = collate(method.rows(annotated(method)), pad_id=0)
+    generator = torch.Generator().manual_seed(1)
+    logits, ref_logits, teacher_logits = torch.randn(3, *batch.response.shape, 18, generator=generator)
+    for tensor in (logits, ref_logits, teacher_logits):
+        tensor[~batch.response] = math.nan
+    logits.requires_grad_()
+    scores = TokenScores(logits, batch.response_ids, ref_logits=ref_logits, teacher_logits=teacher_logits)
+
+    loss = sum(method.loss(scores, batch).values())
+    loss.backward()
+
+    assert loss.isfinite()
+    assert logits.grad[batch.response].isfinite().all()
+
+
+@each_method
+def test_the_same_metrics_are_reported_every_round(method: Method):
+    items = annotated(method)
+    assert method.metrics(items).keys() == method.metrics(bare(items)).keys()
+    assert all(math.isfinite(value) for value in method.metrics(bare(items)).values())
+
+
+@each_method
+def test_several_steps_on_a_round_are_for_methods_that_allow_it(method: Method):
+    plan = Plan(num_samples=4, max_new_tokens=48, steps_per_round=2)
+    assert method.problems(PLAN) == []
+    assert len(method.problems(plan)) == (0 if isinstance(method, SFT | GRPO) else 1)
+
+
+# --- sft
+
+
+def test_sft_is_torchs_cross_entropy(model):
+    method = SFT()
+    batch = collate(method.rows(annotated(method)), pad_id=0)
+    scores = scores_of(scaled(model, 1.0), batch, reference=model, teacher=model)
+    expected = cross_entropy(
+        scores.logits[batch.response], batch.response_ids[batch.response], reduction="sum"
     )
+    assert method.loss(scores, batch)["nll"].item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+# --- opd
+
+
+@pytest.mark.parametrize("form", ["full", "sampled"])
+def test_a_teacher_that_is_the_student_teaches_nothing(model, form: str):
+    method = OPD(form=form)
+    student = scaled(model, 1.0)
+    batch = collate(method.rows(annotated(method)), pad_id=0)
+    loss = sum(
+        method.loss(scores_of(student, batch, reference=model, teacher=scaled(model, 1.0)), batch).values()
+    )
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-12)
+    assert max(parameter.grad.abs().max().item() for parameter in student.parameters()) < 1e-12
+
+
+def test_the_sampled_form_has_the_gradient_of_the_full_one_in_expectation():
+    """Over every token that the student may write, weighted by how probable it is."""
+    generator = torch.Generator().manual_seed(3)
+    logits, teacher = torch.randn(2, 6, generator=generator, dtype=torch.float64)
+    full = logits.clone().requires_grad_()
+    F.reverse_kl(full, teacher).backward()
+    sampled = torch.zeros(6, dtype=torch.float64)
+    for token in range(6):
+        z = logits.clone().requires_grad_()
+        ids = torch.tensor(token)
+        advantage = F.token_logp(teacher, ids) - F.token_logp(z, ids).detach()
+        (-advantage * F.token_logp(z, ids)).backward()
+        sampled += logits.softmax(-1)[token] * z.grad
+    assert torch.allclose(sampled, full.grad, atol=1e-12)
+
+
+# --- grpo
+
+
+def test_equal_rewards_teach_nothing(model):
+    method = GRPO()
+    items = [type(item)(item.trajectory, (), reward=1.0) for item in annotated(method)]
+    loss, gradient = gradient_of(model, method, method.rows(items))
+    assert (loss, gradient.abs().max().item()) == (0.0, 0.0)
+
+
+def test_a_ratio_beyond_the_clip_takes_no_gradient_where_that_would_push_it_further():
+    logp = torch.tensor([[0.5, 0.5, -0.5, -0.5]]).requires_grad_()
+    advantage = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    F.clipped_ratio(
+        logp, torch.zeros(1, 4), advantage=advantage, response=torch.ones(1, 4, dtype=torch.bool), clip=0.2
+    ).backward()
+    assert logp.grad is not None
+    pushed = [value != 0 for value in logp.grad[0].tolist()]
+    assert pushed == [False, True, True, False]
+
+
+def test_one_response_a_prompt_has_nothing_to_be_compared_with():
+    [problem] = GRPO().problems(Plan(num_samples=1, max_new_tokens=48, steps_per_round=1))
+    assert "rollout.num_samples is 1" in problem
+
+
+# --- omniopd
+
+
+def test_with_nothing_audited_omniopd_is_the_anchor_alone(model):
+    method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
+    batch = collate(method.rows(bare(annotated(method))), pad_id=0)
+    scores = scores_of(model, batch, reference=scaled(model, 1.1), teacher=model)
+    parts = method.loss(scores, batch)
     assert parts["reinforcement"] == 0
-    assert parts["anchor"].item() == pytest.approx(0.1 * batch.response.sum().item())
-    assert method.metrics(bare).keys() == method.metrics(_annotated(method)).keys()
+    assert parts["anchor"].item() == pytest.approx(0.1 * scores.ref_kl[batch.response].sum().item())
 
 
 def test_a_response_shorter_than_a_chunk_has_nothing_audited():
-    method = METHODS[0]
-    row = method.rows(_annotated(method))[-1]
+    method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
+    row = method.rows(annotated(method))[-1]
     assert len(row.response_ids) == 1
     assert row.columns["audited"] == [False]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_accumulation_equals_one_large_batch(model, batch_size: int):
-    method = METHODS[1]
-    rows = method.rows(_annotated(method))
-    norms = []
-    for size in (8, batch_size):
-        trainer = Trainer(copy.deepcopy(model), model, SETTINGS.model_copy(update={"batch_size": size}))
-        norms.append(trainer.step(rows, method))
-    assert norms[1].grad_norm == pytest.approx(norms[0].grad_norm, rel=1e-5)
-    assert norms[1].loss == pytest.approx(norms[0].loss, rel=1e-5)
-    assert norms[0].lr == pytest.approx(1e-2 / 3)
+def test_the_target_tends_to_the_belief_with_a_strong_prior_and_is_the_agreement_without_one():
+    verdict = annotated(METHODS[5])[0].verdicts[0]
+    assert OmniOPD(alpha=1e12).target(verdict) == pytest.approx(verdict.pi_bar, abs=1e-9)
+    assert OmniOPD(alpha=0).target(verdict) == pytest.approx(verdict.k_sem / verdict.num_replies)
 
 
-def test_the_sums_of_a_step_are_divided_once_by_its_sequences(model):
-    """A step on every row twice has the gradient of a step on every row once; a sum over rows has twice that."""
-    method = METHODS[0]
-    rows = method.rows(_annotated(method))
-    once, twice = (
-        Trainer(copy.deepcopy(model), model, SETTINGS.model_copy(update={"batch_size": 3})).step(
-            given, method
-        )
-        for given in (rows, rows * 2)
-    )
-    assert twice.grad_norm == pytest.approx(once.grad_norm, rel=1e-5)
-    assert twice.loss == pytest.approx(once.loss, rel=1e-5)
-    # And the size itself: the gradient's norm is that of the summed loss over the number of rows.
-    student = copy.deepcopy(model)
-    batch = collate(rows, pad_id=0)
-    logits = response_logits(student, batch)
-    kl = forward_kl(response_logits(model, batch), logits)
-    sum(method.loss(TokenScores(token_logp(logits, batch.response_ids), kl), batch).values()).backward()
-    norm = torch.cat([parameter.grad.flatten() for parameter in student.parameters()]).norm().item()
-    assert once.grad_norm == pytest.approx(norm / len(rows), rel=1e-4)
+# --- fork
 
 
-def test_a_checkpoint_resumes_bit_for_bit_and_notices_damage(model, tokenizer, tmp_path):
-    method = METHODS[0]
-    rows = method.rows(_annotated(method))
-    straight, halved = (Trainer(copy.deepcopy(model), model, SETTINGS) for _ in range(2))
-    for _ in range(4):
-        straight.step(rows, method)
-    for _ in range(2):
-        halved.step(rows, method)
-    path = tmp_path / "round-0002"
-    save_checkpoint(path, halved, tokenizer, key="k")
-    assert checkpoint_is_whole(path, key="k")
-    assert not checkpoint_is_whole(path, key="other")
-    resumed = Trainer(load_model(str(path)), model, SETTINGS)
-    load_optimizer(path, resumed)
-    for _ in range(2):
-        resumed.step(rows, method)
-    for a, b in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-    weights = path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
-    assert not checkpoint_is_whole(path, key="k")
+def test_with_no_replies_fork_is_the_anchor_alone(model):
+    method = Fork()
+    batch = collate(method.rows(bare(annotated(method))), pad_id=0)
+    scores = scores_of(model, batch, reference=scaled(model, 1.1), teacher=model)
+    parts = method.loss(scores, batch)
+    assert parts["fork"] == 0
+    assert parts["anchor"].item() == pytest.approx(0.1 * scores.ref_kl[batch.response].sum().item())
+
+
+def test_the_gradient_of_fork_is_that_of_confidence_weighted_imitation():
+    """method.md, 3b: − sum over v of sg[pi_v · log(1 + n_v / (alpha · pi_v))] · log pi_v."""
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(5, 9, generator=generator, dtype=torch.float64)
+    votes = torch.randint(9, (5, 4), generator=generator)
+    num_votes = torch.tensor([4, 1, 3, 2, 4])
+    for alpha in (0.2, 1.0, 10.0):
+        z = logits.clone().requires_grad_()
+        F.reverse_kl(z, F.token_posterior(z, votes, num_votes, alpha=alpha)).sum().backward()
+        w = logits.clone().requires_grad_()
+        pi = w.softmax(-1).detach()
+        counts = torch.zeros_like(pi)
+        for k in range(5):
+            for vote in votes[k, : num_votes[k]].tolist():
+                counts[k, vote] += 1
+        weight = pi * (1 + counts / (alpha * pi)).log()
+        (-(weight * w.log_softmax(-1)).sum()).backward()
+        assert torch.allclose(z.grad, w.grad, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "num_replies", "stated"), [(1.0, 1, 0.82), (10.0, 1, 0.72), (1.0, 4, 0.76)]
+)
+def test_the_fixed_point_of_fork_for_a_teacher_at_0_7_is_the_one_stated(
+    alpha: float, num_replies: int, stated: float
+):
+    """Where the expected gradient over the teacher's replies is zero, of two tokens."""
+
+    def expected_gradient(p: float) -> float:
+        z = torch.tensor([math.log(p), math.log(1 - p)], dtype=torch.float64).requires_grad_()
+        loss = torch.tensor(0.0, dtype=torch.float64)
+        for first in range(num_replies + 1):
+            chance = math.comb(num_replies, first) * 0.7**first * 0.3 ** (num_replies - first)
+            votes = torch.tensor([[0] * first + [1] * (num_replies - first)])
+            posterior = F.token_posterior(z[None], votes, torch.tensor([num_replies]), alpha=alpha)
+            loss = loss + chance * F.reverse_kl(z[None], posterior).sum()
+        loss.backward()
+        return z.grad[0].item()
+
+    low, high = 0.5, 0.999
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected_gradient(middle) < 0 else (low, middle)
+    assert low == pytest.approx(stated, abs=0.005)
+
+
+def test_a_reply_counts_up_to_its_first_divergence_and_nowhere_after():
+    y = [5, 6, 7, 8]
+    assert F.tally(y, [[6, 7, 8]], anchor=1, chunk_len=3) == {1: [6], 2: [7], 3: [8]}
+    assert F.tally(y, [[6, 9, 8]], anchor=1, chunk_len=3) == {1: [6], 2: [9]}
+    assert F.tally(y, [[9, 7, 8]], anchor=1, chunk_len=3) == {1: [9]}
+    assert F.tally(y, [[6]], anchor=1, chunk_len=3) == {1: [6]}
+    assert F.tally(y, [[], [9]], anchor=0, chunk_len=2) == {0: [9]}
+    assert F.tally(y, [[8, 8, 8]], anchor=3, chunk_len=1) == {3: [8]}
+    assert F.tally(y, [], anchor=0, chunk_len=2) == {}
+
+
+# --- the baseline
+
+
+@pytest.mark.parametrize("baseline", ["batch", "prompt"])
+def test_the_baseline_leaves_the_expected_gradient_unchanged(baseline: str):
+    """By enumeration: two responses of one token over three, each audited, their targets functions of the token."""
+    z = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
+    target = [0.9, 0.1, 0.4]
+
+    def expected(with_baseline: bool) -> torch.Tensor:
+        w = z.clone().requires_grad_()
+        p, logp = w.softmax(-1).detach(), w.log_softmax(-1)
+        loss = torch.tensor(0.0, dtype=torch.float64)
+        for a in range(3):
+            for b in range(3):
+                weights = [target[a], target[b]]
+                if with_baseline:
+                    weights = F.leave_one_out(weights, ["x", "y"], pools=["p", "p"])
+                loss = loss - p[a] * p[b] * (weights[0] * logp[a] + weights[1] * logp[b])
+        loss.backward()
+        return copy.deepcopy(w.grad)
+
+    del baseline
+    assert torch.allclose(expected(with_baseline=True), expected(with_baseline=False), atol=1e-12)

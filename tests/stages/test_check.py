@@ -578,3 +578,53 @@ def test_short_chunks_of_characters_are_not_warned_of(own: Project):
     _, warnings, _ = check(own.params_file)
 
     assert warnings == []
+
+
+# --- what a method needs
+
+
+def test_a_teacher_that_only_answers_text_cannot_be_read_by_opd(own: Project):
+    own.edit(teacher__kind="fakes:TextOnlyTeacher", arms={"white-box": {"method": "opd"}})
+
+    assert refusal(own, ConfigError) == [
+        "params.yaml: arms.white-box (opd): reads the teacher's distributions, and a teacher of kind "
+        "'fakes:TextOnlyTeacher' answers in text alone; take the method fork or omniopd, which need the teacher's "
+        "text alone"
+    ]
+
+
+def test_a_teacher_of_another_vocabulary_cannot_be_read_by_opd(own: Project, models: Path):
+    shutil.rmtree(own.root / "teacher")
+    shutil.copytree(models / "words", own.root / "teacher")
+    own.edit(arms={"white-box": {"method": "opd"}})
+
+    [line] = refusal(own, ModelError)
+
+    assert line.startswith(
+        "params.yaml: arms.white-box (opd): teacher: its vocabulary is not the student's (1018 "
+    )
+    assert line.endswith("take the method fork or omniopd, which need the teacher's text alone")
+    own.edit(arms={"text": {"method": "fork"}})
+    check(own.params_file)
+
+
+def test_prompts_without_an_answer_cannot_be_rewarded(own: Project):
+    rows = [row if i < 12 else {"id": row["id"], "prompt": row["prompt"]} for i, row in enumerate(ROWS)]
+    write_rows(own.root / "prompts.jsonl", rows)
+    check(own.params_file)
+    own.edit(arms={"rewarded": {"method": "grpo", "rollout": {"num_prompts": 3, "num_samples": 4}}})
+
+    [line] = refusal(own, DataError)
+
+    assert line == (
+        "prompts.jsonl: 18 of 20 prompts to train on have no answer, and arms.rewarded (grpo) learns from whether "
+        "answers are right; add answers, or leave the arm out"
+    )
+
+
+def test_the_plan_says_when_the_teacher_writes(own: Project):
+    own.edit(arms={"imitation": {"method": "sft"}})
+
+    assert check(own.params_file)[2][-1] == (
+        "arm       imitation (sft): 5 rounds of 12 responses, lr 0.0002, written by the teacher; seeds 0"
+    )

@@ -1,5 +1,6 @@
 """The teacher in this process: what it is asked, in whatever order, and what it says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def test_each_answer_is_what_the_model_writes_after_that_prefix_whatever_stands_
         texts = [tokenizer.decode(sample.token_ids, skip_special_tokens=True) for sample in written]
         assert answer.replies == texts
         assert answer.prompt_tokens == len(ids)
+        assert answer.finish_reasons == [sample.finish_reason for sample in written]
         assert answer.completion_tokens == sum(len(sample.token_ids) for sample in written)
 
 
@@ -70,12 +72,20 @@ def test_the_same_request_has_the_same_answer_and_another_seed_another(path: str
     assert first.replies != second.replies
 
 
+def test_a_request_may_bring_its_own_temperature(path: str):
+    greedy = replace(request("3", num_replies=20), temperature=0.0)
+    [own], [plain] = (teacher(path).answer([asked]) for asked in (greedy, request("3", num_replies=20)))
+
+    assert len(set(own.replies)) == 1
+    assert len(set(plain.replies)) > 1
+
+
 def test_nothing_asked_is_nothing_answered(path: str):
     assert teacher(path).answer([]) == []
 
 
 def test_requests_of_different_shapes_are_refused(path: str):
-    with pytest.raises(ValueError, match="agree in replies and tokens"):
+    with pytest.raises(ValueError, match="agree in replies, tokens and temperature"):
         teacher(path).answer([request("3"), request("3", num_replies=1)])
 
 

@@ -1,14 +1,18 @@
 """What the teacher is asked, and what is made of its answers."""
 
 import math
+from dataclasses import replace
 
 import oracle
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.records import Trajectory
 from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import TeacherError
-from omniopd.methods import Audit
+from omniopd.methods import Audit, Stopping
+from omniopd.models.loading import end_token
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import TeacherAnswer, TeacherRequest, verify
 from omniopd.teachers.verify import Anchored
@@ -30,7 +34,13 @@ class Recorder:
     def answer(self, requests):
         self.asked += requests
         return [
-            TeacherAnswer(list(self.replies), "completion", prompt_tokens=7, completion_tokens=6)
+            TeacherAnswer(
+                list(self.replies),
+                ["length"] * len(self.replies),
+                mode="completion",
+                prompt_tokens=7,
+                completion_tokens=6,
+            )
             for _ in requests
         ]
 
@@ -39,14 +49,16 @@ def _anchored(id_: str = "t0", response: str = "5+4+0=09", anchors: tuple[int, .
     ids = TOKENIZER.encode(response)
     logps = [-0.1 * (t + 1) for t in range(len(ids))]
     trajectory = Trajectory(
-        id=id_, round=0, prompt_id="p", prompt="4185+5874=", prompt_ids=[4], response=response, response_ids=ids,
+        id=id_, round=0, prompt_id="p", prompt="4185+5874=", prompt_ids=TOKENIZER.encode("4185+5874="),
+        response=response, response_ids=ids,
         finish_reason="stop", temperature=1.0, seed=1, student="w", entropies=[0.0] * len(ids), logps=logps,
     )  # fmt: skip
     return Anchored(trajectory, anchors)
 
 
-def _verify(items: list[Anchored], teacher: Recorder, seed: int = 0):
-    return verify(items, teacher=teacher, audit=AUDIT, decoder=DECODER, seed=seed)
+def _verify(items: list[Anchored], teacher: Recorder, seed: int = 0, audit: Audit = AUDIT):
+    end_id = end_token(TOKENIZER)
+    return verify(items, teacher=teacher, audit=audit, decoder=DECODER, end_id=end_id, seed=seed)
 
 
 def test_the_teacher_is_given_what_stands_before_the_chunk_and_never_the_chunk():
@@ -119,3 +131,129 @@ def test_a_trajectory_without_anchors_asks_nothing():
     teacher = Recorder("a", "b", "c")
     assert _verify([_anchored(anchors=())], teacher) == []
     assert teacher.asked == []
+
+
+# --- replies as tokens of the student
+
+
+READ = Audit(num_replies=3, chunk_len=2, similarity="edit", reads_tokens=True)
+
+
+class Teacher(Recorder):
+    """Answers with texts and the reasons why they end."""
+
+    def __init__(self, *replies: tuple[str, str]):
+        super().__init__(*[text for text, _ in replies])
+        self.reasons = [reason for _, reason in replies]
+
+    def answer(self, requests):
+        return [replace(answer, finish_reasons=list(self.reasons)) for answer in super().answer(requests)]
+
+
+def test_replies_are_read_as_tokens_of_the_student_and_the_end_of_an_answer_is_its_end_token():
+    teacher = Teacher(("+4", "length"), ("=", "stop"), ("", "stop"))
+    [verdict] = _verify([_anchored(anchors=(1,))], teacher, audit=READ)
+    end = end_token(TOKENIZER)
+    assert verdict.reply_ids == [TOKENIZER.encode("+4"), [*TOKENIZER.encode("="), end], [end]]
+    assert verdict.finish_reasons == ["length", "stop", "stop"]
+    assert not verdict.boundary
+
+
+def test_with_spare_tokens_the_last_token_of_a_cut_reply_is_dropped_and_no_more_than_a_chunk_is_kept():
+    audit = replace(READ, spare_tokens=3)
+    teacher = Teacher(("+4+0=", "length"), ("+4", "length"), ("+", "stop"))
+    [verdict] = _verify([_anchored(anchors=(1,))], teacher, audit=audit)
+    assert [request.max_tokens for request in teacher.asked] == [5]
+    assert verdict.reply_ids == [
+        TOKENIZER.encode("+4"),
+        TOKENIZER.encode("+"),
+        [*TOKENIZER.encode("+"), end_token(TOKENIZER)],
+    ]
+
+
+def test_a_reply_that_changes_the_tokens_before_it_is_a_boundary_and_leaves_the_chunk_unread():
+    """The tokenizer joins 'ab' to one token: behind an 'a' of its own a reply that begins with 'b' reaches back."""
+    vocabulary = {"a": 0, "b": 1, "ab": 2, "<end>": 3, "<pad>": 4}
+    joined = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocabulary, [("a", "b")])), eos_token="<end>", pad_token="<pad>"
+    )
+    trajectory = replace(
+        _anchored().trajectory, prompt="bb", prompt_ids=[1, 1], response_ids=[0, 1, 0], logps=[-0.1] * 3
+    )
+    audit = Audit(num_replies=2, chunk_len=1, similarity="exact", reads_tokens=True)
+
+    def verdict(*replies: str):
+        teacher = Teacher(*[(text, "length") for text in replies])
+        [found] = verify(
+            [Anchored(trajectory, [1])],
+            teacher=teacher, audit=audit, decoder=TextDecoder(joined), end_id=3, seed=0,
+        )  # fmt: skip
+        return found
+
+    assert (verdict("a", "a").boundary, verdict("a", "a").reply_ids) == (False, [[0], [0]])
+    assert (verdict("a", "b").boundary, verdict("a", "b").reply_ids) == (True, [])
+    assert verdict("a", "b").replies == ["a", "b"]
+
+
+def test_a_clipped_reply_is_compared_as_far_as_the_chunk_is_long():
+    long = [("+4+0=09", "length")] * 3
+    clipping = replace(READ, clips_replies=True)
+    [whole] = _verify([_anchored(anchors=(1,))], Teacher(*long), audit=READ)
+    [clipped] = _verify([_anchored(anchors=(1,))], Teacher(*long), audit=clipping)
+    assert whole.k_sem == pytest.approx(3 * oracle.edit("+4", "+4+0=09"))
+    assert clipped.k_sem == 3
+    assert clipped.replies == whole.replies
+
+
+# --- as many replies as it takes
+
+
+class Agreeing(Recorder):
+    """Agrees about one chunk always, and about the other half of the time."""
+
+    def answer(self, requests):
+        self.asked += requests
+        return [
+            TeacherAnswer(
+                ["+4" if request.prefix == "5" or (request.seed + n) % 2 else "" for n in range(request.num_replies)],
+                ["length"] * request.num_replies,
+                mode="completion",
+                prompt_tokens=7,
+                completion_tokens=2 * request.num_replies,
+            )
+            for request in requests
+        ]  # fmt: skip
+
+
+def test_replies_are_drawn_until_the_posterior_is_narrow():
+    audit = Audit(
+        num_replies=10, chunk_len=2, similarity="exact", stopping=Stopping(step=2, std=0.12, alpha=1.0)
+    )
+    teacher = Agreeing()
+    sure, unsure = _verify([_anchored(response="5+4+0+4=", anchors=(1, 5))], teacher, audit=audit)
+
+    assert (sure.num_replies, unsure.num_replies) == (4, 10)
+    for verdict in (sure, unsure):
+        assert len(verdict.replies) == len(verdict.similarities) == verdict.num_replies
+        assert verdict.completion_tokens == 2 * verdict.num_replies
+        assert verdict.prompt_tokens == 7 * verdict.num_replies / 2
+
+    def stds(verdict):
+        counts = range(2, verdict.num_replies + 1, 2)
+        return [oracle.beta_std(sum(verdict.similarities[:n]), n, verdict.pi_bar, 1.0) for n in counts]
+
+    assert stds(sure)[-1] <= 0.12 < stds(sure)[0]
+    assert min(stds(unsure)) > 0.12
+
+
+def test_replies_drawn_in_parts_have_the_streams_of_those_drawn_at_once():
+    parts = Audit(
+        num_replies=6, chunk_len=2, similarity="exact", stopping=Stopping(step=4, std=1e-9, alpha=1.0)
+    )
+    at_once, in_parts = Agreeing(), Agreeing()
+    whole = _verify([_anchored()], at_once, audit=Audit(num_replies=6, chunk_len=2, similarity="exact"))
+    halves = _verify([_anchored()], in_parts, audit=parts)
+
+    assert [request.num_replies for request in in_parts.asked] == [4, 4, 2, 2]
+    assert [verdict.replies for verdict in halves] == [verdict.replies for verdict in whole]
+    assert [verdict.seed for verdict in halves] == [verdict.seed for verdict in whole]

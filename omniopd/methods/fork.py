@@ -1,0 +1,112 @@
+"""The fork posterior (method.md, section 3b): this project's own text-only form."""
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omniopd import functional as F
+from omniopd.data.records import Trajectory
+from omniopd.data.rows import Batch, Row
+from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
+from omniopd.methods.base import (
+    Annotated,
+    Audit,
+    Method,
+    Need,
+    Plan,
+    TokenScores,
+    mean_and_spread,
+    plain_row,
+)
+
+
+class Fork(Method):
+    """Move the student's next token, where it was least sure, to the posterior given what the teacher wrote there."""
+
+    num_chunks: int = Field(8, gt=0, description="M: audited places a trajectory, at most")
+    num_replies: int = Field(1, gt=0, description="N: teacher replies a place")
+    chunk_len: int = Field(1, gt=0, description="C: student tokens a reply is read for")
+    alpha: float = Field(1.0, gt=0, description="strength of the prior, the student's own distribution")
+    beta: float = Field(0.1, ge=0, description="weight of the anchor to the initial student")
+    selection: Selection = Field("peak_entropy", description="how places are chosen")
+    spare_tokens: int = Field(
+        0,
+        ge=0,
+        description="teacher tokens asked for beyond C; 0 where the teacher's tokens are the student's, a few where "
+        "they are not: the last token of a reply may then be cut, and is dropped",
+    )
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"verdicts", "reference"})
+
+    @property
+    def audit(self) -> Audit:
+        return Audit(
+            self.num_replies, self.chunk_len, "exact", reads_tokens=True, spare_tokens=self.spare_tokens
+        )
+
+    def anchors(self, trajectory: Trajectory) -> list[int]:
+        return choose_anchors(
+            self.selection, trajectory, num_chunks=self.num_chunks, chunk_len=self.chunk_len
+        )
+
+    def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
+        return [_row(item, self.num_replies) for item in annotated]
+
+    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
+        votes, num_votes = batch.columns["votes"], batch.columns["num_votes"]
+        forked = batch.response & (num_votes > 0)
+        posterior = F.token_posterior(
+            scores.logits[forked], votes[forked], num_votes[forked], alpha=self.alpha
+        )
+        fork = F.reverse_kl(scores.logits[forked], posterior).sum()
+        anchor = F.masked_sum(scores.ref_kl, batch.response & ~forked)
+        return {"fork": fork, "anchor": self.beta * anchor}
+
+    def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
+        num_tokens = sum(len(item.trajectory.response_ids) for item in annotated)
+        votes = [(item.trajectory, _votes(item)) for item in annotated]
+        agreed = [
+            sum(vote == trajectory.response_ids[t] for vote in own) / len(own)
+            for trajectory, positions in votes
+            for t, own in positions.items()
+        ]
+        entropies = [trajectory.entropies[t] for trajectory, positions in votes for t in positions]
+        verdicts = [verdict for item in annotated for verdict in item.verdicts]
+        return {
+            **mean_and_spread("agreement", agreed),
+            "audited_entropy": sum(entropies) / len(entropies) if entropies else 0.0,
+            "audited_share": len(agreed) / num_tokens,
+            "audits": float(len(verdicts)),
+            "boundaries": float(sum(verdict.boundary for verdict in verdicts)),
+            "unaudited_trajectories": float(sum(not positions for _, positions in votes)),
+        }
+
+    def problems(self, plan: Plan) -> list[str]:
+        return [*super().problems(plan), *longer_than_responses(self.chunk_len, plan)]
+
+
+def _votes(item: Annotated) -> dict[int, list[int]]:
+    votes: dict[int, list[int]] = {}
+    for verdict in item.verdicts:
+        votes |= F.tally(
+            item.trajectory.response_ids,
+            verdict.reply_ids,
+            anchor=verdict.anchor,
+            chunk_len=verdict.chunk_len,
+        )
+    return votes
+
+
+def _row(item: Annotated, num_replies: int) -> Row:
+    """`votes` holds num_replies tokens a position, of which the first `num_votes` were cast."""
+    num_tokens = len(item.trajectory.response_ids)
+    votes = torch.zeros((num_tokens, num_replies), dtype=torch.int64)
+    num_votes = torch.zeros(num_tokens, dtype=torch.int64)
+    for t, own in _votes(item).items():
+        votes[t, : len(own)] = torch.tensor(own)
+        num_votes[t] = len(own)
+    return plain_row(item.trajectory, votes=votes, num_votes=num_votes)

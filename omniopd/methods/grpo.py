@@ -1,0 +1,82 @@
+"""Group relative policy optimisation (arXiv 2402.03300): a verifier's reward, and no teacher."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from omniopd import functional as F
+from omniopd.data.rows import Batch, Row
+from omniopd.methods.base import (
+    Annotated,
+    Method,
+    Need,
+    Plan,
+    TokenScores,
+    mean_and_spread,
+    plain_row,
+)
+
+
+class GRPO(Method):
+    """Clipped ratio times the reward, normalised over the responses to one prompt; optionally a KL to the reference."""
+
+    takes_several_steps: ClassVar = True
+
+    clip: float = Field(0.2, gt=0, lt=1, description="how far the ratio may leave 1")
+    beta: float = Field(0.0, ge=0, description="weight of KL(student ‖ initial student)")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        return frozenset({"rewards", "reference"}) if self.beta else frozenset({"rewards"})
+
+    def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
+        advantages = F.group_normalised(
+            [_reward(item) for item in annotated], [item.trajectory.prompt_id for item in annotated]
+        )
+        return [
+            plain_row(
+                item.trajectory,
+                advantage=[advantage] * len(item.trajectory.response_ids),
+                old_logp=item.trajectory.logps,
+            )
+            for item, advantage in zip(annotated, advantages, strict=True)
+        ]
+
+    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
+        policy = F.clipped_ratio(
+            scores.logp,
+            batch.columns["old_logp"],
+            advantage=batch.columns["advantage"],
+            response=batch.response,
+            clip=self.clip,
+        )
+        if not self.beta:
+            return {"policy": policy, "kl": torch.zeros_like(policy)}
+        assert scores.ref_logits is not None, "the trainer gives what `needs` names"
+        kl = F.reverse_kl(scores.logits, scores.ref_logits)
+        return {"policy": policy, "kl": self.beta * F.masked_sum(kl, batch.response)}
+
+    def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
+        rewards = [_reward(item) for item in annotated]
+        groups: dict[str, set[float]] = {}
+        for item, reward in zip(annotated, rewards, strict=True):
+            groups.setdefault(item.trajectory.prompt_id, set()).add(reward)
+        num_mute = sum(len(own) == 1 for own in groups.values())
+        return {**mean_and_spread("reward", rewards), "groups_without_signal": num_mute / len(groups)}
+
+    def problems(self, plan: Plan) -> list[str]:
+        found = super().problems(plan)
+        if plan.num_samples < 2:
+            found.append(
+                f"rollout.num_samples is {plan.num_samples}, and a reward is compared with those of other "
+                "responses to the same prompt; give the arm `rollout: { num_samples: 8 }` or the like"
+            )
+        return found
+
+
+def _reward(item: Annotated) -> float:
+    assert item.reward is not None, "the flow finds out what `needs` names"
+    return item.reward

@@ -1,0 +1,85 @@
+"""Whole solutions of the teacher, for methods that train on its text."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from omniopd.data.prompts import Prompt
+from omniopd.data.records import Trajectory
+from omniopd.errors import TeacherError
+from omniopd.functional.seeds import stable_seed
+from omniopd.models.loading import encode_prompt, end_token
+from omniopd.models.text import Context, TextDecoder
+from omniopd.teachers.base import Teacher, TeacherRequest, ask
+
+
+def solutions(
+    prompts: Sequence[Prompt],
+    *,
+    teacher: Teacher,
+    temperature: float,
+    tokenizer: PreTrainedTokenizerBase,
+    student: str,
+    round_: int,
+    num_samples: int,
+    max_new_tokens: int,
+    seed: int,
+) -> list[Trajectory]:
+    """num_samples solutions of each prompt as tokens of the student, not yet scored: `entropies` and `logps` are empty.
+
+    max_new_tokens bounds them in the teacher's tokens and in the student's. `student` is the digest of
+    the weights that are to score them.
+
+    Raises:
+        TeacherError: the teacher gave too few answers, or an empty one that was cut.
+    """
+    requests = [
+        TeacherRequest(
+            id=f"r{round_:04d}-{prompt.id}",
+            prompt=prompt.prompt,
+            prefix="",
+            num_replies=num_samples,
+            max_tokens=max_new_tokens,
+            seed=stable_seed("solve", seed, round_, prompt.id) * num_samples,
+            temperature=temperature,
+        )
+        for prompt in prompts
+    ]
+    decoder, end_id = TextDecoder(tokenizer), end_token(tokenizer)
+    trajectories = []
+    for prompt, answer in zip(prompts, ask(teacher, requests), strict=True):
+        prompt_ids = encode_prompt(tokenizer, prompt.prompt)
+        contexts = [Context(prompt.prompt, prompt_ids, [])] * num_samples
+        read = decoder.read_after(contexts, answer.replies)
+        for n, (text, reason, ids) in enumerate(
+            zip(answer.replies, answer.finish_reasons, read, strict=True)
+        ):
+            # Read alone where the prompt's last token would reach into it: the student will write it so.
+            own = decoder.read_alone(text) if ids is None else ids
+            written = [*own, end_id] if reason == "stop" else own
+            if not written:
+                raise TeacherError(f"{teacher.name}: an empty solution of {prompt.id!r}, cut; ask again")
+            is_whole = reason == "stop" and len(written) <= max_new_tokens
+            trajectories.append(
+                Trajectory(
+                    id=f"r{round_:04d}-{prompt.id}-{n}",
+                    round=round_,
+                    prompt_id=prompt.id,
+                    prompt=prompt.prompt,
+                    prompt_ids=prompt_ids,
+                    response=text,
+                    response_ids=written[:max_new_tokens],
+                    finish_reason="stop" if is_whole else "length",
+                    temperature=temperature,
+                    seed=requests[len(trajectories) // num_samples].seed + n,
+                    student=student,
+                    entropies=[],
+                    logps=[],
+                    writer=teacher.name,
+                    # What an answer cost stands beside the first of its replies.
+                    teacher_prompt_tokens=0 if n else answer.prompt_tokens,
+                    teacher_tokens=0 if n else answer.completion_tokens,
+                    cost_usd=0.0 if n else answer.cost_usd,
+                )
+            )
+    return trajectories

@@ -1,0 +1,149 @@
+"""One optimiser step, for every method: what it divides by, how it is split, and how it resumes."""
+
+import copy
+import math
+
+import pytest
+import torch
+from examples import METHODS, annotated, scaled, scores_of
+from transformers import PreTrainedModel
+
+from omniopd.config import Train
+from omniopd.data.rows import collate
+from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
+from omniopd.engines.trainer import Trainer
+from omniopd.methods import GRPO, OPD, SFT, Method, OmniOPD
+from omniopd.models.loading import load_model
+
+SETTINGS = Train(
+    num_rounds=9, lr=1e-2, warmup_rounds=3, max_grad_norm=1e9, weight_decay=0.0, schedule="constant",
+    steps_per_round=1, batch_size=8, checkpoint_every=1, validate_every=1,
+)  # fmt: skip
+
+each_method = pytest.mark.parametrize(
+    "method", METHODS, ids=[f"{type(method).__name__}-{i}" for i, method in enumerate(METHODS)]
+)
+
+
+def trainer_of(model: PreTrainedModel, **settings) -> Trainer:
+    reference, teacher = (scaled(model, factor).float() for factor in (1.1, 0.8))
+    return Trainer(
+        copy.deepcopy(model), SETTINGS.model_copy(update=settings), reference=reference, teacher=teacher
+    )
+
+
+@each_method
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_accumulation_equals_one_large_batch(model, method: Method, batch_size: int):
+    rows = method.rows(annotated(method))
+    whole, parts = trainer_of(model), trainer_of(model, batch_size=batch_size)
+    reports = [trainer.step(rows, method) for trainer in (whole, parts)]
+
+    assert reports[1].grad_norm == pytest.approx(reports[0].grad_norm, rel=1e-5)
+    assert reports[1].loss == pytest.approx(reports[0].loss, rel=1e-4, abs=1e-5)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-6)
+
+
+@each_method
+def test_the_sums_of_a_step_are_divided_once_by_its_sequences(model, method: Method):
+    rows = method.rows(annotated(method))
+    once, twice = (trainer_of(model, batch_size=3).step(given, method) for given in (rows, rows * 2))
+    student = scaled(model, 1.0)
+    batch = collate(rows, pad_id=0)
+    scores = scores_of(student, batch, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
+    loss = sum(method.loss(scores, batch).values())
+    loss.backward()
+    norm = torch.cat([parameter.grad.flatten() for parameter in student.parameters()]).norm().item()
+
+    assert once.loss == pytest.approx(loss.item() / len(rows), rel=1e-3, abs=1e-4)
+    assert once.grad_norm == pytest.approx(norm / len(rows), rel=1e-4)
+    assert twice.grad_norm == pytest.approx(once.grad_norm, rel=1e-5)
+
+
+@each_method
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_checkpoint_resumes_bit_for_bit(model, tokenizer, tmp_path, method: Method, schedule: str):
+    rows = method.rows(annotated(method))
+    straight, halved = (trainer_of(model, schedule=schedule) for _ in range(2))
+    for _ in range(4):
+        straight.round(rows, method)
+    for _ in range(2):
+        halved.round(rows, method)
+    path = tmp_path / "round-0002"
+    save_checkpoint(path, halved, tokenizer, key="k")
+    resumed = trainer_of(load_model(str(path)), schedule=schedule)
+    load_optimizer(path, resumed)
+    resumed._frozen = straight._frozen
+    for _ in range(2):
+        resumed.round(rows, method)
+    for a, b in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_belongs_to_its_run_and_notices_damage(model, tokenizer, tmp_path):
+    method = SFT()
+    trainer = trainer_of(model)
+    trainer.step(method.rows(annotated(method)), method)
+    path = tmp_path / "round-0001"
+    save_checkpoint(path, trainer, tokenizer, key="k")
+    assert checkpoint_is_whole(path, key="k")
+    assert not checkpoint_is_whole(path, key="other")
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+    assert not checkpoint_is_whole(path, key="k")
+
+
+def test_a_round_of_several_steps_takes_each_on_an_equal_part_of_the_rows(model):
+    method = SFT()
+    rows = method.rows(annotated(method))
+    together, apart = trainer_of(model, steps_per_round=2), trainer_of(model, steps_per_round=2)
+    report = together.round(rows, method)
+    reports = [apart.step(rows[:2], method), apart.step(rows[2:], method)]
+
+    assert together.num_steps == 2
+    assert report.loss == pytest.approx((reports[0].loss + reports[1].loss) / 2)
+    assert report.loss_parts["nll"] == pytest.approx(report.loss)
+    for a, b in zip(together.model.parameters(), apart.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_second_step_of_a_round_has_a_ratio_to_the_probabilities_of_the_roll_out(model):
+    """The clip, which does nothing on the first step, bounds the steps after it."""
+    method, loose = GRPO(clip=1e-6), GRPO(clip=0.99)
+    rows = method.rows(annotated(method))
+    losses = {}
+    for name, own in (("tight", method), ("loose", loose)):
+        trainer = trainer_of(model)
+        trainer.step(rows, own)
+        losses[name] = trainer.step(rows, own).loss
+    assert losses["tight"] > losses["loose"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after"),
+    [
+        ("constant", [1.0] * 6),
+        ("linear", [1 - i / 6 for i in range(6)]),
+        ("cosine", [0.5 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]),
+    ],
+)
+@pytest.mark.parametrize("steps_per_round", [1, 2])
+def test_the_learning_rate_warms_up_and_follows_its_schedule(
+    model, schedule: str, after: list[float], steps_per_round: int
+):
+    method = SFT()
+    rows = method.rows(annotated(method))
+    trainer = trainer_of(model, schedule=schedule, steps_per_round=steps_per_round)
+    rates = [trainer.step(rows[:1], method).lr for _ in range(9 * steps_per_round)]
+
+    assert rates[steps_per_round - 1 : 3 * steps_per_round : steps_per_round] == pytest.approx(
+        [1e-2 / 3, 2e-2 / 3, 1e-2]
+    )
+    assert rates[3 * steps_per_round :: steps_per_round] == pytest.approx([1e-2 * share for share in after])
+
+
+@pytest.mark.parametrize(("method", "need"), [(OmniOPD(chunk_len=1), "reference"), (OPD(), "teacher_logits")])
+def test_a_trainer_without_what_the_method_needs_says_so(model, method: Method, need: str):
+    with pytest.raises(ValueError, match=f"needs {need}, and the trainer was given none"):
+        Trainer(model, SETTINGS).round([], method)

@@ -1,0 +1,191 @@
+"""Every method through the flow's own loop: to its end, and interrupted, with what it records on the way."""
+
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+from projects import REPOSITORY, Project, digests, run_plain
+
+from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
+from omniopd.data.store import read_records
+from omniopd.stages import rounds
+from omniopd.stages import run as runs
+
+GROUPS = {"num_prompts": 3, "num_samples": 4}
+ARMS: dict[str, dict[str, Any]] = {
+    "sft": {"method": "sft"},
+    "sft-t1": {"method": "sft", "settings": {"temperature": 1.0}, "train": {"steps_per_round": 3}},
+    "grpo": {"method": "grpo", "rollout": GROUPS, "train": {"steps_per_round": 2, "schedule": "cosine"}},
+    "grpo-anchored": {"method": "grpo", "settings": {"beta": 0.1}, "rollout": GROUPS},
+    "opd": {"method": "opd"},
+    "opd-sampled": {"method": "opd", "settings": {"form": "sampled"}},
+    "fork": {"method": "fork"},
+    "fork-chunks": {"method": "fork", "settings": {"num_chunks": 4, "chunk_len": 4, "spare_tokens": 2}},
+    "omniopd-options": {
+        "method": "omniopd",
+        "settings": {
+            "baseline": "prompt",
+            "replies_at_once": 2,
+            "num_replies": 6,
+            "clip_replies": True,
+            "spare_tokens": 1,
+        },
+        "rollout": GROUPS,
+    },
+}
+
+
+def metrics_of(project: Project, arm: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (project.run_dir(arm) / "metrics.jsonl").read_text().splitlines()]
+
+
+def trajectories_of(project: Project, arm: str, round_: int = 1) -> list[Trajectory]:
+    path = project.run_dir(arm) / "trajectories" / f"round-{round_:04d}.parquet"
+    return read_records(path, Trajectory)
+
+
+def verdicts_of(project: Project, arm: str, round_: int = 1) -> list[Verdict]:
+    return read_records(project.run_dir(arm) / "verdicts" / f"round-{round_:04d}.parquet", Verdict)
+
+
+@pytest.fixture(scope="module")
+def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in which every arm has run to its end, undisturbed."""
+    project = base_project.copied_to(tmp_path_factory.mktemp("methods") / "project")
+    project.edit(arms=ARMS)
+    for arm in ARMS:
+        run_plain(project.params_file, arm)
+    return project
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(
+    base_project: Project, finished: Project, tmp_path, monkeypatch: pytest.MonkeyPatch, arm: str
+):
+    """The state of round 3 is rebuilt from the checkpoint of round 2 and the round recorded since."""
+    project = base_project.copied_to(tmp_path / "project").edit(arms=ARMS)
+    train = rounds.train
+
+    def interrupted(run_dir, round_, accuracy):
+        if round_ == 3:
+            raise KeyboardInterrupt
+        return train(run_dir, round_, accuracy)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_plain(project.params_file, arm)
+    monkeypatch.setattr(runs, "_open_runs", {})
+    run_plain(project.params_file, arm)
+
+    assert digests(project.run_dir(arm)) == digests(finished.run_dir(arm))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_round_is_recorded_in_finite_numbers_under_the_same_names(finished: Project, arm: str):
+    *recorded, last = metrics_of(finished, arm)
+    names = {frozenset(row) - {"validation/greedy"} for row in recorded}
+
+    assert len(recorded) == 5
+    assert len(names) == 1
+    assert {"loss", "grad_norm", "entropy", "response_len", "trained_tokens"} < names.pop()
+    assert all(math.isfinite(value) for row in recorded for value in row.values())
+    assert all(row["grad_norm"] > 0 for row in recorded if not arm.startswith("grpo"))
+    assert "validation/greedy" in last
+
+
+@pytest.mark.parametrize("arm", ["sft", "sft-t1"])
+def test_sft_trains_on_what_the_teacher_wrote_and_generates_nothing(finished: Project, arm: str):
+    row = metrics_of(finished, arm)[1]
+    written = trajectories_of(finished, arm)
+
+    assert {item.writer for item in written} == {"demo"}
+    assert row["student_tokens"] == 0
+    assert row["trained_tokens"] == sum(len(item.response_ids) for item in written)
+    assert row["teacher_tokens"] == sum(item.teacher_tokens for item in written) > 0
+
+
+def test_at_temperature_0_a_prompt_has_one_solution_and_at_1_another(finished: Project):
+    greedy, sampled = (
+        {item.prompt_id: item.response for item in trajectories_of(finished, arm)}
+        for arm in ("sft", "sft-t1")
+    )
+    assert greedy.keys() == sampled.keys()
+    assert greedy != sampled
+
+
+@pytest.mark.parametrize("arm", ["grpo", "grpo-anchored"])
+def test_grpo_is_rewarded_for_right_answers_and_asks_no_teacher(finished: Project, arm: str):
+    recorded = metrics_of(finished, arm)[:-1]
+    rewards = read_records(finished.run_dir(arm) / "rewards" / "round-0001.parquet", Reward)
+
+    assert [reward.id for reward in rewards] == [item.id for item in trajectories_of(finished, arm)]
+    assert {reward.reward for reward in rewards} <= {0.0, 1.0}
+    assert recorded[1]["reward/mean"] == sum(reward.reward for reward in rewards) / len(rewards)
+    assert all(row["teacher_tokens"] == 0 for row in recorded)
+    assert ("anchor_kl" in recorded[0]) == (arm == "grpo-anchored")
+
+
+@pytest.mark.parametrize("arm", ["opd", "opd-sampled"])
+def test_opd_buys_no_text_and_writes_down_none_of_the_teachers_distributions(finished: Project, arm: str):
+    assert all(row["teacher_tokens"] == 0 for row in metrics_of(finished, arm)[:-1])
+    assert {item.writer for item in trajectories_of(finished, arm)} == {STUDENT}
+    assert list((finished.run_dir(arm) / "verdicts").iterdir()) == []
+
+
+@pytest.mark.parametrize(("arm", "num_chunks", "chunk_len"), [("fork", 8, 1), ("fork-chunks", 4, 4)])
+def test_fork_keeps_the_tokens_that_it_learns_from(
+    finished: Project, arm: str, num_chunks: int, chunk_len: int
+):
+    verdicts = verdicts_of(finished, arm)
+    row = metrics_of(finished, arm)[1]
+
+    assert row["audits"] == len(verdicts) <= num_chunks * len(trajectories_of(finished, arm))
+    assert all(len(ids) <= chunk_len for verdict in verdicts for ids in verdict.reply_ids)
+    assert any(ids for verdict in verdicts for ids in verdict.reply_ids)
+    special = len("0123456789+=;>")  # and above: tokens without text, which no text brings back
+    prefixes = {item.id: item.response_ids for item in trajectories_of(finished, arm)}
+    for verdict in verdicts:
+        prefix = prefixes[verdict.trajectory_id][: verdict.anchor]
+        assert verdict.boundary == any(token >= special for token in prefix)
+    assert 0 < row["boundaries"] == sum(verdict.boundary for verdict in verdicts) < len(verdicts)
+    assert 0 < row["audited_share"] < 1
+
+
+def test_omniopd_draws_no_more_replies_than_it_needs(finished: Project):
+    numbers = {
+        verdict.num_replies
+        for round_ in range(5)
+        for verdict in verdicts_of(finished, "omniopd-options", round_)
+    }
+    assert numbers <= {2, 4, 6}
+    assert len(numbers) > 1
+
+
+def test_the_method_of_the_guide_runs_from_beside_params_yaml(base_project: Project, tmp_path):
+    """docs/adding-a-method.md, word for word."""
+    project = base_project.copied_to(tmp_path / "project")
+    guide = (REPOSITORY / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    code = re.search(r"    # my_lab/reinforce.py\n((?:    .*\n|\n)+)", guide)
+    assert code is not None
+    (project.root / "my_lab").mkdir()
+    (project.root / "my_lab" / "reinforce.py").write_text(re.sub(r"^    ", "", code[1], flags=re.MULTILINE))
+    arm = {
+        "method": "my_lab.reinforce:Reinforce",
+        "settings": {"baseline": 0.3},
+        "train": {"lr": 5.0e-4},
+    }
+    project.edit(arms={"reinforce": arm})
+
+    run_plain(project.params_file, "reinforce")
+
+    row = metrics_of(project, "reinforce")[1]
+    assert 0 <= row["reward"] <= 1
+    assert row["grad_norm"] > 0
+    config = json.loads((project.run_dir("reinforce") / "config.json").read_text())
+    assert (config["method"], config["settings"]["method"]) == (
+        "my_lab.reinforce:Reinforce",
+        {"baseline": 0.3},
+    )
