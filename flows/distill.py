@@ -13,7 +13,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.progress import Bar, bar
-from omniopd.stages import rounds
+from omniopd.stages import ledger, rounds
 from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.track import tell_recorded, tell_round, tracker_of
 from omniopd.tracking import Tracker
@@ -64,22 +64,22 @@ def distill(arm: str, seed: int = 0, params_file: Path = Path("params.yaml")) ->
 
 def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
-    rounds.tidy(run_dir)
+    ledger.tidy(run_dir)
     tell_recorded(tracker, run)
     note = ""
     for round_ in range(num_rounds):
-        if not rounds.round_is_complete(run_dir, round_):
+        if not ledger.round_is_complete(run_dir, round_):
             accuracy = _one_round(run, round_)
             tell_round(tracker, run, round_)
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
         shown.update(round_ + 1, note)
-    if not rounds.run_is_finished(run_dir):
+    if not ledger.run_is_finished(run_dir):
         tasks.finish(run_dir, tasks.validate(run_dir, num_rounds))
         tell_round(tracker, run, num_rounds)
-    rounds.tidy(run_dir)
+    ledger.tidy(run_dir)
     tracker.finish()
-    accuracy = rounds.last_accuracy(run_dir)
+    accuracy = ledger.last_accuracy(run_dir)
     shown.say(
         f"{run.config.arm}, seed {run.config.seed}: greedy {accuracy:.3f} on validation prompts at the end"
     )

@@ -4,10 +4,10 @@ from omniopd.config.load import (
     builtin_task,
     demo_problems,
     load_params,
-    make_importable,
     method_class,
     resolve,
 )
+from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import (
     DEMO,
     DEMO_CONTEXT,
@@ -40,6 +40,7 @@ __all__ = [
     "Train",
     "builtin_task",
     "demo_problems",
+    "imported",
     "load_params",
     "make_importable",
     "method_class",

@@ -1,16 +1,14 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
+from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
@@ -49,14 +47,21 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
     if arm_name not in params.arms:
         raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, params.arms)}")
     arm, place = params.arms[arm_name], f"{file}: arms.{arm_name}"
-    block = _method_block(params, arm.method, f"{place}.method")
-    blocks = {"settings": (block, arm.settings)} | {
-        name: (getattr(params, name), getattr(arm, name)) for name in ("train", "rollout")
+    try:
+        kind = method_class(arm.method)
+    except ConfigError as error:
+        raise ConfigError(f"{place}.method: {error}") from error
+    # A method from outside has no block below `methods`: its arms start from the class's own defaults.
+    block = getattr(params.methods, arm.method, None)
+    blocks = {"settings": (kind, block, arm.settings)} | {
+        name: (type(getattr(params, name)), getattr(params, name), getattr(arm, name))
+        for name in ("train", "rollout")
     }
     changed, mistakes = {}, []
-    for name, (default, own) in blocks.items():
+    for name, (model, default, own) in blocks.items():
         try:
-            changed[name] = validated(type(default), {**default.model_dump(), **own}, f"{place}.{name}")
+            given = {**(default.model_dump() if default else {}), **own}
+            changed[name] = validated(model, given, f"{place}.{name}")
         except ConfigError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -77,13 +82,6 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
     return config
 
 
-def make_importable(root: Path) -> None:
-    """Let settings name classes of modules that lie beside params.yaml, also where a console script reads them."""
-    folder = str(root.resolve())
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
 def method_class(name: str) -> type[Method]:
     """The class of a method: one of the blocks below `methods`, or package.module:Class.
 
@@ -92,34 +90,12 @@ def method_class(name: str) -> type[Method]:
     """
     if name in Methods.model_fields:
         return cast(type[Method], Methods.model_fields[name].annotation)
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        known = Methods.model_fields
-        raise ConfigError(f"no method is called {name!r}{nearest(name, known)}")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{name!r} cannot be imported ({one_line(str(error))}); mend it, or install its package"
-        ) from error
+    if ":" not in name:
+        raise ConfigError(f"no method is called {name!r}{nearest(name, Methods.model_fields)}")
+    found = imported(name)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise ConfigError(f"{name!r} is no omniopd.methods.Method; derive the class from it")
     return found
-
-
-def _method_block(params: Params, name: str, place: str) -> Method:
-    """The settings that an arm of that method starts from: its block, or the class's own defaults."""
-    if name in Methods.model_fields:
-        return getattr(params.methods, name)
-    try:
-        return method_class(name)()
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from error
-    except ValidationError as error:
-        missing = ", ".join(str(found["loc"][-1]) for found in error.errors())
-        raise ConfigError(
-            f"{place}: {name!r} has settings without a default ({missing}); give each one"
-        ) from error
 
 
 def _size_problems(config: RunConfig) -> list[str]:

@@ -7,6 +7,15 @@ import pyarrow as pa
 STUDENT = "student"  # the writer of a trajectory that is the student's own
 
 
+def trajectory_id(round_: int, prompt_id: str, n: int) -> str:
+    """The id of the n-th response to a prompt in a round.
+
+    >>> trajectory_id(7, "train-00012", 0)
+    'r0007-train-00012-0'
+    """
+    return f"r{round_:04d}-{prompt_id}-{n}"
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """One response, with what the trainer's forward pass says of it.

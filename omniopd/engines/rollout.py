@@ -7,7 +7,7 @@ from typing import TypeVar
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Trajectory
+from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.data.rows import Row
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.generation import generate
@@ -79,7 +79,7 @@ def rollouts(
             for n, (own_seed, sample) in enumerate(zip(own_seeds, own, strict=True)):
                 trajectories.append(
                     Trajectory(
-                        id=f"r{round_:04d}-{prompt.id}-{n}",
+                        id=trajectory_id(round_, prompt.id, n),
                         round=round_,
                         prompt_id=prompt.id,
                         prompt=prompt.prompt,

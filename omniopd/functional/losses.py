@@ -1,7 +1,7 @@
 """Summed losses over response positions. Axes: B sequences, T response positions.
 
-Sums, not means: the trainer divides once, by the number of sequences. Positions outside a mask may hold
-anything, NaN included, and take no gradient.
+Sums, not means: the trainer divides once, by the number of sequences. Weights, advantages and values may be
+anything outside a mask, NaN included, and log-probabilities take no gradient there.
 """
 
 import torch
@@ -18,7 +18,7 @@ def policy_gradient(
     logp: Float[Tensor, "B T"], *, weight: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
 ) -> Float[Tensor, ""]:
     """− sum over the mask of weight · log pi_theta. The weight is a constant, and may be negative or zero."""
-    return -masked_sum(weight.detach() * logp, mask)
+    return -masked_sum(torch.where(mask, weight.detach(), 0.0) * logp, mask)
 
 
 def audited_loss(
@@ -55,4 +55,5 @@ def clipped_ratio(
     """
     ratio = torch.where(response, logp - old_logp.detach(), 0.0).exp()
     bounded = ratio.clamp(1 - clip, 1 + clip)
+    advantage = torch.where(response, advantage.detach(), 0.0)
     return -masked_sum(torch.minimum(ratio * advantage, bounded * advantage), response)

@@ -39,9 +39,7 @@ class Audit:
     chunk_len: int
     similarity: str
     reads_tokens: bool = False  # whether a reply is read as tokens of the student
-    spare_tokens: int = (
-        0  # asked for beyond chunk_len; above 0 the last token of a reply may be cut, and is dropped
-    )
+    spare_tokens: int = 0  # asked for beyond chunk_len; where any are, a reply's last token may be cut
     clips_replies: bool = False  # whether a reply is cut to chunk_len student tokens before it is compared
     stopping: Stopping | None = None  # None: all replies at once
 

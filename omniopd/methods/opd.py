@@ -30,7 +30,9 @@ class OPD(Method):
     def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
         assert scores.teacher_logits is not None, "the trainer gives what `needs` names"
         if self.form == "full":
-            divergence = F.reverse_kl(scores.logits, scores.teacher_logits)
+            # Models of one vocabulary may pad it to different widths; what lies beyond both is no token.
+            size = min(scores.logits.shape[-1], scores.teacher_logits.shape[-1])
+            divergence = F.reverse_kl(scores.logits[..., :size], scores.teacher_logits[..., :size])
             return {"reverse_kl": F.masked_sum(divergence, batch.response)}
         advantage = F.token_logp(scores.teacher_logits, scores.response_ids) - scores.logp.detach()
         return {"policy": F.policy_gradient(scores.logp, weight=advantage, mask=batch.response)}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -144,8 +145,13 @@ def weights_digest(model: PreTrainedModel) -> str:
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """The prompt's tokens as the model sees them: after its chat template, where it has one."""
+    return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt)])[0]
+
+
+def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of texts that begin with a rendered prompt."""
     # A template brings its own special tokens; without one the tokenizer adds them.
-    return tokenizer.encode(render_prompt(tokenizer, prompt), add_special_tokens=not tokenizer.chat_template)
+    return tokenizer(list(texts), add_special_tokens=not tokenizer.chat_template)["input_ids"]  # pyright: ignore[reportReturnType]
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.models.loading import render_prompt
+from omniopd.models.loading import encode_rendered, render_prompt
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,8 @@ class TextDecoder:
             render_prompt(self._tokenizer, context.prompt) + self.text(context.response_ids) + text
             for context, text in zip(contexts, texts, strict=True)
         ]
-        special = not self._tokenizer.chat_template  # as encode_prompt does
-        rows: list[list[int]] = self._tokenizer(joined, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportAssignmentType]
         found: list[list[int] | None] = []
-        for context, row in zip(contexts, rows, strict=True):
+        for context, row in zip(contexts, encode_rendered(self._tokenizer, joined), strict=True):
             before = [*context.prompt_ids, *context.response_ids]
             found.append(row[len(before) :] if row[: len(before)] == before else None)
         return found

@@ -1,44 +1,24 @@
 """The steps of a round, each skipped where its receipt holds: roll out, schedule, verify, train, validate."""
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omniopd.data.prompts import Prompt, prompts_of_round
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
-from omniopd.data.store import read_json, read_records, write_atomic, write_records
+from omniopd.data.store import read_records, write_records
 from omniopd.engines.checkpoints import save_checkpoint
 from omniopd.engines.rollout import batches, rollouts, scored, shard
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import RunError
 from omniopd.evaluation import measure, reward_of
-from omniopd.methods import Annotated, Need
+from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
+from omniopd.stages.ledger import annotated_round, checkpoint_is_due, complete_round, due_checkpoints
 from omniopd.stages.run import Run, open_run
 from omniopd.teachers import solutions
 from omniopd.teachers.verify import Anchored, verify
-
-
-def round_is_complete(run_dir: Path, round_: int) -> bool:
-    """Whether the round's manifest exists, is of this run, and names only files that are whole."""
-    run = open_run(run_dir)
-    manifest = run.files.manifest(round_)
-    return valid_receipt(manifest, key=work_key(run.key, "round", round_), base=run_dir) is not None
-
-
-def run_is_finished(run_dir: Path) -> bool:
-    """Whether the last manifest and every checkpoint that is due are there, to the byte."""
-    run = open_run(run_dir)
-    return round_is_complete(run_dir, run.config.train.num_rounds) and all(map(run.has_checkpoint, _due(run)))
-
-
-def last_accuracy(run_dir: Path) -> float:
-    """Greedy accuracy on the validation prompts at the end of a finished run."""
-    run = open_run(run_dir)
-    return read_json(run.files.manifest(run.config.train.num_rounds))["metrics"]["validation/greedy"]
 
 
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
@@ -199,17 +179,17 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
     use_threads(run.config.compute.num_threads)
     with run.timed("train", round_):
         trainer = run.trainer_at(round_)
-        annotated = _annotated(run, round_)
+        annotated = annotated_round(run, round_)
         _check_weights(run, annotated[0].trajectory, trainer)
         run.forget()  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
         run.advance(round_ + 1, trainer)
-        if _is_due(run, round_ + 1):
+        if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
         metrics = _round_metrics(run, annotated) | report.as_metrics()
         if accuracy is not None:
             metrics["validation/greedy"] = accuracy
-        _complete(run, round_, metrics)
+        complete_round(run, round_, metrics)
     return metrics
 
 
@@ -217,36 +197,18 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     """Complete the run after its last round: every checkpoint that is due, then the last manifest."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
-    for round_ in _due(run):
+    for round_ in due_checkpoints(run):
         if not run.has_checkpoint(round_):
             _save(run, round_, run.trainer_at(round_))
-    _complete(run, num_rounds, {"validation/greedy": accuracy}, files=[])
+    complete_round(run, num_rounds, {"validation/greedy": accuracy}, files=[])
     return run.files.checkpoint(num_rounds)
-
-
-def tidy(run_dir: Path) -> None:
-    """Leave what the run's manifests name: no broken manifest, no stale file, and metrics.jsonl as they say."""
-    run = open_run(run_dir)
-    num_rounds = run.config.train.num_rounds
-    for round_ in range(num_rounds + 1):
-        if not round_is_complete(run_dir, round_):
-            run.files.manifest(round_).unlink(missing_ok=True)
-    _prune(run)
-    manifests = map(read_json, sorted(run.files.manifest(0).parent.glob("*.json")))
-    text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
-    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
-        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def replay(run: Run, round_: int, trainer: Trainer) -> None:
     """Take a recorded round's step again, on a trainer in the state before it."""
-    annotated = _annotated(run, round_)
+    annotated = annotated_round(run, round_)
     _check_weights(run, annotated[0].trajectory, trainer)
     trainer.round(run.config.method.rows(annotated), run.config.method)
-
-
-def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
-    return json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n"
 
 
 def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
@@ -259,28 +221,6 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
         write_receipt(receipt, key=key, files=[path], base=run.files.root)
 
 
-def _annotations(run: Run, round_: int) -> dict[Need, Path]:
-    """The files of what the method needs to know of a round's trajectories."""
-    files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}
-    return {need: path for need, path in files.items() if need in run.config.method.needs}
-
-
-def _annotated(run: Run, round_: int) -> list[Annotated]:
-    trajectories = read_records(run.files.trajectories(round_), Trajectory)
-    verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
-    rewards: dict[str, float] = {}
-    files = _annotations(run, round_)
-    if "verdicts" in files:
-        for verdict in read_records(files["verdicts"], Verdict):
-            verdicts[verdict.trajectory_id].append(verdict)
-    if "rewards" in files:
-        rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
-    return [
-        Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
-        for trajectory in trajectories
-    ]
-
-
 def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
     digest = weights_digest(trainer.model)
     if digest != trajectory.student:
@@ -291,32 +231,9 @@ def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
         )
 
 
-def _is_due(run: Run, round_: int) -> bool:
-    return round_ % run.config.train.checkpoint_every == 0 or round_ == run.config.train.num_rounds
-
-
-def _due(run: Run) -> list[int]:
-    return [round_ for round_ in range(1, run.config.train.num_rounds + 1) if _is_due(run, round_)]
-
-
 def _save(run: Run, round_: int, trainer: Trainer) -> None:
     key = work_key(run.key, "checkpoint", round_)
     save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key)
-
-
-def _complete(run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None) -> None:
-    if files is None:
-        files = [run.files.trajectories(round_), *_annotations(run, round_).values()]
-    write_receipt(
-        run.files.manifest(round_),
-        key=work_key(run.key, "round", round_),
-        files=files,
-        base=run.files.root,
-        more={"round": round_, "metrics": metrics},
-    )
-    with run.files.metrics.open("a", encoding="utf-8") as file:
-        file.write(_metrics_line(round_, metrics))
-    shutil.rmtree(run.files.receipt(round_, "").parent, ignore_errors=True)
 
 
 def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]:
@@ -341,18 +258,3 @@ def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]
         ),
         "cost_usd": sum(item.cost_usd for item in trajectories) + sum(item.cost_usd for item in verdicts),
     }
-
-
-def _prune(run: Run) -> None:
-    """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
-    num_rounds = run.config.train.num_rounds
-    keep = {run.files.checkpoint(round_) for round_ in _due(run)} | {run.files.manifest(num_rounds)}
-    for round_ in range(num_rounds):
-        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.rewards(round_)}
-        keep.add(run.files.manifest(round_))
-    for folder in {path.parent for path in keep}:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path not in keep:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if run_is_finished(run.files.root):
-        shutil.rmtree(run.files.work, ignore_errors=True)

@@ -1,9 +1,9 @@
 """Who answers: prefixes in, texts out, and nothing else of a teacher."""
 
-import importlib
 from collections.abc import Callable
+from typing import cast
 
-from omniopd.config import TeacherConfig
+from omniopd.config import TeacherConfig, imported
 from omniopd.errors import ConfigError
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
 from omniopd.teachers.in_process import InProcessTeacher
@@ -43,10 +43,7 @@ def teacher_class(kind: str) -> Callable[..., Teacher]:
     """
     if kind == "transformers":
         return InProcessTeacher
-    module, _, name = kind.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"teacher.kind: {kind!r} cannot be imported ({error}); mend it, or install its package"
-        ) from error
+        return cast(Callable[..., Teacher], imported(kind))
+    except ConfigError as error:
+        raise ConfigError(f"teacher.kind: {error}") from error

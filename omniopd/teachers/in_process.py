@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from omniopd.models.generation import Generation, generate, nested
-from omniopd.models.loading import end_token, load_model, load_tokenizer, render_prompt
+from omniopd.models.loading import (
+    encode_rendered,
+    end_token,
+    load_model,
+    load_tokenizer,
+    render_prompt,
+)
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
@@ -37,9 +43,7 @@ class InProcessTeacher:
 
     def _prefixes(self, requests: Sequence[TeacherRequest]) -> list[list[int]]:
         texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
-        # A template brings its own special tokens; without one the tokenizer adds them.
-        special = not self._tokenizer.chat_template
-        return self._tokenizer(texts, add_special_tokens=special)["input_ids"]  # pyright: ignore[reportReturnType]
+        return encode_rendered(self._tokenizer, texts)
 
     def _answer_batch(
         self, requests: Sequence[TeacherRequest], prefixes: Sequence[list[int]]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Trajectory
+from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import encode_prompt, end_token
@@ -62,7 +62,7 @@ def solutions(
             is_whole = reason == "stop" and len(written) <= max_new_tokens
             trajectories.append(
                 Trajectory(
-                    id=f"r{round_:04d}-{prompt.id}-{n}",
+                    id=trajectory_id(round_, prompt.id, n),
                     round=round_,
                     prompt_id=prompt.id,
                     prompt=prompt.prompt,

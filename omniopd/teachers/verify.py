@@ -35,79 +35,84 @@ def verify(
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for.
     """
-    forks = [_Fork(item.trajectory, anchor, audit, decoder) for item in anchored for anchor in item.anchors]
+    chunks = [
+        _chunk(item.trajectory, anchor, audit, decoder, seed) for item in anchored for anchor in item.anchors
+    ]
     at_once = audit.stopping.step if audit.stopping else audit.num_replies
-    pending, num_heard = forks, 0
+    pending, num_heard = chunks, 0
     while pending and num_heard < audit.num_replies:
         count = min(at_once, audit.num_replies - num_heard)
-        requests = [_request(fork, audit, seed, first=num_heard, count=count) for fork in pending]
+        requests = [_request(chunk, audit, first=num_heard, count=count) for chunk in pending]
         _hear(pending, ask(teacher, requests), audit, decoder, end_id)
         num_heard += count
-        pending = [fork for fork in pending if not _is_settled(fork, audit)]
-    return [_verdict(fork, teacher.name, audit, seed) for fork in forks]
+        pending = [chunk for chunk in pending if not _is_settled(chunk, audit)]
+    return [_verdict(chunk, teacher.name, audit) for chunk in chunks]
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """One text of the teacher, read and compared."""
+    """One text of the teacher, read and compared; `ids` is None where it was not read, or could not be."""
 
     text: str
     finish_reason: str
-    ids: (
-        list[int] | None
-    )  # as tokens of the student, where they are read and the prefix's own stay as they are
+    ids: list[int] | None
     similarity: float
 
 
-@dataclass
-class _Fork:
-    """An anchor, what the student wrote there, and what the teacher has said so far."""
+@dataclass(frozen=True)
+class _Chunk:
+    """What the student wrote at an anchor, and what the teacher has said there so far."""
 
+    id: str
     trajectory: Trajectory
     anchor: int
-    audit: Audit
-    decoder: TextDecoder
+    before: int | None  # the token before it
+    prefix: str
+    text: str
+    pi_bar: float
+    seed: int
     replies: list[_Reply] = field(default_factory=list)
     answers: list[TeacherAnswer] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        ids, end = self.trajectory.response_ids, self.anchor + self.audit.chunk_len
-        self.before = ids[self.anchor - 1] if self.anchor else None
-        self.prefix_ids = ids[: self.anchor]
-        self.chunk = self.decoder.text_after(self.before, ids[self.anchor : end])
-        self.pi_bar = geometric_mean(self.trajectory.logps[self.anchor : end])
-
-    @property
-    def id(self) -> str:
-        return f"{self.trajectory.id}/{self.anchor}"
-
     @property
     def context(self) -> Context:
-        return Context(self.trajectory.prompt, self.trajectory.prompt_ids, self.prefix_ids)
+        ids = self.trajectory.response_ids[: self.anchor]
+        return Context(self.trajectory.prompt, self.trajectory.prompt_ids, ids)
 
     @property
     def k_sem(self) -> float:
         return sum(reply.similarity for reply in self.replies)
 
 
-def _stream(fork: _Fork, audit: Audit, seed: int) -> int:
-    # Stride N: an anchor owns the seeds [N · i, N · i + N), so no two share a random stream.
-    return stable_seed("verify", seed, fork.trajectory.id, fork.anchor) * audit.num_replies
+def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecoder, seed: int) -> _Chunk:
+    ids, end = trajectory.response_ids, anchor + audit.chunk_len
+    before = ids[anchor - 1] if anchor else None
+    return _Chunk(
+        id=f"{trajectory.id}/{anchor}",
+        trajectory=trajectory,
+        anchor=anchor,
+        before=before,
+        prefix=decoder.text(ids[:anchor]),
+        text=decoder.text_after(before, ids[anchor:end]),
+        pi_bar=geometric_mean(trajectory.logps[anchor:end]),
+        # Stride N: an anchor owns the seeds [N · i, N · i + N), so no two share a random stream.
+        seed=stable_seed("verify", seed, trajectory.id, anchor) * audit.num_replies,
+    )
 
 
-def _request(fork: _Fork, audit: Audit, seed: int, *, first: int, count: int) -> TeacherRequest:
+def _request(chunk: _Chunk, audit: Audit, *, first: int, count: int) -> TeacherRequest:
     return TeacherRequest(
-        id=fork.id,
-        prompt=fork.trajectory.prompt,
-        prefix=fork.decoder.text(fork.prefix_ids),
+        id=chunk.id,
+        prompt=chunk.trajectory.prompt,
+        prefix=chunk.prefix,
         num_replies=count,
         max_tokens=audit.chunk_len + audit.spare_tokens,
-        seed=_stream(fork, audit, seed) + first,
+        seed=chunk.seed + first,
     )
 
 
 def _hear(
-    forks: Sequence[_Fork],
+    chunks: Sequence[_Chunk],
     answers: Sequence[TeacherAnswer],
     audit: Audit,
     decoder: TextDecoder,
@@ -115,22 +120,22 @@ def _hear(
 ) -> None:
     """Note the answers, each reply read and compared."""
     said = [
-        (fork, text, reason)
-        for fork, answer in zip(forks, answers, strict=True)
+        (chunk, text, reason)
+        for chunk, answer in zip(chunks, answers, strict=True)
         for text, reason in zip(answer.replies, answer.finish_reasons, strict=True)
     ]
     read: list[list[int] | None] = [None] * len(said)
     if audit.reads_tokens:
-        read = decoder.read_after([fork.context for fork, _, _ in said], [text for _, text, _ in said])
-    for (fork, text, reason), all_ids in zip(said, read, strict=True):
+        read = decoder.read_after([chunk.context for chunk, _, _ in said], [text for _, text, _ in said])
+    for (chunk, text, reason), all_ids in zip(said, read, strict=True):
         ids = None if all_ids is None else _complete(all_ids, reason, audit, end_id)
         compared = text
         if audit.clips_replies and ids is not None:
-            compared = decoder.text_after(fork.before, ids)
-        similarity = SIMILARITIES[audit.similarity](fork.chunk, compared)
-        fork.replies.append(_Reply(text, reason, ids, similarity))
-    for fork, answer in zip(forks, answers, strict=True):
-        fork.answers.append(answer)
+            compared = decoder.text_after(chunk.before, ids)
+        similarity = SIMILARITIES[audit.similarity](chunk.text, compared)
+        chunk.replies.append(_Reply(text, reason, ids, similarity))
+    for chunk, answer in zip(chunks, answers, strict=True):
+        chunk.answers.append(answer)
 
 
 def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> list[int]:
@@ -142,37 +147,37 @@ def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> 
     return ids[: audit.chunk_len]
 
 
-def _is_settled(fork: _Fork, audit: Audit) -> bool:
+def _is_settled(chunk: _Chunk, audit: Audit) -> bool:
     """Whether more replies would not be worth their tokens."""
     if audit.stopping is None:
         return False
     std = posterior_std(
-        fork.k_sem, num_replies=len(fork.replies), pi_bar=fork.pi_bar, alpha=audit.stopping.alpha
+        chunk.k_sem, num_replies=len(chunk.replies), pi_bar=chunk.pi_bar, alpha=audit.stopping.alpha
     )
     return std <= audit.stopping.std
 
 
-def _verdict(fork: _Fork, teacher: str, audit: Audit, seed: int) -> Verdict:
-    read = [reply.ids for reply in fork.replies if reply.ids is not None]
-    is_boundary = audit.reads_tokens and len(read) < len(fork.replies)
+def _verdict(chunk: _Chunk, teacher: str, audit: Audit) -> Verdict:
+    read = [reply.ids for reply in chunk.replies if reply.ids is not None]
+    is_boundary = audit.reads_tokens and len(read) < len(chunk.replies)
     return Verdict(
-        id=fork.id,
-        trajectory_id=fork.trajectory.id,
-        anchor=fork.anchor,
+        id=chunk.id,
+        trajectory_id=chunk.trajectory.id,
+        anchor=chunk.anchor,
         chunk_len=audit.chunk_len,
-        chunk=fork.chunk,
+        chunk=chunk.text,
         teacher=teacher,
-        mode=fork.answers[0].mode,
-        num_replies=len(fork.replies),
-        replies=[reply.text for reply in fork.replies],
-        similarities=[reply.similarity for reply in fork.replies],
-        k_sem=fork.k_sem,
-        pi_bar=fork.pi_bar,
-        seed=_stream(fork, audit, seed),
-        prompt_tokens=sum(answer.prompt_tokens for answer in fork.answers),
-        completion_tokens=sum(answer.completion_tokens for answer in fork.answers),
-        cost_usd=sum(answer.cost_usd for answer in fork.answers),
-        finish_reasons=[reply.finish_reason for reply in fork.replies],
+        mode=chunk.answers[0].mode,
+        num_replies=len(chunk.replies),
+        replies=[reply.text for reply in chunk.replies],
+        similarities=[reply.similarity for reply in chunk.replies],
+        k_sem=chunk.k_sem,
+        pi_bar=chunk.pi_bar,
+        seed=chunk.seed,
+        prompt_tokens=sum(answer.prompt_tokens for answer in chunk.answers),
+        completion_tokens=sum(answer.completion_tokens for answer in chunk.answers),
+        cost_usd=sum(answer.cost_usd for answer in chunk.answers),
+        finish_reasons=[reply.finish_reason for reply in chunk.replies],
         reply_ids=[] if is_boundary else read,
         boundary=is_boundary,
     )

@@ -50,11 +50,18 @@ def verdicts_of(project: Project, arm: str, round_: int = 1) -> list[Verdict]:
     return read_records(project.run_dir(arm) / "verdicts" / f"round-{round_:04d}.parquet", Verdict)
 
 
+def rewarding(project: Project) -> Project:
+    """The project with answers that such a student gives now and then: any finished response with a 1 in it."""
+    path = project.root / "data" / "seed-0" / "train.jsonl"
+    rows = [{**json.loads(line), "answer": "1"} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return project.edit(arms=ARMS, evaluation__answer_pattern="(1)")
+
+
 @pytest.fixture(scope="module")
 def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which every arm has run to its end, undisturbed."""
-    project = base_project.copied_to(tmp_path_factory.mktemp("methods") / "project")
-    project.edit(arms=ARMS)
+    project = rewarding(base_project.copied_to(tmp_path_factory.mktemp("methods") / "project"))
     for arm in ARMS:
         run_plain(project.params_file, arm)
     return project
@@ -65,7 +72,7 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(
     base_project: Project, finished: Project, tmp_path, monkeypatch: pytest.MonkeyPatch, arm: str
 ):
     """The state of round 3 is rebuilt from the checkpoint of round 2 and the round recorded since."""
-    project = base_project.copied_to(tmp_path / "project").edit(arms=ARMS)
+    project = rewarding(base_project.copied_to(tmp_path / "project"))
     train = rounds.train
 
     def interrupted(run_dir, round_, accuracy):
@@ -92,7 +99,7 @@ def test_every_round_is_recorded_in_finite_numbers_under_the_same_names(finished
     assert len(names) == 1
     assert {"loss", "grad_norm", "entropy", "response_len", "trained_tokens"} < names.pop()
     assert all(math.isfinite(value) for row in recorded for value in row.values())
-    assert all(row["grad_norm"] > 0 for row in recorded if not arm.startswith("grpo"))
+    assert all(row["grad_norm"] > 0 for row in recorded)
     assert "validation/greedy" in last
 
 
@@ -122,7 +129,7 @@ def test_grpo_is_rewarded_for_right_answers_and_asks_no_teacher(finished: Projec
     rewards = read_records(finished.run_dir(arm) / "rewards" / "round-0001.parquet", Reward)
 
     assert [reward.id for reward in rewards] == [item.id for item in trajectories_of(finished, arm)]
-    assert {reward.reward for reward in rewards} <= {0.0, 1.0}
+    assert {reward.reward for reward in rewards} == {0.0, 1.0}
     assert recorded[1]["reward/mean"] == sum(reward.reward for reward in rewards) / len(rewards)
     assert all(row["teacher_tokens"] == 0 for row in recorded)
     assert ("anchor_kl" in recorded[0]) == (arm == "grpo-anchored")

@@ -242,3 +242,19 @@ def test_group_normalised_rewards_have_mean_0_and_deviation_1_or_say_nothing(ite
         assert mean == pytest.approx(0, abs=1e-9)
         alike = len({r for r, g in items if g == group}) == 1
         assert sum(a * a for a in own) / len(own) == pytest.approx(0.0 if alike else 1.0)
+
+
+def test_what_is_no_number_outside_the_mask_sends_no_gradient():
+    logp = torch.tensor([[-0.5, -0.3]], requires_grad=True)
+    mask, nan = torch.tensor([[True, False]]), torch.tensor([[0.7, math.nan]])
+    losses = (
+        F.policy_gradient(logp, weight=nan, mask=mask),
+        F.clipped_ratio(logp, nan - 1.0, advantage=nan, response=mask, clip=0.2),
+    )
+    for loss in losses:
+        logp.grad = None
+        loss.backward()
+        assert loss.isfinite()
+        assert logp.grad is not None
+        assert logp.grad[0, 0] != 0
+        assert logp.grad[0, 1] == 0

@@ -1,6 +1,6 @@
 """What holds for every method, and the special cases of each."""
 
-import copy
+import itertools
 import math
 
 import pytest
@@ -165,6 +165,22 @@ def test_the_sampled_form_has_the_gradient_of_the_full_one_in_expectation():
     assert torch.allclose(sampled, full.grad, atol=1e-12)
 
 
+def test_vocabularies_padded_to_other_widths_are_compared_where_both_have_tokens():
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(1, 3, 6, generator=generator)
+    method = OPD()
+    batch = collate([Row("r", [1], [2, 3, 4])], pad_id=0)
+
+    def loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
+        scores = TokenScores(student, batch.response_ids, teacher_logits=teacher)
+        return method.loss(scores, batch)["reverse_kl"].item()
+
+    teacher = torch.randn(1, 3, 6, generator=generator)
+    wider = torch.cat([teacher, torch.full((1, 3, 2), 9.0)], -1)
+    assert loss(logits, wider) == pytest.approx(loss(logits, teacher))
+    assert loss(wider, logits) == pytest.approx(loss(teacher, logits))
+
+
 # --- grpo
 
 
@@ -288,9 +304,9 @@ def test_a_reply_counts_up_to_its_first_divergence_and_nowhere_after():
 # --- the baseline
 
 
-@pytest.mark.parametrize("baseline", ["batch", "prompt"])
-def test_the_baseline_leaves_the_expected_gradient_unchanged(baseline: str):
-    """By enumeration: two responses of one token over three, each audited, their targets functions of the token."""
+@pytest.mark.parametrize("pools", [None, ["p", "p", "other"]])
+def test_the_baseline_leaves_the_expected_gradient_unchanged(pools: list[str] | None):
+    """By enumeration: three responses of one token over three, each audited, their targets functions of the token."""
     z = torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64)
     target = [0.9, 0.1, 0.4]
 
@@ -298,14 +314,14 @@ def test_the_baseline_leaves_the_expected_gradient_unchanged(baseline: str):
         w = z.clone().requires_grad_()
         p, logp = w.softmax(-1).detach(), w.log_softmax(-1)
         loss = torch.tensor(0.0, dtype=torch.float64)
-        for a in range(3):
-            for b in range(3):
-                weights = [target[a], target[b]]
-                if with_baseline:
-                    weights = F.leave_one_out(weights, ["x", "y"], pools=["p", "p"])
-                loss = loss - p[a] * p[b] * (weights[0] * logp[a] + weights[1] * logp[b])
+        for tokens in itertools.product(range(3), repeat=3):
+            weights = [target[token] for token in tokens]
+            if with_baseline:
+                weights = F.leave_one_out(weights, ["x", "y", "z"], pools=pools)
+            chance = math.prod(p[token].item() for token in tokens)
+            for weight, token in zip(weights, tokens, strict=True):
+                loss = loss - chance * weight * logp[token]
         loss.backward()
-        return copy.deepcopy(w.grad)
+        return w.grad
 
-    del baseline
     assert torch.allclose(expected(with_baseline=True), expected(with_baseline=False), atol=1e-12)

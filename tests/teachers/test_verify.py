@@ -248,12 +248,15 @@ def test_replies_are_drawn_until_the_posterior_is_narrow():
 
 def test_replies_drawn_in_parts_have_the_streams_of_those_drawn_at_once():
     parts = Audit(
-        num_replies=6, chunk_len=2, similarity="exact", stopping=Stopping(step=4, std=1e-9, alpha=1.0)
+        num_replies=6, chunk_len=2, similarity="exact", stopping=Stopping(step=3, std=1e-9, alpha=1.0)
     )
     at_once, in_parts = Agreeing(), Agreeing()
     whole = _verify([_anchored()], at_once, audit=Audit(num_replies=6, chunk_len=2, similarity="exact"))
     halves = _verify([_anchored()], in_parts, audit=parts)
 
-    assert [request.num_replies for request in in_parts.asked] == [4, 4, 2, 2]
+    assert [request.num_replies for request in in_parts.asked] == [3, 3, 3, 3]
+    assert [request.seed for request in in_parts.asked] == [
+        request.seed + first for first in (0, 3) for request in at_once.asked
+    ]
     assert [verdict.replies for verdict in halves] == [verdict.replies for verdict in whole]
     assert [verdict.seed for verdict in halves] == [verdict.seed for verdict in whole]

@@ -1,0 +1,118 @@
+"""What a run has done, as its files say: which rounds are complete, and what they hold."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
+from omniopd.data.records import Reward, Trajectory, Verdict
+from omniopd.data.store import read_json, read_records, write_atomic
+from omniopd.methods import Annotated, Need
+from omniopd.stages.run import Run, open_run
+
+
+def round_is_complete(run_dir: Path, round_: int) -> bool:
+    """Whether the round's manifest exists, is of this run, and names only files that are whole."""
+    run = open_run(run_dir)
+    manifest = run.files.manifest(round_)
+    return valid_receipt(manifest, key=work_key(run.key, "round", round_), base=run_dir) is not None
+
+
+def run_is_finished(run_dir: Path) -> bool:
+    """Whether the last manifest and every checkpoint that is due are there, to the byte."""
+    run = open_run(run_dir)
+    is_complete = round_is_complete(run_dir, run.config.train.num_rounds)
+    return is_complete and all(map(run.has_checkpoint, due_checkpoints(run)))
+
+
+def last_accuracy(run_dir: Path) -> float:
+    """Greedy accuracy on the validation prompts at the end of a finished run."""
+    run = open_run(run_dir)
+    return read_json(run.files.manifest(run.config.train.num_rounds))["metrics"]["validation/greedy"]
+
+
+def annotations(run: Run, round_: int) -> dict[Need, Path]:
+    """The files of what the method needs to know of a round's trajectories."""
+    files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}
+    return {need: path for need, path in files.items() if need in run.config.method.needs}
+
+
+def annotated_round(run: Run, round_: int) -> list[Annotated]:
+    """A round's trajectories with what was found out about them."""
+    trajectories = read_records(run.files.trajectories(round_), Trajectory)
+    verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
+    rewards: dict[str, float] = {}
+    files = annotations(run, round_)
+    if "verdicts" in files:
+        for verdict in read_records(files["verdicts"], Verdict):
+            verdicts[verdict.trajectory_id].append(verdict)
+    if "rewards" in files:
+        rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
+    return [
+        Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
+        for trajectory in trajectories
+    ]
+
+
+def checkpoint_is_due(run: Run, round_: int) -> bool:
+    """Whether the state before that round is kept."""
+    return round_ % run.config.train.checkpoint_every == 0 or round_ == run.config.train.num_rounds
+
+
+def due_checkpoints(run: Run) -> list[int]:
+    """The rounds before which the state is kept, the end of the run among them."""
+    return [round_ for round_ in range(1, run.config.train.num_rounds + 1) if checkpoint_is_due(run, round_)]
+
+
+def complete_round(
+    run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None
+) -> None:
+    """Write the round's manifest, which completes it, over its datasets or over `files`; scratch is removed."""
+    if files is None:
+        files = [run.files.trajectories(round_), *annotations(run, round_).values()]
+    write_receipt(
+        run.files.manifest(round_),
+        key=work_key(run.key, "round", round_),
+        files=files,
+        base=run.files.root,
+        more={"round": round_, "metrics": metrics},
+    )
+    with run.files.metrics.open("a", encoding="utf-8") as file:
+        file.write(_metrics_line(round_, metrics))
+    shutil.rmtree(run.files.receipt(round_, "").parent, ignore_errors=True)
+
+
+def tidy(run_dir: Path) -> None:
+    """Leave what the run's manifests name: no broken manifest, no stale file, and metrics.jsonl as they say."""
+    run = open_run(run_dir)
+    num_rounds = run.config.train.num_rounds
+    for round_ in range(num_rounds + 1):
+        if not round_is_complete(run_dir, round_):
+            run.files.manifest(round_).unlink(missing_ok=True)
+    _prune(run)
+    manifests = map(read_json, sorted(run.files.manifest(0).parent.glob("*.json")))
+    text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
+    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
+        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
+    return json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n"
+
+
+def _prune(run: Run) -> None:
+    """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
+    num_rounds = run.config.train.num_rounds
+    keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run)} | {
+        run.files.manifest(num_rounds)
+    }
+    for round_ in range(num_rounds):
+        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.rewards(round_)}
+        keep.add(run.files.manifest(round_))
+    for folder in {path.parent for path in keep}:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path not in keep:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if run_is_finished(run.files.root):
+        shutil.rmtree(run.files.work, ignore_errors=True)
