@@ -81,7 +81,9 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     demo = checked.models.demo
     total = demo.student.num_steps + demo.teacher.num_steps
     with bar(f"base seed {seed}", total) as shown:
-        make_models(checked, seed, Layout(params.parent), on_step=_stepper(shown, demo.student.num_steps))
+        on_step = _stepper(shown, demo.student.num_steps)
+        found = make_models(checked, seed, Layout(params.parent), on_step=on_step)
+    _say_start(found["student"].get("starts", []), demo.start)
     clock(f"base@{seed}", params)
 
 
@@ -144,6 +146,16 @@ def clock(stage: str, params: Path) -> None:
     from omniopd.data.store import write_json
 
     write_json(Layout(params.parent).seconds(stage), {"seconds": round(time.monotonic() - _STARTED, 1)})
+
+
+def _say_start(starts: list[float], wanted: "DemoStart") -> None:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+    if len(starts) < 2:
+        return
+    listed = ", ".join(f"{accuracy:.3f}" for accuracy in starts)
+    line = f"the student was drawn {len(starts)} times, greedy accuracy on validation prompts {listed}"
+    if all(wanted.distance(accuracy) for accuracy in starts):
+        line += f"; none lies within {wanted.lowest} and {wanted.highest}, so the nearest is used"
+    Console(stderr=True).print(line, highlight=False)
 
 
 def _stepper(shown: "Bar", student_steps: int) -> Callable[[str, int, int], None]:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]

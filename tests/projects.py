@@ -16,6 +16,8 @@ TINY: dict[str, Any] = {
     "prompts.num_train": 40,
     "prompts.num_validation": 6,
     "prompts.num_heldout": 12,
+    "models.demo.start.lowest": 0.0,
+    "models.demo.start.highest": 1.0,
     "models.demo.student.width": 16,
     "models.demo.student.ffn_width": 32,
     "models.demo.student.num_layers": 1,

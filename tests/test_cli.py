@@ -266,6 +266,23 @@ def test_base_before_prepare_exits_with_2(
     assert files(project.root) == before
 
 
+def test_base_says_how_often_the_student_was_drawn_and_that_none_fits(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    project.edit(
+        models__demo__start__lowest=0.99, models__demo__start__max_draws=2, models__demo__student__num_steps=1
+    )
+    assert run(monkeypatch, "prepare") == 0
+    capsys.readouterr()
+
+    assert run(monkeypatch, "base") == 0
+
+    assert " ".join(capsys.readouterr().err.split()).endswith(
+        "the student was drawn 2 times, greedy accuracy on validation prompts 0.000, 0.000; "
+        "none lies within 0.99 and 1.0, so the nearest is used"
+    )
+
+
 def test_evaluate_before_the_run_is_begun_exits_with_2(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

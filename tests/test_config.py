@@ -185,6 +185,14 @@ REFUSED = {
         {"prompts.num_heldout": 0},
         "prompts.num_heldout: 0 is not positive; give another value",
     ),
+    "a range of starts upside down": (
+        {"models.demo.start.lowest": 0.6},
+        "models.demo.start: lowest 0.6 is above highest 0.5; give a range",
+    ),
+    "demo student starting at a percentage": (
+        {"models.demo.start.highest": 50.0},
+        "models.demo.start.highest: 50.0 should be less than or equal to 1; give another value",
+    ),
     "no threads": (
         {"compute.num_threads": 0},
         "compute.num_threads: 0 is not positive; give another value",

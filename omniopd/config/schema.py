@@ -46,9 +46,28 @@ class DemoModel(Section):
         return self
 
 
+class DemoStart(Section):
+    """Where the demo's student may start: greedy accuracy on the validation prompts, both ends included."""
+
+    lowest: float = Field(ge=0, le=1)
+    highest: float = Field(ge=0, le=1)
+    max_draws: int = Field(gt=0, description="initialisations tried; where none fits, the nearest is kept")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "DemoStart":
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest {self.lowest} is above highest {self.highest}; give a range")
+        return self
+
+    def distance(self, accuracy: float) -> float:
+        """How far an accuracy lies outside the range; 0 inside."""
+        return max(self.lowest - accuracy, accuracy - self.highest, 0.0)
+
+
 class DemoModels(Section):
     student: DemoModel
     teacher: DemoModel
+    start: DemoStart
 
 
 class Models(Section):

@@ -4,12 +4,17 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from omniopd.config import DEMO, Params, demo_problems
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from omniopd.config import DEMO, DemoModel, Params, demo_problems
 from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
 from omniopd.data.store import file_md5, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError
+from omniopd.evaluation import measure
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
@@ -22,10 +27,11 @@ def base(
     layout: Layout,
     *,
     on_step: Callable[[str, int, int], None],
-) -> None:
-    """Train the demo's models where params name them, check the others, and write models.json.
+) -> dict[str, dict[str, Any]]:
+    """Train the demo's models where params name them, check the others, and write models.json, which is returned.
 
-    on_step is told the role, the step done and the number of steps.
+    The demo's student is drawn anew, from the next initialisation, until it starts where params say; its
+    `starts` there are the accuracies of all draws. on_step is told the role, the step done and the number of steps.
 
     Raises:
         ConfigError: a demo model is asked for, and the prompts are no built-in task.
@@ -38,9 +44,15 @@ def base(
     found = {}
     for role, name in names.items():
         if name == DEMO:
-            _train(params, seed, layout, role, on_step)
             path = layout.models(seed) / role
-            found[role] = {"path": role, "digest": model_digest(path)}
+            if role == "student":
+                model, tokenizer, starts = _train_to_start(params, seed, layout, on_step)
+                notes = {"starts": starts}
+            else:
+                model, tokenizer = _train(params, seed, layout, role, 0, on_step)
+                notes = {}
+            save_model(path, model, tokenizer)
+            found[role] = {"path": role, "digest": model_digest(path), **notes}
         elif role == "teacher" and params.teacher.kind != "transformers":
             found[role] = {"name": name, "digest": name}
         else:
@@ -48,6 +60,7 @@ def base(
             check_model_dir(path)
             found[role] = {"name": name, "digest": model_digest(Path(path))}
     write_json(layout.models(seed) / "models.json", found)
+    return found
 
 
 def model_digest(path: Path) -> str:
@@ -59,18 +72,48 @@ def model_digest(path: Path) -> str:
 
 
 def _train(
-    params: Params, seed: int, layout: Layout, role: str, on_step: Callable[[str, int, int], None]
-) -> None:
-    settings = getattr(params.models.demo, role)
+    params: Params, seed: int, layout: Layout, role: str, draw: int, on_step: Callable[[str, int, int], None]
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    settings: DemoModel = getattr(params.models.demo, role)
     tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
     model = train_demo_model(
         _examples(layout.prompts(seed, f"{role}-examples")),
         tokenizer,
         settings,
-        seed=stable_seed("base", seed, role) % 2**31,
+        seed=stable_seed("base", seed, role, *([draw] if draw else [])) % 2**31,
         on_step=lambda step: on_step(role, step, settings.num_steps),
     )
-    save_model(layout.models(seed) / role, model, tokenizer)
+    return model, tokenizer
+
+
+def _train_to_start(
+    params: Params, seed: int, layout: Layout, on_step: Callable[[str, int, int], None]
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, list[float]]:
+    """The first student that starts within the range, or the nearest of all; and the accuracy of each drawn."""
+    start = params.models.demo.start
+    accuracies: list[float] = []
+    drawn: list[tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]] = []
+    for draw in range(start.max_draws):
+        drawn.append(_train(params, seed, layout, "student", draw, on_step))
+        accuracies.append(_accuracy(*drawn[-1], params, seed, layout))
+        if start.distance(accuracies[-1]) == 0:
+            break
+    nearest = min(range(len(drawn)), key=lambda draw: start.distance(accuracies[draw]))
+    return *drawn[nearest], accuracies
+
+
+def _accuracy(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, params: Params, seed: int, layout: Layout
+) -> float:
+    return measure(
+        model,
+        tokenizer,
+        read_prompts(layout.prompts(seed, "validation")),
+        temperature=0.0,
+        max_new_tokens=params.rollout.max_new_tokens,
+        settings=params.evaluation,
+        seed=seed,
+    ).share
 
 
 def _examples(path: Path) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError
+from omniopd.evaluation import Accuracy
 from omniopd.stages.base import base, model_digest
 from omniopd.stages.prepare import prepare
 
@@ -54,7 +55,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_models_json_names_both_demo_models_by_place_and_digest(prepared: Project):
     found = run(prepared)
 
-    assert found == {role: {"path": role, "digest": model_digest(models(prepared) / role)} for role in ROLES}
+    digests = {role: model_digest(models(prepared) / role) for role in ROLES}
+    assert found == {
+        "student": {"path": "student", "digest": digests["student"], "starts": [0.0]},
+        "teacher": {"path": "teacher", "digest": digests["teacher"]},
+    }
     assert found["student"]["digest"] != found["teacher"]["digest"]
 
 
@@ -137,6 +142,55 @@ def test_every_step_of_both_models_is_told_in_order(prepared: Project):
         ("teacher", 2, 3),
         ("teacher", 3, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("max_draws", "measured", "kept"),
+    [(5, [4], 0), (5, [1, 3], 1), (5, [9, 1, 5], 2), (3, [0, 8, 1], 2), (3, [9, 1, 9], 1), (1, [0], 0)],
+    ids=[
+        "first fits",
+        "lowest is inside",
+        "highest is inside",
+        "nearest",
+        "first of the nearest",
+        "one draw",
+    ],
+)
+def test_the_student_is_drawn_anew_until_it_starts_within_the_range(
+    prepared: Project, monkeypatch: pytest.MonkeyPatch, max_draws: int, measured: list[int], kept: int
+):
+    answers = iter(measured)
+    weights: list[torch.Tensor] = []
+
+    def fake_measure(model, *_, **__) -> Accuracy:
+        weights.append(model.lm_head.weight.detach().clone())
+        return Accuracy(next(answers), 10)
+
+    monkeypatch.setattr("omniopd.stages.base.measure", fake_measure)
+    prepared.edit(
+        models__demo__start__lowest=0.3,
+        models__demo__start__highest=0.5,
+        models__demo__start__max_draws=max_draws,
+    )
+
+    found = run(prepared)
+
+    num_draws = kept + 1 if 3 <= measured[kept] <= 5 else len(measured)
+    assert found["student"]["starts"] == [count / 10 for count in measured[:num_draws]]
+    assert len({w.sum().item() for w in weights}) == num_draws  # every draw is another student
+    saved = AutoModelForCausalLM.from_pretrained(models(prepared) / "student")
+    assert torch.equal(saved.lm_head.weight, weights[kept])
+
+
+def test_measuring_the_start_leaves_the_models_as_they_were(
+    prepared: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copy = prepared.copied_to(tmp_path / "copy")
+    measured = run(prepared)
+    monkeypatch.setattr("omniopd.stages.base.measure", lambda *_, **__: Accuracy(0, 1))
+
+    for role in ROLES:
+        assert run(copy)[role]["digest"] == measured[role]["digest"]
 
 
 def test_demo_models_before_prepare_are_refused_with_what_to_run(tmp_path: Path):
