@@ -274,7 +274,7 @@ def test_a_demo_model_with_a_file_of_prompts_is_refused_with_what_to_do(tmp_path
         run(project)
 
     assert str(caught.value) == (
-        "params.yaml: models.student: 'demo' is trained on a built-in task (addition), and prompts.source is "
+        "params.yaml: models.student: 'demo' is trained on a built-in task (addition, chain), and prompts.source is "
         "the file 'prompts.jsonl'; name a model directory or a hub name"
     )
     assert not models(project).exists()

@@ -171,7 +171,7 @@ def test_demo_models_with_a_file_of_prompts_are_refused_each(own: Project):
     own.edit(models__student="demo", teacher__model="demo")
 
     assert refusal(own, ConfigError) == [
-        f"params.yaml: {key}: 'demo' is trained on a built-in task (addition), and prompts.source is the file "
+        f"params.yaml: {key}: 'demo' is trained on a built-in task (addition, chain), and prompts.source is the file "
         "'prompts.jsonl'; name a model directory or a hub name"
         for key in ("models.student", "teacher.model")
     ]
@@ -268,7 +268,7 @@ def test_a_missing_file_of_prompts_is_refused(own: Project):
     (own.root / "prompts.jsonl").unlink()
 
     assert refusal(own, DataError) == [
-        "prompts.jsonl: no such file of prompts, and no built-in task ('addition') is called so; "
+        "prompts.jsonl: no such file of prompts, and no built-in task ('addition', 'chain') is called so; "
         "mend prompts.source in params.yaml"
     ]
 
