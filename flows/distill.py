@@ -42,24 +42,31 @@ ANNOTATORS: dict[str, Callable[[Path, int, int], None]] = {
 
 
 @flow(name="distill", flow_run_name="{arm}-{seed}", persist_result=False)
-def distill(arm: str, seed: int = 0, params_file: Path = Path("params.yaml")) -> Path:
+def distill(
+    arm: str, seed: int = 0, params_file: Path = Path("params.yaml"), swept_lr: float | None = None
+) -> Path:
     """Distil one arm with one seed, from where its files say that it stands. Returns the last checkpoint.
 
     Args:
         arm: one of `arms` in params.yaml.
         seed: which prompts, models and random streams.
         params_file: the file of settings; results lie beside it.
+        swept_lr: the learning rate, for a run of a sweep; otherwise the arm's own, or the one that its sweep chose.
     """
     params = load_params(params_file)
     layout = Layout(params_file.parent)
-    files = layout.run(arm, seed)
+    files = layout.run(arm, seed) if swept_lr is None else layout.sweep_run(arm, seed, swept_lr)
+    name = f"{arm}, seed {seed}" + (f", lr {swept_lr:g}" if swept_lr is not None else "")
     with only_writer(files.lock, of=str(files.root)):
-        run_dir = start_run(params, arm, seed, layout)
+        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr)
         run = open_run(run_dir)
         tracker = tracker_of(run, warn=lambda line: warn([line]))
-        with bar(f"{arm}, seed {seed}", run.config.train.num_rounds) as shown:
-            shown.say(f"{arm}, seed {seed}: details in {files.log}")
-            return _rounds(run, tracker, shown)
+        with bar(name, run.config.train.num_rounds) as shown:
+            shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
+            last = _rounds(run, tracker, shown)
+            accuracy = ledger.last_accuracy(run_dir)
+            shown.say(f"{name}: greedy {accuracy:.3f} on validation prompts at the end")
+            return last
 
 
 def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
@@ -79,10 +86,6 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
         tell_round(tracker, run, num_rounds)
     ledger.tidy(run_dir)
     tracker.finish()
-    accuracy = ledger.last_accuracy(run_dir)
-    shown.say(
-        f"{run.config.arm}, seed {run.config.seed}: greedy {accuracy:.3f} on validation prompts at the end"
-    )
     return run.files.checkpoint(num_rounds)
 
 

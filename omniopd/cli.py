@@ -19,6 +19,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file of settings; results lie beside it.")]
 Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
+Arms = Annotated[
+    list[str] | None, typer.Option("--arm", help="Of these arms alone; may be given several times.")
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seed", help="Of these seeds alone; may be given several times.")
+]
 PARAMS_FILE = Path("params.yaml")
 
 
@@ -108,26 +114,50 @@ def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None
 
 
 @app.command()
-def compare(params: ParamsFile = PARAMS_FILE) -> None:
-    """Put the evaluated arms side by side: metrics/comparison.json and plots."""
+def rates(params: ParamsFile = PARAMS_FILE) -> None:
+    """Choose each arm's learning rate from the sweeps: learning_rates.json."""
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.stages.sweep import choose_rates
+
+    chosen, warnings = choose_rates(load_params(params), Layout(params.parent))
+    listed = ", ".join(f"{arm} {lr:g}" for arm, lr in chosen.items() if lr)
+    Console(stderr=True, soft_wrap=True).print(f"learning rates: {listed}", highlight=False)
+    warn(warnings)
+
+
+@app.command()
+def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None) -> None:
+    """Put evaluated arms side by side: metrics/comparison.json, a Markdown table, and plots."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.stages.compare import compare as collect
+    from omniopd.stages.track import track_comparison
 
-    layout = Layout(params.parent)
-    collect(load_params(params), layout)
-    Console(stderr=True).print(f"{layout.comparison} written; `omniopd table` shows it", highlight=False)
+    loaded, layout = load_params(params), Layout(params.parent)
+    evaluations = collect(loaded, layout, arms=arm or (), seeds=seed or ())
+    track_comparison(evaluations, layout, warn=lambda line: warn([line]))
+    Console(stderr=True, soft_wrap=True).print(
+        f"{layout.comparison} and {layout.comparison_table} written; `omniopd table` shows them",
+        highlight=False,
+    )
 
 
 @app.command()
 def table(params: ParamsFile = PARAMS_FILE) -> None:
     """Show the comparison, and where the time went."""
+    from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
-    from omniopd.stages.table import accuracy_table, cost_table, seconds_line
+    from omniopd.report.summary import summarise
+    from omniopd.report.table import accuracy_table, cost_table, seconds_line, summary_table
 
     layout, console = Layout(params.parent), Console()
     records = read_json(layout.comparison)
+    if len({record["seed"] for record in records}) > 1:
+        evaluations = [read_json(layout.evaluation(record["arm"], record["seed"])) for record in records]
+        against = load_params(params).comparison.against
+        console.print(summary_table(summarise(evaluations, against=against), against=against))
     console.print(accuracy_table(records))
     console.print(cost_table(records))
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)

@@ -74,6 +74,11 @@ class Tracker:
         """MLflow's id of the run; empty where tracking is off or MLflow has never answered."""
         return self._run_id
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether MLflow has failed to answer this tracker, which has warned of it."""
+        return self._has_warned
+
     def round_done(self, record: RoundRecord) -> None:
         """Tell of a completed round, at once or with the next message."""
         self._pending.append(record)
@@ -101,6 +106,49 @@ class Tracker:
             client.log_batch(self._run_id, metrics=run_metrics)
             for name, value in metrics.items():
                 client.log_metric(self._run_id, name, value, step=step, model_id=model_id)
+
+        self._next_try = 0.0
+        self._safely(send)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags on the run."""
+
+        def send(client: MlflowClient) -> None:
+            for name, value in tags.items():
+                client.set_tag(self._run_id, name, value)
+
+        self._next_try = 0.0
+        self._safely(send)
+
+    def register_best(self, round_: int, path: Path, digest: str, *, accuracy: float) -> None:
+        """Register the checkpoint before that round as the arm's model, and give its version the alias `best`.
+
+        The model is called after the experiment and the arm; one version a set of weights.
+        """
+        name = f"{self._config.tracking.experiment}.{self._config.arm}"
+        tags = {
+            "omniopd.weights": digest,
+            "omniopd.key": self._key,
+            "omniopd.seed": str(self._config.seed),
+            "omniopd.round": str(round_),
+            "omniopd.validation_greedy": f"{accuracy:g}",
+        }
+
+        def send(client: MlflowClient) -> None:
+            model_id = self._model_id(client, round_, path, digest)
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            versions = client.search_model_versions(
+                f"name = '{name}' AND tags.`omniopd.weights` = '{digest}'"
+            )
+            version = (
+                versions[0]
+                if versions
+                else client.create_model_version(
+                    name, source=path.resolve().as_uri(), run_id=self._run_id, model_id=model_id, tags=tags
+                )
+            )
+            client.set_registered_model_alias(name, "best", version.version)
 
         self._next_try = 0.0
         self._safely(send)

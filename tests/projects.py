@@ -35,6 +35,7 @@ TINY: dict[str, Any] = {
     "rollout.num_prompts": 12,
     "rollout.batch_size": 4,
     "train.num_rounds": 5,
+    "train.lr": 2e-4,
     "train.batch_size": 8,
     "train.checkpoint_every": 2,
     "train.validate_every": 2,
@@ -42,6 +43,14 @@ TINY: dict[str, Any] = {
     "evaluation.batch_size": 6,
     "compute.num_threads": 1,
     "tracking.enabled": False,
+    "sweep.lrs": [0.001, 0.002],
+    "comparison.against": None,
+    "arms": {
+        "omniopd": {"method": "omniopd", "train": {"lr": 2e-4}},
+        "omniopd-baseline": {"method": "omniopd", "settings": {"baseline": "batch"}, "train": {"lr": 5e-4}},
+    },
+    "ablations": {},
+    "seeds": [0],
 }
 
 

@@ -72,12 +72,13 @@ def test_the_commands_are_the_stages_and_no_others():
         "compare",
         "evaluate",
         "prepare",
+        "rates",
         "table",
     ]
 
 
-def test_the_flows_are_distill_and_no_others():
-    assert sorted(get_command(flows_cli.app).commands) == ["distill"]
+def test_the_flows_are_distill_and_sweep_and_no_others():
+    assert sorted(get_command(flows_cli.app).commands) == ["distill", "sweep"]
 
 
 OPTIONS = {
@@ -85,7 +86,8 @@ OPTIONS = {
     "prepare": ["--params", "--seed"],
     "base": ["--params", "--seed"],
     "evaluate": ["--arm", "--params", "--seed"],
-    "compare": ["--params"],
+    "compare": ["--arm", "--params", "--seed"],
+    "rates": ["--params"],
     "table": ["--params"],
 }
 
@@ -114,8 +116,11 @@ def test_check_of_the_repository_prints_the_plan_and_exits_with_0(tmp_path: Path
     lines = done.stdout.splitlines()
     for line, start_of_line in zip(lines, ["prompts   ", "student   ", "teacher   "], strict=False):
         assert line.startswith(start_of_line)
-    arms = load_params(REPOSITORY / "params.yaml").arms
-    assert [line.split(" (")[0] for line in lines[3:]] == [f"arm       {arm}" for arm in arms]
+    params = load_params(REPOSITORY / "params.yaml")
+    assert [line.split(" (")[0] for line in lines[3:]] == [
+        *(f"arm       {arm}" for arm in params.arms),
+        *(f"ablation  {arm}" for arm in params.ablations),
+    ]
     assert files(tmp_path) == []
 
 

@@ -24,6 +24,8 @@ REMOVED = object()
 # What the messages below quote, so that they do not change with what the repository is tuned to.
 PINNED: dict[str, Any] = {
     "seeds": [0],
+    "ablations": {},
+    "comparison.against": "omniopd",
     "methods.omniopd.chunk_len": 2,
     "methods.omniopd.beta": 0.1,
     "rollout.max_new_tokens": 48,
@@ -78,7 +80,7 @@ def test_the_params_of_the_repository_are_valid():
 def test_every_arm_of_the_repository_resolves_without_a_warning():
     params = load_params(ROOT / "params.yaml")
 
-    for arm in params.arms:
+    for arm in params.arms:  # ablations leave out on purpose what a warning is about
         for seed in params.seeds:
             assert resolve(params, arm, seed).method.warnings(vocab_size=0) == []
 
@@ -102,7 +104,7 @@ UNKNOWN_KEYS = {
     "top, far from any": (
         {"nonsense": 1},
         "nonsense: unknown key; known are seeds, prompts, models, teacher, rollout, train, evaluation, "
-        "compute, tracking, methods, arms",
+        "compute, tracking, methods, sweep, comparison, arms, ablations, ablation_seeds",
     ),
     "top": ({"armz": {}}, "armz: unknown key; did you mean 'arms'?"),
     "section": ({"rollout.num_prompt": 1}, "rollout.num_prompt: unknown key; did you mean 'num_prompts'?"),
@@ -162,7 +164,8 @@ REFUSED = {
     ),
     "similarity unknown": (
         {"methods.omniopd.similarity": "bleu"},
-        "methods.omniopd.similarity: 'bleu' should be 'edit', 'rouge1' or 'exact'; the published value is edit",
+        "methods.omniopd.similarity: 'bleu' should be 'edit', 'rouge1', 'exact' or 'embedding'; "
+        "the published value is edit",
     ),
     "setting of an arm": (
         {"arms.omniopd.settings": {"chunk_len": 0}},
@@ -185,8 +188,37 @@ REFUSED = {
         {"prompts.num_heldout": 0},
         "prompts.num_heldout: 0 is not positive; give another value",
     ),
+    "two learning rates": (
+        {"arms.omniopd": {"method": "omniopd", "train": {"lr": 0.1}, "lr_of": "omniopd"}},
+        "arms.omniopd: train.lr and lr_of both give a learning rate; delete one of the two",
+    ),
+    "the rate of an arm that is not swept": (
+        {"arms.omniopd.lr_of": "omniopd", "arms.omniopd-baseline.lr_of": "omniodp"},
+        "arms.omniopd-baseline.lr_of: 'omniodp' is no arm that is swept (one of `arms` whose lr_of is itself); "
+        "did you mean 'omniopd'?",
+    ),
+    "an ablation that is called as an arm is": (
+        {"ablations": {"omniopd": {"method": "omniopd"}}},
+        "ablations.omniopd: an arm is called so too; rename one of the two",
+    ),
+    "an ablation of no method": (
+        {"ablations": {"other": {"method": "omniodp"}}},
+        "ablations.other.method: no method is called 'omniodp'; did you mean 'omniopd'?",
+    ),
+    "compared with no arm": (
+        {"comparison.against": "opd"},
+        "comparison.against: no arm is called 'opd'; did you mean 'omniopd'?",
+    ),
+    "a sweep that descends": (
+        {"sweep.lrs": [0.2, 0.1]},
+        "sweep.lrs: [0.2, 0.1] must ascend from above 0; mend the list",
+    ),
+    "a sweep on one seed twice": (
+        {"sweep.seeds": [3, 3]},
+        "sweep.seeds: [3, 3] must be different numbers, none negative; mend the list",
+    ),
     "a range of starts upside down": (
-        {"models.demo.start.lowest": 0.6},
+        {"models.demo.start.lowest": 0.6, "models.demo.start.highest": 0.5},
         "models.demo.start: lowest 0.6 is above highest 0.5; give a range",
     ),
     "demo student starting at a percentage": (

@@ -27,8 +27,8 @@ def load_params(path: Path) -> Params:
         params = validated(Params, raw, str(path))
     except ConfigError as error:
         raise ConfigError("\n".join([str(error), *_arm_mistakes(raw, str(path))])) from error
-    problems = []
-    for name in params.arms:
+    problems = _rate_problems(params, str(path))
+    for name in params.every_arm:
         try:
             resolve(params, name, params.seeds[0], file=str(path))
         except ConfigError as error:
@@ -38,15 +38,19 @@ def load_params(path: Path) -> Params:
     return params
 
 
-def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yaml") -> RunConfig:
-    """The settings of one run.
+def resolve(
+    params: Params, arm_name: str, seed: int, *, lr: float | None = None, file: str = "params.yaml"
+) -> RunConfig:
+    """The settings of one run, at the learning rate lr, or else at the arm's own or that of the block `train`.
 
     Raises:
         ConfigError: an arm or method that does not exist, or overrides that do not fit.
     """
-    if arm_name not in params.arms:
-        raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, params.arms)}")
-    arm, place = params.arms[arm_name], f"{file}: arms.{arm_name}"
+    arms = params.every_arm
+    if arm_name not in arms:
+        raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, arms)}")
+    group = "arms" if arm_name in params.arms else "ablations"
+    arm, place = arms[arm_name], f"{file}: {group}.{arm_name}"
     try:
         kind = method_class(arm.method)
     except ConfigError as error:
@@ -67,6 +71,8 @@ def resolve(params: Params, arm_name: str, seed: int, *, file: str = "params.yam
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     method: Method = changed.pop("settings")
+    if lr is not None:
+        changed["train"] = changed["train"].model_copy(update={"lr": lr})
     config = RunConfig(
         arm=arm_name,
         seed=seed,
@@ -114,10 +120,34 @@ def _size_problems(config: RunConfig) -> list[str]:
     return problems
 
 
+def _rate_problems(params: Params, file: str) -> list[str]:
+    """What is wrong between arms: names, and the sweeps that learning rates are taken from."""
+    found = [
+        f"{file}: ablations.{name}: an arm is called so too; rename one of the two"
+        for name in params.ablations
+        if name in params.arms
+    ]
+    swept = [name for name in params.arms if params.is_swept(name)]
+    for group, arms in (("arms", params.arms), ("ablations", params.ablations)):
+        for name, arm in arms.items():
+            if arm.lr_of is not None and arm.lr_of not in swept:
+                found.append(
+                    f"{file}: {group}.{name}.lr_of: {arm.lr_of!r} is no arm that is swept (one of `arms` whose lr_of "
+                    f"is itself){nearest(arm.lr_of, dict.fromkeys(swept))}"
+                )
+    against = params.comparison.against
+    if against is not None and against not in params.arms:
+        found.append(
+            f"{file}: comparison.against: no arm is called {against!r}{nearest(against, params.arms)}"
+        )
+    return found
+
+
 def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
     """The mistakes in what arms override, where the blocks that they override are themselves wrong."""
     found = []
-    for name, arm in _block(raw, "arms").items():
+    named = [(group, *item) for group in ("arms", "ablations") for item in _block(raw, group).items()]
+    for group, name, arm in named:
         if not isinstance(arm, dict):
             continue
         try:
@@ -131,7 +161,7 @@ def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
         }
         for key, (model, default) in blocks.items():
             own = _block(arm, key)
-            place = f"{file}: arms.{name}.{key}"
+            place = f"{file}: {group}.{name}.{key}"
             found += mistakes_in(cast(type, model), {**default, **own}, place, keys=own.keys())
     return found
 

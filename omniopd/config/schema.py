@@ -158,9 +158,41 @@ class Methods(Section):
 
 class Arm(Section):
     method: str
+    lr_of: str | None = Field(
+        None, description="the arm whose sweep decides the learning rate: itself or another; else train.lr"
+    )
     settings: dict[str, Any] = {}
     train: dict[str, Any] = {}
     rollout: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> "Arm":
+        if self.lr_of is not None and "lr" in self.train:
+            raise ValueError("train.lr and lr_of both give a learning rate; delete one of the two")
+        return self
+
+
+class Sweep(Section):
+    """The learning rates that arms with an lr_of try, and the seeds on which they do."""
+
+    seeds: list[int] = Field(min_length=1)
+    lrs: list[float] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, seeds: list[int]) -> list[int]:
+        return _different(seeds)
+
+    @field_validator("lrs")
+    @classmethod
+    def _ascending(cls, lrs: list[float]) -> list[float]:
+        if sorted(set(lrs)) != lrs or lrs[0] <= 0:
+            raise ValueError(f"{lrs} must ascend from above 0; mend the list")
+        return lrs
+
+
+class Comparison(Section):
+    against: str | None = Field(description="the arm that the others are paired with, seed by seed")
 
 
 class Params(Section):
@@ -176,22 +208,46 @@ class Params(Section):
     compute: Compute
     tracking: Tracking
     methods: Methods
+    sweep: Sweep
+    comparison: Comparison
     arms: dict[str, Arm] = Field(min_length=1)
+    ablations: dict[str, Arm]
+    ablation_seeds: list[int]
 
-    @field_validator("seeds")
+    @field_validator("seeds", "ablation_seeds")
     @classmethod
     def _seeds_once(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
-        return seeds
+        return _different(seeds)
 
-    @field_validator("arms")
+    @field_validator("arms", "ablations")
     @classmethod
     def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
         for name in arms:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 raise ValueError(f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
         return arms
+
+    @property
+    def every_arm(self) -> dict[str, Arm]:
+        """The arms and the ablations by name."""
+        return {**self.arms, **self.ablations}
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """(arm, seed) of everything that is compared."""
+        return [(arm, seed) for arm in self.arms for seed in self.seeds] + [
+            (arm, seed) for arm in self.ablations for seed in self.ablation_seeds
+        ]
+
+    def is_swept(self, arm: str) -> bool:
+        """Whether the arm takes the learning rate that its own sweep finds best."""
+        return self.every_arm[arm].lr_of == arm
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+        raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
+    return seeds
 
 
 class RunConfig(Section):

@@ -34,6 +34,28 @@ class Layout:
         """The folder of one run."""
         return RunLayout(self.root / "runs" / f"{arm}-{seed}")
 
+    def sweep_run(self, arm: str, seed: int, lr: float) -> "RunLayout":
+        """The folder of one run of a sweep."""
+        return RunLayout(self.root / "runs" / f"{arm}-{seed}.lr-{lr:g}")
+
+    def sweep(self, arm: str, seed: int) -> Path:
+        """What the learning rates of a sweep came to, for one arm and seed."""
+        return self.sweeps / f"{arm}-{seed}.json"
+
+    def sweep_log(self, arm: str, seed: int) -> Path:
+        """The log in detail of all the runs of a sweep."""
+        return self.root / "runs" / f"{arm}-{seed}.sweep.log"
+
+    @property
+    def sweeps(self) -> Path:
+        """The folder of the sweeps' results; kept in git, so that a clone need not sweep."""
+        return self.root / "sweeps"
+
+    @property
+    def learning_rates(self) -> Path:
+        """The learning rate of each arm and ablation, null where no sweep gives it one; kept in git."""
+        return self.root / "learning_rates.json"
+
     def evaluation(self, arm: str, seed: int) -> Path:
         """The held-out accuracies of one run."""
         return self.root / "metrics" / "evaluation" / f"{arm}-{seed}.json"
@@ -46,6 +68,11 @@ class Layout:
     def comparison(self) -> Path:
         """One record per arm and seed."""
         return self.root / "metrics" / "comparison.json"
+
+    @property
+    def comparison_table(self) -> Path:
+        """The arms over their seeds, for people."""
+        return self.root / "metrics" / "comparison.md"
 
     def seconds(self, stage: str) -> Path:
         """The seconds that a stage last took; of no use to any other stage, so not tracked."""

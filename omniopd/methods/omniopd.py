@@ -9,6 +9,7 @@ from torch import Tensor
 from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Batch, Row
+from omniopd.methods.agreement import EMBEDDING, embeddings_are_installed, similarities
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
     Annotated,
@@ -40,7 +41,14 @@ class OmniOPD(Method):
     chunk_len: int = Field(50, gt=0, description="C: student tokens a chunk")
     alpha: float = Field(1.0, ge=0, description="strength of the prior")
     beta: float = Field(0.1, ge=0, description="weight of the anchor to the initial student")
-    similarity: Literal["edit", "rouge1", "exact"] = Field("edit", description="phi of chunk and reply")
+    similarity: Literal["edit", "rouge1", "exact", "embedding"] = Field(
+        "edit", description="phi of chunk and reply"
+    )
+    embedding_model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        min_length=1,
+        description="whose sentence embeddings are compared, for the similarity embedding",
+    )
     selection: Selection = Field("peak_entropy", description="how anchors are chosen")
     baseline: Literal["none", "batch", "prompt"] = Field(
         "none",
@@ -65,11 +73,16 @@ class OmniOPD(Method):
         return frozenset({"verdicts", "reference"})
 
     @property
+    def phi(self) -> str:
+        """The similarity as `agreement.similarities` names it."""
+        return f"{EMBEDDING}{self.embedding_model}" if self.similarity == "embedding" else self.similarity
+
+    @property
     def audit(self) -> Audit:
         return Audit(
             self.num_replies,
             self.chunk_len,
-            self.similarity,
+            self.phi,
             reads_tokens=self.clip_replies,
             spare_tokens=self.spare_tokens,
             clips_replies=self.clip_replies,
@@ -117,7 +130,7 @@ class OmniOPD(Method):
         return {
             **mean_and_spread("target", [self.target(verdict) for verdict in audits]),
             **mean_and_spread("k_sem", [verdict.k_sem for verdict in audits]),
-            **mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.similarity)),
+            **mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.phi)),
             "audited_share": sum(verdict.chunk_len for verdict in audits) / num_tokens,
             "audits": float(len(audits)),
             "unaudited_trajectories": float(sum(not item.verdicts for item in annotated)),
@@ -129,6 +142,11 @@ class OmniOPD(Method):
             found.append(
                 f"baseline is 'prompt', and rollout.num_samples is {plan.num_samples}: a prompt's one response has "
                 "no other to be compared with; raise num_samples, or take the baseline 'batch'"
+            )
+        if self.similarity == "embedding" and not embeddings_are_installed():
+            found.append(
+                "similarity is 'embedding', and the package sentence-transformers is not installed; install "
+                "omniopd[embeddings], or take another similarity"
             )
         if self.spare_tokens and not self.clip_replies:
             found.append(
@@ -162,7 +180,10 @@ def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:
     """
     half = len(audits) // 2
     others = [*audits[half:], *audits[:half]]
-    return [
-        F.k_sem(verdict.chunk, other.replies, similarity=similarity)
+    pairs = [
+        (verdict.chunk, reply)
         for verdict, other in zip(audits, others, strict=True)
+        for reply in other.replies
     ]
+    found = iter(similarities(similarity, pairs))
+    return [sum(next(found) for _ in other.replies) for other in others]

@@ -35,7 +35,7 @@ def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
     found.tell()
     warnings = [
         f"{params_file}: arms.{arm}: {warning}"
-        for arm in params.arms
+        for arm in params.arms  # an ablation leaves out what is needed on purpose
         for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size or 0)
     ]
     return params, warnings, _plan(params, prompts or [])
@@ -119,9 +119,11 @@ def _check_logits(params: Params, layout: Layout) -> None:
 
 def _arms_that_need(params: Params, need: Need) -> list[str]:
     """The arms whose method needs that, as places in params.yaml."""
-    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.arms}
+    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.every_arm}
     return [
-        f"arms.{arm} ({config.method_name})" for arm, config in configs.items() if need in config.method.needs
+        f"{'arms' if arm in params.arms else 'ablations'}.{arm} ({config.method_name})"
+        for arm, config in configs.items()
+        if need in config.method.needs
     ]
 
 
@@ -167,7 +169,7 @@ def _named(place: str) -> Iterator[None]:
 
 
 def _longest_response(params: Params) -> int:
-    return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.arms)
+    return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.every_arm)
 
 
 def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
@@ -184,18 +186,30 @@ def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
         f"student   {_model(params.models.student)}",
         f"teacher   {_model(params.teacher.model)}, kind {params.teacher.kind}",
     ]
-    for arm in params.arms:
+    for arm in params.every_arm:
         config = resolve(params, arm, params.seeds[0])
         num_responses = config.rollout.num_prompts * config.rollout.num_samples
-        text = f"{config.train.num_rounds} rounds of {num_responses} responses, lr {config.train.lr:g}"
+        text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm)}"
         if audit := config.method.audit:
             text += f", {audit.num_replies} replies of {audit.chunk_len} tokens a chunk"
         if config.method.source == "teacher":
             text += ", written by the teacher"
-        seeds = ", ".join(map(str, params.seeds))
-        lines.append(f"arm       {arm} ({config.method_name}): {text}; seeds {seeds}")
+        kind, seeds = (
+            ("arm     ", params.seeds) if arm in params.arms else ("ablation", params.ablation_seeds)
+        )
+        lines.append(f"{kind}  {arm} ({config.method_name}): {text}; seeds {', '.join(map(str, seeds))}")
     return lines
 
 
 def _model(name: str) -> str:
     return "demo, trained by `omniopd base`" if name == DEMO else name
+
+
+def _rate(params: Params, arm: str) -> str:
+    source = params.every_arm[arm].lr_of
+    if source is None:
+        return f"lr {resolve(params, arm, params.seeds[0]).train.lr:g}"
+    if source != arm:
+        return f"lr of {source}"
+    seeds = ", ".join(map(str, params.sweep.seeds))
+    return f"lr swept over {', '.join(f'{lr:g}' for lr in params.sweep.lrs)} on seed {seeds}"

@@ -1,14 +1,17 @@
-"""compare: one record per arm and seed, and the tables that DVC draws."""
+"""compare: one record per arm and seed, a Markdown table over seeds, and the tables that DVC draws."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json, write_atomic, write_json
+from omniopd.report.intervals import mean_interval
+from omniopd.report.summary import Record, markdown, summarise, token_budget
 
 CURVES = (
     "validation/greedy",
@@ -19,33 +22,71 @@ CURVES = (
     "entropy",
     "response_len",
 )
-"""What is drawn over rounds and over teacher tokens."""
+"""What is drawn over rounds and over teacher tokens, as far as a method has it."""
 
 
-def compare(params: Params, layout: Layout) -> list[dict[str, Any]]:
-    """Write metrics/comparison.json and the plots' tables, and return the records.
+def compare(
+    params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
+) -> list[Record]:
+    """Write metrics/comparison.json, comparison.md and the plots' tables, and return what was compared.
+
+    Of every run that params list, or of those arms and seeds among them alone.
 
     Raises:
         DataError: an arm has not been evaluated.
     """
-    evaluations = [read_json(layout.evaluation(arm, seed)) for arm in params.arms for seed in params.seeds]
-    records = [{name: value for name, value in found.items() if name != "curves"} for found in evaluations]
-    write_json(layout.comparison, records)
+    chosen = [
+        (arm, seed) for arm, seed in params.runs if (not arms or arm in arms) and (not seeds or seed in seeds)
+    ]
+    evaluations: list[Record] = [read_json(layout.evaluation(arm, seed)) for arm, seed in chosen]
+    write_json(layout.comparison, [_without_curves(found) for found in evaluations])
+    text = markdown(
+        summarise(evaluations, against=params.comparison.against),
+        against=params.comparison.against,
+        budget=token_budget(evaluations),
+        num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
+    )
+    write_atomic(layout.comparison_table, lambda partial: partial.write_text(text, encoding="utf-8"))
+    headline = [found for found in evaluations if found["arm"] in params.arms]
     for name in CURVES:
-        rows = [
-            {"arm": f"{found['arm']}-{found['seed']}", **point}
-            for found in evaluations
-            for point in found["curves"][name]
-        ]
-        _write_csv(layout.plots / f"{name.replace('/', '_')}.csv", rows)
-    return records
+        _write_csv(layout.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
+    agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
+    _write_csv(layout.plots / "agreement.csv", agreement)
+    _write_csv(layout.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
+    return evaluations
+
+
+def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> list[dict[str, Any]]:
+    """A curve's mean over the seeds of each arm, by round, with the ends of its 95 % interval."""
+    points: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
+    for found in evaluations:
+        for point in found["curves"][name]:
+            points[found["arm"], int(point["round"])].append(point)
+    rows = []
+    for (arm, round_), own in points.items():
+        mean = mean_interval([point["value"] for point in own])
+        half = mean.half or 0.0
+        rows.append(
+            {
+                "arm": arm + suffix,
+                "round": round_,
+                "teacher_tokens": round(sum(point["teacher_tokens"] for point in own) / len(own)),
+                "value": mean.value,
+                "low": mean.value - half,
+                "high": mean.value + half,
+            }
+        )
+    return rows
+
+
+def _without_curves(found: Record) -> Record:
+    return {name: value for name, value in found.items() if name != "curves"}
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["arm", "round", "teacher_tokens", "value"], extrasaction="ignore", lineterminator="\n"
-    )
+    names = ["arm", "round", "teacher_tokens", "value", "low", "high"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomic(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))

@@ -17,6 +17,7 @@ from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
 from omniopd.stages.compare import CURVES
 from omniopd.stages.run import Run, open_run
+from omniopd.stages.sharpness import fork_entropies
 
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
 
@@ -35,12 +36,21 @@ def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
             f"python -m flows distill --arm {arm} --seed {seed}"
         )
     use_threads(run.config.compute.num_threads)
-    heldout = run.prompts("heldout")
+    heldout, teacher = run.prompts("heldout"), run.readable_teacher()
+    students = {
+        "before": load_model(run.model_path("student")),
+        "after": load_model(str(run.files.checkpoint(num_rounds))),
+    }
     record = {
         "arm": arm,
         "seed": seed,
-        "before": _accuracies(run, load_model(run.model_path("student")), heldout),
-        "after": _accuracies(run, load_model(str(run.files.checkpoint(num_rounds))), heldout),
+        "key": run.key,
+        "lr": run.config.train.lr,
+        **{
+            when: _accuracies(run, student, heldout)
+            | {"fork_entropy": fork_entropies(run, student, teacher, heldout)}
+            for when, student in students.items()
+        },
         **_totals(run),
     }
     write_json(layout.evaluation(arm, seed), record)
@@ -72,7 +82,7 @@ def _totals(run: Run) -> dict[str, Any]:
     seconds: dict[str, float] = defaultdict(float)
     for entry in _json_lines(run.files.timings):
         seconds[entry["stage"]] += entry["seconds"]
-    names = ("student_tokens", "teacher_tokens", "teacher_prompt_tokens")
+    names = ("trained_tokens", "student_tokens", "teacher_tokens", "teacher_prompt_tokens")
     return {
         **{name: round(sum(row.get(name, 0.0) for row in rounds)) for name in names},
         "cost_usd": sum(row.get("cost_usd", 0.0) for row in rounds),

@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from omniopd import __version__
 from omniopd.config import Params, RunConfig, make_importable, method_class, resolve
 from omniopd.data.layout import Layout, RunLayout
@@ -20,10 +22,11 @@ from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
-from omniopd.errors import DataError
+from omniopd.errors import DataError, ModelError
 from omniopd.models.loading import check_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
+from omniopd.stages.sweep import chosen_rate
 from omniopd.teachers import Teacher, load_teacher
 
 
@@ -69,6 +72,17 @@ class Run:
             return None
         path = self.model_path("teacher")
         check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
+        return load_model(path).requires_grad_(False)
+
+    def readable_teacher(self) -> PreTrainedModel | None:
+        """The teacher where its distributions can be read: weights at hand, and the student's vocabulary."""
+        if self.config.teacher.kind != "transformers":
+            return None
+        path = self.model_path("teacher")
+        try:
+            check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
+        except ModelError:
+            return None
         return load_model(path).requires_grad_(False)
 
     def model_path(self, role: str) -> str:
@@ -144,13 +158,17 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
-def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
-    """Make or find the run directory of (arm, seed), and return it.
+def start_run(params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None) -> Path:
+    """Make or find the run directory of (arm, seed), or of one learning rate of its sweep, and return it.
 
     A directory that holds a run of other settings or inputs is set aside, beside it, never overwritten.
     """
-    config = resolve(params, arm, seed)
-    files = layout.run(arm, seed)
+    if swept_lr is None:
+        files = layout.run(arm, seed)
+        config = resolve(params, arm, seed, lr=chosen_rate(params, arm, layout))
+    else:
+        files = layout.sweep_run(arm, seed, swept_lr)
+        config = _in_sweep(resolve(params, arm, seed, lr=swept_lr))
     inputs = _input_digests(config, layout)
     key = work_key(config.determining(), inputs, __version__)
     found = _key_in(files.config)
@@ -167,6 +185,14 @@ def start_run(params: Params, arm: str, seed: int, layout: Layout) -> Path:
     if not files.config.exists() or read_json(files.config) != content:
         write_json(files.config, content)
     return files.root
+
+
+def _in_sweep(config: RunConfig) -> RunConfig:
+    """The same, tracked in an experiment of its own: what a sweep tries is no arm of the comparison."""
+    experiment = f"{config.tracking.experiment}-sweep"
+    return config.model_copy(
+        update={"tracking": config.tracking.model_copy(update={"experiment": experiment})}
+    )
 
 
 def open_run(run_dir: Path) -> Run:

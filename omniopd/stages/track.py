@@ -1,11 +1,13 @@
 """What MLflow is told, read from the files of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from omniopd.data.layout import Layout
+from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json
 from omniopd.engines.checkpoints import RECEIPT
+from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.run import Run, open_run
 from omniopd.tracking import RoundRecord, Tracker
 
@@ -36,14 +38,45 @@ def track_evaluation(record: dict[str, Any], layout: Layout, warn: Callable[[str
     """Log held-out accuracies on the run and on the model that they belong to."""
     run = open_run(layout.run(record["arm"], record["seed"]).root)
     last = run.config.train.num_rounds
-    metrics = {
-        f"heldout/{how}/{when}": record[when][how]["accuracy"]
-        for when in ("before", "after")
-        for how in record[when]
-    }
+    metrics = {}
+    for when in ("before", "after"):
+        for how in TEMPERATURES:
+            metrics[f"heldout/{how}/{when}"] = record[when][how]["accuracy"]
+        for who, entropy in record[when]["fork_entropy"].items():
+            metrics[f"heldout/fork_entropy_{who}/{when}"] = entropy
     tracker = tracker_of(run, warn)
     tracker.log_heldout(metrics, checkpoint=run.files.checkpoint(last), digest=_weights_md5(run, last))
     tracker.finish()
+
+
+def track_comparison(
+    evaluations: Sequence[dict[str, Any]], layout: Layout, warn: Callable[[str], None]
+) -> None:
+    """Tag the compared runs as one comparison, and register each arm's best checkpoint with the alias `best`.
+
+    Best is the checkpoint of highest greedy accuracy on the validation prompts, of all the seeds of an arm; the
+    held-out prompts choose nothing. Runs whose files are not here are left out.
+    """
+    present = [found for found in evaluations if layout.run(found["arm"], found["seed"]).config.exists()]
+    name = work_key("comparison", sorted(found["key"] for found in evaluations))
+    best: dict[str, tuple[float, int, int]] = {}
+    for found in present:
+        run = open_run(layout.run(found["arm"], found["seed"]).root)
+        tracker = tracker_of(run, warn)
+        tracker.tag({"omniopd.comparison": name})
+        tracker.finish()
+        if tracker.has_failed:
+            return
+        for point in found["curves"]["validation/greedy"]:
+            candidate = (point["value"], point["round"], found["seed"])
+            if run.has_checkpoint(point["round"]) and candidate > best.get(found["arm"], (-1.0, 0, 0)):
+                best[found["arm"]] = candidate
+    for arm, (accuracy, round_, seed) in best.items():
+        run = open_run(layout.run(arm, seed).root)
+        tracker = tracker_of(run, warn)
+        path = run.files.checkpoint(round_)
+        tracker.register_best(round_, path, _weights_md5(run, round_), accuracy=accuracy)
+        tracker.finish()
 
 
 def _record(manifest: dict[str, Any]) -> RoundRecord:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from omniopd.data.records import Trajectory, Verdict
-from omniopd.functional import SIMILARITIES, geometric_mean, posterior_std
+from omniopd.functional import geometric_mean, posterior_std
 from omniopd.functional.seeds import stable_seed
 from omniopd.methods import Audit
+from omniopd.methods.agreement import similarities
 from omniopd.models.text import Context, TextDecoder
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 
@@ -127,12 +128,18 @@ def _hear(
     read: list[list[int] | None] = [None] * len(said)
     if audit.reads_tokens:
         read = decoder.read_after([chunk.context for chunk, _, _ in said], [text for _, text, _ in said])
-    for (chunk, text, reason), all_ids in zip(said, read, strict=True):
-        ids = None if all_ids is None else _complete(all_ids, reason, audit, end_id)
-        compared = text
-        if audit.clips_replies and ids is not None:
-            compared = decoder.text_after(chunk.before, ids)
-        similarity = SIMILARITIES[audit.similarity](chunk.text, compared)
+    kept = [
+        None if ids is None else _complete(ids, reason, audit, end_id)
+        for (_, _, reason), ids in zip(said, read, strict=True)
+    ]
+    compared = [
+        decoder.text_after(chunk.before, ids) if audit.clips_replies and ids is not None else text
+        for (chunk, text, _), ids in zip(said, kept, strict=True)
+    ]
+    found = similarities(
+        audit.similarity, [(chunk.text, text) for (chunk, _, _), text in zip(said, compared, strict=True)]
+    )
+    for (chunk, text, reason), ids, similarity in zip(said, kept, found, strict=True):
         chunk.replies.append(_Reply(text, reason, ids, similarity))
     for chunk, answer in zip(chunks, answers, strict=True):
         chunk.answers.append(answer)

@@ -1,5 +1,6 @@
 """The pipeline of dvc.yaml, from an empty folder to a comparison, by `dvc repro` as a user runs it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from projects import REPOSITORY, Project, make_project
 
 ENVIRONMENT = {
@@ -32,11 +34,23 @@ def _dvc(project: Project, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+RUNS = [("omniopd", 0), ("omniopd-baseline", 0), ("random", 0)]
+
+
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A tiny project of two arms, reproduced once from nothing."""
+    """A tiny project of two arms, one of them swept, and an ablation of it; reproduced once from nothing."""
     project = make_project(tmp_path_factory.mktemp("dvc") / "project")
-    project.edit(train__num_rounds=2, tracking__enabled=True)
+    project.edit(
+        train__num_rounds=2,
+        train__checkpoint_every=1,
+        train__validate_every=1,
+        tracking__enabled=True,
+        ablation_seeds=[0],
+        comparison__against="omniopd",
+        arms__omniopd={"method": "omniopd", "lr_of": "omniopd"},
+        ablations={"random": {"method": "omniopd", "lr_of": "omniopd", "settings": {"selection": "random"}}},
+    )
     for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(REPOSITORY / name, project.root / name)
     subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
@@ -46,12 +60,9 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def test_the_pipeline_ends_with_a_record_per_arm_and_seed(reproduced: Project):
+def test_the_pipeline_ends_with_a_record_per_run(reproduced: Project):
     records = json.loads((reproduced.root / "metrics" / "comparison.json").read_text())
-    assert [(record["arm"], record["seed"]) for record in records] == [
-        ("omniopd", 0),
-        ("omniopd-baseline", 0),
-    ]
+    assert [(record["arm"], record["seed"]) for record in records] == RUNS
     for record in records:
         for when in ("before", "after"):
             for how in ("greedy", "sampled"):
@@ -59,9 +70,49 @@ def test_the_pipeline_ends_with_a_record_per_arm_and_seed(reproduced: Project):
                 assert measured["num_prompts"] == 12
                 low, high = measured["interval"]
                 assert 0 <= low <= measured["accuracy"] <= high <= 1
+            assert record[when]["fork_entropy"].keys() == {"student", "teacher"}
         assert record["student_tokens"] > 0
         assert record["teacher_tokens"] > 0
         assert set(record["seconds"]) == {"validate", "roll out", "schedule", "verify", "train"}
+
+
+def test_the_rate_that_the_sweep_found_best_is_the_one_that_runs_take(reproduced: Project):
+    sweep = json.loads((reproduced.root / "sweeps" / "omniopd-100.json").read_text())
+    assert [entry["lr"] for entry in sweep["tried"]] == [0.001, 0.002]
+    best = max(sweep["tried"], key=lambda entry: (entry["greedy"], -entry["lr"]))["lr"]
+    assert json.loads((reproduced.root / "learning_rates.json").read_text()) == {
+        "omniopd": best,
+        "omniopd-baseline": None,
+        "random": best,
+    }
+    rates = {"omniopd": best, "omniopd-baseline": 5e-4, "random": best}
+    for arm, seed in RUNS:
+        config = json.loads((reproduced.run_dir(arm, seed) / "config.json").read_text())
+        assert config["settings"]["train"]["lr"] == rates[arm]
+
+
+def test_the_runs_share_a_comparison_and_each_arm_has_a_best_checkpoint(reproduced: Project):
+    client = MlflowClient(f"sqlite:///{reproduced.root / 'mlflow.db'}")
+    names = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
+    runs = client.search_runs([names["omniopd"]])
+    assert sorted(run.info.run_name for run in runs) == [f"{arm}-{seed}" for arm, seed in sorted(RUNS)]
+    assert len({run.data.tags["omniopd.comparison"] for run in runs}) == 1
+    assert all(run.info.status == "FINISHED" for run in runs)
+    assert len(client.search_runs([names["omniopd-sweep"]])) == 2
+    for arm in ("omniopd", "omniopd-baseline", "random"):
+        version = client.get_model_version_by_alias(f"omniopd.{arm}", "best")
+        weights = Path(version.source.removeprefix("file://")) / "model.safetensors"
+        assert hashlib.md5(weights.read_bytes()).hexdigest() == version.tags["omniopd.weights"]
+        found = float(version.tags["omniopd.validation_greedy"])
+        lines = (reproduced.run_dir(arm) / "metrics.jsonl").read_text().splitlines()
+        assert max(json.loads(line)["validation/greedy"] for line in lines[1:]) == found  # of the checkpoints
+
+
+def test_the_markdown_table_has_a_row_an_arm(reproduced: Project):
+    text = (reproduced.root / "metrics" / "comparison.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["omniopd", "omniopd-baseline", "random"]
+    assert len({row.count("|") for row in text.splitlines() if row.startswith("|")}) == 1
 
 
 def test_nothing_is_done_a_second_time(reproduced: Project):
@@ -72,10 +123,12 @@ def test_nothing_is_done_a_second_time(reproduced: Project):
 def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
     before = reproduced.params_file.read_text()
     try:
-        reproduced.edit_paths({"arms.omniopd.train.lr": 3e-4})
+        reproduced.edit_paths({"arms.omniopd-baseline.train.lr": 3e-4})
         plan = _dvc(reproduced, "repro", "--dry")
-        assert "Running stage 'distill@omniopd-0'" in plan
-        assert "Running stage 'distill@omniopd-baseline-0'" not in plan
+        assert "Running stage 'distill@omniopd-baseline-0'" in plan
+        assert "Running stage 'distill@omniopd-0'" not in plan
+        assert "Running stage 'ablate" not in plan
+        assert "Running stage 'sweep@omniopd-100'" not in plan
         assert "Running stage 'base" not in plan
     finally:
         reproduced.params_file.write_text(before)
@@ -91,7 +144,8 @@ def test_metrics_and_plots_are_shown(reproduced: Project):
     _dvc(reproduced, "plots", "show", "--out", "shown")
     page = (reproduced.root / "shown" / "index.html").read_text()
     assert "Greedy accuracy on validation prompts" in page
-    assert "omniopd-baseline-0" in page
+    for arm in ("omniopd", "omniopd-baseline", "random", "omniopd (floor)"):
+        assert f'"arm": "{arm}"' in page
 
 
 def test_what_dvc_versions_is_what_the_manifests_name(reproduced: Project):

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json
+from omniopd.report.intervals import Mean
+from omniopd.report.summary import ArmSummary, short_count
 
 WHEN_AND_HOW = [(when, how) for how in ("greedy", "sampled") for when in ("before", "after")]
 STEPS = ("validate", "roll out", "schedule", "verify", "train")
@@ -30,6 +32,28 @@ def accuracy_table(records: Sequence[dict[str, Any]]) -> Table:
     return result
 
 
+def summary_table(summaries: Sequence[ArmSummary], *, against: str | None) -> Table:
+    """The arms over their seeds: means, each with half of its 95 % interval below it."""
+    result = Table(title="Means over seeds", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    result.add_column("arm")
+    names = ("seeds", "lr", "greedy\nbefore", "greedy\nafter", f"beyond\n{against}", "sampled\nafter")
+    for name in (*names, "teacher\ntokens", "seconds"):
+        result.add_column(name, justify="right")
+    for own in summaries:
+        result.add_row(
+            own.arm,
+            str(own.num_seeds),
+            f"{own.lr:g}",
+            f"{own.before.value:.3f}",
+            _short_mean(own.after),
+            _short_mean(own.paired, sign="+"),
+            _short_mean(own.sampled),
+            short_count(round(own.teacher_tokens)),
+            f"{own.seconds:.0f}",
+        )
+    return result
+
+
 def cost_table(records: Sequence[dict[str, Any]]) -> Table:
     """Tokens of each run, and its seconds by step of a round."""
     result = _table("Tokens generated, and seconds by step of a round")
@@ -40,8 +64,8 @@ def cost_table(records: Sequence[dict[str, Any]]) -> Table:
         result.add_row(
             record["arm"],
             str(record["seed"]),
-            _short(record["student_tokens"]),
-            _short(record["teacher_tokens"]),
+            short_count(record["student_tokens"]),
+            short_count(record["teacher_tokens"]),
             *(f"{seconds[step]:.0f}" if step in seconds else "–" for step in STEPS),
             f"{sum(seconds.values()):.0f}",
         )
@@ -75,13 +99,7 @@ def _accuracy(record: dict[str, Any]) -> str:
     return f"{record['accuracy']:.3f}\n{low:.3f}–{high:.3f}"
 
 
-def _short(count: int) -> str:
-    """Three digits and a unit.
-
-    >>> _short(407_569), _short(1_065_123), _short(24_000_000), _short(87)
-    ('408 k', '1.07 M', '24 M', '87')
-    """
-    for size, unit in ((1_000_000, " M"), (1_000, " k")):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return str(count)
+def _short_mean(mean: Mean | None, *, sign: str = "") -> str:
+    if mean is None:
+        return "–"
+    return f"{mean.value:{sign}.3f}" + (f"\n± {mean.half:.3f}" if mean.half is not None else "")

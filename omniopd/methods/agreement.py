@@ -1,0 +1,60 @@
+"""How alike texts are, many pairs at once: the similarities of functional, and sentence embeddings."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from omniopd import functional as F
+from omniopd.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+EMBEDDING = "embedding:"  # followed by the name of a model
+BATCH_SIZE = 64  # texts embedded at once; rounding depends on it
+
+
+def similarities(name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """phi of each pair, in [0, 1]; name is a key of `functional.SIMILARITIES`, or `embedding:` and a model.
+
+    Of embeddings the cosine, and 0 where it is negative (method.md, section 3).
+
+    Raises:
+        ModelError: the model of the embeddings cannot be loaded.
+    """
+    if not name.startswith(EMBEDDING):
+        phi = F.SIMILARITIES[name]
+        return [phi(a, b) for a, b in pairs]
+    if not pairs:
+        return []
+    # Each text once, in an order of its own: the same pairs give the same batches.
+    texts = sorted({text for pair in pairs for text in pair})
+    embedded = _encoder(name.removeprefix(EMBEDDING)).encode(
+        texts,
+        batch_size=BATCH_SIZE,
+        normalize_embeddings=True,
+        show_progress_bar=False,
+        convert_to_numpy=True,
+    )
+    vector = dict(zip(texts, embedded.astype("float64"), strict=True))
+    return [1.0 if a == b else min(1.0, max(0.0, float(vector[a] @ vector[b]))) for a, b in pairs]
+
+
+def embeddings_are_installed() -> bool:
+    """Whether the optional dependency is there."""
+    return find_spec("sentence_transformers") is not None
+
+
+@lru_cache(maxsize=1)
+def _encoder(model: str) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(model, device="cpu", model_kwargs={"use_safetensors": True})
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{model}: is no model of sentence embeddings that can be loaded ({first[:160]}); "
+            "give another embedding_model, a directory or a hub name"
+        ) from error

@@ -1,0 +1,1 @@
+"""What people read: means with intervals, tables."""

@@ -1,0 +1,117 @@
+"""The comparison over seeds, from records made by hand."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from omniopd.report.summary import markdown, summarise, token_budget
+from omniopd.report.table import accuracy_table, cost_table, summary_table
+
+
+def accuracy(value: float) -> dict[str, Any]:
+    return {"accuracy": value, "interval": [value - 0.02, value + 0.02], "num_prompts": 1000}
+
+
+def record(
+    arm: str, seed: int, after: float, *, tokens: int = 0, curve: tuple[float, ...] = (0.4, 0.5, 0.6)
+) -> dict[str, Any]:
+    """A run that is measured at rounds 0, 5, 10 and buys its tokens evenly."""
+    points = [
+        {"round": 5 * i, "teacher_tokens": tokens * i // (len(curve) - 1), "value": value}
+        for i, value in enumerate(curve)
+    ]
+    return {
+        "arm": arm,
+        "seed": seed,
+        "lr": 0.001,
+        "before": {"greedy": accuracy(0.4), "sampled": accuracy(0.2), "fork_entropy": {"student": 0.3}},
+        "after": {
+            "greedy": accuracy(after),
+            "sampled": accuracy(after / 2),
+            "fork_entropy": {"student": 0.1, "teacher": 0.2},
+        },
+        "trained_tokens": 5000,
+        "student_tokens": 4000,
+        "teacher_tokens": tokens,
+        "seconds": {"roll out": 2.0, "train": 3.0},
+        "curves": {"validation/greedy": points},
+    }
+
+
+RECORDS = [
+    record("opd", 0, 0.90),
+    record("opd", 1, 0.94),
+    record("fork", 0, 0.93, tokens=1000, curve=(0.4, 0.7, 0.92)),
+    record("fork", 1, 0.95, tokens=1000, curve=(0.4, 0.8, 0.96)),
+    record("sft", 0, 0.97, tokens=4000, curve=(0.4, 0.6, 0.9, 0.95, 0.97)),
+    record("sft", 1, 0.95, tokens=4000, curve=(0.4, 0.5, 0.9, 0.94, 0.95)),
+    record("random", 1, 0.6, tokens=1000),
+]
+
+
+def test_arms_are_paired_seed_by_seed():
+    found = {own.arm: own for own in summarise(RECORDS, against="opd")}
+
+    assert list(found) == ["opd", "fork", "sft", "random"]
+    assert found["opd"].paired is None
+    assert found["fork"].paired.value == pytest.approx(0.02)
+    assert found["fork"].paired.half == pytest.approx(12.7062 * 0.01, rel=1e-4)  # 0.03 and 0.01
+    assert found["random"].paired.value == pytest.approx(0.6 - 0.94)  # seed 1 alone
+    assert found["random"].paired.half is None
+    assert found["fork"].after.value == pytest.approx(0.94)
+    assert found["fork"].sampled.value == pytest.approx(0.47)
+
+
+def test_arms_that_buy_tokens_are_compared_at_the_budget_of_the_cheapest():
+    found = {own.arm: own for own in summarise(RECORDS, against=None)}
+
+    assert token_budget(RECORDS) == 1000
+    assert found["opd"].at_budget is None  # buys none
+    assert found["fork"].at_budget.value == pytest.approx(0.94)  # its end
+    assert found["sft"].at_budget.value == pytest.approx(0.55)  # after a quarter of its tokens
+    assert all(own.paired is None for own in found.values())
+
+
+def test_no_arm_that_buys_tokens():
+    assert token_budget(RECORDS[:2]) == 0
+    assert summarise(RECORDS[:2], against=None)[0].at_budget is None
+
+
+def test_a_teacher_that_cannot_be_read_has_no_entropy():
+    silent = record("fork", 0, 0.9, tokens=10)
+    del silent["after"]["fork_entropy"]["teacher"]
+
+    [own] = summarise([silent], against=None)
+
+    assert (own.student_entropy, own.teacher_entropy) == (0.1, None)
+
+
+def test_the_markdown_table():
+    text = markdown(summarise(RECORDS, against="opd"), against="opd", budget=1000, num_prompts=1000)
+
+    header, _, opd, fork, sft, random = text.splitlines()[:6]
+    assert "beyond `opd`" in header
+    assert "at 1 k teacher tokens" in header
+    assert opd.startswith("| `opd` | 0.001 | 2 | 0.400 → 0.920 ± 0.254 | – | 0.460 ± 0.127 | – | 0 | 4 k |")
+    assert "| +0.020 ± 0.127 |" in fork
+    assert "| 4 k | 4 k | 5 k | 5 | 0.100 (0.200) |" in sft
+    assert "| -0.340 |" in random
+    assert "1,000 held-out prompts" in text
+
+
+def test_the_tables_fit_a_terminal_of_80_columns():
+    console = Console(width=80, file=io.StringIO())
+    long = [{**found, "arm": found["arm"].ljust(16, "x")} for found in RECORDS]
+    console.print(summary_table(summarise(long, against=long[0]["arm"]), against="opd"))
+    console.print(accuracy_table(long))
+    console.print(cost_table(long))
+
+    text = console.file.getvalue()
+
+    assert "…" not in text
+    for found in long:
+        assert found["arm"] in text
+    assert "+0.020" in text
+    assert "± 0.127" in text
