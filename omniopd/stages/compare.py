@@ -10,7 +10,6 @@ from typing import Any
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json, write_atomic, write_json
-from omniopd.report.intervals import mean_interval
 from omniopd.report.summary import Record, markdown, summarise, token_budget
 
 CURVES = (
@@ -50,6 +49,8 @@ def compare(
     headline = [found for found in evaluations if found["arm"] in params.arms]
     for name in CURVES:
         _write_csv(layout.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
+    buyers = [found for found in headline if found["teacher_tokens"]]
+    _write_csv(layout.plots / "over_teacher_tokens.csv", mean_curves(buyers, "validation/greedy"))
     agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
     _write_csv(layout.plots / "agreement.csv", agreement)
     _write_csv(layout.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
@@ -57,23 +58,25 @@ def compare(
 
 
 def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> list[dict[str, Any]]:
-    """A curve's mean over the seeds of each arm, by round, with the ends of its 95 % interval."""
+    """A curve's mean over the seeds of each arm, by round, with the lowest and the highest of them.
+
+    A t interval of three seeds is wider than what can be: it would hide the curves.
+    """
     points: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
     for found in evaluations:
         for point in found["curves"][name]:
             points[found["arm"], int(point["round"])].append(point)
     rows = []
     for (arm, round_), own in points.items():
-        mean = mean_interval([point["value"] for point in own])
-        half = mean.half or 0.0
+        values = [point["value"] for point in own]
         rows.append(
             {
                 "arm": arm + suffix,
                 "round": round_,
                 "teacher_tokens": round(sum(point["teacher_tokens"] for point in own) / len(own)),
-                "value": mean.value,
-                "low": mean.value - half,
-                "high": mean.value + half,
+                "value": sum(values) / len(values),
+                "low": min(values),
+                "high": max(values),
             }
         )
     return rows
