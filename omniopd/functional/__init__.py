@@ -11,7 +11,7 @@ from omniopd.functional.posterior import (
     tally,
     token_posterior,
 )
-from omniopd.functional.similarity import SIMILARITIES, edit, exact, k_sem, rouge1
+from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
     "SIMILARITIES",
@@ -22,7 +22,6 @@ __all__ = [
     "forward_kl",
     "geometric_mean",
     "group_normalised",
-    "k_sem",
     "leave_one_out",
     "masked_sum",
     "peak_entropy",

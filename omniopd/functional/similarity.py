@@ -1,7 +1,7 @@
 """phi(a, b) in [0, 1]: how alike two texts are (method.md, sections 1 and 3)."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from rapidfuzz.distance import Levenshtein
 
@@ -25,9 +25,3 @@ def exact(a: str, b: str) -> float:
 
 
 SIMILARITIES: dict[str, Callable[[str, str], float]] = {"edit": edit, "rouge1": rouge1, "exact": exact}
-
-
-def k_sem(chunk: str, replies: Sequence[str], *, similarity: str = "edit") -> float:
-    """The soft count: sum over the replies of phi(chunk, reply), in [0, number of replies]."""
-    phi = SIMILARITIES[similarity]
-    return sum((phi(chunk, reply) for reply in replies), 0.0)

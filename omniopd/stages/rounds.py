@@ -242,10 +242,8 @@ def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]
     lengths = [len(trajectory.response_ids) for trajectory in trajectories]
     num_cut = sum(trajectory.finish_reason == "length" for trajectory in trajectories)
     written = [item for item in trajectories if item.writer == STUDENT]
-    entropies = [entropy for item in trajectories for entropy in item.entropies]
     return {
         **run.config.method.metrics(annotated),
-        "entropy": sum(entropies) / max(1, len(entropies)),
         "response_len": sum(lengths) / len(lengths),
         "cut_share": num_cut / len(lengths),
         "trained_tokens": float(sum(lengths)),

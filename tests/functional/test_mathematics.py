@@ -91,11 +91,6 @@ def test_similarities_equal_the_oracle_and_are_symmetric_in_the_unit_interval(a:
     assert (F.edit(a, b) == 1) == (a == b)
 
 
-def test_k_sem_is_the_soft_count_of_the_replies():
-    assert F.k_sem("ab", ["ab", "ax", "", "ab"]) == pytest.approx(1 + 0.5 + 0 + 1)
-    assert F.k_sem("ab", []) == 0
-
-
 logp_lists = st.lists(st.floats(-8, 0), min_size=1, max_size=6)
 
 

