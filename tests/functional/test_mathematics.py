@@ -201,23 +201,6 @@ def test_the_posteriors_spread_is_that_of_the_beta_distribution(
     assert found == pytest.approx(oracle.beta_std(k, n, pi_bar, alpha), rel=1e-6, abs=1e-6)
 
 
-def test_adaptive_replies_have_no_bias_worth_naming_and_save_what_is_stated():
-    """Simulated teachers that agree with a known chance, N up to 10, two at a time, stopped at a spread of 0.1."""
-    rng = random.Random(0)
-    for chance, most in ((0.02, 6.5), (0.5, 10.0), (0.98, 6.5)):
-        estimates, drawn = [], []
-        for _ in range(4000):
-            k, n = 0.0, 0
-            while n < 10:
-                k, n = k + (rng.random() < chance) + (rng.random() < chance), n + 2
-                if F.posterior_std(k, num_replies=n, pi_bar=chance, alpha=1.0) <= 0.1:
-                    break
-            estimates.append(F.posterior_target(k, num_replies=n, pi_bar=chance, alpha=1.0))
-            drawn.append(n)
-        assert sum(estimates) / len(estimates) == pytest.approx(chance, abs=0.01)
-        assert sum(drawn) / len(drawn) <= most
-
-
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 2), st.integers(0, 1)), max_size=12))
 def test_leaving_one_out_within_pools_equals_doing_so_in_each_pool(items: list[tuple[float, int, int]]):
     values, groups, pools = ([item[i] for item in items] for i in range(3))

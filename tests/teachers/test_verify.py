@@ -1,6 +1,7 @@
 """What the teacher is asked, and what is made of its answers."""
 
 import math
+import random
 from dataclasses import replace
 
 import oracle
@@ -244,6 +245,61 @@ def test_replies_are_drawn_until_the_posterior_is_narrow():
 
     assert stds(sure)[-1] <= 0.12 < stds(sure)[0]
     assert min(stds(unsure)) > 0.12
+
+
+class OfKnownMind:
+    """Agrees with "+4" with a known chance, each reply by its own seed."""
+
+    name = "of known mind"
+
+    def __init__(self, chance: float):
+        self.chance = chance
+
+    def answer(self, requests):
+        return [
+            TeacherAnswer(
+                [
+                    "+4" if random.Random(request.seed + n).random() < self.chance else ""
+                    for n in range(request.num_replies)
+                ],
+                ["length"] * request.num_replies,
+                mode="completion",
+                prompt_tokens=7,
+                completion_tokens=2 * request.num_replies,
+            )
+            for request in requests
+        ]
+
+
+@pytest.mark.parametrize(
+    ("chance", "belief", "bias", "replies"),
+    [
+        (0.02, 0.05, -0.02, 2.3), (0.02, 0.5, -0.01, 6.5), (0.02, 0.95, 0.00, 8.3),
+        (0.5, 0.05, -0.10, 7.9), (0.5, 0.5, 0.00, 9.9), (0.5, 0.95, 0.10, 8.0),
+        (0.98, 0.05, 0.00, 8.3), (0.98, 0.5, 0.01, 6.5), (0.98, 0.95, 0.02, 2.3),
+    ],
+)  # fmt: skip
+def test_adaptive_replies_have_the_bias_and_the_saving_that_docs_method_states(
+    chance: float, belief: float, bias: float, replies: float
+):
+    audit = Audit(
+        num_replies=10, chunk_len=2, similarity="exact", stopping=Stopping(step=2, std=0.1, alpha=1.0)
+    )
+    example = _anchored(anchors=(1,))
+    logps = [math.log(belief)] * len(example.trajectory.logps)
+    items = [
+        replace(example, trajectory=replace(example.trajectory, id=f"t{i}", logps=logps)) for i in range(3000)
+    ]
+    verdicts = _verify(items, OfKnownMind(chance), audit=audit)
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    estimate = mean([verdict.k_sem / verdict.num_replies for verdict in verdicts])
+    assert estimate - chance == pytest.approx(bias, abs=0.02)
+    assert mean([verdict.num_replies for verdict in verdicts]) == pytest.approx(replies, abs=0.25)
+    full = _verify(items, OfKnownMind(chance), audit=replace(audit, stopping=None))
+    assert mean([verdict.k_sem / 10 for verdict in full]) == pytest.approx(chance, abs=0.01)
 
 
 def test_replies_drawn_in_parts_have_the_streams_of_those_drawn_at_once():
