@@ -17,7 +17,12 @@ GROUPS = {"num_prompts": 3, "num_samples": 4}
 ARMS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft"},
     "sft-t1": {"method": "sft", "settings": {"temperature": 1.0}, "train": {"steps_per_round": 3}},
-    "grpo": {"method": "grpo", "rollout": GROUPS, "train": {"steps_per_round": 2, "schedule": "cosine"}},
+    "grpo": {
+        "method": "grpo",
+        "settings": {"beta": 0.0},
+        "rollout": GROUPS,
+        "train": {"steps_per_round": 2, "schedule": "cosine"},
+    },
     "grpo-anchored": {"method": "grpo", "settings": {"beta": 0.1}, "rollout": GROUPS},
     "opd": {"method": "opd"},
     "opd-sampled": {"method": "opd", "settings": {"form": "sampled"}},
