@@ -119,6 +119,11 @@ class Train(Section):
     checkpoint_every: int = Field(gt=0)
     validate_every: int = Field(gt=0)
 
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of a whole run."""
+        return self.num_rounds * self.steps_per_round
+
 
 class Evaluation(Section):
     answer_pattern: str

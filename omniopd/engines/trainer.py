@@ -126,7 +126,7 @@ class Trainer:
         warmup = settings.warmup_rounds * settings.steps_per_round
         if self.num_steps < warmup:
             return (self.num_steps + 1) / warmup
-        total = settings.num_rounds * settings.steps_per_round
+        total = settings.num_steps
         done = (self.num_steps - warmup) / max(1, total - warmup)  # in [0, 1)
         match settings.schedule:
             case "constant":

@@ -15,6 +15,7 @@ class ArmSummary:
 
     arm: str
     lr: float
+    steps: int  # of the optimiser
     num_seeds: int
     before: Mean  # greedy accuracy
     after: Mean
@@ -48,13 +49,14 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
     """The comparison as a Markdown table, with what its columns mean."""
     beyond = f"beyond `{against}`" if against else ""
     names = [
-        "arm", "lr", "seeds", "greedy", beyond, "sampled", f"at {_k(budget)} teacher tokens",
+        "arm", "lr", "steps", "seeds", "greedy", beyond, "sampled", f"at {_k(budget)} teacher tokens",
         "teacher tokens", "student tokens", "trained tokens", "seconds", "entropy, nats",
     ]  # fmt: skip
     rows = [
         [
             f"`{own.arm}`",
             f"{own.lr:g}",
+            str(own.steps),
             str(own.num_seeds),
             f"{own.before.value:.3f} → {_mean(own.after)}",
             _mean(own.paired, sign="+"),
@@ -78,8 +80,7 @@ def _legend(against: str | None, budget: int, num_prompts: int) -> list[str]:
     paired = f" `beyond {against}` is the paired difference over seeds." if against else ""
     return [
         f"Accuracy on {num_prompts:,} held-out prompts; means over seeds ± half of a 95 % t interval.{paired} "
-        "All arms take the same number of optimiser steps on the same number of responses; tokens and seconds are "
-        "those of one run, without start-up and measuring.",
+        "`steps` are those of the optimiser; tokens and seconds are those of one run, without start-up and measuring.",
         f"`at {_k(budget)} teacher tokens`: greedy accuracy on validation prompts of the same runs, when each had "
         "last been measured before it had bought more.",
         "`entropy`: the student's after its run, where it is least sure, and in parentheses the teacher's there.",
@@ -101,6 +102,7 @@ def _summary(arm: str, own: Sequence[Record], other: dict[int, Record], budget: 
     return ArmSummary(
         arm=arm,
         lr=own[0]["lr"],
+        steps=own[0]["steps"],
         num_seeds=len(own),
         before=mean_interval(over_seeds(lambda record: record["before"]["greedy"]["accuracy"])),
         after=mean_interval(list(after.values())),

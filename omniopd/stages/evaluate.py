@@ -46,6 +46,7 @@ def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
         "seed": seed,
         "key": run.key,
         "lr": run.config.train.lr,
+        "steps": run.config.train.num_steps,
         **{
             when: _accuracies(run, student, heldout)
             | {"fork_entropy": fork_entropies(run, student, teacher, heldout)}

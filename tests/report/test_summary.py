@@ -32,6 +32,7 @@ def record(
             "sampled": accuracy(after / 2),
             "fork_entropy": {"student": 0.1, "teacher": 0.2},
         },
+        "steps": 40,
         "trained_tokens": 5000,
         "student_tokens": 4000,
         "teacher_tokens": tokens,
@@ -94,7 +95,7 @@ def test_the_markdown_table():
     header, _, opd, fork, sft, random = text.splitlines()[:6]
     assert "beyond `opd`" in header
     assert "at 1 k teacher tokens" in header
-    assert opd.startswith("| `opd` | 0.001 | 2 | 0.400 → 0.920 ± 0.254 | – | 0.460 ± 0.127 | – | 0 | 4 k |")
+    assert opd.startswith("| `opd` | 0.001 | 40 | 2 | 0.400 → 0.920 ± 0.254 | – | 0.460 ± 0.127 | – | 0 | 4 k |")
     assert "| +0.020 ± 0.127 |" in fork
     assert "| 4 k | 4 k | 5 k | 5 | 0.100 (0.200) |" in sft
     assert "| -0.340 |" in random

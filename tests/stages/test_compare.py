@@ -122,6 +122,7 @@ def test_the_comparison_of_all_runs_of_some_and_in_mlflow(finished: Project):
         assert "curves" not in record
         lines = (finished.run_dir(record["arm"]) / "metrics.jsonl").read_text().splitlines()
         rounds = [json.loads(line) for line in lines]
+        assert record["steps"] == len(rounds) - 1  # the last line measures, and takes none
         assert record["trained_tokens"] == sum(row.get("trained_tokens", 0) for row in rounds)
         assert record["lr"] == {"omniopd": 2e-4, "omniopd-baseline": 5e-4}[record["arm"]]
     with (finished.root / "plots" / "validation_greedy.csv").open() as file:
