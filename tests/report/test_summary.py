@@ -76,6 +76,9 @@ def test_arms_that_buy_tokens_are_compared_at_the_budget_of_the_cheapest():
 
 
 def test_no_arm_that_buys_tokens():
+    for tokens, reached in ((1005, 0.8), (1020, 0.6)):
+        more = record("short", 0, 0.8, tokens=tokens, curve=(0.4, 0.6, 0.8))
+        assert summarise([*RECORDS, more], against=None)[-1].at_budget.value == reached
     assert token_budget(RECORDS[:2]) == 0
     assert summarise(RECORDS[:2], against=None)[0].at_budget is None
 
@@ -95,7 +98,9 @@ def test_the_markdown_table():
     header, _, opd, fork, sft, random = text.splitlines()[:6]
     assert "beyond `opd`" in header
     assert "at 1 k teacher tokens" in header
-    assert opd.startswith("| `opd` | 0.001 | 40 | 2 | 0.400 → 0.920 ± 0.254 | – | 0.460 ± 0.127 | – | 0 | 4 k |")
+    assert opd.startswith(
+        "| `opd` | 0.001 | 40 | 2 | 0.400 → 0.920 ± 0.254 | – | 0.460 ± 0.127 | – | 0 | 4 k |"
+    )
     assert "| +0.020 ± 0.127 |" in fork
     assert "| 4 k | 4 k | 5 k | 5 | 0.100 (0.200) |" in sft
     assert "| -0.340 |" in random
