@@ -1,4 +1,4 @@
-# make demo · make test · make check · make ui · make lock · make golden
+# make demo · make test · make test-faults · make check · make bench · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup demo test check format ui lock golden
+.PHONY: help setup demo test test-faults bench check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,12 @@ demo: setup ## distil a small student from a teacher that only returns text, and
 
 test: setup ## the test suite
 	@python -m pytest
+
+test-faults: setup ## the faults of an API at their full length: ten thousand requests
+	@OMNIOPD_TEST_REQUESTS=10000 python -m pytest tests/teachers/test_faults.py
+
+bench: setup ## speed, each figure beside a named alternative
+	@python -m benchmarks
 
 check: setup ## lint, types, and the direction of imports
 	@ruff check .

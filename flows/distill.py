@@ -14,6 +14,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.progress import Bar, bar
 from omniopd.stages import ledger, rounds
+from omniopd.stages.meet import meet_teacher
 from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.track import tell_recorded, tell_round, tracker_of
 from omniopd.tracking import Tracker
@@ -63,7 +64,10 @@ def distill(
         tracker = tracker_of(run, warn=lambda line: warn([line]))
         with bar(name, run.config.train.num_rounds) as shown:
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
-            last = _rounds(run, tracker, shown)
+            try:
+                last = _rounds(run, tracker, shown)
+            finally:
+                run.let_go_of_teacher()
             accuracy = ledger.last_accuracy(run_dir)
             shown.say(f"{name}: greedy {accuracy:.3f} on validation prompts at the end")
             return last
@@ -73,6 +77,8 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
     ledger.tidy(run_dir)
     tell_recorded(tracker, run)
+    if not ledger.run_is_finished(run_dir):
+        meet_teacher(run)
     note = ""
     for round_ in range(num_rounds):
         if not ledger.round_is_complete(run_dir, round_):

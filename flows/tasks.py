@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from omniopd.errors import ConfigError, DataError, ModelError, RunError
+from omniopd.errors import BudgetError, ConfigError, DataError, ModelError, RunError
 from omniopd.stages import rounds
 
 # Asking again changes nothing about these.
-PERMANENT = (ConfigError, DataError, ModelError, RunError)
+PERMANENT = (BudgetError, ConfigError, DataError, ModelError, RunError)
 
 
 def can_pass(task: Task[Any, Any], task_run: TaskRun, state: State) -> bool:

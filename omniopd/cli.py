@@ -63,6 +63,39 @@ def check(params: ParamsFile = PARAMS_FILE) -> None:
 
 
 @app.command()
+def plan(
+    params: ParamsFile = PARAMS_FILE,
+    arm: Arms = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Whose student is sampled; the first of `seeds`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What the runs will ask of their teacher: requests, tokens, cost and time, before anything is asked."""
+    import json
+
+    from omniopd.data.layout import Layout
+    from omniopd.report.plan import plan_table, plan_total
+    from omniopd.stages import plan as planning
+    from omniopd.stages.check import check as find_errors
+
+    checked, warnings, _ = find_errors(params)
+    layout = Layout(params.parent)
+    rows = planning.as_json(
+        planning.plan(checked, layout, arms=arm or (), seed=seed),
+        checked,
+        planning.prices_of(checked, layout),
+    )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    console = Console()
+    console.print(plan_table(rows))
+    console.print(plan_total(rows), highlight=False, soft_wrap=True)
+    warn(warnings)
+
+
+@app.command()
 def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""
     from omniopd.data.layout import Layout

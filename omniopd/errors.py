@@ -24,5 +24,9 @@ class TeacherError(OmniOPDError, RuntimeError):
     """The teacher did not answer as the method needs it to."""
 
 
+class BudgetError(OmniOPDError, RuntimeError):
+    """What may be spent on the teacher is spent."""
+
+
 class RunError(OmniOPDError, RuntimeError):
     """A run directory is held by another process, or holds what this run did not make."""

@@ -71,6 +71,7 @@ def test_the_commands_are_the_stages_and_no_others():
         "check",
         "compare",
         "evaluate",
+        "plan",
         "prepare",
         "rates",
         "table",
@@ -83,6 +84,7 @@ def test_the_flows_are_distill_and_sweep_and_no_others():
 
 OPTIONS = {
     "check": ["--params"],
+    "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
     "base": ["--params", "--seed"],
     "evaluate": ["--arm", "--params", "--seed"],

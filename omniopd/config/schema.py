@@ -1,7 +1,7 @@
 """What params.yaml may hold, block by block, and the settings of one run."""
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -75,17 +75,51 @@ class Models(Section):
     demo: DemoModels
 
 
+class TeacherPrices(Section):
+    """US dollars per million tokens: of prompts, of what of them is read from or put into a cache, and of replies."""
+
+    input: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0, description="as input where it is not given")
+    cache_write: float | None = Field(None, ge=0, description="as input where it is not given")
+    output: float = Field(ge=0)
+
+
 class TeacherConfig(Section):
     kind: str
     model: str = Field(min_length=1)
     temperature: float = Field(ge=0)
     batch_size: int = Field(gt=0)
+    max_failed_share: float = Field(ge=0, le=1)
+    way: Literal["auto", "prefill", "completion", "instruct"]
+    base_url: str | None
+    api_key_env: str | None
+    request: dict[str, Any]
+    max_concurrency: int = Field(gt=0)
+    requests_per_minute: float | None = Field(gt=0)
+    tokens_per_minute: float | None = Field(gt=0)
+    timeout_s: float = Field(gt=0)
+    max_attempts: int = Field(gt=0)
+    budget_usd: float | None = Field(ge=0)
+    budget_tokens: int | None = Field(ge=0)
+    prices: TeacherPrices | None
+    cache: str = Field(min_length=1)
+    offline: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its weights are loaded in this process, from a directory or by a hub name."""
+        return self.kind in ("transformers", "vllm")
+
+    # What a reply depends on. How often, how fast, where and for how much it is asked for changes no reply.
+    determining: ClassVar = ("kind", "model", "temperature", "batch_size", "way", "request")
 
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, kind: str) -> str:
-        if not re.fullmatch(r"transformers|[\w.]+:\w+", kind):
-            raise ValueError(f"{kind!r} is no kind of teacher; write transformers, or package.module:Class")
+        if not re.fullmatch(r"transformers|vllm|api|[\w.]+:\w+", kind):
+            raise ValueError(
+                f"{kind!r} is no kind of teacher; write transformers, vllm, api, or package.module:Class"
+            )
         return kind
 
 
@@ -287,4 +321,5 @@ class RunConfig(Section):
         """The settings that decide the bytes of the results: neither shards nor tracking do."""
         settings = self.resolved()
         del settings["tracking"], settings["rollout"]["num_shards"]
+        settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
         return settings

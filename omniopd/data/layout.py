@@ -111,6 +111,11 @@ class RunLayout:
         return self.root / "run.log"
 
     @property
+    def teacher(self) -> Path:
+        """How a teacher behind an API is asked, as its probe found."""
+        return self.root / "teacher.json"
+
+    @property
     def work(self) -> Path:
         """Shards and receipts of the round in progress."""
         return self.root / "work"

@@ -23,7 +23,8 @@ class Trajectory:
     `entropies[t]` and `logps[t]` (nats) speak of the distribution that produced `response_ids[t]`,
     under the weights named by `student`. The end token, when written, is the last response token.
     `response_ids` are tokens of the student, also where `writer` is not STUDENT but the name of the
-    teacher that wrote the response; its tokens and its cost are then what the teacher counted.
+    teacher that wrote the response; its tokens and its cost are then what the teacher counted, and where it
+    wrote none `failure` says why in a word: such a trajectory is empty, and trains nothing.
 
     >>> trajectory = Trajectory(
     ...     id="r0007-train-00012-0", round=7, prompt_id="train-00012", prompt="4185+5874=",
@@ -53,6 +54,7 @@ class Trajectory:
     teacher_prompt_tokens: int = 0
     teacher_tokens: int = 0
     cost_usd: float = 0.0
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Verdict:
 
     The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here. Where the
     method reads tokens, `reply_ids` are the replies as student tokens, complete ones alone, chunk_len at most;
-    they are empty where the prefix's own tokens came out changed with a reply behind it (`boundary`).
+    they are empty where the prefix's own tokens came out changed with a reply behind it (`boundary`). Where the
+    teacher could not be heard, `failure` says why in a word: such a chunk is left unaudited.
 
     >>> verdict = Verdict(
     ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",
@@ -91,6 +94,7 @@ class Verdict:
     finish_reasons: list[str]
     reply_ids: list[list[int]]
     boundary: bool
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,7 @@ SCHEMAS: dict[type, pa.Schema] = {
             "teacher_prompt_tokens": _I64,
             "teacher_tokens": _I64,
             "cost_usd": _F64,
+            "failure": _STR,
         }
     ),
     Verdict: pa.schema(
@@ -152,6 +157,7 @@ SCHEMAS: dict[type, pa.Schema] = {
             "finish_reasons": pa.list_(_STR),
             "reply_ids": pa.list_(pa.list_(_I32)),
             "boundary": _BOOL,
+            "failure": _STR,
         }
     ),
     Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64}),

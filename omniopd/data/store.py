@@ -90,6 +90,18 @@ def write_records(path: Path, records: Sequence[object], record_type: type) -> N
     write_atomic(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
 
 
+def read_column(path: Path, name: str) -> list[Any]:
+    """One column of a Parquet file, without the rest.
+
+    Raises:
+        DataError: the file is missing or damaged, or has no such column.
+    """
+    try:
+        return pq.ParquetFile(path).read([name]).column(name).to_pylist()
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path}: its column {name} cannot be read ({error})") from error
+
+
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     """The records of a Parquet file, in the order they were written.
 

@@ -53,7 +53,7 @@ def base(
                 notes = {}
             save_model(path, model, tokenizer)
             found[role] = {"path": role, "digest": model_digest(path), **notes}
-        elif role == "teacher" and params.teacher.kind != "transformers":
+        elif role == "teacher" and not params.teacher.is_local:
             found[role] = {"name": name, "digest": name}
         else:
             path = layout.named_model(name)

@@ -87,11 +87,17 @@ def _prompts(params: Params, layout: Layout) -> list[Prompt]:
 
 
 def _check_teacher(params: Params, layout: Layout) -> None:
+    if params.teacher.kind == "api":
+        from omniopd.teachers.api import capabilities_of, endpoint_of
+
+        capabilities_of(params.teacher)
+        endpoint_of(params.teacher, root=layout.root)
+        return
     if params.teacher.kind != "transformers":
         from omniopd.teachers import teacher_class
 
         teacher_class(params.teacher.kind)
-    elif params.teacher.model != DEMO:
+    if params.teacher.is_local and params.teacher.model != DEMO:
         from omniopd.stages.check_models import check_teacher
 
         with _named("teacher.model"):
@@ -103,7 +109,7 @@ def _check_logits(params: Params, layout: Layout) -> None:
     arms = _arms_that_need(params, "teacher_logits")
     if not arms:
         return
-    if params.teacher.kind != "transformers":
+    if not params.teacher.is_local:
         raise ConfigError(
             f"{arms[0]}: reads the teacher's distributions, and a teacher of kind {params.teacher.kind!r} "
             f"answers in text alone; {TEXT_ALONE}"

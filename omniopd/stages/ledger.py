@@ -7,8 +7,9 @@ from pathlib import Path
 
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import Reward, Trajectory, Verdict
-from omniopd.data.store import read_json, read_records, write_atomic
+from omniopd.data.store import read_column, read_json, read_records, write_atomic
 from omniopd.methods import Annotated, Need
+from omniopd.stages.failures import failure_metrics
 from omniopd.stages.run import Run, open_run
 
 
@@ -39,20 +40,30 @@ def annotations(run: Run, round_: int) -> dict[Need, Path]:
 
 
 def annotated_round(run: Run, round_: int) -> list[Annotated]:
-    """A round's trajectories with what was found out about them."""
-    trajectories = read_records(run.files.trajectories(round_), Trajectory)
+    """A round's trajectories with what was found out about them; what the teacher failed to answer is left out."""
+    trajectories = [
+        item for item in read_records(run.files.trajectories(round_), Trajectory) if not item.failure
+    ]
     verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
     rewards: dict[str, float] = {}
     files = annotations(run, round_)
     if "verdicts" in files:
         for verdict in read_records(files["verdicts"], Verdict):
-            verdicts[verdict.trajectory_id].append(verdict)
+            if not verdict.failure:
+                verdicts[verdict.trajectory_id].append(verdict)
     if "rewards" in files:
         rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
     return [
         Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
         for trajectory in trajectories
     ]
+
+
+def failed_requests(run: Run, round_: int) -> dict[str, float]:
+    """How many of a round's requests the teacher failed, in all and by reason."""
+    files = [run.files.trajectories(round_), *annotations(run, round_).values()]
+    asked = [path for path in files if path != run.files.rewards(round_)]
+    return failure_metrics([failure for path in asked for failure in read_column(path, "failure")])
 
 
 def checkpoint_is_due(run: Run, round_: int) -> bool:

@@ -15,7 +15,14 @@ from omniopd.evaluation import measure, reward_of
 from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
-from omniopd.stages.ledger import annotated_round, checkpoint_is_due, complete_round, due_checkpoints
+from omniopd.stages.failures import stop_at_failures
+from omniopd.stages.ledger import (
+    annotated_round,
+    checkpoint_is_due,
+    complete_round,
+    due_checkpoints,
+    failed_requests,
+)
 from omniopd.stages.run import Run, open_run
 from omniopd.teachers import solutions
 from omniopd.teachers.verify import Anchored, verify
@@ -84,8 +91,12 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
 
     def work() -> None:
         responses = [response for shard_path in shards for response in read_records(shard_path, Trajectory)]
+        stop_at_failures(responses, shards, most=run.config.teacher.max_failed_share, round_=round_)
+        whole = [response for response in responses if not response.failure]
+        failed = [response for response in responses if response.failure]
         student = run.student_at(round_)
-        write_records(path, scored(student, responses, batch_size=run.config.rollout.batch_size), Trajectory)
+        found = scored(student, whole, batch_size=run.config.rollout.batch_size)
+        write_records(path, [*found, *failed], Trajectory)
 
     _once(run, round_, "schedule", path, work, stage="schedule")
     return path
@@ -125,9 +136,9 @@ def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
     path = run.files.verdicts(round_)
 
     def work() -> None:
-        write_records(
-            path, [row for shard_path in shards for row in read_records(shard_path, Verdict)], Verdict
-        )
+        verdicts = [row for shard_path in shards for row in read_records(shard_path, Verdict)]
+        stop_at_failures(verdicts, shards, most=run.config.teacher.max_failed_share, round_=round_)
+        write_records(path, verdicts, Verdict)
 
     _once(run, round_, "verdicts", path, work, stage="verify")
     return path
@@ -186,7 +197,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         run.advance(round_ + 1, trainer)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
-        metrics = _round_metrics(run, annotated) | report.as_metrics()
+        metrics = _round_metrics(run, annotated) | failed_requests(run, round_) | report.as_metrics()
         if accuracy is not None:
             metrics["validation/greedy"] = accuracy
         complete_round(run, round_, metrics)

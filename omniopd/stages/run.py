@@ -26,6 +26,7 @@ from omniopd.errors import DataError, ModelError
 from omniopd.models.loading import check_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
+from omniopd.stages.meet import read_found
 from omniopd.stages.sweep import chosen_rate
 from omniopd.teachers import Teacher, load_teacher
 
@@ -52,7 +53,18 @@ class Run:
 
     @cached_property
     def teacher(self) -> Teacher:
-        return load_teacher(self.config.teacher, path=self.model_path("teacher"))
+        return load_teacher(
+            self.config.teacher,
+            path=self.model_path("teacher"),
+            root=self.layout.root,
+            found=read_found(self),
+        )
+
+    def let_go_of_teacher(self) -> None:
+        """Close a teacher that holds something open: its file of bought replies is then one file, whole."""
+        close = getattr(self.__dict__.pop("teacher", None), "close", None)
+        if close is not None:
+            close()
 
     @cached_property
     def reference(self):
@@ -76,7 +88,7 @@ class Run:
 
     def readable_teacher(self) -> PreTrainedModel | None:
         """The teacher where its distributions can be read: weights at hand, and the student's vocabulary."""
-        if self.config.teacher.kind != "transformers":
+        if not self.config.teacher.is_local:
             return None
         path = self.model_path("teacher")
         try:
@@ -91,7 +103,7 @@ class Run:
         entry = read_json(folder / "models.json")[role]
         if "path" in entry:
             return str(folder / entry["path"])
-        is_ours_to_load = role == "student" or self.config.teacher.kind == "transformers"
+        is_ours_to_load = role == "student" or self.config.teacher.is_local
         return self.layout.named_model(entry["name"]) if is_ours_to_load else entry["name"]
 
     def prompts(self, split: str) -> Sequence[Prompt]:

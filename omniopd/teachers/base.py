@@ -13,13 +13,18 @@ class TeacherRequest:
 
     `temperature` is None where the teacher's own is to be used.
 
-    Reply n draws from seed + n. Seeds of two requests are at least num_replies apart.
+    Reply n draws from seed + n. Seeds of two requests are at least num_replies apart. The prefixes of one
+    trajectory begin each other, and its requests come in ascending order.
 
-    >>> TeacherRequest("r0007-train-00012-0/5", "4185+5874=", "5+4+0", num_replies=4, max_tokens=2, seed=488).prefix
+    >>> request = TeacherRequest(
+    ...     "r0007-train-00012-0/5", "r0007-train-00012-0", "4185+5874=", "5+4+0",
+    ...     num_replies=4, max_tokens=2, seed=488)
+    >>> request.prefix
     '5+4+0'
     """
 
     id: str
+    trajectory_id: str
     prompt: str
     prefix: str
     num_replies: int
@@ -33,7 +38,8 @@ class TeacherAnswer:
     """The replies to one request, and what they cost. Text, and nothing else of the teacher.
 
     A finish reason is "stop" where the teacher ended its answer with the reply, and "length" where the reply
-    was cut at max_tokens.
+    was cut at max_tokens. Where the teacher could not be made to answer, `failure` says why in a word, and there
+    are no replies.
 
     >>> answer = TeacherAnswer(
     ...     ["=0", "=0", "=1", "=0"], ["length"] * 4, mode="completion", prompt_tokens=15, completion_tokens=8)
@@ -47,6 +53,12 @@ class TeacherAnswer:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float = 0.0
+    failure: str = ""
+
+    @classmethod
+    def failed(cls, failure: str, *, mode: str) -> "TeacherAnswer":
+        """An answer that could not be had."""
+        return cls([], [], mode=mode, prompt_tokens=0, completion_tokens=0, failure=failure)
 
 
 class Teacher(Protocol):
@@ -58,7 +70,7 @@ class Teacher(Protocol):
         ...
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        """One answer a request, each with exactly num_replies replies.
+        """One answer a request, each with exactly num_replies replies, or with its failure and none.
 
         Raises:
             TeacherError: it cannot answer.
@@ -67,7 +79,7 @@ class Teacher(Protocol):
 
 
 def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-    """The teacher's answers, as many and as many-voiced as asked for.
+    """The teacher's answers, as many and as many-voiced as asked for, or failed.
 
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for, or not at all.
@@ -76,6 +88,8 @@ def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAns
     if len(answers) != len(requests):
         raise TeacherError(f"{teacher.name}: {len(answers)} answers to {len(requests)} requests; ask again")
     for request, answer in zip(requests, answers, strict=True):
+        if answer.failure and not answer.replies:
+            continue
         if len(answer.replies) != request.num_replies:
             raise TeacherError(
                 f"{teacher.name}: {len(answer.replies)} replies to {request.id} where {request.num_replies} were "

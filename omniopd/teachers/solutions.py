@@ -10,7 +10,7 @@ from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import encode_prompt, end_token
 from omniopd.models.text import Context, TextDecoder
-from omniopd.teachers.base import Teacher, TeacherRequest, ask
+from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 
 
 def solutions(
@@ -36,6 +36,7 @@ def solutions(
     requests = [
         TeacherRequest(
             id=f"r{round_:04d}-{prompt.id}",
+            trajectory_id=f"r{round_:04d}-{prompt.id}",
             prompt=prompt.prompt,
             prefix="",
             num_replies=num_samples,
@@ -47,19 +48,14 @@ def solutions(
     ]
     decoder, end_id = TextDecoder(tokenizer), end_token(tokenizer)
     trajectories = []
-    for prompt, answer in zip(prompts, ask(teacher, requests), strict=True):
+    for prompt, request, answer in zip(prompts, requests, ask(teacher, requests), strict=True):
         prompt_ids = encode_prompt(tokenizer, prompt.prompt)
-        contexts = [Context(prompt.prompt, prompt_ids, [])] * num_samples
-        read = decoder.read_after(contexts, answer.replies)
-        for n, (text, reason, ids) in enumerate(
-            zip(answer.replies, answer.finish_reasons, read, strict=True)
-        ):
-            # Read alone where the prompt's last token would reach into it: the student will write it so.
-            own = decoder.read_alone(text) if ids is None else ids
-            written = [*own, end_id] if reason == "stop" else own
-            if not written:
+        written = _read(answer, prompt, prompt_ids, decoder=decoder, end_id=end_id) or [None] * num_samples
+        for n, found in enumerate(written):
+            text, ids, reason = found or ("", [], "length")
+            if found and not ids:
                 raise TeacherError(f"{teacher.name}: an empty solution of {prompt.id!r}, cut; ask again")
-            is_whole = reason == "stop" and len(written) <= max_new_tokens
+            is_whole = reason == "stop" and len(ids) <= max_new_tokens
             trajectories.append(
                 Trajectory(
                     id=trajectory_id(round_, prompt.id, n),
@@ -68,10 +64,10 @@ def solutions(
                     prompt=prompt.prompt,
                     prompt_ids=prompt_ids,
                     response=text,
-                    response_ids=written[:max_new_tokens],
+                    response_ids=ids[:max_new_tokens],
                     finish_reason="stop" if is_whole else "length",
                     temperature=temperature,
-                    seed=requests[len(trajectories) // num_samples].seed + n,
+                    seed=request.seed + n,
                     student=student,
                     entropies=[],
                     logps=[],
@@ -80,6 +76,22 @@ def solutions(
                     teacher_prompt_tokens=0 if n else answer.prompt_tokens,
                     teacher_tokens=0 if n else answer.completion_tokens,
                     cost_usd=0.0 if n else answer.cost_usd,
+                    failure=answer.failure,
                 )
             )
     return trajectories
+
+
+def _read(
+    answer: TeacherAnswer, prompt: Prompt, prompt_ids: list[int], *, decoder: TextDecoder, end_id: int
+) -> list[tuple[str, list[int], str]]:
+    """Each reply's text, its student tokens, and its finish reason."""
+    contexts = [Context(prompt.prompt, prompt_ids, [])] * len(answer.replies)
+    found = []
+    for text, reason, ids in zip(
+        answer.replies, answer.finish_reasons, decoder.read_after(contexts, answer.replies), strict=True
+    ):
+        # Read alone where the prompt's last token would reach into it: the student will write it so.
+        own = decoder.read_alone(text) if ids is None else ids
+        found.append((text, [*own, end_id] if reason == "stop" else own, reason))
+    return found

@@ -81,6 +81,11 @@ class _Chunk:
         return Context(self.trajectory.prompt, self.trajectory.prompt_ids, ids)
 
     @property
+    def failure(self) -> str:
+        """Why the teacher could not be heard, where it could not."""
+        return next((answer.failure for answer in self.answers if answer.failure), "")
+
+    @property
     def k_sem(self) -> float:
         return sum(reply.similarity for reply in self.replies)
 
@@ -104,6 +109,7 @@ def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecod
 def _request(chunk: _Chunk, audit: Audit, *, first: int, count: int) -> TeacherRequest:
     return TeacherRequest(
         id=chunk.id,
+        trajectory_id=chunk.trajectory.id,
         prompt=chunk.trajectory.prompt,
         prefix=chunk.prefix,
         num_replies=count,
@@ -155,7 +161,9 @@ def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> 
 
 
 def _is_settled(chunk: _Chunk, audit: Audit) -> bool:
-    """Whether more replies would not be worth their tokens."""
+    """Whether more replies would not be worth their tokens, or cannot be had."""
+    if chunk.failure:
+        return True
     if audit.stopping is None:
         return False
     std = posterior_std(
@@ -187,4 +195,5 @@ def _verdict(chunk: _Chunk, teacher: str, audit: Audit) -> Verdict:
         finish_reasons=[reply.finish_reason for reply in chunk.replies],
         reply_ids=[] if is_boundary else read,
         boundary=is_boundary,
+        failure=chunk.failure,
     )

@@ -1,0 +1,1 @@
+"""What is fast and what is not: each figure beside a named alternative, in one run (`make bench`)."""

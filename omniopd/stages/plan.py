@@ -1,0 +1,160 @@
+"""plan: what the runs of params.yaml will ask of their teacher, before anything is asked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omniopd.config import Params, RunConfig, resolve
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
+from omniopd.data.records import Trajectory
+from omniopd.data.store import read_json
+from omniopd.engines.rollout import Student, rollouts, scored
+from omniopd.errors import ConfigError
+from omniopd.methods import Fork, Method, OmniOPD
+from omniopd.models.loading import load_model, load_tokenizer, weights_digest
+from omniopd.models.threads import use_threads
+from omniopd.teachers.estimate import Asked, Estimate, estimate
+from omniopd.teachers.prices import Prices
+
+NUM_PROMPTS = 64  # sampled; their responses stand for those of every round
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row of the plan: a run of an arm, or of a setting beside the arms, and how many such runs there are.
+
+    >>> Planned("omniopd-fork", 3, Estimate(10240, 3e5, 2e5, 81920)).num_runs
+    3
+    """
+
+    name: str
+    num_runs: int  # 0 for a setting that no arm has
+    one: Estimate  # of one run
+
+
+def plan(
+    params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int | None = None
+) -> list[Planned]:
+    """What each arm asks in one run, and the number of its runs, those of its sweep included.
+
+    The student, as `base` made or found it, writes NUM_PROMPTS responses, and each method says where it would ask.
+
+    Raises:
+        ConfigError: an arm that does not exist.
+        DataError: `prepare` or `base` has not run.
+    """
+    use_threads(params.compute.num_threads)
+    seed = params.seeds[0] if seed is None else seed
+    names = list(arms) or list(params.every_arm)
+    configs = {name: resolve(params, name, seed) for name in names}
+    student = _student(layout, seed)
+    asked = _asked(params)
+    rows = []
+    for name, config in configs.items():
+        one = _one_run(config, config.method, student, layout, asked)
+        rows.append(Planned(name, _num_runs(params, name), one))
+    rows += [
+        Planned(name, 0, _one_run(next(iter(configs.values())), method, student, layout, asked))
+        for name, method in _beside(params).items()
+    ]
+    return [row for row in rows if row.one.calls]
+
+
+def prices_of(params: Params, layout: Layout) -> Prices:
+    """What the teacher's tokens cost; nothing in this process."""
+    if params.teacher.kind != "api":
+        return Prices()
+    from omniopd.teachers.api import endpoint_of
+
+    return endpoint_of(params.teacher, root=layout.root).prices
+
+
+def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dict[str, Any]]:
+    """The plan for programs."""
+    limits = {
+        "requests_per_minute": params.teacher.requests_per_minute,
+        "tokens_per_minute": params.teacher.tokens_per_minute,
+    }
+    return [
+        {
+            "arm": row.name,
+            "runs": row.num_runs,
+            "one_run": {
+                **asdict(row.one),
+                "cost_usd": row.one.cost_usd(prices, with_cache=False),
+                "cost_usd_with_prefix_cache": row.one.cost_usd(prices, with_cache=True),
+                "minutes_at_the_limits": row.one.minutes(**limits),
+            },
+        }
+        for row in rows
+    ]
+
+
+def _num_runs(params: Params, name: str) -> int:
+    """Runs of an arm in the whole pipeline: its seeds, and what its sweep tries."""
+    seeds = params.seeds if name in params.arms else params.ablation_seeds
+    tried = len(params.sweep.seeds) * len(params.sweep.lrs) if params.is_swept(name) else 0
+    return len(seeds) + tried
+
+
+def _beside(params: Params) -> dict[str, Method]:
+    """The published form, and the fork posterior with the fewest tokens and with half the calls."""
+    published, fork = params.methods.omniopd, params.methods.fork
+    return {
+        "published form": OmniOPD.model_validate(published.model_dump()),
+        "fork, M 8, C 1": Fork.model_validate({**fork.model_dump(), "num_chunks": 8, "chunk_len": 1}),
+        "fork, M 4, C 4": Fork.model_validate({**fork.model_dump(), "num_chunks": 4, "chunk_len": 4}),
+    }
+
+
+def _student(layout: Layout, seed: int) -> Student:
+    folder = layout.models(seed)
+    entry = read_json(folder / "models.json")["student"]
+    path = str(folder / entry["path"]) if "path" in entry else layout.named_model(entry["name"])
+    model = load_model(path)
+    return Student(model, load_tokenizer(path), weights_digest(model))
+
+
+def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Trajectory]:
+    prompts = read_prompts(layout.prompts(config.seed, "train"))[:NUM_PROMPTS]
+    if not prompts:
+        raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
+    responses = rollouts(
+        student, prompts,
+        round_=0, num_samples=1, max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature, batch_size=config.rollout.batch_size, seed=config.seed,
+    )  # fmt: skip
+    return scored(student, responses, batch_size=config.rollout.batch_size)
+
+
+def _one_run(
+    config: RunConfig,
+    method: Method,
+    student: Student,
+    layout: Layout,
+    asked: Asked,
+) -> Estimate:
+    mean = estimate(
+        _sample(config, student, layout),
+        method,
+        num_samples=config.rollout.num_samples,
+        asked=asked,
+    )
+    return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)
+
+
+def _asked(params: Params) -> Asked:
+    """How the teacher is asked.
+
+    A model that litellm's price table knows has a tokenizer there; any other is thought to have the student's.
+    """
+    if params.teacher.kind != "api":
+        return Asked(2**31, 0, lambda text, ids: len(ids))  # noqa: ARG005
+    from omniopd.teachers.api import capabilities_of
+    from omniopd.teachers.capabilities import tabled_prices, token_counter
+
+    known, model = capabilities_of(params.teacher), params.teacher.model
+    if tabled_prices(model) is None:
+        return Asked(known.samples_per_call, known.caches_from, lambda text, ids: len(ids))  # noqa: ARG005
+    return Asked(known.samples_per_call, known.caches_from, lambda text, ids: token_counter(model, text))  # noqa: ARG005

@@ -1,0 +1,262 @@
+"""Bought replies: one SQLite file, so that none is paid for twice, and the book of what they cost.
+
+A reply and its cost are written in one transaction. What a call may cost is held before it is made, so that the
+calls of every thread and process that share the file stay within the budget together.
+"""
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import BudgetError, DataError
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+  id INTEGER PRIMARY KEY, teacher TEXT NOT NULL, way TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, cost_usd REAL NOT NULL, booked_at REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS replies (
+  key BLOB PRIMARY KEY, call INTEGER NOT NULL REFERENCES calls, text TEXT NOT NULL, finish_reason TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (key BLOB PRIMARY KEY, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holds (
+  key BLOB PRIMARY KEY, tokens INTEGER NOT NULL, cost_usd REAL NOT NULL, until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clients (
+  name TEXT PRIMARY KEY, teacher TEXT NOT NULL, until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (
+  only INTEGER PRIMARY KEY CHECK (only = 0), num_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, cost_usd REAL NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO spent VALUES (0, 0, 0, 0.0);
+"""
+BUSY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent in all, by every run that shares the cache; None where there is no limit."""
+
+    usd: float | None = None
+    tokens: int | None = None  # of prompts and replies together
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was booked so far. `tokens` are those of prompts and replies together.
+
+    >>> Spent(num_calls=2, tokens=38, cost_usd=0.0004).tokens
+    38
+    """
+
+    num_calls: int
+    tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one call was billed for; `cached_tokens` are those of the prompt that the provider had cached.
+
+    >>> Usage(prompt_tokens=30, cached_tokens=16, completion_tokens=8, cost_usd=0.0002).prompt_tokens
+    30
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True)
+class Bought:
+    """A reply in the cache, with the call that brought it.
+
+    >>> Bought("=0", "length", call=7, usage=Usage(30, 0, 8, 0.0002)).text
+    '=0'
+    """
+
+    text: str
+    finish_reason: str
+    call: int
+    usage: Usage  # of the whole call
+
+
+def reply_key(*parts: Any) -> bytes:
+    """What names a reply: a hash over everything that it depends on, as JSON."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+
+
+class ReplyCache:
+    """The replies bought so far, shared by the threads and processes that open the same file.
+
+    Raises:
+        DataError: the file is no such cache, or one of another version.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{path}: cannot be used as a cache of replies ({error}); move it away, or name another "
+                "file in teacher.cache"
+            ) from error
+
+    def _prepare(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, SCHEMA_VERSION):
+            raise DataError(
+                f"{self._path}: a cache of version {found}, and this omniopd reads version {SCHEMA_VERSION}; "
+                "name another file in teacher.cache"
+            )
+        if found == 0:
+            self._db.execute("PRAGMA journal_mode = WAL")
+        # A reply whose booking the machine's own failure undoes is asked for again: none is lost to a mere kill.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        if found == 0:
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Bought]:
+        """Those of the replies that were bought."""
+        query = (
+            "SELECT text, finish_reason, call, prompt_tokens, cached_tokens, completion_tokens, cost_usd "
+            "FROM replies JOIN calls ON calls.id = replies.call WHERE key = ?"
+        )
+        found: dict[bytes, Bought] = {}
+        with self._lock:
+            for key in keys:
+                row = self._db.execute(query, (key,)).fetchone()
+                if row is not None:
+                    text, finish_reason, call, *usage = row
+                    found[key] = Bought(text, finish_reason, call, Usage(*usage))
+        return found
+
+    def hold(self, key: bytes, *, tokens: int, cost_usd: float, budget: Budget, lease_s: float) -> bool:
+        """Set aside what a call may cost at most, in the name of its first reply.
+
+        False where that reply was bought or is being bought, or the budget has room for this call only if calls
+        under way cost less than was set aside for them: look for the reply, and come again. A hold that is not
+        settled within lease_s seconds, as when its process died, no longer counts.
+
+        Raises:
+            BudgetError: there is no room left, whatever the calls under way cost.
+        """
+        now = time.time()
+        with self._transaction() as db:
+            db.execute("DELETE FROM holds WHERE until < ?", (now,))
+            taken = "SELECT 1 FROM holds WHERE key = ? UNION ALL SELECT 1 FROM replies WHERE key = ?"
+            if db.execute(taken, (key, key)).fetchone() or not _has_room(db, budget, tokens, cost_usd):
+                return False
+            db.execute("INSERT INTO holds VALUES (?, ?, ?, ?)", (key, tokens, cost_usd, now + lease_s))
+        return True
+
+    def book(
+        self, held: bytes, replies: Sequence[tuple[bytes, str, str]], *, teacher: str, way: str, usage: Usage
+    ) -> None:
+        """Settle a hold: the replies (key, text, finish reason) of a call, and what it was billed for."""
+        with self._transaction() as db:
+            call = db.execute(
+                "INSERT INTO calls VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+                (teacher, way, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.cost_usd,
+                 time.time()),
+            ).lastrowid  # fmt: skip
+            db.executemany(
+                "INSERT INTO replies VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                [(key, call, text, reason) for key, text, reason in replies],
+            )
+            db.execute(
+                "UPDATE spent SET num_calls = num_calls + 1, tokens = tokens + ?, cost_usd = cost_usd + ?",
+                (usage.prompt_tokens + usage.completion_tokens, usage.cost_usd),
+            )
+            db.execute("DELETE FROM holds WHERE key = ?", (held,))
+
+    def release(self, held: bytes) -> None:
+        """Let go of a hold whose call brought nothing and was billed nothing."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM holds WHERE key = ?", (held,))
+
+    def note_failure(self, key: bytes, reason: str) -> None:
+        """Remember why a reply could not be had, so that a run from the cache alone finds the same."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?)", (key, reason))
+
+    def failure(self, key: bytes) -> str | None:
+        """Why the reply could not be had, where that was noted."""
+        with self._lock:
+            row = self._db.execute("SELECT reason FROM failures WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def attend(self, client: str, *, teacher: str, lease_s: float) -> int:
+        """Say that a client asks that teacher for the next lease_s seconds. Returns how many do, itself included."""
+        now = time.time()
+        with self._transaction() as db:
+            db.execute("DELETE FROM clients WHERE until < ?", (now,))
+            db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?)", (client, teacher, now + lease_s))
+            return db.execute("SELECT count(*) FROM clients WHERE teacher = ?", (teacher,)).fetchone()[0]
+
+    def leave(self, client: str) -> None:
+        """Say that a client asks no more."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM clients WHERE name = ?", (client,))
+
+    def spent(self) -> Spent:
+        """What was booked so far, by all who share the file."""
+        with self._lock:
+            return Spent(*self._db.execute("SELECT num_calls, tokens, cost_usd FROM spent").fetchone())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _has_room(db: sqlite3.Connection, budget: Budget, tokens: int, cost_usd: float) -> bool:
+    """Whether the budget bears a call beside those under way.
+
+    Raises:
+        BudgetError: it would not bear it if those cost nothing.
+    """
+    spent_tokens, spent_usd = db.execute("SELECT tokens, cost_usd FROM spent").fetchone()
+    if budget.usd is not None and spent_usd + cost_usd > budget.usd:
+        raise BudgetError(
+            f"teacher.budget_usd: {budget.usd:g} is reached: {spent_usd:.4f} is spent, and the next call may cost "
+            f"{cost_usd:.4f}; all that was bought is kept: raise the budget and run the same command"
+        )
+    if budget.tokens is not None and spent_tokens + tokens > budget.tokens:
+        raise BudgetError(
+            f"teacher.budget_tokens: {budget.tokens} is reached: {spent_tokens} are spent, and the next call may take "
+            f"{tokens}; all that was bought is kept: raise the budget and run the same command"
+        )
+    held_tokens, held_usd = db.execute(
+        "SELECT coalesce(sum(tokens), 0), coalesce(sum(cost_usd), 0) FROM holds"
+    ).fetchone()
+    fits_usd = budget.usd is None or spent_usd + held_usd + cost_usd <= budget.usd
+    return fits_usd and (budget.tokens is None or spent_tokens + held_tokens + tokens <= budget.tokens)

@@ -1,0 +1,102 @@
+"""What an API can do, as far as litellm's tables know it; a probe finds out the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omniopd.errors import ConfigError
+from omniopd.teachers.calls import litellm
+from omniopd.teachers.prices import Prices
+from omniopd.teachers.ways import Prefill, Way
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The ways to ask, best first, and what may be asked for.
+
+    >>> Capabilities(("prefill", "instruct"), samples_per_call=1, takes_seed=False, strips=True).ways[0]
+    'prefill'
+    """
+
+    ways: tuple[Way, ...]
+    samples_per_call: int
+    takes_seed: bool
+    takes_temperature: bool = True
+    prefill: Prefill = "turn"
+    strips: bool = False  # it refuses a last turn that ends in white space
+    marks_cache: bool = False  # it caches the parts of a prompt that are marked
+    caches_from: int | None = 0  # tokens of the shortest prefix that its cache keeps; None: it has no cache
+
+
+# How each vendor is told to continue the last turn; of the others a plain last turn is tried.
+FLAGGED = ("deepseek", "mistral")
+SERVED = ("openai", "hosted_vllm")  # with an address of the user's own: vLLM and its like
+ANTHROPIC = ("anthropic", "bedrock", "vertex_ai")
+MOST_SAMPLES = 16
+LEAST_CACHED = 1024  # what most vendors cache at least, where the table does not say
+
+
+def tabled(model: str, *, has_base_url: bool) -> Capabilities:
+    """What litellm's tables say of a model.
+
+    Raises:
+        ConfigError: they know no such vendor.
+    """
+    try:
+        name, provider, _, _ = litellm.get_llm_provider(model)
+    except litellm.exceptions.BadRequestError as error:
+        raise ConfigError(
+            f"teacher.model: {model!r} names no vendor; write vendor/model as litellm does, such as "
+            "anthropic/claude-haiku-4-5, or hosted_vllm/NAME with a base_url"
+        ) from error
+    accepted = litellm.get_supported_openai_params(name, provider) or []
+    info = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
+    is_claude = provider in ANTHROPIC and "claude" in name
+    is_served = provider in SERVED and has_base_url
+    return Capabilities(
+        ways=_ways(provider, info.get("mode"), info.get("supports_assistant_prefill"), is_served=is_served),
+        samples_per_call=MOST_SAMPLES if "n" in accepted else 1,
+        takes_seed="seed" in accepted,
+        takes_temperature="temperature" in accepted,
+        prefill="flag" if provider in FLAGGED else "setting" if is_served else "turn",
+        strips=is_claude,
+        marks_cache=is_claude,
+        caches_from=_caches_from(info, is_served=is_served),
+    )
+
+
+def _caches_from(info: Mapping[str, Any], *, is_served: bool) -> int | None:
+    if is_served:
+        return 0
+    if not info.get("supports_prompt_caching"):
+        return None
+    return int(info.get("prompt_cache_min_tokens", LEAST_CACHED))
+
+
+def _ways(provider: str, mode: str | None, prefills: bool | None, *, is_served: bool) -> tuple[Way, ...]:
+    if provider == "text-completion-openai" or mode == "completion":
+        return ("completion",)
+    if is_served:
+        return ("prefill", "completion", "instruct")
+    if provider == "openai" or prefills is False:
+        return ("instruct",)
+    return ("prefill", "instruct")
+
+
+def tabled_prices(model: str) -> Prices | None:
+    """What litellm's table says that a model costs; None where it says nothing."""
+    info = litellm.model_cost.get(model) or litellm.model_cost.get(model.partition("/")[2])
+    if not info or "input_cost_per_token" not in info:
+        return None
+    price = info["input_cost_per_token"]
+    return Prices(
+        input=price,
+        cached_input=info.get("cache_read_input_token_cost", price),
+        cache_write=info.get("cache_creation_input_token_cost", price),
+        output=info.get("output_cost_per_token", 0.0),
+    )
+
+
+def token_counter(model: str, text: str) -> int:
+    """Tokens of a text, by litellm's tokenizer for that model; of many vendors it is a stand-in."""
+    return litellm.token_counter(model=model, text=text)

@@ -1,0 +1,63 @@
+"""A teacher in the same process, served by vLLM's offline engine."""
+
+from collections.abc import Sequence
+
+from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
+
+from omniopd.models.loading import encode_rendered, end_token, load_tokenizer, render_prompt
+from omniopd.models.text import TextDecoder
+from omniopd.teachers.base import TeacherAnswer, TeacherRequest
+
+SEED_RANGE = 2**63
+
+
+class VllmTeacher:
+    """A causal language model that vLLM batches as it sees fit; prefixes that begin each other are read once.
+
+    Its replies are samples of the same distributions as InProcessTeacher's, not the same bytes.
+    """
+
+    def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
+        self.name = name
+        self._tokenizer = load_tokenizer(path)
+        self._decoder = TextDecoder(self._tokenizer)
+        self._temperature = temperature
+        self._engine = LLM(
+            model=path, max_num_seqs=batch_size, enable_prefix_caching=True, generation_config="vllm",
+            disable_log_stats=True,
+        )  # fmt: skip
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        if not requests:
+            return []
+        texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
+        prefixes = encode_rendered(self._tokenizer, texts)
+        outputs = self._engine.generate(
+            [{"prompt_token_ids": prefix} for prefix in prefixes],
+            [self._sampling(request) for request in requests],
+            use_tqdm=False,
+        )
+        return [self._answer(prefix, output) for prefix, output in zip(prefixes, outputs, strict=True)]
+
+    def _sampling(self, request: TeacherRequest) -> SamplingParams:
+        own = request.temperature
+        return SamplingParams(
+            n=request.num_replies,
+            temperature=self._temperature if own is None else own,
+            max_tokens=request.max_tokens,
+            seed=request.seed % SEED_RANGE,
+            stop_token_ids=[end_token(self._tokenizer)],
+            detokenize=False,
+        )
+
+    def _answer(self, prefix: list[int], output) -> TeacherAnswer:
+        end_id = end_token(self._tokenizer)
+        replies = [list(reply.token_ids) for reply in sorted(output.outputs, key=lambda reply: reply.index)]
+        own = [ids[:-1] if ids[-1:] == [end_id] else ids for ids in replies]
+        return TeacherAnswer(
+            replies=[self._decoder.text_after(prefix[-1], ids) for ids in own],
+            finish_reasons=["stop" if ids[-1:] == [end_id] else "length" for ids in replies],
+            mode="completion",
+            prompt_tokens=len(prefix),
+            completion_tokens=sum(len(ids) for ids in replies),
+        )

@@ -1,0 +1,170 @@
+"""Replies are bought once, and within the budget, whoever buys them."""
+
+import multiprocessing
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from omniopd.errors import BudgetError, DataError
+from omniopd.teachers.cache import Budget, ReplyCache, Spent, Usage, reply_key
+
+USAGE = Usage(prompt_tokens=30, cached_tokens=16, completion_tokens=4, cost_usd=0.25)
+NO_LIMIT = Budget()
+
+
+@pytest.fixture
+def cache(tmp_path: Path):
+    cache = ReplyCache(tmp_path / "teacher.sqlite")
+    yield cache
+    cache.close()
+
+
+def _hold(
+    cache: ReplyCache, key: bytes, budget: Budget = NO_LIMIT, tokens: int = 50, cost_usd: float = 1.0, **more
+):
+    return cache.hold(key, tokens=tokens, cost_usd=cost_usd, budget=budget, **{"lease_s": 60.0, **more})
+
+
+def _buy(cache: ReplyCache, *keys: bytes, budget: Budget = NO_LIMIT) -> None:
+    assert _hold(cache, keys[0], budget)
+    replies = [(key, f"text {i}", "length") for i, key in enumerate(keys)]
+    cache.book(keys[0], replies, teacher="t", way="completion", usage=USAGE)
+
+
+def test_what_was_bought_is_found_with_what_its_call_cost(cache: ReplyCache, tmp_path: Path):
+    _buy(cache, b"a", b"b")
+    for found in (cache.find([b"a", b"b", b"c"]), ReplyCache(tmp_path / "teacher.sqlite").find([b"b", b"a"])):
+        assert {key: reply.text for key, reply in found.items()} == {b"a": "text 0", b"b": "text 1"}
+        assert found[b"a"].call == found[b"b"].call
+        assert found[b"a"].usage == USAGE
+    assert cache.spent() == Spent(num_calls=1, tokens=34, cost_usd=0.25)
+
+
+def test_a_reply_that_is_being_bought_or_was_is_not_bought_again(cache: ReplyCache):
+    assert _hold(cache, b"a")
+    assert not _hold(cache, b"a")
+    cache.release(b"a")
+    _buy(cache, b"a")
+    assert not _hold(cache, b"a")
+    assert cache.spent().num_calls == 1
+
+
+def test_a_hold_whose_process_died_ends_with_its_lease(cache: ReplyCache):
+    assert _hold(cache, b"a", lease_s=-1.0)
+    assert _hold(cache, b"a")
+
+
+@pytest.mark.parametrize(
+    ("budget", "named"),
+    [
+        (Budget(usd=1.2), "budget_usd: 1.2 is reached: 0.2500 is spent"),
+        (Budget(tokens=80), "budget_tokens: 80 is"),
+    ],
+)
+def test_the_budget_is_never_overrun(cache: ReplyCache, budget: Budget, named: str):
+    assert _hold(cache, b"a", budget)
+    assert not _hold(cache, b"b", budget), "there may be room once the first is settled"
+    cache.book(b"a", [(b"a", "x", "stop")], teacher="t", way="completion", usage=USAGE)
+    with pytest.raises(BudgetError, match=named):
+        _hold(cache, b"b", budget)
+    assert _hold(cache, b"b", Budget(usd=1.25, tokens=84)), "raised, it goes on"
+
+
+def test_room_that_a_call_did_not_need_is_given_to_the_next(cache: ReplyCache):
+    budget = Budget(usd=1.3)
+    assert _hold(cache, b"a", budget)
+    assert not _hold(cache, b"b", budget)
+    cache.release(b"a")
+    assert _hold(cache, b"b", budget)
+
+
+def test_a_failed_booking_leaves_no_trace(cache: ReplyCache):
+    assert _hold(cache, b"a")
+    with pytest.raises(sqlite3.IntegrityError):
+        cache.book(b"a", [(b"a", None, "stop")], teacher="t", way="completion", usage=USAGE)  # pyright: ignore[reportArgumentType]
+    assert cache.spent() == Spent(0, 0, 0.0)
+    assert cache.find([b"a"]) == {}
+
+
+def test_reasons_are_kept_for_runs_from_the_cache_alone(cache: ReplyCache):
+    assert cache.failure(b"a") is None
+    cache.note_failure(b"a", "content_filter")
+    assert cache.failure(b"a") == "content_filter"
+
+
+def test_clients_are_counted_while_their_lease_lasts(cache: ReplyCache):
+    assert cache.attend("one", teacher="t", lease_s=60) == 1
+    assert cache.attend("two", teacher="t", lease_s=60) == 2
+    assert cache.attend("other", teacher="u", lease_s=60) == 1
+    assert cache.attend("two", teacher="t", lease_s=-1) == 2
+    assert cache.attend("one", teacher="t", lease_s=60) == 1
+    cache.leave("one")
+    assert cache.attend("three", teacher="t", lease_s=60) == 1
+
+
+def test_keys_differ_where_anything_of_a_request_does():
+    keys = {
+        reply_key("t", "prefill", 1.0, 2, *text)
+        for text in (["a", "b"], ["ab", ""], ["", "ab"], ["a", "b", 1])
+    }
+    assert len(keys) == 4
+
+
+def _spend_until_the_budget(path: Path, name: str, bought: "multiprocessing.Queue[int]") -> None:
+    cache, count = ReplyCache(path), 0
+    try:
+        for i in range(1000):
+            if not _hold(cache, f"{name}-{i}".encode(), Budget(usd=20.0), cost_usd=0.3):
+                continue
+            cache.book(f"{name}-{i}".encode(), [], teacher="t", way="completion", usage=USAGE)
+            count += 1
+    except BudgetError:
+        pass
+    bought.put(count)
+
+
+def test_processes_and_threads_share_one_budget_and_lose_no_booking(tmp_path: Path):
+    path = tmp_path / "teacher.sqlite"
+    ReplyCache(path).close()
+    context = multiprocessing.get_context("spawn")
+    bought = context.Queue()
+    processes = [
+        context.Process(target=_spend_until_the_budget, args=(path, f"p{i}", bought)) for i in range(2)
+    ]
+    threads = [
+        threading.Thread(target=_spend_until_the_budget, args=(path, f"t{i}", bought)) for i in range(2)
+    ]
+    for worker in (*processes, *threads):
+        worker.start()
+    counts = [bought.get(timeout=60) for _ in range(4)]
+    for worker in (*processes, *threads):
+        worker.join(timeout=60)
+    cache = ReplyCache(path)
+    spent = cache.spent()
+    assert spent.num_calls == sum(counts)
+    assert spent.cost_usd == pytest.approx(0.25 * sum(counts))
+    assert 19.5 <= spent.cost_usd <= 20.0
+
+
+@pytest.mark.parametrize("content", [b"no database at all, whatever it is called", b""])
+def test_a_file_that_is_no_cache_is_refused_or_made_one(tmp_path: Path, content: bytes):
+    path = tmp_path / "teacher.sqlite"
+    path.write_bytes(content)
+    if not content:
+        assert ReplyCache(path).spent() == Spent(0, 0, 0.0)
+        return
+    with pytest.raises(
+        DataError, match=r"teacher\.sqlite: cannot be used as a cache of replies .*; move it away"
+    ):
+        ReplyCache(path)
+
+
+def test_a_cache_of_another_version_is_refused(tmp_path: Path):
+    path = tmp_path / "teacher.sqlite"
+    ReplyCache(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(DataError, match="a cache of version 99, and this omniopd reads version 1"):
+        ReplyCache(path)
