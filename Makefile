@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup demo test test-faults bench check format ui lock golden
+.PHONY: help setup demo test test-faults test-vllm bench check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,10 @@ test: setup ## the test suite
 
 test-faults: setup ## the faults of an API at their full length: ten thousand requests
 	@OMNIOPD_TEST_REQUESTS=10000 python -m pytest tests/teachers/test_faults.py
+
+test-vllm: ## the teachers on vLLM's build for the CPU, in an environment of their own
+	@scripts/setup-vllm $(PYTHON)
+	@OMNIOPD_TEST_VLLM=1 .venv-vllm/bin/python -m pytest tests/vllm
 
 bench: setup ## speed, each figure beside a named alternative
 	@python -m benchmarks

@@ -12,6 +12,8 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 
+collect_ignore = [] if os.environ.get("OMNIOPD_TEST_VLLM") else ["vllm"]  # see `make test-vllm`
+
 from jaxtyping import install_import_hook
 
 install_import_hook("omniopd.functional", "beartype.beartype")
