@@ -19,6 +19,8 @@ os.environ.setdefault("LITELLM_LOG", "ERROR")
 import litellm
 from litellm import exceptions as failures
 from litellm.llms.custom_httpx import async_client_cleanup
+from litellm.llms.openai.common_utils import BaseOpenAILLM
+from openai import AsyncOpenAI
 
 litellm.suppress_debug_info = True
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
@@ -41,6 +43,7 @@ FATAL = (
     failures.PaymentRequiredError,
     failures.NotFoundError,
 )
+OPENAI_TEXT = "text-completion-openai/"
 FATAL_STATUS = (401, 402, 403, 404)
 
 
@@ -129,6 +132,8 @@ async def call(
         async with asyncio.timeout(timeout_s):
             if asked.text is not None:
                 model = _completing(endpoint.model)
+                if model.startswith(OPENAI_TEXT):
+                    settings["client"] = _client(endpoint.base_url, endpoint.api_key)
                 answer = await litellm.atext_completion(model=model, prompt=asked.text, **settings)
             else:
                 answer = await litellm.acompletion(
@@ -142,14 +147,28 @@ async def call(
 
 
 async def close_connections() -> None:
-    """Close what litellm keeps open to ask again sooner."""
+    """Close what is kept open to ask again sooner."""
     await async_client_cleanup.close_litellm_async_clients()
+    while _clients:
+        await _clients.popitem()[1].close()
+
+
+_clients: dict[tuple[str | None, str | None], AsyncOpenAI] = {}
+
+
+def _client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
+    """One client for all completions of an address: litellm would open one, and a connection, for each call."""
+    if (base_url, api_key) not in _clients:
+        _clients[base_url, api_key] = AsyncOpenAI(
+            base_url=base_url, api_key=api_key, max_retries=0, http_client=BaseOpenAILLM.get_async_http_client()
+        )
+    return _clients[base_url, api_key]
 
 
 def _completing(model: str) -> str:
     """The name under which litellm completes a text with that model, rather than chat about it."""
     provider, _, name = model.partition("/")
-    return f"text-completion-openai/{name}" if provider in ("openai", "hosted_vllm") else model
+    return f"{OPENAI_TEXT}{name}" if provider in ("openai", "hosted_vllm") else model
 
 
 def _answer(endpoint: Endpoint, answer: Any) -> Answer:

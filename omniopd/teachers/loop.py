@@ -31,10 +31,19 @@ def close() -> None:
         if _running is None:
             return
         (loop, thread), _running = _running, None
-    asyncio.run_coroutine_threadsafe(close_connections(), loop).result(timeout=10)
+    asyncio.run_coroutine_threadsafe(_end(), loop).result(timeout=10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=10)
     loop.close()
+
+
+async def _end() -> None:
+    """Close the connections, and end what litellm has running beside its calls."""
+    await close_connections()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _loop() -> asyncio.AbstractEventLoop:
