@@ -160,7 +160,10 @@ def _client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
     """One client for all completions of an address: litellm would open one, and a connection, for each call."""
     if (base_url, api_key) not in _clients:
         _clients[base_url, api_key] = AsyncOpenAI(
-            base_url=base_url, api_key=api_key, max_retries=0, http_client=BaseOpenAILLM.get_async_http_client()
+            base_url=base_url,
+            api_key=api_key,
+            max_retries=0,
+            http_client=BaseOpenAILLM.get_async_http_client(),
         )
     return _clients[base_url, api_key]
 
