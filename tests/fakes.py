@@ -25,6 +25,7 @@ class TextOnlyTeacher:
                     "prompt_tokens",
                     "completion_tokens",
                     "cost_usd",
+                    "failure",
                 }
             return answers
 
