@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup demo test test-faults test-vllm bench check format ui lock golden
+.PHONY: help setup demo serve-demo demo-served test test-faults test-vllm bench check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,13 @@ setup: ## make .venv and install the pinned set, where requirements.lock changed
 
 demo: setup ## distil a small student from a teacher that only returns text, and show what it gained
 	@scripts/demo
+
+serve-demo: ## the demo's teacher behind a vLLM server on the CPU, until Ctrl-C
+	@scripts/setup-vllm $(PYTHON)
+	@scripts/serve-demo
+
+demo-served: setup ## distil from that server, in another terminal
+	@scripts/demo-served
 
 test: setup ## the test suite
 	@python -m pytest

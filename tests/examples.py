@@ -61,8 +61,9 @@ def annotated(method: Method) -> list[Annotated]:
 
 def verdict(method: Method, trajectory: Trajectory, anchor: int) -> Verdict:
     """What a teacher might have said there: some of its replies follow the student for a while."""
-    assert method.audit is not None
-    num_replies, chunk_len = method.audit.num_replies, method.audit.chunk_len
+    audit = method.audit(shares_tokens=True)
+    assert audit is not None
+    num_replies, chunk_len = audit.num_replies, audit.chunk_len
     rng = random.Random(f"{trajectory.id}/{anchor}")
     chunk = trajectory.response_ids[anchor : anchor + chunk_len]
     reply_ids = []

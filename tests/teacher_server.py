@@ -51,10 +51,10 @@ Split = tuple[str, str]  # prompt, and prefix
 
 
 class Mind(Protocol):
-    """What the teacher thinks: one character is one token, and so is the end."""
+    """What the teacher thinks, in characters: so many are a token as the vendor has it, and the end is one."""
 
-    def reply(self, prompt: str, prefix: str, max_tokens: int, seed: int | None) -> Reply:
-        """What follows the prefix, and "stop", or "length" where its end is not within max_tokens."""
+    def reply(self, prompt: str, prefix: str, max_chars: int, seed: int | None) -> Reply:
+        """What follows the prefix, and "stop", or "length" where its end is not within max_chars."""
         ...
 
     def split(self, text: str) -> Split:
@@ -76,13 +76,13 @@ class AdditionMind:
 
     noise: float = 0.0
 
-    def reply(self, prompt: str, prefix: str, max_tokens: int, seed: int | None) -> Reply:
+    def reply(self, prompt: str, prefix: str, max_chars: int, seed: int | None) -> Reply:
         solution = worked_solution(prompt)
         if solution is None:
-            text, reason = _digits_after(prompt + prefix, max_tokens)
+            text, reason = _digits_after(prompt + prefix, max_chars)
         else:
             rest = solution[len(prefix) :]
-            text, reason = rest[:max_tokens], "stop" if len(rest) < max_tokens else "length"
+            text, reason = rest[:max_chars], "stop" if len(rest) < max_chars else "length"
         return text if seed is None else self._noisy(text, prompt, prefix, seed), reason
 
     def split(self, text: str) -> Split:
@@ -162,6 +162,7 @@ class Vendor:
     ignores_prefill: bool = False
     api_key: str | None = None
     known_models: tuple[str, ...] | None = None
+    chars_per_token: int = 1
     parse_instruct: Callable[[str], Split] | None = None
 
 
@@ -181,6 +182,11 @@ class Asked:
     max_tokens: int
     temperature: float
     seed: int | None
+    chars_per_token: int = 1
+
+    def num_tokens(self, replies: Sequence[Reply]) -> int:
+        """What is billed for the replies."""
+        return sum(-(-len(text) // self.chars_per_token) + (reason == "stop") for text, reason in replies)
 
 
 @dataclass(frozen=True)
@@ -373,7 +379,7 @@ class TeacherServer:
         replies = self._replies(asked, body, fault)
         payload = json.dumps(dialect.write(asked, replies, f"{body}-{self._num_asked[body]}")).encode()
         num_whole = sum(reason != "content_filter" for _, reason in replies)
-        line = Served(request.path, body, asked.prompt_tokens, _num_tokens(replies), num_whole, fault)
+        line = Served(request.path, body, asked.prompt_tokens, asked.num_tokens(replies), num_whole, fault)
         if fault == "drip":
             return await self._drip(request, payload, line)
         self._enter(line)
@@ -385,7 +391,8 @@ class TeacherServer:
         if fault == "filter":
             return [("", "content_filter")] * asked.n
         seeds = self._seeds(asked, body)[: -1 if fault == "fewer" else None]
-        return [self._mind.reply(asked.prompt, asked.prefix, asked.max_tokens, seed) for seed in seeds]
+        max_chars = asked.max_tokens * asked.chars_per_token
+        return [self._mind.reply(asked.prompt, asked.prefix, max_chars, seed) for seed in seeds]
 
     def _seeds(self, asked: Asked, body: str) -> list[int | None]:
         if asked.temperature == 0:
@@ -471,20 +478,16 @@ def _other_digit(char: str, rng: random.Random) -> str:
     return rng.choice([digit for digit in DIGITS if digit != char])
 
 
-def _digits_after(text: str, max_tokens: int) -> Reply:
+def _digits_after(text: str, max_chars: int) -> Reply:
     seen = blake2b(text.encode(errors="surrogatepass"), digest_size=6)
     written = ""
-    for _ in range(max_tokens):
+    for _ in range(max_chars):
         drawn = int.from_bytes(seen.digest(), "big")
         if drawn % MEAN_LEN == 0:
             return written, "stop"
         written += DIGITS[drawn // MEAN_LEN % len(DIGITS)]
         seen.update(written[-1].encode())
     return written, "length"
-
-
-def _num_tokens(replies: Sequence[Reply]) -> int:
-    return sum(len(text) + (reason == "stop") for text, reason in replies)
 
 
 # Requests.
@@ -579,11 +582,12 @@ def _asked(
         model=content.get("model") or "teacher",
         prompt=prompt,
         prefix=prefix if is_heard else "",
-        prompt_tokens=len(prompt) + len(prefix),
+        prompt_tokens=-(-(len(prompt) + len(prefix)) // vendor.chars_per_token),
         n=n,
         max_tokens=max_tokens,
         temperature=1.0 if temperature is None else temperature,
         seed=content.get("seed"),
+        chars_per_token=vendor.chars_per_token,
     )
 
 
@@ -609,7 +613,7 @@ def _write_chat(asked: Asked, replies: Sequence[Reply], name: str) -> dict[str, 
 def _openai(
     asked: Asked, replies: Sequence[Reply], choices: list[dict[str, Any]], name: str, kind: str
 ) -> dict[str, Any]:
-    written = _num_tokens(replies)
+    written = asked.num_tokens(replies)
     usage = {
         "prompt_tokens": asked.prompt_tokens,
         "completion_tokens": written,
@@ -633,7 +637,7 @@ def _write_message(asked: Asked, replies: Sequence[Reply], name: str) -> dict[st
             "input_tokens": asked.prompt_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
-            "output_tokens": _num_tokens(replies),
+            "output_tokens": asked.num_tokens(replies),
         },
     }
 

@@ -548,7 +548,7 @@ def test_an_arm_leaves_the_blocks_and_the_other_arms_as_they_were(tmp_path: Path
     resolve(params, "omniopd", 0)
 
     assert params.model_dump() == before
-    assert resolve(params, "omniopd-baseline", 0).method.audit.chunk_len == 2
+    assert resolve(params, "omniopd-baseline", 0).method.audit(shares_tokens=True).chunk_len == 2
 
 
 def test_a_setting_left_out_has_its_published_value(tmp_path: Path):
@@ -718,7 +718,7 @@ def test_both_dangers_are_two_warnings():
         (
             {"arms.omniopd.settings": {"spare_tokens": 2}},
             "params.yaml: arms.omniopd (methods.omniopd): spare_tokens are asked for and compared as if they were the "
-            "chunk's; set clip_replies too",
+            "chunk's; set clip_replies: true",
         ),
         (
             {"arms.omniopd": {"method": "fork", "settings": {"chunk_len": 49}}},

@@ -90,6 +90,7 @@ class TeacherConfig(Section):
     temperature: float = Field(ge=0)
     batch_size: int = Field(gt=0)
     max_failed_share: float = Field(ge=0, le=1)
+    tokenizer: Literal["auto", "student", "other"]
     way: Literal["auto", "prefill", "completion", "instruct"]
     base_url: str | None
     api_key_env: str | None
@@ -111,7 +112,7 @@ class TeacherConfig(Section):
         return self.kind in ("transformers", "vllm")
 
     # What a reply depends on. How often, how fast, where and for how much it is asked for changes no reply.
-    determining: ClassVar = ("kind", "model", "temperature", "batch_size", "way", "request")
+    determining: ClassVar = ("kind", "model", "temperature", "batch_size", "tokenizer", "way", "request")
 
     @field_validator("kind")
     @classmethod

@@ -44,6 +44,11 @@ class Audit:
     stopping: Stopping | None = None  # None: all replies at once
 
 
+# Asked for beyond a chunk where a method's settings do not say, of a teacher with tokens of its own: the student's may
+# take a few more of them, and the last one may be cut.
+SPARE_TOKENS = 4
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a method must know of the run that it is part of."""
@@ -100,9 +105,9 @@ class Method(BaseModel, abc.ABC):
     def needs(self) -> frozenset[Need]:
         """What must be known of a trajectory before it is a row."""
 
-    @property
-    def audit(self) -> Audit | None:
-        """What the teacher is asked, for a method that needs verdicts."""
+    def audit(self, *, shares_tokens: bool) -> Audit | None:
+        """What a teacher is asked whose tokens are the student's, or are not; for a method that needs verdicts."""
+        del shares_tokens
         return None
 
     @property

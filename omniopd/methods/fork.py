@@ -11,6 +11,7 @@ from omniopd.data.records import Trajectory
 from omniopd.data.rows import Batch, Row
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
+    SPARE_TOKENS,
     Annotated,
     Audit,
     Method,
@@ -31,22 +32,20 @@ class Fork(Method):
     alpha: float = Field(1.0, gt=0, description="strength of the prior, the student's own distribution")
     beta: float = Field(0.1, ge=0, description="weight of the anchor to the initial student")
     selection: Selection = Field("peak_entropy", description="how places are chosen")
-    spare_tokens: int = Field(
-        0,
+    spare_tokens: int | None = Field(
+        None,
         ge=0,
-        description="teacher tokens asked for beyond C; 0 where the teacher's tokens are the student's, a few where "
-        "they are not: the last token of a reply may then be cut, and is dropped",
+        description=f"teacher tokens asked for beyond C; null: {SPARE_TOKENS} where its tokens are not the student's, "
+        "else 0; where there are any, the last token of a reply may be cut, and is dropped",
     )
 
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({"verdicts", "reference"})
 
-    @property
-    def audit(self) -> Audit:
-        return Audit(
-            self.num_replies, self.chunk_len, "exact", reads_tokens=True, spare_tokens=self.spare_tokens
-        )
+    def audit(self, *, shares_tokens: bool) -> Audit:
+        spare = (0 if shares_tokens else SPARE_TOKENS) if self.spare_tokens is None else self.spare_tokens
+        return Audit(self.num_replies, self.chunk_len, "exact", reads_tokens=True, spare_tokens=spare)
 
     def anchors(self, trajectory: Trajectory) -> list[int]:
         return choose_anchors(

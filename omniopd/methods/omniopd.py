@@ -12,6 +12,7 @@ from omniopd.data.rows import Batch, Row
 from omniopd.methods.agreement import EMBEDDING, embeddings_are_installed, similarities
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
+    SPARE_TOKENS,
     Annotated,
     Audit,
     Method,
@@ -61,11 +62,16 @@ class OmniOPD(Method):
     adaptive_std: float = Field(
         0.1, gt=0, description="standard deviation of the agreement's posterior at which no more are drawn"
     )
-    clip_replies: bool = Field(False, description="cut a reply to C student tokens before it is compared")
-    spare_tokens: int = Field(
-        0,
+    clip_replies: bool | None = Field(
+        None,
+        description="cut a reply to C student tokens before it is compared; null: where the teacher's tokens are not "
+        "the student's",
+    )
+    spare_tokens: int | None = Field(
+        None,
         ge=0,
-        description="teacher tokens asked for beyond C, for clip_replies; 0 where its tokens are the student's",
+        description=f"teacher tokens asked for beyond C, where replies are cut; null: {SPARE_TOKENS} where its tokens "
+        "are not the student's, else 0",
     )
 
     @property
@@ -77,15 +83,16 @@ class OmniOPD(Method):
         """The similarity as `agreement.similarities` names it."""
         return f"{EMBEDDING}{self.embedding_model}" if self.similarity == "embedding" else self.similarity
 
-    @property
-    def audit(self) -> Audit:
+    def audit(self, *, shares_tokens: bool) -> Audit:
+        clips = not shares_tokens if self.clip_replies is None else self.clip_replies
+        usual = SPARE_TOKENS if clips and not shares_tokens else 0
         return Audit(
             self.num_replies,
             self.chunk_len,
             self.phi,
-            reads_tokens=self.clip_replies,
-            spare_tokens=self.spare_tokens,
-            clips_replies=self.clip_replies,
+            reads_tokens=clips,
+            spare_tokens=usual if self.spare_tokens is None else self.spare_tokens,
+            clips_replies=clips,
             stopping=Stopping(self.replies_at_once, self.adaptive_std, self.alpha)
             if self.replies_at_once
             else None,
@@ -150,7 +157,7 @@ class OmniOPD(Method):
             )
         if self.spare_tokens and not self.clip_replies:
             found.append(
-                "spare_tokens are asked for and compared as if they were the chunk's; set clip_replies too"
+                "spare_tokens are asked for and compared as if they were the chunk's; set clip_replies: true"
             )
         return found
 

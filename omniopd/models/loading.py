@@ -98,6 +98,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def have_same_vocabulary(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> bool:
+    """Whether both have the same tokens under the same numbers."""
+    return student.get_vocab() == teacher.get_vocab()
+
+
 def check_same_vocabulary(
     student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, *, teacher_name: str
 ) -> None:
@@ -106,8 +111,8 @@ def check_same_vocabulary(
     Raises:
         ModelError: the vocabularies differ.
     """
-    ours, theirs = student.get_vocab(), teacher.get_vocab()
-    if ours != theirs:
+    if not have_same_vocabulary(student, teacher):
+        ours, theirs = student.get_vocab(), teacher.get_vocab()
         num_other = len(ours.items() ^ theirs.items())
         raise ModelError(
             f"{teacher_name}: its vocabulary is not the student's ({len(theirs)} tokens against {len(ours)}, "

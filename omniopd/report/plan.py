@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from omniopd.report.summary import short_count
+from omniopd.report.summary import dollars, short_count
 
 COSTS = ("cost_usd", "cost_usd_with_prefix_cache")
 
@@ -43,7 +43,7 @@ def plan_total(rows: Sequence[dict[str, Any]]) -> str:
     line = f"All {sum(row['runs'] for row in runs)} runs: {calls} calls, {read} tokens in, {written} out"
     if not all_of("cost_usd"):
         return line
-    plain, cached = (_dollars(all_of(name)) for name in COSTS)
+    plain, cached = (dollars(all_of(name)) for name in COSTS)
     return f"{line}, {plain}, or {cached} with a prefix cache"
 
 
@@ -51,11 +51,7 @@ def _cells(one: dict[str, Any], *, has_prices: bool, has_limits: bool) -> list[s
     names = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
     cells = [short_count(round(one[name])) for name in names]
     if has_prices:
-        cells += [_dollars(one[name]) for name in COSTS]
+        cells += [dollars(one[name]) for name in COSTS]
     if has_limits:
         cells.append(f"{one['minutes_at_the_limits']:.0f}")
     return cells
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.4f}"

@@ -29,6 +29,7 @@ class ArmSummary:
     trained_tokens: float  # a run, as all below
     student_tokens: float
     teacher_tokens: float
+    cost_usd: float
     seconds: float
 
 
@@ -50,9 +51,10 @@ def token_budget(records: Sequence[Record]) -> int:
 def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> str:
     """The comparison as a Markdown table, with what its columns mean."""
     beyond = f"beyond `{against}`" if against else ""
+    cost = "cost" if any(own.cost_usd for own in summaries) else ""
     names = [
         "arm", "lr", "steps", "seeds", "greedy", beyond, "sampled", f"at {_k(budget)} teacher tokens",
-        "teacher tokens", "student tokens", "trained tokens", "seconds", "entropy, nats",
+        "teacher tokens", cost, "student tokens", "trained tokens", "seconds", "entropy, nats",
     ]  # fmt: skip
     rows = [
         [
@@ -65,6 +67,7 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
             _mean(own.sampled),
             _mean(own.at_budget),
             _k(own.teacher_tokens),
+            dollars(own.cost_usd),
             _k(own.student_tokens),
             _k(own.trained_tokens),
             f"{own.seconds:.0f}",
@@ -82,7 +85,8 @@ def _legend(against: str | None, budget: int, num_prompts: int) -> list[str]:
     paired = f" `beyond {against}` is the paired difference over seeds." if against else ""
     return [
         f"Accuracy on {num_prompts:,} held-out prompts; means over seeds ± half of a 95 % t interval.{paired} "
-        "`steps` are those of the optimiser; tokens and seconds are those of one run, without start-up and measuring.",
+        "`steps` are those of the optimiser; tokens, cost and seconds are those of one run, without start-up and "
+        "measuring.",
         f"`at {_k(budget)} teacher tokens`: greedy accuracy on validation prompts of the same runs, when each had "
         "last been measured before it had bought more than a hundredth beyond that.",
         "`entropy`: the student's after its run, where it is least sure, and in parentheses the teacher's there.",
@@ -118,6 +122,7 @@ def _summary(arm: str, own: Sequence[Record], other: dict[int, Record], budget: 
         trained_tokens=mean(lambda record: record["trained_tokens"]),
         student_tokens=mean(lambda record: record["student_tokens"]),
         teacher_tokens=mean(lambda record: record["teacher_tokens"]),
+        cost_usd=mean(lambda record: record["cost_usd"]),
         seconds=mean(lambda record: sum(record["seconds"].values())),
     )
 
@@ -161,6 +166,17 @@ def short_count(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return str(count)
+
+
+def dollars(amount: float) -> str:
+    """To the cent; to four digits below one, and to the dollar above a hundred.
+
+    >>> dollars(1234.56), dollars(12.3), dollars(0.0042), dollars(0.0)
+    ('$1,235', '$12.30', '$0.0042', '$0.00')
+    """
+    if amount >= 100:
+        return f"${amount:,.0f}"
+    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.4f}"
 
 
 def _line(cells: Sequence[str]) -> str:

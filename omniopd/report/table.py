@@ -10,7 +10,7 @@ from rich.table import Table
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json
 from omniopd.report.intervals import Mean
-from omniopd.report.summary import ArmSummary, short_count
+from omniopd.report.summary import ArmSummary, dollars, short_count
 
 WHEN_AND_HOW = [(when, how) for how in ("greedy", "sampled") for when in ("before", "after")]
 STEPS = ("validate", "roll out", "schedule", "verify", "train")
@@ -55,9 +55,14 @@ def summary_table(summaries: Sequence[ArmSummary], *, against: str | None) -> Ta
 
 
 def cost_table(records: Sequence[dict[str, Any]]) -> Table:
-    """Tokens of each run, and its seconds by step of a round."""
+    """Tokens of each run, with what was paid for them, and its seconds by step of a round."""
     result = _table("Tokens generated, and seconds by step of a round")
-    for name in ("student\ntokens", "teacher\ntokens", *(step.replace(" ", "\n") for step in STEPS), "all"):
+    for name in (
+        "student\ntokens",
+        "teacher\ntokens",
+        *(step.replace(" ", "\n") for step in STEPS),
+        "all",
+    ):
         result.add_column(name, justify="right")
     for record in records:
         seconds = record["seconds"]
@@ -65,7 +70,7 @@ def cost_table(records: Sequence[dict[str, Any]]) -> Table:
             record["arm"],
             str(record["seed"]),
             short_count(record["student_tokens"]),
-            short_count(record["teacher_tokens"]),
+            _bought(record),
             *(f"{seconds[step]:.0f}" if step in seconds else "–" for step in STEPS),
             f"{sum(seconds.values()):.0f}",
         )
@@ -97,6 +102,11 @@ def _table(title: str) -> Table:
 def _accuracy(record: dict[str, Any]) -> str:
     low, high = record["interval"]
     return f"{record['accuracy']:.3f}\n{low:.3f}–{high:.3f}"
+
+
+def _bought(record: dict[str, Any]) -> str:
+    tokens, cost = short_count(record["teacher_tokens"]), record["cost_usd"]
+    return f"{tokens}\n{dollars(cost)}" if cost else tokens
 
 
 def _short_mean(mean: Mean | None, *, sign: str = "") -> str:

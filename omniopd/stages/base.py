@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.data.store import file_md5, write_json
+from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation import measure
@@ -61,6 +61,15 @@ def base(
             found[role] = {"name": name, "digest": model_digest(Path(path))}
     write_json(layout.models(seed) / "models.json", found)
     return found
+
+
+def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:
+    """The directory or hub name of the student or the teacher that `base` recorded; an API's name as it is."""
+    folder = layout.models(seed)
+    entry = read_json(folder / "models.json")[role]
+    if "path" in entry:
+        return str(folder / entry["path"])
+    return layout.named_model(entry["name"]) if is_local else entry["name"]
 
 
 def model_digest(path: Path) -> str:

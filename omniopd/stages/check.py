@@ -196,7 +196,7 @@ def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
         config = resolve(params, arm, params.seeds[0])
         num_responses = config.rollout.num_prompts * config.rollout.num_samples
         text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm)}"
-        if audit := config.method.audit:
+        if audit := config.method.audit(shares_tokens=True):
             text += f", {audit.num_replies} replies of {audit.chunk_len} tokens a chunk"
         if config.method.source == "teacher":
             text += ", written by the teacher"

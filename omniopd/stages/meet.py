@@ -24,7 +24,7 @@ def meet_teacher(run: "Run") -> None:
     from omniopd.teachers.api import find_way  # litellm takes seconds to import
 
     prompts = [prompt.prompt for prompt in run.prompts("train")]
-    found = find_way(run.config.teacher, prompts, root=run.layout.root)
+    found = find_way(run.config.teacher, prompts, tokens_of=run.decoder.read_alone, root=run.layout.root)
     write_json(run.files.teacher, {"key": run.key, **asdict(found)})
 
 
@@ -40,4 +40,5 @@ def read_found(run: "Run") -> "Found | None":
     if content.get("key") != run.key:
         return None
     known = content["capabilities"]
-    return Found(content["way"], Capabilities(**{**known, "ways": tuple(known["ways"])}))
+    capabilities = Capabilities(**{**known, "ways": tuple(known["ways"])})
+    return Found(content["way"], capabilities, shares_tokens=content["shares_tokens"])

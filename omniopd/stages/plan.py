@@ -8,12 +8,12 @@ from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.records import Trajectory
-from omniopd.data.store import read_json
 from omniopd.engines.rollout import Student, rollouts, scored
 from omniopd.errors import ConfigError
 from omniopd.methods import Fork, Method, OmniOPD
-from omniopd.models.loading import load_model, load_tokenizer, weights_digest
+from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.threads import use_threads
+from omniopd.stages.base import model_in_use
 from omniopd.teachers.estimate import Asked, Estimate, estimate
 from omniopd.teachers.prices import Prices
 
@@ -49,7 +49,7 @@ def plan(
     names = list(arms) or list(params.every_arm)
     configs = {name: resolve(params, name, seed) for name in names}
     student = _student(layout, seed)
-    asked = _asked(params)
+    asked = _asked(params, layout, student, seed)
     rows = []
     for name, config in configs.items():
         one = _one_run(config, config.method, student, layout, asked)
@@ -109,9 +109,7 @@ def _beside(params: Params) -> dict[str, Method]:
 
 
 def _student(layout: Layout, seed: int) -> Student:
-    folder = layout.models(seed)
-    entry = read_json(folder / "models.json")["student"]
-    path = str(folder / entry["path"]) if "path" in entry else layout.named_model(entry["name"])
+    path = model_in_use(layout, seed, "student", is_local=True)
     model = load_model(path)
     return Student(model, load_tokenizer(path), weights_digest(model))
 
@@ -144,17 +142,28 @@ def _one_run(
     return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)
 
 
-def _asked(params: Params) -> Asked:
-    """How the teacher is asked.
+def _asked(params: Params, layout: Layout, student: Student, seed: int) -> Asked:
+    """How the teacher is asked, as far as that is known before it was.
 
-    A model that litellm's price table knows has a tokenizer there; any other is thought to have the student's.
+    A model that litellm's price table knows has a tokenizer there, and its own tokens; any other API is thought to have
+    the student's.
     """
-    if params.teacher.kind != "api":
-        return Asked(2**31, 0, lambda text, ids: len(ids))  # noqa: ARG005
+    teacher = params.teacher
+    if teacher.kind != "api":
+        shares = teacher.tokenizer != "other"
+        if teacher.is_local and teacher.tokenizer == "auto":
+            path = model_in_use(layout, seed, "teacher", is_local=True)
+            shares = have_same_vocabulary(student.tokenizer, load_tokenizer(path))
+        return Asked(2**31, 0, shares_tokens=shares, count=_students)
     from omniopd.teachers.api import capabilities_of
     from omniopd.teachers.capabilities import tabled_prices, token_counter
 
-    known, model = capabilities_of(params.teacher), params.teacher.model
-    if tabled_prices(model) is None:
-        return Asked(known.samples_per_call, known.caches_from, lambda text, ids: len(ids))  # noqa: ARG005
-    return Asked(known.samples_per_call, known.caches_from, lambda text, ids: token_counter(model, text))  # noqa: ARG005
+    known, model = capabilities_of(teacher), teacher.model
+    shares = tabled_prices(model) is None if teacher.tokenizer == "auto" else teacher.tokenizer == "student"
+    count = _students if shares else lambda text, ids: token_counter(model, text)  # noqa: ARG005
+    return Asked(known.samples_per_call, known.caches_from, shares_tokens=shares, count=count)
+
+
+def _students(text: str, ids: Sequence[int]) -> int:
+    del text
+    return len(ids)

@@ -113,13 +113,14 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
     def work() -> None:
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
         own = shard(trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size)
-        assert method.audit is not None, "a method that needs verdicts says what to ask"
+        audit = method.audit(shares_tokens=run.teacher_shares_tokens)
+        assert audit is not None, "a method that needs verdicts says what to ask"
         verdicts: list[Verdict] = []
         for group in batches(own, settings.batch_size):
             verdicts += verify(
                 [Anchored(trajectory, method.anchors(trajectory)) for trajectory in group],
                 teacher=run.teacher,
-                audit=method.audit,
+                audit=audit,
                 decoder=run.decoder,
                 end_id=end_token(run.tokenizer),
                 seed=run.config.seed,

@@ -22,10 +22,17 @@ from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
-from omniopd.errors import DataError, ModelError
-from omniopd.models.loading import check_same_vocabulary, load_model, load_tokenizer, weights_digest
+from omniopd.errors import DataError
+from omniopd.models.loading import (
+    check_same_vocabulary,
+    have_same_vocabulary,
+    load_model,
+    load_tokenizer,
+    weights_digest,
+)
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
+from omniopd.stages.base import model_in_use
 from omniopd.stages.meet import read_found
 from omniopd.stages.sweep import chosen_rate
 from omniopd.teachers import Teacher, load_teacher
@@ -74,6 +81,23 @@ class Run:
         return load_model(self.model_path("student")).requires_grad_(False)
 
     @cached_property
+    def teacher_shares_tokens(self) -> bool:
+        """Whether the teacher's tokens are the student's: as params say, or compared, or counted by the probe.
+
+        A class of the user's own is thought to have the student's.
+        """
+        config = self.config.teacher
+        if config.tokenizer != "auto":
+            return config.tokenizer == "student"
+        if config.kind == "api":
+            found = read_found(self)
+            assert found is not None, "the flow probes an API before it asks"
+            return found.shares_tokens
+        return not config.is_local or have_same_vocabulary(
+            self.tokenizer, load_tokenizer(self.model_path("teacher"))
+        )
+
+    @cached_property
     def teacher_model(self):
         """The teacher's own weights, for a method that reads its distributions.
 
@@ -91,20 +115,14 @@ class Run:
         if not self.config.teacher.is_local:
             return None
         path = self.model_path("teacher")
-        try:
-            check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
-        except ModelError:
+        if not have_same_vocabulary(self.tokenizer, load_tokenizer(path)):
             return None
         return load_model(path).requires_grad_(False)
 
     def model_path(self, role: str) -> str:
         """The directory or hub name of the student or the teacher that `base` recorded."""
-        folder = self.layout.models(self.config.seed)
-        entry = read_json(folder / "models.json")[role]
-        if "path" in entry:
-            return str(folder / entry["path"])
-        is_ours_to_load = role == "student" or self.config.teacher.is_local
-        return self.layout.named_model(entry["name"]) if is_ours_to_load else entry["name"]
+        is_local = role == "student" or self.config.teacher.is_local
+        return model_in_use(self.layout, self.config.seed, role, is_local=is_local)
 
     def prompts(self, split: str) -> Sequence[Prompt]:
         """The prompts of a split, read once: the run's key names their content."""

@@ -35,10 +35,10 @@ def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
 
 
 def track_evaluation(record: dict[str, Any], layout: Layout, warn: Callable[[str], None]) -> None:
-    """Log held-out accuracies on the run and on the model that they belong to."""
+    """Log held-out accuracies, and what the teacher cost, on the run and on the model that they belong to."""
     run = open_run(layout.run(record["arm"], record["seed"]).root)
     last = run.config.train.num_rounds
-    metrics = {}
+    metrics = {f"total/{name}": float(record[name]) for name in ("teacher_tokens", "cost_usd")}
     for when in ("before", "after"):
         for how in TEMPERATURES:
             metrics[f"heldout/{how}/{when}"] = record[when][how]["accuracy"]

@@ -1,7 +1,7 @@
 """From params.yaml to a teacher behind an API."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -38,8 +38,12 @@ def api_teacher(config: TeacherConfig, found: Found, *, root: Path) -> ApiTeache
     )
 
 
-def find_way(config: TeacherConfig, prompts: Sequence[str], *, root: Path) -> Found:
+def find_way(
+    config: TeacherConfig, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
+) -> Found:
     """What a probe finds: the way to ask, and what the API can do. Its replies are bought like any other.
+
+    tokens_of: a text as tokens of the student.
 
     Raises:
         ConfigError: as api_teacher; or the API knows neither the key nor the model.
@@ -52,7 +56,9 @@ def find_way(config: TeacherConfig, prompts: Sequence[str], *, root: Path) -> Fo
         def teacher_of(found: Found) -> ApiTeacher:
             return opened.enter_context(closing(api_teacher(config, found, root=root)))
 
-        return probe(prompts[:NUM_PROMPTS], ways=ways, capabilities=known, teacher_of=teacher_of)
+        return probe(
+            prompts[:NUM_PROMPTS], ways=ways, capabilities=known, teacher_of=teacher_of, tokens_of=tokens_of
+        )
 
 
 def endpoint_of(config: TeacherConfig, *, root: Path) -> Endpoint:

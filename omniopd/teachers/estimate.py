@@ -4,22 +4,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from omniopd.data.records import Trajectory
-from omniopd.methods import Method
+from omniopd.methods import Audit, Method
 from omniopd.teachers.prices import Prices
 
 
 @dataclass(frozen=True)
 class Asked:
-    """How the teacher is asked: replies that one call may bring, the shortest prefix that its cache keeps (None: it has
-    none), and the teacher's tokens of a text that is these tokens of the student's.
+    """How the teacher is asked.
 
-    >>> Asked(16, 1024, lambda text, ids: len(ids)).is_cached(100)
+    >>> Asked(16, 1024, shares_tokens=True, count=lambda text, ids: len(ids)).is_cached(100)
     False
     """
 
-    samples_per_call: int
-    caches_from: int | None
-    count: Callable[[str, Sequence[int]], int]
+    samples_per_call: int  # replies that one call may bring
+    caches_from: int | None  # tokens of the shortest prefix that its cache keeps; None: it has no cache
+    shares_tokens: bool  # whether its tokens are the student's
+    count: Callable[[str, Sequence[int]], int]  # its tokens of a text that is these tokens of the student's
 
     def is_cached(self, num_tokens: float) -> bool:
         """Whether a prefix of so many tokens is kept."""
@@ -79,8 +79,8 @@ def estimate(
     """
     if method.source == "teacher":
         found = [_solved(item, num_samples, asked) for item in sample]
-    elif method.audit is not None:
-        found = [_audited(item, method, asked) for item in sample]
+    elif audit := method.audit(shares_tokens=asked.shares_tokens):
+        found = [_audited(item, method, audit, asked) for item in sample]
     else:
         found = []
     totals = [sum(getattr(item, name) for item in found) for name in Estimate.__dataclass_fields__]
@@ -100,10 +100,8 @@ def _solved(item: Trajectory, num_samples: int, asked: Asked) -> Estimate:
     )
 
 
-def _audited(item: Trajectory, method: Method, asked: Asked) -> Estimate:
+def _audited(item: Trajectory, method: Method, audit: Audit, asked: Asked) -> Estimate:
     """The audits of one response: each prefix begins the next, so that a cache has what the one before it read."""
-    audit = method.audit
-    assert audit is not None, "a method that audits says what it asks"
     anchors = method.anchors(item)
     num_calls = -(-audit.num_replies // asked.samples_per_call)
     prompt = asked.count(item.prompt, item.prompt_ids)
@@ -116,7 +114,7 @@ def _audited(item: Trajectory, method: Method, asked: Asked) -> Estimate:
         for before, read in zip(known, reads, strict=False)
     )
     most = audit.chunk_len + audit.spare_tokens
-    written = [min(most, len(item.response_ids) - anchor) * per_token for anchor in anchors]
+    written = [min(most, (len(item.response_ids) - anchor) * per_token) for anchor in anchors]
     return Estimate(
         calls=num_calls * len(anchors),
         prompt_tokens=num_calls * sum(reads),

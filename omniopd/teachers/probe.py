@@ -1,24 +1,25 @@
 """A few cheap calls before a run: which way of asking really continues a prefix, and what else the API takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from omniopd.errors import TeacherError
 from omniopd.functional import SIMILARITIES
 from omniopd.functional.seeds import stable_seed
-from omniopd.teachers.base import Teacher, TeacherRequest
+from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.ways import Way
 
 NUM_PROMPTS = 4
 MOST_TOKENS = 48  # of a solution; half of it is then asked for again
+TELLING_TOKENS = 64  # in all, below which a count of them says little about whose they are
 ALIKE = 0.6  # edit similarity at which a continuation passes for that of the same solution
 
 
 @dataclass(frozen=True)
 class Found:
-    """The way that works, and what the API can do in it.
+    """The way that works, what the API can do in it, and whether it counts its tokens as the student does.
 
     >>> Found("completion", Capabilities(("completion",), samples_per_call=16, takes_seed=True)).way
     'completion'
@@ -26,6 +27,7 @@ class Found:
 
     way: Way
     capabilities: Capabilities
+    shares_tokens: bool = False  # whether its tokens are the student's
 
 
 def probe(
@@ -34,8 +36,11 @@ def probe(
     ways: Sequence[Way],
     capabilities: Capabilities,
     teacher_of: Callable[[Found], ApiTeacher],
+    tokens_of: Callable[[str], Sequence[int]],
 ) -> Found:
     """The first of the ways in which the teacher goes on with its own half-written solutions, at temperature 0.
+
+    tokens_of: a text as tokens of the student.
 
     Raises:
         TeacherError: in none, with what each came to.
@@ -43,8 +48,10 @@ def probe(
     complaints = []
     for way in ways:
         found = Found(way, replace(capabilities, samples_per_call=1))
-        complaint = _complaint(prompts, teacher_of(found))
+        heard = _hear(prompts, teacher_of(found))
+        complaint = _complaint(heard)
         if complaint is None:
+            found = replace(found, shares_tokens=_counts_as(tokens_of, heard))
             return _with_samples(prompts[0], found, capabilities.samples_per_call, teacher_of)
         complaints.append(f"  {way}: {complaint}")
     others = [way for way in capabilities.ways if way not in ways]
@@ -54,30 +61,66 @@ def probe(
     )
 
 
-def _complaint(prompts: Sequence[str], teacher: Teacher) -> str | None:
+@dataclass(frozen=True)
+class _Heard:
+    """The teacher's solutions by number of the prompt, and how it went on with the first halves of them."""
+
+    solutions: Mapping[int, TeacherAnswer]
+    continued: Mapping[int, TeacherAnswer]
+
+    def begun(self, i: int) -> str:
+        return _first_half(self.solutions[i].replies[0])
+
+    def rest(self, i: int) -> str:
+        return self.solutions[i].replies[0][len(self.begun(i)) :]
+
+
+def _first_half(solution: str) -> str:
+    return solution[: len(solution) // 2]
+
+
+def _hear(prompts: Sequence[str], teacher: Teacher) -> _Heard:
+    solved = teacher.answer([_request(i, prompt, "", MOST_TOKENS) for i, prompt in enumerate(prompts)])
+    whole = [i for i, answer in enumerate(solved) if not answer.failure]
+    halves = [_request(i, prompts[i], _first_half(solved[i].replies[0]), MOST_TOKENS // 2) for i in whole]
+    continued = teacher.answer(halves)
+    return _Heard(dict(enumerate(solved)), dict(zip(whole, continued, strict=True)))
+
+
+def _complaint(heard: _Heard) -> str | None:
     """Why the teacher seems not to go on with its own solutions; None where it mostly does.
 
     A request that fails, by a content filter perhaps, says nothing for or against the way; if all fail, it is the way.
     """
-    solved = teacher.answer([_request(i, prompt, "", MOST_TOKENS) for i, prompt in enumerate(prompts)])
-    solutions = {i: answer.replies[0] for i, answer in enumerate(solved) if not answer.failure}
-    if not solutions:
-        return f"asked for a solution it failed ({solved[0].failure})"
-    begun = {i: solution[: len(solution) // 2] for i, solution in solutions.items()}
-    continued = teacher.answer(
-        [_request(i, prompts[i], prefix, MOST_TOKENS // 2) for i, prefix in begun.items()]
-    )
-    heard = {i: answer.replies[0] for i, answer in zip(begun, continued, strict=True) if not answer.failure}
-    if not heard:
-        return f"given the beginning of its own solution it failed ({continued[0].failure})"
-    strays = [i for i, reply in heard.items() if not _goes_on(solutions[i][len(begun[i]) :], reply)]
-    if 2 * len(strays) <= len(heard):
+    if not heard.continued:
+        return f"asked for a solution it failed ({heard.solutions[0].failure})"
+    replies = {i: answer.replies[0] for i, answer in heard.continued.items() if not answer.failure}
+    if not replies:
+        failure = next(iter(heard.continued.values())).failure
+        return f"given the beginning of its own solution it failed ({failure})"
+    strays = [i for i, reply in replies.items() if not _goes_on(heard.rest(i), reply)]
+    if 2 * len(strays) <= len(replies):
         return None
     i = strays[0]
-    rest = solutions[i][len(begun[i]) :]
     return (
-        f"after {begun[i][-24:]!r} it wrote {heard[i][:24]!r}, where its own solution goes on {rest[:24]!r}"
+        f"after {heard.begun(i)[-24:]!r} it wrote {replies[i][:24]!r}, where its own solution goes on "
+        f"{heard.rest(i)[:24]!r}"
     )
+
+
+def _counts_as(tokens_of: Callable[[str], Sequence[int]], heard: _Heard) -> bool:
+    """Whether the replies were billed as many tokens as they have of the student's, and were enough to tell.
+
+    The end may be billed too, and a reply's first token may be another where it stands alone.
+    """
+    answers = [
+        answer for answer in (*heard.solutions.values(), *heard.continued.values()) if not answer.failure
+    ]
+    counts = [len(tokens_of(answer.replies[0])) for answer in answers]
+    differ = [
+        abs(count - answer.completion_tokens) > 1 for count, answer in zip(counts, answers, strict=True)
+    ]
+    return sum(counts) >= TELLING_TOKENS and not any(differ)
 
 
 def _goes_on(rest: str, reply: str) -> bool:

@@ -14,6 +14,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.store import read_records
 from omniopd.errors import BudgetError, ConfigError, RunError, TeacherError
+from omniopd.functional import SIMILARITIES
 from omniopd.stages.meet import meet_teacher
 from omniopd.stages.run import open_run, start_run
 from omniopd.teachers import loop
@@ -68,6 +69,10 @@ def _results(project: Project, arm: str = "omniopd") -> dict[str, str]:
 
 def _metrics(project: Project, arm: str) -> list[dict]:
     return [json.loads(line) for line in (project.run_dir(arm) / "metrics.jsonl").read_text().splitlines()]
+
+
+def _first_verdicts(project: Project, arm: str) -> list[Verdict]:
+    return read_records(project.run_dir(arm) / "verdicts" / "round-0000.parquet", Verdict)
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -144,7 +149,7 @@ def test_too_many_failures_stop_the_round_with_their_reasons_and_later_only_they
         project.edit(teacher__base_url=server.url)
         run_plain(project.params_file)
         assert _spent(project).num_calls == num_served + len(server.served)
-    verdicts = read_records(project.run_dir() / "verdicts" / "round-0000.parquet", Verdict)
+    verdicts = _first_verdicts(project, "omniopd")
     assert all(verdict.num_replies == 3 for verdict in verdicts)
 
 
@@ -166,12 +171,34 @@ def test_the_way_is_found_by_a_probe_and_kept(project: Project):
         found = json.loads((project.run_dir() / "teacher.json").read_text())
         assert found["way"] == "completion"
         assert found["capabilities"]["samples_per_call"] == 1
+        assert found["shares_tokens"]
     with running(TeacherServer(vendor=Vendor(ignores_prefill=True))) as server:
         _asking(project, server, way="prefill", cache="other.sqlite")
         with pytest.raises(
             TeacherError, match=r"does not continue what is put before it:\n  prefill: after '.*\nset"
         ):
             run_plain(project.params_file)
+
+
+def test_of_a_teacher_with_tokens_of_its_own_more_are_asked_for_and_no_more_than_a_chunk_is_read(
+    project: Project,
+):
+    """Two characters a token: the probe counts them, and every whole reply still holds the student's chunk."""
+    with running(TeacherServer(vendor=Vendor(chars_per_token=2))) as server:
+        _asking(project, server)
+        for arm in ("omniopd", "omniopd-fork"):
+            run_plain(project.params_file, arm)
+            assert not json.loads((project.run_dir(arm) / "teacher.json").read_text())["shares_tokens"]
+    own = _first_verdicts(project, "omniopd-fork")
+    assert {len(ids) for verdict in own for ids in verdict.reply_ids} == {1}
+    assert max(len(reply) for verdict in own for reply in verdict.replies) == 2 * (1 + 4)
+    published = _first_verdicts(project, "omniopd")
+    assert {len(ids) for verdict in published for ids in verdict.reply_ids} <= {1, 2}
+    for verdict in [
+        item for item in published if not item.boundary and set(item.finish_reasons) == {"length"}
+    ]:
+        cut = [SIMILARITIES["edit"](verdict.chunk, reply[: verdict.chunk_len]) for reply in verdict.replies]
+        assert verdict.similarities == pytest.approx(cut)
 
 
 def test_a_wrong_key_stops_before_any_rollout(project: Project, monkeypatch: pytest.MonkeyPatch):

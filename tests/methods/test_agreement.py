@@ -70,8 +70,11 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path):
 
 
 def test_the_method_asks_for_the_model_that_its_settings_name():
-    assert OmniOPD(similarity="embedding", embedding_model="mine").audit.similarity == "embedding:mine"
-    assert OmniOPD().audit.similarity == "edit"
+    assert (
+        OmniOPD(similarity="embedding", embedding_model="mine").audit(shares_tokens=True).similarity
+        == "embedding:mine"
+    )
+    assert OmniOPD().audit(shares_tokens=True).similarity == "edit"
 
 
 def test_without_the_package_check_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -36,6 +36,7 @@ def record(
         "trained_tokens": 5000,
         "student_tokens": 4000,
         "teacher_tokens": tokens,
+        "cost_usd": 0.0,
         "seconds": {"roll out": 2.0, "train": 3.0},
         "curves": {"validation/greedy": points},
     }
@@ -105,11 +106,26 @@ def test_the_markdown_table():
     assert "| 4 k | 4 k | 5 k | 5 | 0.100 (0.200) |" in sft
     assert "| -0.340 |" in random
     assert "1,000 held-out prompts" in text
+    assert "| cost |" not in header
 
 
-def test_the_tables_fit_a_terminal_of_80_columns():
+def test_what_was_paid_is_a_column_where_anything_was():
+    paid = [
+        {**found, "cost_usd": 0.5 * (1 + found["seed"])} if found["arm"] == "fork" else found
+        for found in RECORDS
+    ]
+    header, _, opd, fork, *_ = markdown(
+        summarise(paid, against="opd"), against="opd", budget=1000, num_prompts=1000
+    ).splitlines()
+    assert "| teacher tokens | cost | student tokens |" in header
+    assert "| 0 | $0.00 | 4 k |" in opd
+    assert "| 1 k | $0.75 | 4 k |" in fork
+
+
+@pytest.mark.parametrize("cost_usd", [0.0, 1234.5])
+def test_the_tables_fit_a_terminal_of_80_columns(cost_usd: float):
     console = Console(width=80, file=io.StringIO())
-    long = [{**found, "arm": found["arm"].ljust(16, "x")} for found in RECORDS]
+    long = [{**found, "arm": found["arm"].ljust(16, "x"), "cost_usd": cost_usd} for found in RECORDS]
     console.print(summary_table(summarise(long, against=long[0]["arm"]), against="opd"))
     console.print(accuracy_table(long))
     console.print(cost_table(long))
@@ -121,3 +137,4 @@ def test_the_tables_fit_a_terminal_of_80_columns():
         assert found["arm"] in text
     assert "+0.020" in text
     assert "± 0.127" in text
+    assert ("$1,234" in text) == (cost_usd > 0)

@@ -26,7 +26,7 @@ def teacher(path: str, batch_size: int = 2) -> InProcessTeacher:
 
 def request(prefix: str, seed: int = 0, **changes: int) -> TeacherRequest:
     sizes = {"num_replies": 3, "max_tokens": 4} | changes
-    return TeacherRequest(f"id-{prefix}", "1+2=", prefix, seed=seed, **sizes)
+    return TeacherRequest(f"id-{prefix}", f"id-{prefix}", "1+2=", prefix, seed=seed, **sizes)
 
 
 REQUESTS = [request(prefix, seed=100 * i) for i, prefix in enumerate(["3;4>", "", "3", "12345678", "3;"])]
@@ -97,7 +97,7 @@ def test_a_prefix_stands_behind_the_chat_template(model, tmp_path: Path):
     save_model(tmp_path / "plain", model, plain)
 
     [chat] = teacher(str(tmp_path / "chat")).answer([request("3;")])
-    written_out = TeacherRequest("x", "01+2=0>", "3;", num_replies=3, max_tokens=4, seed=0)
+    written_out = TeacherRequest("x", "x", "01+2=0>", "3;", num_replies=3, max_tokens=4, seed=0)
     [by_hand] = teacher(str(tmp_path / "plain")).answer([written_out])
 
     assert chat == by_hand

@@ -1,11 +1,15 @@
 """Every way of asking, against vLLM itself."""
 
+import urllib.request
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from served import Served
 
+from omniopd.models.loading import load_tokenizer
+from omniopd.models.text import TextDecoder
 from omniopd.tasks import TASKS
 from omniopd.teachers import InProcessTeacher, TeacherRequest, loop
 from omniopd.teachers.cache import Budget, ReplyCache
@@ -25,11 +29,11 @@ def _no_connection_left_open():
 
 
 @pytest.fixture
-def teacher_of(origin: str, tmp_path: Path):
+def teacher_of(served: Served, tmp_path: Path):
     made = []
 
     def make(model: str, way, capabilities: Capabilities | None = None) -> ApiTeacher:
-        base_url = origin if model.startswith("anthropic") else f"{origin}/v1"
+        base_url = served.origin if model.startswith("anthropic") else f"{served.origin}/v1"
         known = capabilities or tabled(model, has_base_url=True)
         teacher = ApiTeacher(
             Endpoint(model, base_url=base_url, api_key="none"), name=f"{model} {way}", way=way, capabilities=known,
@@ -54,8 +58,8 @@ def _request(
     ("model", "way"),
     [("hosted_vllm/demo", "completion"), ("hosted_vllm/demo", "prefill"), ("anthropic/demo", "prefill")],
 )
-def test_every_way_writes_on_as_the_model_in_this_process_does(served_model, teacher_of, model, way):
-    own = InProcessTeacher(str(served_model), name="own", temperature=1.0, batch_size=8)
+def test_every_way_writes_on_as_the_model_in_this_process_does(served, teacher_of, model, way):
+    own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [_request(length, 1, temperature=0.0) for length in (0, 3, 9, 20)]
     expected = own.answer(requests)
     found = teacher_of(model, way).answer(requests)
@@ -64,8 +68,8 @@ def test_every_way_writes_on_as_the_model_in_this_process_does(served_model, tea
     assert [answer.finish_reasons for answer in found] == [answer.finish_reasons for answer in expected]
 
 
-def test_several_replies_in_one_call_are_samples_of_the_model(served_model, teacher_of):
-    own = InProcessTeacher(str(served_model), name="own", temperature=1.0, batch_size=8)
+def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of):
+    own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [
         replace(_request(8, 16, max_tokens=1, seed=100 * i), id=f"t{i}", trajectory_id=f"t{i}")
         for i in range(40)
@@ -78,14 +82,16 @@ def test_several_replies_in_one_call_are_samples_of_the_model(served_model, teac
         assert abs(counts[0][text] - counts[1][text]) < 4 * max(counts[0][text] + counts[1][text], 16) ** 0.5
 
 
-def test_the_probe_finds_the_prefill_and_without_a_template_the_completion(teacher_of):
+def test_the_probe_finds_the_prefill_and_whose_tokens_they_are(served, teacher_of):
     model = "hosted_vllm/demo"
     prompts = [f"{a}185+5874=" for a in range(1, 5)]
     found = probe(
         prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, has_base_url=True),
         teacher_of=lambda found: teacher_of(model, found.way, found.capabilities),
+        tokens_of=TextDecoder(load_tokenizer(str(served.teacher))).read_alone,
     )  # fmt: skip
     assert found.way == "prefill"
+    assert found.shares_tokens
     assert found.capabilities.samples_per_call > 1
 
 
@@ -94,3 +100,48 @@ def test_an_unknown_model_is_told_at_once(teacher_of):
 
     with pytest.raises(ConfigError, match="teacher.model: hosted_vllm/nobody: "):
         teacher_of("hosted_vllm/nobody", "completion").answer([_request(3, 1)])
+
+
+def test_the_audits_of_a_trajectory_find_their_beginning_in_the_prefix_cache(served, teacher_of, capsys):
+    """Prompts of 60 tokens, answers of up to 56, blocks of 32: in turn each audit finds what the one before it read."""
+    hit_rates = {}
+    for in_turn, first in ((True, 1000), (False, 5000)):
+        before = _prefix_cache(served.origin)
+        answers = teacher_of("hosted_vllm/demo", "completion").answer(_audits(first, in_turn=in_turn))
+        assert not any(answer.failure for answer in answers)
+        queries, hits = (now - then for now, then in zip(_prefix_cache(served.origin), before, strict=True))
+        hit_rates[in_turn] = hits / queries
+    with capsys.disabled():
+        print(
+            f"\nfound in the prefix cache: {hit_rates[True]:.0%} in turn, {hit_rates[False]:.0%} all at once"
+        )
+    assert (
+        hit_rates[True] > 0.6
+    )  # 7 of 8 find at least the 32 or 64 tokens of their 60 to 116 that are whole blocks
+
+
+def _audits(first: int, *, in_turn: bool) -> list[TeacherRequest]:
+    """Eight of each of 64 trajectories, which go out in turn, or as if each were of a trajectory of its own."""
+    return [
+        TeacherRequest(
+            f"{i}/{length}", str(i) if in_turn else f"{i}/{length}",
+            prompt=f"{i}+{i + 1000}=" * 6, prefix=(f"{i}5874" * 7)[:length], num_replies=1, max_tokens=1, seed=length,
+        )
+        for i in range(first, first + 64)
+        for length in range(0, 57, 8)
+    ]  # fmt: skip
+
+
+def _prefix_cache(origin: str) -> tuple[float, float]:
+    """The tokens that were looked for in the prefix cache so far, and those found there."""
+    with urllib.request.urlopen(f"{origin}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+
+    def counted(name: str) -> float:
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith(f"vllm:prefix_cache_{name}_total")
+        )
+
+    return counted("queries"), counted("hits")
