@@ -1,7 +1,6 @@
 """The demo's fork arm with its teacher behind vLLM: as far as in process, through a kill, and again from the cache."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from projects import REPOSITORY, Project, run_plain
+from projects import Project, run_plain
 from served import Served
 
 from omniopd.config import load_params
@@ -48,9 +47,9 @@ def _killed_at(project: Project, num_rounds: int, calls_after: int) -> None:
     cache = project.root / "teacher.sqlite"
     verdicts = project.run_dir(ARM) / "verdicts" / f"round-{num_rounds - 1:04d}.parquet"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from projects import run_plain; run_plain({str(project.params_file)!r}, {ARM!r})"],
-        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}, cwd=project.root,
-    )  # fmt: skip
+        [sys.executable, "-m", "flows", "distill", "--arm", ARM, "--params", project.params_file],
+        cwd=project.root,
+    )
     try:
         while not verdicts.exists():
             assert process.poll() is None
