@@ -297,6 +297,10 @@ class TeacherServer:
         """Drop every connection, refuse new ones for a pause and listen again; not from the server's own thread."""
         asyncio.run_coroutine_threadsafe(self._restart(pause_s), self._loop).result()
 
+    def restart_soon(self, pause_s: float = 0.1) -> None:
+        """The same, from the server's own thread."""
+        self._restarting = self._loop.create_task(self._restart(pause_s))
+
     async def _restart(self, pause_s: float) -> None:
         await self._hang_up()
         await asyncio.sleep(pause_s)
@@ -704,7 +708,7 @@ def _dropped(request: web.Request, *, resets: bool) -> web.Response:
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; SIGUSR1 restarts."""
     options = _parser().parse_args()
     faults = Faults(
         share=options.fault_share,
@@ -734,6 +738,7 @@ async def _serve_until_signalled(server: TeacherServer, port_file: Path | None) 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, server.restart_soon)
     await server.serve(tell)
 
 
