@@ -64,7 +64,7 @@ class Run:
             self.config.teacher,
             path=self.model_path("teacher"),
             root=self.layout.root,
-            found=read_found(self),
+            found=read_found(self) if self.config.teacher.kind == "api" else None,
         )
 
     def let_go_of_teacher(self) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(
         if num_killed >= 10:
             break
     assert num_killed >= 10
+
+
+def test_a_teacher_in_this_process_costs_no_seconds_of_importing_litellm(project: Project):
+    process = PROCESSES.Process(target=_run_without_litellm, args=(project.params_file,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+
+
+def _run_without_litellm(params_file: Path) -> None:
+    run_plain(params_file)
+    sys.exit("litellm was imported" if "litellm" in sys.modules else 0)
 
 
 def test_every_piece_of_work_is_done_once_although_the_run_was_killed_between_rounds(
