@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ MODEL, NUM_REQUESTS, CONCURRENCY, ROUNDS = "hosted_vllm/demo", 400, 32, 7
 def figures() -> list[Figure]:
     """Against a server in a process of its own that answers at once."""
     numbers = itertools.count()
+    # A bare call leaves its connection open, of which asyncio would tell hundreds of times.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as url:
         teacher = _teacher(url, Path(folder) / "cache.sqlite")
 

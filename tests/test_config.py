@@ -171,6 +171,11 @@ REFUSED = {
         {"arms.omniopd.settings": {"chunk_len": 0}},
         "arms.omniopd.settings.chunk_len: 0 is not positive; the published value is 50",
     ),
+    "a key among the settings of a request": (
+        {"teacher.request": {"extra_headers": {"Authorization": "Bearer secret"}}},
+        "teacher.request: 'Authorization' holds a key, and params are copied into every record; put it into the "
+        "environment or .env, and its name into teacher.api_key_env",
+    ),
     "lr zero": ({"train.lr": 0}, "train.lr: 0 is not positive; give another value"),
     "lr of an arm": (
         {"arms.omniopd.train": {"lr": -1.0}},

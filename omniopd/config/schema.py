@@ -9,6 +9,7 @@ from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 
 DEMO = "demo"  # the name of a model that `base` trains
 DEMO_CONTEXT = 128  # tokens that it can read
+KEY_NAMES = ("api_key", "api-key", "x-api-key", "authorization")  # of settings and headers, in lower case
 
 
 class Section(BaseModel):
@@ -95,6 +96,7 @@ class TeacherConfig(Section):
     base_url: str | None
     api_key_env: str | None
     request: dict[str, Any]
+    engine: dict[str, Any]
     max_concurrency: int = Field(gt=0)
     requests_per_minute: float | None = Field(gt=0)
     tokens_per_minute: float | None = Field(gt=0)
@@ -122,6 +124,17 @@ class TeacherConfig(Section):
                 f"{kind!r} is no kind of teacher; write transformers, vllm, api, or package.module:Class"
             )
         return kind
+
+    @field_validator("request")
+    @classmethod
+    def _no_key_in_params(cls, request: dict[str, Any]) -> dict[str, Any]:
+        named = [*request, *(request.get("extra_headers") or {}), *(request.get("headers") or {})]
+        if found := [name for name in named if name.lower() in KEY_NAMES]:
+            raise ValueError(
+                f"{found[0]!r} holds a key, and params are copied into every record; put it into the environment "
+                "or .env, and its name into teacher.api_key_env"
+            )
+        return request
 
 
 class Rollout(Section):

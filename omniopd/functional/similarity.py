@@ -24,4 +24,9 @@ def exact(a: str, b: str) -> float:
     return float(a == b)
 
 
-SIMILARITIES: dict[str, Callable[[str, str], float]] = {"edit": edit, "rouge1": rouge1, "exact": exact}
+# Of many pairs: `edit` is named by what it calls, since of two characters the call around it would cost a sixth.
+SIMILARITIES: dict[str, Callable[[str, str], float]] = {
+    "edit": Levenshtein.normalized_similarity,
+    "rouge1": rouge1,
+    "exact": exact,
+}

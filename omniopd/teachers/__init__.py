@@ -40,8 +40,9 @@ def load_teacher(config: TeacherConfig, *, path: str, root: Path, found: "Found 
 
         assert found is not None, "the flow probes an API before it asks"
         return api_teacher(config, found, root=root)
+    engine = {"engine": config.engine} if config.kind == "vllm" else {}
     return teacher_class(config.kind)(
-        path, name=config.model, temperature=config.temperature, batch_size=config.batch_size
+        path, name=config.model, temperature=config.temperature, batch_size=config.batch_size, **engine
     )
 
 

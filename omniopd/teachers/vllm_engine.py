@@ -1,6 +1,7 @@
 """A teacher in the same process, served by vLLM's offline engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
@@ -14,18 +15,22 @@ SEED_RANGE = 2**63
 class VllmTeacher:
     """A causal language model that vLLM batches as it sees fit; prefixes that begin each other are read once.
 
-    Its replies are samples of the same distributions as InProcessTeacher's, not the same bytes.
+    Its replies are samples of the same distributions as InProcessTeacher's, not the same bytes. engine: settings of
+    vLLM's engine beside or in place of those here.
     """
 
-    def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
+    def __init__(
+        self, path: str, *, name: str, temperature: float, batch_size: int, engine: Mapping[str, Any]
+    ):
         self.name = name
         self._tokenizer = load_tokenizer(path)
         self._decoder = TextDecoder(self._tokenizer)
         self._temperature = temperature
-        self._engine = LLM(
-            model=path, max_num_seqs=batch_size, enable_prefix_caching=True, generation_config="vllm",
-            disable_log_stats=True,
-        )  # fmt: skip
+        settings = {
+            "max_num_seqs": batch_size, "enable_prefix_caching": True, "generation_config": "vllm",
+            "disable_log_stats": True,
+        }  # fmt: skip
+        self._engine = LLM(model=path, **(settings | dict(engine)))
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:
@@ -38,6 +43,10 @@ class VllmTeacher:
             use_tqdm=False,
         )
         return [self._answer(prefix, output) for prefix, output in zip(prefixes, outputs, strict=True)]
+
+    def close(self) -> None:
+        """End the engine's process, and with it its hold on the memory."""
+        self._engine.llm_engine.engine_core.shutdown()
 
     def _sampling(self, request: TeacherRequest) -> SamplingParams:
         own = request.temperature

@@ -83,6 +83,7 @@ def test_ties_go_to_the_larger_position():
 @given(texts, texts)
 def test_similarities_equal_the_oracle_and_are_symmetric_in_the_unit_interval(a: str, b: str):
     assert F.edit(a, b) == pytest.approx(oracle.edit(a, b))
+    assert F.SIMILARITIES["edit"](a, b) == F.edit(a, b)
     assert F.rouge1(a, b) == pytest.approx(oracle.rouge1(a, b))
     for phi in F.SIMILARITIES.values():
         assert 0 <= phi(a, b) <= 1

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from examples_served import request
 from served import Served
 
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text import TextDecoder
-from omniopd.tasks import TASKS
 from omniopd.teachers import InProcessTeacher, TeacherRequest, loop
 from omniopd.teachers.cache import Budget, ReplyCache
 from omniopd.teachers.calls import Endpoint
@@ -19,7 +19,6 @@ from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.probe import probe
 
 CONDUCT = Conduct(16, None, None, timeout_s=60.0, max_attempts=3, budget=Budget(), offline=False)
-PROMPT = "4185+5874="
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,20 +46,13 @@ def teacher_of(served: Served, tmp_path: Path):
         teacher.close()
 
 
-def _request(
-    length: int, num_replies: int, *, max_tokens: int = 4, temperature: float | None = None, seed: int = 7
-):
-    prefix = TASKS["addition"].of(4185, 5874).solution[:length]
-    return TeacherRequest(f"t/{length}", "t", PROMPT, prefix, num_replies, max_tokens, seed, temperature)
-
-
 @pytest.mark.parametrize(
     ("model", "way"),
     [("hosted_vllm/demo", "completion"), ("hosted_vllm/demo", "prefill"), ("anthropic/demo", "prefill")],
 )
 def test_every_way_writes_on_as_the_model_in_this_process_does(served, teacher_of, model, way):
     own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
-    requests = [_request(length, 1, temperature=0.0) for length in (0, 3, 9, 20)]
+    requests = [request(length, 1, temperature=0.0) for length in (0, 3, 9, 20)]
     expected = own.answer(requests)
     found = teacher_of(model, way).answer(requests)
     assert [answer.failure for answer in found] == [""] * 4
@@ -71,7 +63,7 @@ def test_every_way_writes_on_as_the_model_in_this_process_does(served, teacher_o
 def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of):
     own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [
-        replace(_request(8, 16, max_tokens=1, seed=100 * i), id=f"t{i}", trajectory_id=f"t{i}")
+        replace(request(8, 16, max_tokens=1, seed=100 * i), id=f"t{i}", trajectory_id=f"t{i}")
         for i in range(40)
     ]
     counts = [
@@ -99,7 +91,7 @@ def test_an_unknown_model_is_told_at_once(teacher_of):
     from omniopd.errors import ConfigError
 
     with pytest.raises(ConfigError, match="teacher.model: hosted_vllm/nobody: "):
-        teacher_of("hosted_vllm/nobody", "completion").answer([_request(3, 1)])
+        teacher_of("hosted_vllm/nobody", "completion").answer([request(3, 1)])
 
 
 def test_the_audits_of_a_trajectory_find_their_beginning_in_the_prefix_cache(served, teacher_of, capsys):

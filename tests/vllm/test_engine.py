@@ -1,0 +1,48 @@
+"""The teacher in this process behind vLLM's offline engine: the same model, read as the other engine reads it."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from examples_served import request
+from served import Served
+
+from omniopd.teachers import InProcessTeacher, teacher_class
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
+
+
+@pytest.fixture(scope="module")
+def teachers(served: Served):
+    settings = {"name": "own", "temperature": 1.0, "batch_size": 32}
+    engine = {
+        "dtype": "float32", "enforce_eager": True, "max_model_len": 128, "block_size": 32,
+        "enable_chunked_prefill": False,
+    }  # fmt: skip
+    behind_vllm = teacher_class("vllm")(str(served.teacher), **settings, engine=engine)
+    yield InProcessTeacher(str(served.teacher), **settings), behind_vllm
+    behind_vllm.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_its_likeliest_replies_are_those_of_the_other_engine(teachers):
+    requests = [request(length, 1, temperature=0.0, max_tokens=48) for length in (0, 3, 9, 20, 41)]
+    own, found = (teacher.answer(requests) for teacher in teachers)
+    assert found == own, "texts, finish reasons, and tokens counted"
+    assert {reason for answer in found for reason in answer.finish_reasons} == {"stop"}
+
+
+def test_its_samples_are_of_the_same_distribution_and_repeat_by_seed(teachers):
+    requests = [
+        replace(request(8, 16, max_tokens=1, seed=100 * i), id=f"t{i}", trajectory_id=f"t{i}")
+        for i in range(40)
+    ]
+    own, found = (
+        Counter(reply for answer in teacher.answer(requests) for reply in answer.replies)
+        for teacher in teachers
+    )
+    assert own.total() == found.total() == 640
+    for text in own | found:
+        assert abs(own[text] - found[text]) < 4 * max(own[text] + found[text], 16) ** 0.5
+    again = teachers[1].answer(requests[:3])
+    assert again == teachers[1].answer(requests[:3])
+    assert again[0].replies != again[1].replies
