@@ -1,42 +1,55 @@
 """The distill flow: the loop over rounds of one (arm, seed)."""
 
 import logging
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
-from prefect.tasks import Task
 
 from flows import tasks
+from flows.artifacts import Pages
+from flows.logs import logged_to
+from flows.placement import end_children
+from flows.ready import checked
+from flows.shards import Sharded, sharded
 from omniopd.cli import warn
-from omniopd.config import load_params
-from omniopd.data.layout import Layout
+from omniopd.config import Params, resolve, variant_of
+from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.progress import Bar, bar
+from omniopd.report.run import run_summary
 from omniopd.stages import ledger, rounds
 from omniopd.stages.meet import meet_teacher
 from omniopd.stages.run import Run, open_run, start_run
+from omniopd.stages.sweep import chosen_rate
 from omniopd.stages.track import tell_recorded, tell_round, tracker_of
 from omniopd.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
+INTERRUPTED_S = 10.0  # that threads have to end after an interruption
+PARAMS_FILE = Path("params.yaml")
 
-def annotate_verdicts(run_dir: Path, round_: int, num_shards: int) -> None:
+
+def annotate_verdicts(run_dir: Path, round_: int, shards: Sharded) -> None:
     """Ask the teacher about the round, in shards."""
-    shards = _sharded(tasks.verify, run_dir, round_, num_shards)
-    rounds.merge_verdicts(run_dir, round_, shards)  # a file from files: quicker than a task begins
+    paths = shards(tasks.verify, run_dir, round_)
+    rounds.merge_verdicts(run_dir, round_, paths)  # a file from files: quicker than a task begins
 
 
-def annotate_rewards(run_dir: Path, round_: int, num_shards: int) -> None:
+def annotate_rewards(run_dir: Path, round_: int, shards: Sharded) -> None:
     """Verify the answers of the round; too little work to be sharded."""
-    del num_shards
+    del shards
     tasks.reward(run_dir, round_)
 
 
 # What a method may need of a trajectory, and the tasks that find it out. The distributions of the
 # reference and of the teacher need none: the trainer reads them.
-ANNOTATORS: dict[str, Callable[[Path, int, int], None]] = {
+ANNOTATORS: dict[str, Callable[[Path, int, Sharded], None]] = {
     "verdicts": annotate_verdicts,
     "rewards": annotate_rewards,
 }
@@ -44,28 +57,69 @@ ANNOTATORS: dict[str, Callable[[Path, int, int], None]] = {
 
 @flow(name="distill", flow_run_name="{arm}-{seed}", persist_result=False)
 def distill(
-    arm: str, seed: int = 0, params_file: Path = Path("params.yaml"), swept_lr: float | None = None
+    arm: str, seed: int = 0, overrides: dict[str, Any] | None = None, params_file: Path = PARAMS_FILE
 ) -> Path:
     """Distil one arm with one seed, from where its files say that it stands. Returns the last checkpoint.
 
     Args:
-        arm: one of `arms` in params.yaml.
-        seed: which prompts, models and random streams.
-        params_file: the file of settings; results lie beside it.
-        swept_lr: the learning rate, for a run of a sweep; otherwise the arm's own, or the one that its sweep chose.
+        arm: One of `arms` or `ablations` in params.yaml.
+        seed: Which prompts, models and random streams.
+        overrides: Settings that this run has otherwise, by their path, such as {"train.num_rounds": 20}. Its results
+            lie beside those of the run without them, and DVC does not version them.
+        params_file: The file of settings; results lie beside it.
     """
-    params = load_params(params_file)
-    layout = Layout(params_file.parent)
-    files = layout.run(arm, seed) if swept_lr is None else layout.sweep_run(arm, seed, swept_lr)
+    params, layout = checked(params_file, overrides), Layout(params_file.parent)
+    variant = variant_of(overrides or {})
+    resolve(params, arm, seed, file=str(params_file))
+    chosen_rate(params, arm, layout)
+    files = layout.run(arm, seed, variant)
+    with logged_to(files.log):
+        make_inputs(params, seed, layout)
+        last = one_run(params, arm, seed, layout, files, variant=variant)
+    if not variant:
+        record_in_dvc(params, arm, seed, layout)
+    return last
+
+
+def make_inputs(params: Params, seed: int, layout: Layout) -> None:
+    """The prompts and models of a seed, made where they are not there; under `dvc repro` DVC has made them."""
+    if "DVC_STAGE" not in os.environ:
+        tasks.prepare(params, seed, layout.root)
+        tasks.base(params, seed, layout.root)
+
+
+def record_in_dvc(params: Params, arm: str, seed: int, layout: Layout) -> None:
+    """Have DVC version what a run made that it did not start."""
+    from omniopd.versions import commit
+
+    distil = "distill" if arm in params.arms else "ablate"
+    if seed not in (params.seeds if distil == "distill" else params.ablation_seeds):
+        return
+    complaint = commit(layout.root, [f"prepare@{seed}", f"base@{seed}", f"{distil}@{arm}-{seed}"])
+    warn([complaint] if complaint else [])
+
+
+def one_run(
+    params: Params,
+    arm: str,
+    seed: int,
+    layout: Layout,
+    files: RunLayout,
+    *,
+    swept_lr: float | None = None,
+    variant: str = "",
+) -> Path:
+    """All rounds of a run that are not done yet. Returns the last checkpoint."""
     name = f"{arm}, seed {seed}" + (f", lr {swept_lr:g}" if swept_lr is not None else "")
-    with only_writer(files.lock, of=str(files.root)):
-        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr)
+    with only_writer(files.lock, of=str(files.root)), _ending_soon():
+        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr, variant=variant)
         run = open_run(run_dir)
         tracker = tracker_of(run, warn=lambda line: warn([line]))
-        with bar(name, run.config.train.num_rounds) as shown:
+        pages = Pages(files.root.name)
+        with bar(name, run.config.train.num_rounds) as shown, sharded(run.config) as shards:
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
             try:
-                last = _rounds(run, tracker, shown)
+                last = _rounds(run, tracker, shown, pages, shards)
             finally:
                 run.let_go_of_teacher()
             accuracy = ledger.last_accuracy(run_dir)
@@ -73,43 +127,61 @@ def distill(
             return last
 
 
-def _rounds(run: Run, tracker: Tracker, shown: Bar) -> Path:
+def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharded) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
     ledger.tidy(run_dir)
     tell_recorded(tracker, run)
+    pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
         meet_teacher(run)
     note = ""
     for round_ in range(num_rounds):
         if not ledger.round_is_complete(run_dir, round_):
-            accuracy = _one_round(run, round_)
+            accuracy = _one_round(run, round_, shards)
             tell_round(tracker, run, round_)
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
+                pages.accuracies(ledger.accuracies(run_dir))
         shown.update(round_ + 1, note)
+        pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
-        tasks.finish(run_dir, tasks.validate(run_dir, num_rounds))
+        tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
         tell_round(tracker, run, num_rounds)
     ledger.tidy(run_dir)
     tracker.finish()
+    pages.accuracies(ledger.accuracies(run_dir))
+    pages.summary(run_summary(run.config, ledger.recorded_metrics(run_dir), page=tracker.page))
     return run.files.checkpoint(num_rounds)
 
 
-def _one_round(run: Run, round_: int) -> float | None:
+def _one_round(run: Run, round_: int, shards: Sharded) -> float | None:
     """Roll out, schedule, find out what the method needs, train. Returns the accuracy where it was measured."""
-    run_dir, num_shards = run.files.root, run.config.rollout.num_shards
-    accuracy = tasks.validate(run_dir, round_) if round_ % run.config.train.validate_every == 0 else None
-    tasks.schedule(run_dir, round_, _sharded(tasks.roll_out, run_dir, round_, num_shards))
+    run_dir = run.files.root
+    if run.config.compute.num_processes > 1 and run.saved(round_) is None:
+        tasks.limited(tasks.rebuild, run)(run_dir, round_)  # one process alone would round otherwise
+    is_due = round_ % run.config.train.validate_every == 0
+    accuracy = tasks.limited(tasks.validate, run)(run_dir, round_) if is_due else None
+    tasks.limited(tasks.schedule, run)(run_dir, round_, shards(tasks.roll_out, run_dir, round_))
     for need in sorted(run.config.method.needs & ANNOTATORS.keys()):
-        ANNOTATORS[need](run_dir, round_, num_shards)
-    metrics = tasks.train(run_dir, round_, accuracy)
+        ANNOTATORS[need](run_dir, round_, shards)
+    metrics = tasks.limited(tasks.train, run)(run_dir, round_, accuracy)
     log.info("round %d: %s", round_, metrics)
     return accuracy
 
 
-def _sharded(step: Task[[Path, int, int], Path], run_dir: Path, round_: int, num_shards: int) -> list[Path]:
-    """Run a task once a shard, side by side where there are several, and return the paths in order."""
-    if num_shards == 1:
-        return [step(run_dir, round_, 0)]
-    futures = [step.submit(run_dir, round_, index) for index in range(num_shards)]
-    return [future.result() for future in futures]
+@contextmanager
+def _ending_soon() -> Iterator[None]:
+    """Where the block is interrupted, end the processes that it started, and before long this one.
+
+    A thread in the midst of its work cannot be interrupted; what it writes is whole or absent, so it need not be.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        end_children()
+        last = threading.Timer(INTERRUPTED_S, os._exit, (130,))
+        last.daemon = True
+        last.start()
+        raise

@@ -13,6 +13,10 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(task_run_name)s  %(message)s"
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Write the log lines of the block to a file; handlers that print are taken off for good."""
+    path = path.resolve()
+    if any(isinstance(h, logging.FileHandler) and h.baseFilename == str(path) for h in logging.root.handlers):
+        yield  # whoever started the flow sees to it
+        return
     setup_logging()
     loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""The embedded Prefect server: it lives as long as the process that needs it, however that ends."""
+"""The Prefect server that flows run on: the project's own where `make server` started it, or else an embedded one."""
 
 import ctypes
 import os
@@ -6,12 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from flows.service import answers, running_server
 from omniopd.errors import RunError
 
 START_S = 120.0
@@ -27,9 +26,17 @@ SETTINGS = {
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+_EMBEDDED = "OMNIOPD_EMBEDDED_SERVER"
+
+
+def is_embedded() -> bool:
+    """Whether the flows of this process have a server to themselves."""
+    return os.environ.get(_EMBEDDED) == os.environ.get("PREFECT_API_URL", "")
+
+
 @contextmanager
-def embedded_server() -> Iterator[None]:
-    """A Prefect server on loopback for the block, unless PREFECT_API_URL names one already.
+def embedded_server(root: Path) -> Iterator[None]:
+    """A Prefect server on loopback for the block, unless PREFECT_API_URL or `make server` in root name one already.
 
     Prefect starts one of its own accord, but that one outlives a process that is killed, and shares
     its process group, so that Ctrl-C reaches it before the flow has ended. This one does neither. It
@@ -38,8 +45,15 @@ def embedded_server() -> Iterator[None]:
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
+    if url := running_server(root):
+        os.environ["PREFECT_API_URL"] = url
+        try:
+            yield
+        finally:
+            del os.environ["PREFECT_API_URL"]
+        return
     port = _free_port()
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ["PREFECT_API_URL"] = os.environ[_EMBEDDED] = f"http://127.0.0.1:{port}/api"
     # Health is asked of loopback, never of a proxy.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     server = subprocess.Popen(
@@ -57,7 +71,7 @@ def embedded_server() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"], os.environ[_EMBEDDED]
         server.terminate()
         try:
             server.wait(timeout=5)
@@ -72,17 +86,11 @@ def wait_until_ready() -> None:
     Raises:
         RunError: it does not within two minutes.
     """
-    url = os.environ["PREFECT_API_URL"] + "/health"
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    raise RunError(
-        f"{url}: no Prefect server answers; is PREFECT_API_URL right, and can a server start here?"
-    )
+    url = os.environ["PREFECT_API_URL"]
+    if not answers(url, within_s=START_S):
+        raise RunError(
+            f"{url}: no Prefect server answers; is PREFECT_API_URL right, and can a server start here?"
+        )
 
 
 def _free_port() -> int:

@@ -4,26 +4,39 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.distill import distill
-from omniopd.config import load_params
+from flows.distill import PARAMS_FILE, make_inputs, one_run
+from flows.logs import logged_to
+from flows.ready import checked
+from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.stages.ledger import last_accuracy
 from omniopd.stages.sweep import record_sweep, swept_lrs
 
 
 @flow(name="sweep", flow_run_name="{arm}-{seed}", persist_result=False)
-def sweep(arm: str, seed: int, params_file: Path = Path("params.yaml")) -> Path:
+def sweep(arm: str, seed: int, params_file: Path = PARAMS_FILE) -> Path:
     """Distil at each learning rate, and record what each came to. Returns the record.
 
     Args:
-        arm: one of `arms` in params.yaml.
-        seed: one of `sweep.seeds`, whose prompts measure nothing else.
-        params_file: the file of settings; results lie beside it.
+        arm: One of `arms` in params.yaml.
+        seed: One of `sweep.seeds`, whose prompts measure nothing else.
+        params_file: The file of settings; results lie beside it.
     """
-    params, layout = load_params(params_file), Layout(params_file.parent)
+    params, layout = checked(params_file), Layout(params_file.parent)
     accuracies = {}
-    for lr in swept_lrs(params, arm):
-        distill(arm=arm, seed=seed, params_file=params_file, swept_lr=lr)
-        accuracies[lr] = last_accuracy(layout.sweep_run(arm, seed, lr).root)
+    with logged_to(layout.sweep_log(arm, seed)):
+        make_inputs(params, seed, layout)
+        for lr in swept_lrs(params, arm):
+            try_rate(params, arm, seed, lr, layout.root)
+            accuracies[lr] = last_accuracy(layout.sweep_run(arm, seed, lr).root)
     record_sweep(params, arm, seed, accuracies, layout)
     return layout.sweep(arm, seed)
+
+
+@flow(
+    name="try a rate", flow_run_name="{arm}-{seed} at {lr}", persist_result=False, validate_parameters=False
+)
+def try_rate(params: Params, arm: str, seed: int, lr: float, root: Path) -> Path:
+    """One learning rate of a sweep."""
+    layout = Layout(root)
+    return one_run(params, arm, seed, layout, layout.sweep_run(arm, seed, lr), swept_lr=lr)

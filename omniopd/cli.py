@@ -25,6 +25,12 @@ Arms = Annotated[
 Seeds = Annotated[
     list[int] | None, typer.Option("--seed", help="Of these seeds alone; may be given several times.")
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A setting that this run has otherwise, as path=value; may be given several times."
+    ),
+]
 PARAMS_FILE = Path("params.yaml")
 
 
@@ -127,20 +133,21 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 
 
 @app.command()
-def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None) -> None:
     """Measure a finished run on the held-out prompts, before and after."""
-    from omniopd.config import load_params, resolve
+    from omniopd.config import load_params, parsed, resolve, variant_of
     from omniopd.data.layout import Layout
 
+    own = parsed(overrides or ())
     resolve(
-        load_params(params), arm, seed, file=str(params)
+        load_params(params, own), arm, seed, file=str(params)
     )  # the cheapest mistakes, before torch is imported
     from omniopd.stages.evaluate import evaluate as measure
     from omniopd.stages.track import track_evaluation
 
     layout = Layout(params.parent)
-    record = measure(arm, seed, layout)
-    track_evaluation(record, layout, warn=lambda line: warn([line]))
+    record = measure(arm, seed, layout, variant_of(own))
+    track_evaluation(record, layout, variant=variant_of(own), warn=lambda line: warn([line]))
     before, after = (record[when]["greedy"]["accuracy"] for when in ("before", "after"))
     Console(stderr=True).print(f"{arm}, seed {seed}: greedy {before:.3f} → {after:.3f}", highlight=False)
     clock(f"evaluate@{arm}-{seed}", params)

@@ -28,5 +28,9 @@ class BudgetError(OmniOPDError, RuntimeError):
     """What may be spent on the teacher is spent."""
 
 
+class ProcessError(OmniOPDError, RuntimeError):
+    """A process that was started for a piece of work ended without doing it."""
+
+
 class RunError(OmniOPDError, RuntimeError):
     """A run directory is held by another process, or holds what this run did not make."""

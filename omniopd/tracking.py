@@ -75,6 +75,14 @@ class Tracker:
         return self._run_id
 
     @property
+    def page(self) -> str:
+        """Where MLflow shows the run; empty where `run_id` is."""
+        uri = self._config.tracking.uri
+        address = uri if uri.startswith("http") else self._config.tracking.ui
+        place = f"#/experiments/{self._experiment_id}/runs/{self._run_id}"
+        return f"{address.rstrip('/')}/{place}" if self._run_id else ""
+
+    @property
     def has_failed(self) -> bool:
         """Whether MLflow has failed to answer this tracker, which has warned of it."""
         return self._has_warned

@@ -1,5 +1,6 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
+from omniopd.config.overrides import overridden
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
@@ -15,13 +17,13 @@ from omniopd.methods import Method
 from omniopd.tasks import TASKS
 
 
-def load_params(path: Path) -> Params:
-    """params.yaml, checked.
+def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Params:
+    """params.yaml with the overrides of one run in their place, checked.
 
     Raises:
         ConfigError: every mistake found, a line each: place, what was found, what to do.
     """
-    raw = _read_yaml(path)
+    raw = overridden(_read_yaml(path), overrides or {})
     make_importable(path.parent)
     try:
         params = validated(Params, raw, str(path))

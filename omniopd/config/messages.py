@@ -40,6 +40,8 @@ def mistakes_in(
 def _error_line(model: type[BaseModel], found: Any, place: str) -> str:
     if found["loc"][-1:] == ("[key]",):
         *block, name, _ = map(str, found["loc"])
+        if found["type"] == "literal_error":
+            return f"{place}: {'.'.join(block)}: unknown key {name}; known are {found['ctx']['expected']}"
         return f"{place}: {'.'.join(block)}: the name {name} is no text; put it in quotes"
     path = ".".join(map(str, found["loc"]))
     where = (f"{place}.{path}" if "arms." in place else f"{place}: {path}") if path else place

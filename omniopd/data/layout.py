@@ -30,13 +30,13 @@ class Layout:
             return name
         return str(path.absolute())
 
-    def run(self, arm: str, seed: int) -> "RunLayout":
-        """The folder of one run."""
-        return RunLayout(self.root / "runs" / f"{arm}-{seed}")
+    def run(self, arm: str, seed: int, variant: str = "") -> "RunLayout":
+        """The folder of one run; `variant` stands behind the name of one that is no run of params.yaml as it is."""
+        return RunLayout(self.root / "runs" / f"{arm}-{seed}{variant}")
 
     def sweep_run(self, arm: str, seed: int, lr: float) -> "RunLayout":
         """The folder of one run of a sweep."""
-        return RunLayout(self.root / "runs" / f"{arm}-{seed}.lr-{lr:g}")
+        return self.run(arm, seed, f".lr-{lr:g}")
 
     def sweep(self, arm: str, seed: int) -> Path:
         """What the learning rates of a sweep came to, for one arm and seed."""
@@ -56,13 +56,22 @@ class Layout:
         """The learning rate of each arm and ablation, null where no sweep gives it one; kept in git."""
         return self.root / "learning_rates.json"
 
-    def evaluation(self, arm: str, seed: int) -> Path:
+    def evaluation(self, arm: str, seed: int, variant: str = "") -> Path:
         """The held-out accuracies of one run."""
-        return self.root / "metrics" / "evaluation" / f"{arm}-{seed}.json"
+        return self.root / "metrics" / "evaluation" / f"{arm}-{seed}{variant}.json"
 
-    def heldout(self, arm: str, seed: int) -> Path:
+    def heldout(self, arm: str, seed: int, variant: str = "") -> Path:
         """The same accuracies alone, for `dvc metrics`: it shows no lists."""
-        return self.root / "metrics" / "heldout" / f"{arm}-{seed}.json"
+        return self.root / "metrics" / "heldout" / f"{arm}-{seed}{variant}.json"
+
+    def made(self, stage: str, seed: int) -> Path:
+        """What `prepare` and `base` leave behind of their own making: what it was made from, and its digests."""
+        folder = {"prepare": self.prompts(seed, "train").parent, "base": self.models(seed)}[stage]
+        return folder / "receipt.json"
+
+    def making(self, seed: int) -> Path:
+        """The lock of whoever makes the prompts and the models of a seed."""
+        return self.root / "data" / f".seed-{seed}.lock"
 
     @property
     def comparison(self) -> Path:
@@ -149,6 +158,10 @@ class RunLayout:
     def checkpoint(self, round_: int) -> Path:
         """The student and the optimiser before that round."""
         return self.root / "checkpoints" / f"round-{round_:04d}"
+
+    def state(self, round_: int) -> Path:
+        """The student and the optimiser before that round, for the process that goes on from them."""
+        return self.work / f"state-{round_:04d}"
 
     def receipt(self, round_: int, name: str) -> Path:
         """What a finished piece of a round leaves behind: its key and its files' digests."""

@@ -1,4 +1,4 @@
-"""One writer a run directory."""
+"""One writer a run directory; one maker of the inputs of a seed."""
 
 import fcntl
 import os
@@ -8,6 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from omniopd.errors import RunError
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until nobody else holds the lock, and hold it for the block."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

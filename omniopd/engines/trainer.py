@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Train
 from omniopd.data.rows import Batch, Row, collate
+from omniopd.engines import parallel
 from omniopd.functional import token_entropy
 from omniopd.methods import Method, Need, TokenScores
 from omniopd.models.scoring import response_logits
@@ -59,7 +60,7 @@ class Trainer:
 
     AdamW with linear warm-up, a schedule and gradient clipping. Losses are sums, accumulated over forward
     passes of batch_size rows and divided once by the number of rows of the optimiser step, so that the
-    gradient does not depend on how the rows were split.
+    gradient does not depend on how the rows were split, nor, but for rounding, on how many processes did it.
     """
 
     def __init__(
@@ -91,12 +92,15 @@ class Trainer:
         """One optimiser step on all the rows."""
         sums = _Sums()
         self.optimizer.zero_grad(set_to_none=True)
-        for first in range(0, len(rows), self.settings.batch_size):
-            batch = collate(rows[first : first + self.settings.batch_size], pad_id=0)
+        size = self.settings.batch_size
+        for first in parallel.own_share(range(0, len(rows), size)):
+            batch = collate(rows[first : first + size], pad_id=0)
             scores = self._scores(batch, method)
             parts = method.loss(scores, batch)
             (torch.stack(list(parts.values())).sum() / len(rows)).backward()
             sums.add(batch, parts, scores)
+        parallel.add_gradients(self.model)
+        sums = sum(parallel.gathered(sums), _Sums())
         lr = self.settings.lr * self._share()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -155,6 +159,17 @@ class _Sums:
             self.entropy += float(token_entropy(scores.logits.detach())[response].sum())
             if scores.ref_logits is not None:
                 self.ref_kl = (self.ref_kl or 0.0) + float(scores.ref_kl.detach()[response].sum())
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        both = _Sums()
+        for own in (self, other):
+            for name, value in own.parts.items():
+                both.parts[name] = both.parts.get(name, 0.0) + value
+            both.entropy += own.entropy
+            both.num_tokens += own.num_tokens
+            if own.ref_kl is not None:
+                both.ref_kl = (both.ref_kl or 0.0) + own.ref_kl
+        return both
 
     def report(self, *, num_rows: int, grad_norm: float, lr: float) -> StepReport:
         parts = {name: value / num_rows for name, value in self.parts.items()}

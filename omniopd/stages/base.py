@@ -8,9 +8,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from omniopd import __version__
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
+from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError
@@ -60,7 +62,27 @@ def base(
             check_model_dir(path)
             found[role] = {"name": name, "digest": model_digest(Path(path))}
     write_json(layout.models(seed) / "models.json", found)
+    receipt = layout.made("base", seed)
+    files = [file for file in sorted(receipt.parent.rglob("*")) if file.is_file() and file != receipt]
+    write_receipt(receipt, key=base_key(params, seed, layout), files=files, base=receipt.parent)
     return found
+
+
+def base_key(params: Params, seed: int, layout: Layout) -> str:
+    """What names the models of a seed: all that they are made from; of those in a directory the weights."""
+    names = {"student": params.models.student, "teacher": params.teacher.model}
+    in_directories = {
+        role: model_digest(Path(layout.named_model(name)))
+        for role, name in names.items()
+        if name != DEMO and (role == "student" or params.teacher.is_local)
+    }
+    prompts = {
+        file.name: file_md5(file) for file in sorted(layout.prompts(seed, "train").parent.glob("*.jsonl"))
+    }
+    return work_key(
+        "base", seed, names, params.teacher.kind, in_directories, prompts, params.models.model_dump(),
+        params.evaluation.model_dump(), params.rollout.max_new_tokens, params.compute.determining, __version__,
+    )  # fmt: skip
 
 
 def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:

@@ -1,10 +1,10 @@
 """check: every mistake that can be found before work starts, and what a run would do."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
 from omniopd.config.messages import TEXT_ALONE
@@ -18,14 +18,16 @@ from omniopd.tasks import TASKS
 T = TypeVar("T")
 
 
-def check(params_file: Path) -> tuple[Params, list[str], list[str]]:
+def check(
+    params_file: Path, overrides: Mapping[str, Any] | None = None
+) -> tuple[Params, list[str], list[str]]:
     """(params, warnings, what would be done).
 
     Raises:
         ConfigError, DataError, ModelError: every mistake in params.yaml; or else every mistake in the prompts
             and models that it names, a line each, as an error of the first one's kind.
     """
-    params = load_params(params_file)
+    params = load_params(params_file, overrides)
     layout, found = Layout(params_file.parent), _Mistakes()
     found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
     prompts = found.of(lambda: _prompts(params, layout))

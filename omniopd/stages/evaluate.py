@@ -22,13 +22,13 @@ from omniopd.stages.sharpness import fork_entropies
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
 
 
-def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
+def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str, Any]:
     """Measure the student of (arm, seed) before and after its run on the held-out prompts, and write the record.
 
     Raises:
         RunError: the run is not finished.
     """
-    run = open_run(layout.run(arm, seed).root)
+    run = open_run(layout.run(arm, seed, variant).root)
     num_rounds = run.config.train.num_rounds
     if not run.has_checkpoint(num_rounds):
         raise RunError(
@@ -54,11 +54,11 @@ def evaluate(arm: str, seed: int, layout: Layout) -> dict[str, Any]:
         },
         **_totals(run),
     }
-    write_json(layout.evaluation(arm, seed), record)
+    write_json(layout.evaluation(arm, seed, variant), record)
     accuracies = {
         how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in TEMPERATURES
     }
-    write_json(layout.heldout(arm, seed), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
+    write_json(layout.heldout(arm, seed, variant), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
     return record
 
 

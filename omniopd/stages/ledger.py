@@ -33,6 +33,22 @@ def last_accuracy(run_dir: Path) -> float:
     return read_json(run.files.manifest(run.config.train.num_rounds))["metrics"]["validation/greedy"]
 
 
+def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
+    """The metrics of every completed round, in order, with its number as `round`."""
+    run = open_run(run_dir)
+    done = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
+    return [{"round": r, **read_json(run.files.manifest(r))["metrics"]} for r in done]
+
+
+def accuracies(run_dir: Path) -> list[dict[str, float]]:
+    """Greedy accuracy on the validation prompts, round by round where it was measured."""
+    return [
+        {"round": row["round"], "greedy": row["validation/greedy"]}
+        for row in recorded_metrics(run_dir)
+        if "validation/greedy" in row
+    ]
+
+
 def annotations(run: Run, round_: int) -> dict[Need, Path]:
     """The files of what the method needs to know of a round's trajectories."""
     files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}

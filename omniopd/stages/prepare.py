@@ -4,10 +4,12 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 
+from omniopd import __version__
 from omniopd.config import Params, builtin_task
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
-from omniopd.data.store import write_jsonl
+from omniopd.data.receipts import work_key, write_receipt
+from omniopd.data.store import file_md5, write_jsonl
 from omniopd.errors import DataError
 from omniopd.tasks import TASKS, distinct_problems
 
@@ -25,6 +27,17 @@ def prepare(params: Params, seed: int, layout: Layout) -> None:
         _split_file(params, seed, layout)
     else:
         _draw(task, params, seed, layout)
+    receipt = layout.made("prepare", seed)
+    files = sorted(receipt.parent.glob("*.jsonl"))
+    write_receipt(receipt, key=prepare_key(params, seed, layout), files=files, base=receipt.parent)
+
+
+def prepare_key(params: Params, seed: int, layout: Layout) -> str:
+    """What names the prompts of a seed: all that they are made from."""
+    task, demo = builtin_task(params), params.models.demo
+    source = None if task else file_md5(layout.root / params.prompts.source)
+    num_examples = [demo.student.num_examples, demo.teacher.num_examples] if task else []
+    return work_key("prepare", seed, params.prompts.model_dump(), source, num_examples, __version__)
 
 
 def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:

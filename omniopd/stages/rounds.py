@@ -1,5 +1,6 @@
 """The steps of a round, each skipped where its receipt holds: roll out, schedule, verify, train, validate."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from omniopd.data.prompts import Prompt, prompts_of_round
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_records, write_records
+from omniopd.engines import parallel
 from omniopd.engines.checkpoints import save_checkpoint
 from omniopd.engines.rollout import batches, rollouts, scored, shard
 from omniopd.engines.trainer import Trainer
@@ -195,7 +197,10 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         _check_weights(run, annotated[0].trajectory, trainer)
         run.forget()  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
+        if parallel.rank():
+            return {}  # the first process writes what all of them did
         run.advance(round_ + 1, trainer)
+        shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
         metrics = _round_metrics(run, annotated) | failed_requests(run, round_) | report.as_metrics()
@@ -209,11 +214,25 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     """Complete the run after its last round: every checkpoint that is due, then the last manifest."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
-    for round_ in due_checkpoints(run):
-        if not run.has_checkpoint(round_):
-            _save(run, round_, run.trainer_at(round_))
-    complete_round(run, num_rounds, {"validation/greedy": accuracy}, files=[])
+    missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
+    parallel.wait_for_all()
+    for round_ in missing:
+        trainer = run.trainer_at(round_)
+        if not parallel.rank():
+            _save(run, round_, trainer)
+        parallel.wait_for_all()  # where all look for the state to go on from, they find the same
+    if not parallel.rank():
+        complete_round(run, num_rounds, {"validation/greedy": accuracy}, files=[])
     return run.files.checkpoint(num_rounds)
+
+
+def rebuild(run_dir: Path, round_: int) -> Path:
+    """The state before that round, rebuilt from what is recorded, where other processes find it."""
+    run = open_run(run_dir)
+    trainer = run.trainer_at(round_)
+    if not parallel.rank():
+        run.hand_over(round_, trainer)
+    return run.files.state(round_)
 
 
 def replay(run: Run, round_: int, trainer: Trainer) -> None:

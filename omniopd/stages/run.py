@@ -19,7 +19,8 @@ from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.receipts import work_key
 from omniopd.data.store import file_md5, read_json, write_json
-from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer
+from omniopd.engines import parallel
+from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import DataError
@@ -47,6 +48,7 @@ class Run:
     config: RunConfig
     key: str  # names the settings and the inputs: what was made under it need not be made again
     _state: tuple[int, Trainer] | None = None
+    _student: tuple[int, Student] | None = None
     _prompts: dict[str, Sequence[Prompt]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -131,9 +133,18 @@ class Run:
         return self._prompts[split]
 
     def student_at(self, round_: int) -> Student:
-        """The student before that round."""
-        model = self.trainer_at(round_).model
-        return Student(model, self.tokenizer, weights_digest(model))
+        """The student before that round; without its optimiser where another process trains."""
+        if not self.config.compute.hands_over or (self._state and self._state[0] == round_):
+            model = self.trainer_at(round_).model
+            return Student(model, self.tokenizer, weights_digest(model))
+        use_threads(self.config.compute.num_threads)
+        with self._lock:
+            if self._student is None or self._student[0] != round_:
+                self._student = None
+                path = self.saved(round_)
+                model = self.trainer_at(round_).model if path is None else load_model(path)
+                self._student = (round_, Student(model, self.tokenizer, weights_digest(model)))
+            return self._student[1]
 
     def trainer_at(self, round_: int) -> Trainer:
         """The trainer before that round: the one in memory, or rebuilt from the files.
@@ -149,9 +160,16 @@ class Run:
             return self._state[1]
 
     def advance(self, round_: int, trainer: Trainer) -> None:
-        """Keep the trainer as the state before `round_`."""
+        """Keep the trainer as the state before `round_`: in memory, and on disk where other processes go on from it."""
         with self._lock:
-            self._state = (round_, trainer)
+            self._state, self._student = (round_, trainer), None
+        if self.config.compute.hands_over:
+            self.hand_over(round_, trainer)
+
+    def hand_over(self, round_: int, trainer: Trainer) -> None:
+        """Put the state before `round_` where other processes find it."""
+        key = work_key(self.key, "state", round_)
+        save_checkpoint(self.files.state(round_), trainer, self.tokenizer, key=key)
 
     def forget(self) -> None:
         """Drop the state in memory, as after a step that failed half-way."""
@@ -161,16 +179,25 @@ class Run:
     def _rebuild(self, round_: int) -> Trainer:
         from omniopd.stages.rounds import replay  # the two call each other
 
-        start = max((r for r in range(round_, 0, -1) if self.has_checkpoint(r)), default=0)
-        path = str(self.files.checkpoint(start)) if start else self.model_path("student")
+        start, path = next((r, path) for r in range(round_, -1, -1) if (path := self.saved(r)) is not None)
         trainer = Trainer(
             load_model(path), self.config.train, reference=self.reference, teacher=self.teacher_model
         )
         if start:
-            load_optimizer(self.files.checkpoint(start), trainer)
+            load_optimizer(Path(path), trainer)
         for earlier in range(start, round_):
             replay(self, earlier, trainer)
         return trainer
+
+    def saved(self, round_: int) -> str | None:
+        """Where the weights before that round lie on disk, if they do."""
+        if round_ == 0:
+            return self.model_path("student")
+        if self.has_checkpoint(round_):
+            return str(self.files.checkpoint(round_))
+        state = self.files.state(round_)
+        is_whole = checkpoint_is_whole(state, key=work_key(self.key, "state", round_))
+        return str(state) if is_whole else None
 
     def has_checkpoint(self, round_: int) -> bool:
         """Whether the checkpoint before that round is there, to the byte."""
@@ -183,18 +210,22 @@ class Run:
         """Add the seconds of the block to timings.jsonl."""
         start = time.perf_counter()
         yield
+        if parallel.rank():
+            return
         line = {"stage": stage, "round": round_, "seconds": round(time.perf_counter() - start, 4)}
         with self._lock, self.files.timings.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def start_run(params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None) -> Path:
-    """Make or find the run directory of (arm, seed), or of one learning rate of its sweep, and return it.
+def start_run(
+    params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None, variant: str = ""
+) -> Path:
+    """Make or find the run directory of (arm, seed), of one learning rate of its sweep, or of a variant; return it.
 
     A directory that holds a run of other settings or inputs is set aside, beside it, never overwritten.
     """
     if swept_lr is None:
-        files = layout.run(arm, seed)
+        files = layout.run(arm, seed, variant)
         config = resolve(params, arm, seed, lr=chosen_rate(params, arm, layout))
     else:
         files = layout.sweep_run(arm, seed, swept_lr)

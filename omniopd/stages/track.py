@@ -34,9 +34,11 @@ def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
     tracker.round_done(_record(read_json(run.files.manifest(round_))))
 
 
-def track_evaluation(record: dict[str, Any], layout: Layout, warn: Callable[[str], None]) -> None:
+def track_evaluation(
+    record: dict[str, Any], layout: Layout, warn: Callable[[str], None], *, variant: str = ""
+) -> None:
     """Log held-out accuracies, and what the teacher cost, on the run and on the model that they belong to."""
-    run = open_run(layout.run(record["arm"], record["seed"]).root)
+    run = open_run(layout.run(record["arm"], record["seed"], variant).root)
     last = run.config.train.num_rounds
     metrics = {f"total/{name}": float(record[name]) for name in ("teacher_tokens", "cost_usd")}
     for when in ("before", "after"):

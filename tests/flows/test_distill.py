@@ -76,7 +76,7 @@ def test_the_flow_through_prefect_is_killed_and_resumed_and_gives_the_bytes_of_p
     assert "at the end" in output
     assert _results(digests(project.run_dir())) == _results(plain)
     log = (project.run_dir() / "run.log").read_text()
-    assert "round 0001 · verify · shard 2" in log
+    assert "round 0001 · verify · shard 3/3" in log
     deadline = time.monotonic() + 10  # the killed run's server ends by itself
     while _servers_of(project.root) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -99,14 +99,14 @@ def test_the_teacher_changes_what_is_learnt(project: Project, plain: dict[str, s
 
 @pytest.mark.parametrize("num_shards", [2, 3])
 def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str, str], num_shards: int):
-    from flows import distill as module
+    from flows import shards
 
     def in_turn(step, run_dir, round_, count):
-        return [step(run_dir, round_, index) for index in reversed(range(count))][::-1]
+        return [step(run_dir, round_, index, count) for index in reversed(range(count))][::-1]
 
     project.edit(rollout__num_shards=num_shards)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_sharded", in_turn)
+        patch.setattr(shards, "_submitted", in_turn)
         run_plain(project.params_file)
     found, expected = digests(project.run_dir()), dict(plain)
     assert found.pop("config.json") != expected.pop("config.json")  # it names the number of shards

@@ -190,8 +190,39 @@ def test_shards_and_tracking_do_not_make_another_run(finished: Project):
     assert {name for name in before if before[name] != after[name]} == {"config.json"}
 
 
-def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(finished: Project):
+INPUTS = {
+    "a flipped byte in the student": lambda root: _flip(
+        root / "models" / "seed-0" / "student" / "model.safetensors"
+    ),
+    "no teacher": lambda root: shutil.rmtree(root / "models" / "seed-0" / "teacher"),
+    "truncated prompts": lambda root: _truncate(root / "data" / "seed-0" / "train.jsonl"),
+    "nothing at all": lambda root: [shutil.rmtree(root / name) for name in ("data", "models")],
+}
+
+
+@pytest.mark.parametrize("damage", INPUTS)
+def test_prompts_and_models_are_made_where_a_run_does_not_find_them_whole(
+    project: Project, undisturbed, damage: str
+):
+    INPUTS[damage](project.root)
+    run_plain(project.params_file)
+    assert digests(project.run_dir()) == undisturbed[0]
+
+
+def test_prompts_of_other_settings_are_made_anew(finished: Project):
+    before = (finished.root / "data" / "seed-0" / "train.jsonl").read_text()
+    finished.edit(prompts__num_train=41)
+    run_plain(finished.params_file)
+    after = (finished.root / "data" / "seed-0" / "train.jsonl").read_text()
+    assert len(after.splitlines()) == len(before.splitlines()) + 1
+    assert list(finished.run_dir().parent.glob("omniopd-0.replaced-*")), "they are inputs of another run"
+
+
+def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+):
     # As on a machine that rounds otherwise: the recorded digest of the weights is not what replay gives.
+    monkeypatch.setenv("DVC_STAGE", "distill@omniopd-0")  # which makes the inputs itself
     run_dir = finished.run_dir()
     config = json.loads((run_dir / "config.json").read_text())
     other = finished.root / "models" / "seed-0" / "student" / "model.safetensors"

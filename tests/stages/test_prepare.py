@@ -31,7 +31,7 @@ def run(project: Project, seed: int = 0) -> dict[str, bytes]:
     """The bytes of the files that prepare wrote for a seed."""
     prepare(load_params(project.params_file), seed, Layout(project.root))
     folder = project.root / "data" / f"seed-{seed}"
-    return {path.stem: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jsonl"))}
 
 
 def rows(content: bytes) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from projects import Project, digests, make_project, without_prefect
 
-from flows.distill import distill
-from flows.sweep import sweep
+from flows.sweep import sweep, try_rate
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
@@ -122,7 +121,7 @@ def test_the_run_itself_takes_the_rate_that_was_chosen(base_project: Project, tm
 
 def run_sweep(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The sweep flow's own loop, without Prefect."""
-    monkeypatch.setattr("flows.sweep.distill", distill.fn)
+    monkeypatch.setattr("flows.sweep.try_rate", try_rate.fn)
     with without_prefect():
         return sweep.fn(arm="swept", seed=0, params_file=project.params_file)
 

@@ -63,13 +63,16 @@ def test_every_way_writes_on_as_the_model_in_this_process_does(served, teacher_o
 def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of):
     own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [
-        replace(request(8, 16, max_tokens=1, seed=100 * i), id=f"t{i}", trajectory_id=f"t{i}")
+        replace(
+            request(6, 16, max_tokens=1, seed=100 * i, temperature=2.0), id=f"t{i}", trajectory_id=f"t{i}"
+        )
         for i in range(40)
     ]
     counts = [
         Counter(reply for answer in teacher.answer(requests) for reply in answer.replies)
         for teacher in (own, teacher_of("hosted_vllm/demo", "completion"))
     ]
+    assert len(counts[0]) > 5, "there is something to tell apart"
     for text in counts[0] | counts[1]:
         assert abs(counts[0][text] - counts[1][text]) < 4 * max(counts[0][text] + counts[1][text], 16) ** 0.5
 

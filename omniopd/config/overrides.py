@@ -1,0 +1,87 @@
+"""Settings that one run has otherwise than params.yaml: given on the command line, or in the form of a deployment."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from omniopd.data.receipts import work_key
+from omniopd.errors import ConfigError
+
+# What `prepare` and `base` made is shared by all runs of a seed, so no single run may have it otherwise.
+SHARED_INPUTS = ("seeds", "prompts", "models", "teacher.kind", "teacher.model")
+
+
+def parsed(texts: Iterable[str]) -> dict[str, Any]:
+    """`path=value` texts as overrides; a value is read as params.yaml reads it.
+
+    >>> parsed(["train.num_rounds=5", "train.schedule=constant"])
+    {'train.num_rounds': 5, 'train.schedule': 'constant'}
+
+    Raises:
+        ConfigError: a text of another form.
+    """
+    found = {}
+    for text in texts:
+        path, sign, value = text.partition("=")
+        try:
+            found[path.strip()] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError as error:
+            raise ConfigError(f"--set {text}: the value is not YAML; write path=value") from error
+        if not sign or not path.strip():
+            raise ConfigError(f"--set {text}: is not path=value; write it as in --set train.num_rounds=5")
+    return found
+
+
+def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the overrides in their place; a name with dots is a path, a block is merged into the block.
+
+    Raises:
+        ConfigError: an override of what all runs of a seed share.
+    """
+    own = nested(overrides)
+    for path in SHARED_INPUTS:
+        if _holds(own, path.split(".")):
+            raise ConfigError(
+                f"overrides: {path}: decides what all runs of a seed share (data/ and models/); "
+                "change it in params.yaml, or in a copy of the folder"
+            )
+    return _merged(raw, own)
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides as blocks within blocks.
+
+    >>> nested({"train.lr": 0.1, "train": {"num_rounds": 5}})
+    {'train': {'lr': 0.1, 'num_rounds': 5}}
+    """
+    found: dict[str, Any] = {}
+    for path, value in overrides.items():
+        block = value
+        for name in reversed(path.split(".")):
+            block = {name: block}
+        found = _merged(found, block)
+    return found
+
+
+def variant_of(overrides: Mapping[str, Any]) -> str:
+    """What stands behind the name of a run with these overrides; nothing where there are none."""
+    return f".with-{work_key(nested(overrides))[:8]}" if overrides else ""
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(base[name], value)
+        for name, value in own.items()
+        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+    }
+    return {**base, **own, **both}
+
+
+def _holds(block: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(block, Mapping) or name not in block:
+            return False
+        block = block[name]
+    return True
