@@ -76,7 +76,7 @@ class Tracker:
         self._checkpoints.append(checkpoint)
 
     def finish(self) -> None:
-        """Send what is pending, and end the run."""
+        """Send what is pending, and end the run; where that could not be sent the next start ends it."""
 
         def end(to: Connection) -> None:
             end_time = None if self._has_new else to.end_time
@@ -85,7 +85,8 @@ class Tracker:
         self._next_try = 0.0
         self._flush()
         self.close()
-        self._safely(end)
+        if not (self._pending or self._checkpoints):
+            self._safely(end)
 
     def close(self) -> None:
         """Stop sampling the machine, whatever became of the run; may be called twice."""
