@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from omniopd import cli_data
+from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.errors import OmniOPDError
 
 _STARTED = time.monotonic()
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cli_data.data, name="data")
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The file of settings; results lie beside it.")]
 Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
 Arms = Annotated[
@@ -25,7 +27,6 @@ Arms = Annotated[
 Seeds = Annotated[
     list[int] | None, typer.Option("--seed", help="Of these seeds alone; may be given several times.")
 ]
-PARAMS_FILE = Path("params.yaml")
 
 
 def run(program: Callable[[], object]) -> None:
@@ -194,13 +195,6 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     console.print(accuracy_table(records))
     console.print(cost_table(records))
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
-
-
-def warn(lines: list[str]) -> None:
-    """Print warnings on standard error."""
-    console = Console(stderr=True, soft_wrap=True, emoji=False)
-    for line in lines:
-        console.print(f"warning: {line}", markup=False, highlight=False, style="yellow")
 
 
 def clock(stage: str, params: Path) -> None:

@@ -30,3 +30,7 @@ class BudgetError(OmniOPDError, RuntimeError):
 
 class RunError(OmniOPDError, RuntimeError):
     """A run directory is held by another process, or holds what this run did not make."""
+
+
+class TrackingError(OmniOPDError, RuntimeError):
+    """MLflow was asked, and did not answer."""

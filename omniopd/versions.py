@@ -5,6 +5,7 @@ A run that `dvc repro` started is recorded by DVC itself. What another program s
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -60,6 +61,8 @@ class Store:
 
     def __init__(self, root: Path):
         self._root = root
+        self.problems: dict[str, str] = {}
+        """Why a remote could not be looked into, by its name."""
 
     def find(self, digests: Iterable[str]) -> dict[str, Place]:
         """Where files with these md5s are: in the cache, or else in a remote. What is nowhere is left out."""
@@ -85,7 +88,7 @@ class Store:
                 remote = self._remote(place.name)
                 remote.fs.get_file(remote.oid_to_path(digest), str(partial))
             else:
-                partial.write_bytes(Path(place.name).read_bytes())
+                shutil.copyfile(place.name, partial)
             if (found := file_md5(partial)) != digest:
                 raise DataError(f"{place.kind} {place.name}: has md5 {found} for {digest}; delete it there")
 
@@ -93,14 +96,6 @@ class Store:
             write_atomic(to, fetch)
         except OSError as error:
             raise DataError(f"{to}: cannot be copied from {place.kind} {place.name} ({error})") from error
-
-    def problem(self, remote: str) -> str | None:
-        """Why a remote was not looked into, where it was not."""
-        return self._problems.get(remote)
-
-    @cached_property
-    def _problems(self) -> dict[str, str]:
-        return {}
 
     @cached_property
     def _repo(self) -> "Repo | None":
@@ -134,7 +129,7 @@ class Store:
             remote = self._remote(name)
             return [digest for digest in digests if remote.exists(digest)]
         except Exception as error:  # each kind of remote fails in its vendor's own way
-            self._problems[name] = _last_line(str(error)) or type(error).__name__
+            self.problems[name] = _last_line(str(error)) or type(error).__name__
             return []
 
 

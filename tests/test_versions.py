@@ -148,7 +148,7 @@ def test_a_remote_that_cannot_be_reached_is_named(recorded: Project):
     (recorded.root / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).unlink()
     store = Store(recorded.root)
     assert store.find([digest]) == {}
-    assert "s3" in (store.problem("gone") or "")
+    assert "s3" in store.problems["gone"]
 
 
 def test_a_copy_of_another_content_is_refused_and_leaves_nothing(recorded: Project, tmp_path: Path):
