@@ -197,6 +197,9 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
 
 
+app.command()(cli_data.reproduce)
+
+
 def clock(stage: str, params: Path) -> None:
     """Note the seconds that this process has taken for a stage, so that the table can say where time went."""
     from omniopd.data.layout import Layout
@@ -229,3 +232,4 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

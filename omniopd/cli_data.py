@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omniopd.console import PARAMS_FILE, ParamsFile, say
+from omniopd.console import PARAMS_FILE, ParamsFile, say, warn
 from omniopd.errors import DataError
 
 data = typer.Typer(no_args_is_help=True)
@@ -73,6 +73,29 @@ def checkout(
     target = into or layout.checkout(found.short_id)
     located = archive.checkout(found, layout, Store(layout.root), target, round_=round_)
     say(f"{len(located)} files of run {found.short_id} ({found.name}) are in {target}")
+
+
+def reproduce(
+    run: RunName,
+    into: Annotated[Path | None, typer.Option(help="The folder; reproduced/RUN where none is given.")] = None,
+    params: ParamsFile = PARAMS_FILE,
+) -> None:
+    """Make a run again from what MLflow recorded of it, and compare digest by digest; go on where that stands."""
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.report.archive import compared_table
+    from omniopd.stages import reproduce as again
+    from omniopd.tracking import Lookup
+
+    lookup, layout = Lookup(load_params(params).tracking), Layout(params.parent)
+    found = lookup.find(run)
+    differences = again.code_differences(found, layout.root)
+    warn(differences)
+    target = into or layout.reproduced(found.short_id)
+    say(f"run {found.short_id} ({found.name}) is made again in {target}")
+    compared = again.reproduce(found, lookup, layout.root, target)
+    say(compared_table(compared))
+    again.check_same(found, compared, differences)
 
 
 def _named(run: str) -> tuple[str, int | None]:

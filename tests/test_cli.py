@@ -75,6 +75,7 @@ def test_the_commands_are_the_stages_and_no_others():
         "plan",
         "prepare",
         "rates",
+        "reproduce",
         "table",
     ]
 
@@ -93,6 +94,7 @@ OPTIONS = {
     "rates": ["--params"],
     "table": ["--params"],
     "data": [],
+    "reproduce": ["--into", "--params", "run"],
 }
 
 

@@ -1,7 +1,22 @@
 """Runs and their files as a reader sees them, in a terminal of 80 columns."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Digests of one kind: how many the new run has as MLflow recorded them, and the first that it has not.
+
+    >>> Compared("rounds", 9, 10, "verdicts/round-0004.parquet").num_same
+    9
+    """
+
+    what: str
+    num_same: int
+    num_recorded: int
+    first_other: str = ""
 
 
 def runs_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -26,6 +41,13 @@ def files_table(run: dict[str, Any]) -> str:
         for file in run["files"]
     ]
     return f"{title}\n{_aligned([('round', 'file', 'rows', 'md5', 'where'), *rows])}"
+
+
+def compared_table(compared: Sequence[Compared]) -> str:
+    """A line a kind of digest: how many came out the same, and the first that did not."""
+    names = ("what", "the same", "of", "first that differs")
+    rows = [(found.what, found.num_same, found.num_recorded, found.first_other or "–") for found in compared]
+    return _aligned([names, *rows])
 
 
 def _place(place: dict[str, str] | None) -> str:
