@@ -16,8 +16,8 @@ from flows.logs import logged_to
 from flows.placement import end_children
 from flows.ready import checked
 from flows.shards import Sharded, sharded
-from omniopd.cli import warn
 from omniopd.config import Params, resolve, variant_of
+from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.progress import Bar, bar
@@ -28,6 +28,7 @@ from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.sweep import chosen_rate
 from omniopd.stages.track import tell_recorded, tell_round, tracker_of
 from omniopd.tracking import Tracker
+from omniopd.versions import commit
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +91,6 @@ def make_inputs(params: Params, seed: int, layout: Layout) -> None:
 
 def record_in_dvc(params: Params, arm: str, seed: int, layout: Layout) -> None:
     """Have DVC version what a run made that it did not start."""
-    from omniopd.versions import commit
-
     distil = "distill" if arm in params.arms else "ablate"
     if seed not in (params.seeds if distil == "distill" else params.ablation_seeds):
         return
@@ -122,6 +121,7 @@ def one_run(
                 last = _rounds(run, tracker, shown, pages, shards)
             finally:
                 run.let_go_of_teacher()
+                tracker.close()
             accuracy = ledger.last_accuracy(run_dir)
             shown.say(f"{name}: greedy {accuracy:.3f} on validation prompts at the end")
             return last

@@ -10,8 +10,8 @@ from flows.artifacts import Pages
 from flows.distill import PARAMS_FILE
 from flows.ready import checked
 from flows.tasks import gpu
-from omniopd.cli import warn
 from omniopd.config import Params, resolve, variant_of
+from omniopd.console import warn
 from omniopd.data.layout import Layout
 from omniopd.stages import evaluate as measuring
 from omniopd.stages.compare import compare as collect

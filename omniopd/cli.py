@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from omniopd import cli_data
+from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.errors import OmniOPDError
 
 _STARTED = time.monotonic()
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cli_data.data, name="data")
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The file of settings; results lie beside it.")]
 Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
 Arms = Annotated[
@@ -31,7 +33,6 @@ Overrides = Annotated[
         "--set", help="A setting that this run has otherwise, as path=value; may be given several times."
     ),
 ]
-PARAMS_FILE = Path("params.yaml")
 
 
 def run(program: Callable[[], object]) -> None:
@@ -203,11 +204,7 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
 
 
-def warn(lines: list[str]) -> None:
-    """Print warnings on standard error."""
-    console = Console(stderr=True, soft_wrap=True, emoji=False)
-    for line in lines:
-        console.print(f"warning: {line}", markup=False, highlight=False, style="yellow")
+app.command()(cli_data.reproduce)
 
 
 def clock(stage: str, params: Path) -> None:
@@ -242,3 +239,4 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -34,3 +34,7 @@ class ProcessError(OmniOPDError, RuntimeError):
 
 class RunError(OmniOPDError, RuntimeError):
     """A run directory is held by another process, or holds what this run did not make."""
+
+
+class TrackingError(OmniOPDError, RuntimeError):
+    """MLflow was asked, and did not answer."""

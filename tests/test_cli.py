@@ -70,10 +70,12 @@ def test_the_commands_are_the_stages_and_no_others():
         "base",
         "check",
         "compare",
+        "data",
         "evaluate",
         "plan",
         "prepare",
         "rates",
+        "reproduce",
         "table",
     ]
 
@@ -91,7 +93,17 @@ OPTIONS = {
     "compare": ["--arm", "--params", "--seed"],
     "rates": ["--params"],
     "table": ["--params"],
+    "data": [],
+    "reproduce": ["--into", "--params", "run"],
 }
+
+
+def test_the_commands_of_data_are_list_and_checkout_and_no_others():
+    group = get_command(cli.app).commands["data"]
+    assert {
+        name: sorted(option for parameter in command.params for option in parameter.opts)
+        for name, command in group.commands.items()
+    } == {"list": ["--json", "--params", "run"], "checkout": ["--into", "--params", "run"]}
 
 
 def test_the_options_of_each_command_are_these_and_no_others():

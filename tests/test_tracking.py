@@ -1,12 +1,28 @@
-"""MLflow is told everything once, and a run does without it."""
+"""MLflow is told everything once, and what it is told repeats a run."""
 
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
 from projects import Project, run_plain
 
-from omniopd.tracking import RoundRecord
+from omniopd import __version__
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
+from omniopd.data.receipts import work_key
+from omniopd.stages.run import Run, open_run, start_run
+from omniopd.stages.track import tracker_of
+from omniopd.tracking import Checkpoint, RoundRecord, tracker
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +63,260 @@ def test_a_run_is_logged_once_however_often_it_is_started(tracked: tuple[Project
         assert sorted(point.step for point in client.get_metric_history(run.info.run_id, metric)) == list(
             rounds
         )
-    digests = {entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    assert len(digests) == 10  # trajectories and verdicts of five rounds
+    assert len(_inputs(run, "training")) == 10  # trajectories and verdicts of five rounds
+    assert len(_inputs(run, "prompts")) == 2
     models = client.search_logged_models([experiment_id])
     assert sorted(model.name for model in models) == [f"omniopd-0-round-000{round_}" for round_ in (2, 4, 5)]
 
 
-def test_the_digests_in_mlflow_are_the_md5_of_the_files(tracked: tuple[Project, MlflowClient, str]):
-    import hashlib
+def _inputs(run: MlflowRun, context: str) -> dict[str, tuple[str, str, int]]:
+    """Source, digest and rows of a run's datasets by name."""
+    found = {}
+    for entry in run.inputs.dataset_inputs:
+        tags = {tag.key: tag.value for tag in entry.tags}
+        if tags["mlflow.data.context"] == context:
+            rows = json.loads(entry.dataset.profile)["num_rows"]
+            source = json.loads(entry.dataset.source)["uri"]
+            found[entry.dataset.name] = (source, entry.dataset.digest, rows)
+    return found
 
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_the_digests_in_mlflow_are_the_md5_of_the_files(tracked: tuple[Project, MlflowClient, str]):
     project, client, name = tracked
     run_plain(project.params_file)
     (run,) = client.search_runs([_experiment_id(client, name)])
-    found = {(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs}
-    files = [
-        path for folder in ("trajectories", "verdicts") for path in (project.run_dir() / folder).iterdir()
+    names = [f"{folder}/round-000{i}.parquet" for folder in ("trajectories", "verdicts") for i in range(5)]
+    assert _inputs(run, "training") == {
+        name.removesuffix(".parquet"): (name, _md5(path), len(pq.read_table(path)))
+        for name, path in ((name, project.run_dir() / name) for name in names)
+    }
+    prompts = {
+        split: project.root / "data" / "seed-0" / f"{split}.jsonl" for split in ("train", "validation")
+    }
+    assert _inputs(run, "prompts") == {
+        f"data/seed-0/{split}": (f"data/seed-0/{split}.jsonl", _md5(path), num_rows)
+        for (split, path), num_rows in zip(prompts.items(), (40, 6), strict=True)
+    }
+
+
+def test_a_run_says_what_it_was_made_from(tracked: tuple[Project, MlflowClient, str], tmp_path: Path):
+    project, client, name = tracked
+    _commit(project.root)
+    project.edit(train__num_rounds=3)
+    (project.root / ".env").write_text("ANTHROPIC_API_KEY=secret")
+    run_plain(project.params_file)
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    config = json.loads((project.run_dir() / "config.json").read_text())
+    expected = {
+        "omniopd.version": __version__,
+        "omniopd.python": platform.python_version(),
+        "omniopd.torch": torch.__version__,
+        "omniopd.settings": work_key(_open(project).config.determining()),
+        "omniopd.student": config["inputs"]["student"],
+        "omniopd.teacher": config["inputs"]["teacher"],
+        "omniopd.git.changed": "true",
+        "mlflow.source.git.commit": _git(project.root, "rev-parse", "HEAD").strip(),
+        "omniopd.recorded": "true",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == [
+        "changes.patch",
+        "config.json",
     ]
-    assert found == {(path.parent.name, hashlib.md5(path.read_bytes()).hexdigest()) for path in files}
+    told = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert (told / "config.json").read_bytes() == (project.run_dir() / "config.json").read_bytes()
+    changed = (told / "changes.patch").read_text()
+    assert "secret" not in changed
+    before = project.params_file.read_bytes()
+    _git(project.root, "checkout", "--quiet", "params.yaml")
+    assert project.params_file.read_bytes() != before
+    _git(project.root, "apply", str(told / "changes.patch"))
+    assert project.params_file.read_bytes() == before
+
+
+def test_a_key_in_an_env_file_that_git_tracks_is_not_among_the_changes(
+    tracked: tuple[Project, MlflowClient, str],
+):
+    project, client, name = tracked
+    (project.root / ".env").write_text("")
+    _commit(project.root)
+    (project.root / ".env").write_text("ANTHROPIC_API_KEY=secret")
+    tracker_of(_open(project), pytest.fail).begin()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.data.tags["omniopd.git.changed"] == "true"
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["config.json"]
+
+
+def test_a_project_without_git_is_told_of_too(tracked: tuple[Project, MlflowClient, str]):
+    project, client, name = tracked
+    tracker_of(_open(project), pytest.fail).begin()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert "mlflow.source.git.commit" not in run.data.tags
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["config.json"]
+
+
+def test_each_checkpoint_names_the_weights_that_it_came_from(tracked: tuple[Project, MlflowClient, str]):
+    project, client, name = tracked
+    run_plain(project.params_file)
+    models = sorted(client.search_logged_models([_experiment_id(client, name)]), key=lambda model: model.name)
+    weights = [model.tags["omniopd.weights"] for model in models]
+    student = json.loads((project.run_dir() / "config.json").read_text())["inputs"]["student"]
+    assert [model.tags["omniopd.parent"] for model in models] == [student, *weights[:-1]]
+    assert weights == [
+        _md5(project.run_dir() / "checkpoints" / f"round-000{round_}" / "model.safetensors")
+        for round_ in (2, 4, 5)
+    ]
+
+
+def test_what_could_not_be_told_of_the_origin_is_told_at_the_next_start(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
+):
+    project, client, name = tracked
+    warnings: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", _disk_full)
+        tracker_of(_open(project), warnings.append).begin()
+    (begun,) = client.search_runs([_experiment_id(client, name)])
+    assert len(warnings) == 1
+    assert "omniopd.recorded" not in begun.data.tags
+    project.edit(rollout__num_shards=3)  # a param that cannot be changed in MLflow any more
+    tracker_of(_open(project), pytest.fail).begin()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.info.run_id == begun.info.run_id
+    assert run.data.tags["omniopd.recorded"] == "true"
+    assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["config.json"]
+    assert len(_inputs(run, "prompts")) == len(run.inputs.dataset_inputs) == 2
+
+
+def test_a_setting_too_long_for_mlflow_does_not_stop_the_telling(tracked: tuple[Project, MlflowClient, str]):
+    project, client, name = tracked
+    project.edit(teacher__request={"note": "x" * 7000})
+    tracker_of(_open(project), pytest.fail).begin()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert len(run.data.params["teacher.request.note"]) == 6000
+
+
+def _open(project: Project) -> Run:
+    layout = Layout(project.root)
+    return open_run(start_run(load_params(project.params_file), "omniopd", 0, layout))
+
+
+def _commit(root: Path) -> None:
+    _git(root, "init", "--quiet")
+    _git(root, "add", "params.yaml", *(name for name in (".env",) if (root / name).exists()))
+    _git(root, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "-m", "settings")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+# --- the machine
+
+
+@pytest.fixture
+def sampled_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+
+
+def _samplers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("SystemMetrics")]
+
+
+def _until(condition, seconds: float = 20.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.usefixtures("sampled_often")
+def test_the_machine_is_sampled_while_a_run_lasts_and_goes_on_where_it_was(
+    tracked: tuple[Project, MlflowClient, str],
+):
+    project, client, name = tracked
+    run = _open(project)
+    for _ in range(2):
+        own = tracker_of(run, pytest.fail)
+        own.begin()
+        assert len(_samplers()) == 1
+        time.sleep(1.0)
+        own.finish()
+        assert _samplers() == []
+    (found,) = client.search_runs([_experiment_id(client, name)])
+    for metric in ("cpu_utilization_percentage", "system_memory_usage_megabytes"):
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, f"system/{metric}")]
+        assert len(steps) > 3
+        assert steps == list(range(len(steps))), "no step twice"
+
+
+@pytest.mark.usefixtures("sampled_often")
+def test_sampling_ends_with_a_run_that_raises(tracked: tuple[Project, MlflowClient, str], monkeypatch):
+    project, _, _ = tracked
+    monkeypatch.setattr("flows.distill._one_round", _disk_full)
+    with pytest.raises(OSError, match="disk full"):
+        run_plain(project.params_file)
+    assert _until(lambda: _samplers() == [])
+
+
+@pytest.mark.usefixtures("sampled_often")
+def test_sampling_that_stopped_with_the_store_starts_again_when_it_is_back(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
+):
+    project, _, _ = tracked
+    own = tracker_of(_open(project), pytest.fail)
+    own.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "get_run", _disk_full)
+        assert _until(lambda: _samplers() == [])
+    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    assert len(_samplers()) == 1
+    own.finish()
+
+
+def test_a_machine_that_cannot_be_sampled_stops_nothing(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
+):
+    project, client, name = tracked
+    monkeypatch.setattr("psutil.net_io_counters", lambda: None)  # as where there is no network
+    own = tracker_of(_open(project), pytest.fail)
+    own.begin()
+    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    own.finish()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 1.0)
+
+
+def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, MlflowClient, str]):
+    project, _, _ = tracked
+    _open(project)
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom omniopd.stages.run import open_run\n"
+        "from omniopd.stages.track import tracker_of\n"
+        "tracker = tracker_of(open_run(Path(sys.argv[1])), print)\ntracker.begin()\n"
+        "assert tracker.run_id\nprint(time.time(), flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(project.run_dir())],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert time.time() - float(done.stdout.splitlines()[-1]) < 5
+
+
+# --- MLflow fails
 
 
 def test_an_evaluation_is_logged_on_the_run_and_on_its_last_model(tracked: tuple[Project, MlflowClient, str]):
-    from omniopd.data.layout import Layout
     from omniopd.stages.evaluate import evaluate
     from omniopd.stages.track import track_evaluation
 
@@ -120,34 +369,28 @@ def test_a_store_that_fails_half_way_gets_no_step_twice(
     tracked: tuple[Project, MlflowClient, str], monkeypatch
 ):
     """The store takes a batch and then fails: the next message starts behind what it has."""
-    from omniopd import tracking
-    from omniopd.config import load_params
-    from omniopd.data.layout import Layout
-    from omniopd.stages.run import open_run, start_run
-
     project, client, name = tracked
-    run = open_run(start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root)))
     warnings: list[str] = []
-    tracker = tracking.Tracker(run.config, key=run.key, root=project.root, warn=warnings.append)
-    monkeypatch.setattr(tracking, "MAX_METRICS", 4)  # two rounds a batch
+    own = tracker_of(_open(project), warnings.append)
+    monkeypatch.setattr(tracker, "MAX_METRICS", 4)  # two rounds a batch
     sent = MlflowClient.log_batch
     calls = []
 
     def fail_second(self, run_id, metrics=(), **rest):
-        if metrics:
+        if metrics and threading.current_thread() is threading.main_thread():
             calls.append(len(metrics))
             if len(calls) == 2:
                 raise OSError("disk full")
         return sent(self, run_id, metrics=metrics, **rest)
 
     monkeypatch.setattr(MlflowClient, "log_batch", fail_second)
-    tracker._next_try = float("inf")
+    own._next_try = float("inf")
     for round_ in range(6):
-        tracker.round_done(RoundRecord(round_, {"loss": 1.0 / (round_ + 1)}, {}))
-    tracker.finish()
+        own.round_done(RoundRecord(round_, {"loss": 1.0 / (round_ + 1)}, []))
+    own.finish()
     assert calls == [4, 4]
     assert len(warnings) == 1
-    tracker.finish()
+    own.finish()
     (found,) = client.search_runs([_experiment_id(client, name)])
     assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == list(range(6))
 
@@ -155,25 +398,22 @@ def test_a_store_that_fails_half_way_gets_no_step_twice(
 def test_a_checkpoint_that_could_not_be_logged_is_logged_later_though_no_round_is_pending(
     tracked: tuple[Project, MlflowClient, str], monkeypatch
 ):
-    from omniopd import tracking
-    from omniopd.config import load_params
-    from omniopd.data.layout import Layout
-    from omniopd.stages.run import open_run, start_run
-
     project, client, name = tracked
-    run = open_run(start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root)))
-    warnings: list[str] = []
-    tracker = tracking.Tracker(run.config, key=run.key, root=project.root, warn=warnings.append)
-    tracker.round_done(RoundRecord(0, {"loss": 1.0}, {}))
-    tracker.checkpoint_done(1, run.files.checkpoint(1), "digest")
-    with monkeypatch.context() as patch:
-        patch.setattr(MlflowClient, "create_logged_model", _disk_full)
-        tracker.finish()
+    run, warnings = _open(project), []
+    own = tracker_of(run, warnings.append)
+    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    own.checkpoint_done(Checkpoint(1, run.files.checkpoint(1), "digest", parent="student"))
+    for failing in ("create_logged_model", "log_outputs", "finalize_logged_model"):
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, failing, _disk_full)
+            own.finish()
     assert len(warnings) == 1
-    assert not client.search_logged_models([_experiment_id(client, name)])
-    tracker.finish()
+    own.finish()
     (model,) = client.search_logged_models([_experiment_id(client, name)])
-    assert model.tags["omniopd.weights"] == "digest"
+    assert (model.tags["omniopd.weights"], model.status) == ("digest", "READY")
+    (found,) = client.search_runs([_experiment_id(client, name)])
+    outputs = client.get_run(found.info.run_id).outputs.model_outputs
+    assert [output.model_id for output in outputs] == [model.model_id]
 
 
 def _disk_full(*_, **__):

@@ -34,6 +34,20 @@ class Layout:
         """The folder of one run; `variant` stands behind the name of one that is no run of params.yaml as it is."""
         return RunLayout(self.root / "runs" / f"{arm}-{seed}{variant}")
 
+    def folders_of(self, name: str) -> list[Path]:
+        """The folders of a run called arm-seed, newest first: the present one, those set aside, those of a sweep."""
+        runs = self.root / "runs"
+        found = [runs / name, *runs.glob(f"{name}.replaced-*"), *runs.glob(f"{name}.lr-*")]
+        return sorted(filter(Path.is_dir, found), key=lambda path: path.stat().st_mtime, reverse=True)
+
+    def checkout(self, run_id: str) -> Path:
+        """What was checked out of a run of MLflow."""
+        return self.root / "checkout" / run_id
+
+    def reproduced(self, run_id: str) -> Path:
+        """The project in which a run of MLflow is made again."""
+        return self.root / "reproduced" / run_id
+
     def sweep_run(self, arm: str, seed: int, lr: float) -> "RunLayout":
         """The folder of one run of a sweep."""
         return self.run(arm, seed, f".lr-{lr:g}")

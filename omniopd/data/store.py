@@ -102,6 +102,23 @@ def read_column(path: Path, name: str) -> list[Any]:
         raise DataError(f"{path}: its column {name} cannot be read ({error})") from error
 
 
+def num_rows(path: Path) -> int:
+    """How many records a Parquet or JSONL file holds, without reading them; 0 where there is no such file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if not path.is_file():
+        return 0
+    if path.suffix == ".jsonl":
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: is no Parquet file ({error}); delete it and run again") from error
+
+
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     """The records of a Parquet file, in the order they were written.
 

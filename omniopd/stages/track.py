@@ -1,37 +1,39 @@
 """What MLflow is told, read from the files of a run."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
-from omniopd.data.store import read_json
+from omniopd.data.store import num_rows, read_json
 from omniopd.engines.checkpoints import RECEIPT
 from omniopd.stages.evaluate import TEMPERATURES
+from omniopd.stages.ledger import due_checkpoints
 from omniopd.stages.run import Run, open_run
-from omniopd.tracking import RoundRecord, Tracker
+from omniopd.tracking import Checkpoint, DataFile, Origin, RoundRecord, Tracker
 
 
 def tracker_of(run: Run, warn: Callable[[str], None]) -> Tracker:
     """The tracker of a run."""
-    return Tracker(run.config, key=run.key, root=run.layout.root, warn=warn)
+    return Tracker(run.config, key=run.key, origin=_origin(run), root=run.layout.root, warn=warn)
 
 
 def tell_recorded(tracker: Tracker, run: Run) -> None:
-    """Tell of every completed round and checkpoint; the tracker sends those that MLflow does not have."""
-    for manifest in sorted(run.files.manifest(0).parent.glob("round-*.json")):
-        tracker.round_done(_record(read_json(manifest)))
+    """Begin, and tell of every completed round and checkpoint; the tracker sends those that MLflow does not have."""
+    tracker.begin()
     for round_ in range(1, run.config.train.num_rounds + 1):
         if run.has_checkpoint(round_):
-            tracker.checkpoint_done(round_, run.files.checkpoint(round_), _weights_md5(run, round_))
+            tracker.checkpoint_done(_checkpoint(run, round_))
+    for manifest in sorted(run.files.manifest(0).parent.glob("round-*.json")):
+        tracker.round_done(_record(run, read_json(manifest)))
 
 
 def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
     """Tell of one completed round, and of the checkpoint that it ended with, if it did."""
     if run.has_checkpoint(round_ + 1):
-        path = run.files.checkpoint(round_ + 1)
-        tracker.checkpoint_done(round_ + 1, path, _weights_md5(run, round_ + 1))
-    tracker.round_done(_record(read_json(run.files.manifest(round_))))
+        tracker.checkpoint_done(_checkpoint(run, round_ + 1))
+    tracker.round_done(_record(run, read_json(run.files.manifest(round_))))
 
 
 def track_evaluation(
@@ -47,7 +49,7 @@ def track_evaluation(
         for who, entropy in record[when]["fork_entropy"].items():
             metrics[f"heldout/fork_entropy_{who}/{when}"] = entropy
     tracker = tracker_of(run, warn)
-    tracker.log_heldout(metrics, checkpoint=run.files.checkpoint(last), digest=_weights_md5(run, last))
+    tracker.log_heldout(metrics, _checkpoint(run, last))
     tracker.finish()
 
 
@@ -76,13 +78,35 @@ def track_comparison(
     for arm, (accuracy, round_, seed) in best.items():
         run = open_run(layout.run(arm, seed).root)
         tracker = tracker_of(run, warn)
-        path = run.files.checkpoint(round_)
-        tracker.register_best(round_, path, _weights_md5(run, round_), accuracy=accuracy)
+        tracker.register_best(_checkpoint(run, round_), accuracy=accuracy)
         tracker.finish()
 
 
-def _record(manifest: dict[str, Any]) -> RoundRecord:
-    return RoundRecord(manifest["round"], manifest["metrics"], manifest["files"])
+def _origin(run: Run) -> Origin:
+    inputs = read_json(run.files.config)["inputs"]
+    root, seed = run.layout.root, run.config.seed
+    prompts = {split: run.layout.prompts(seed, split) for split in ("train", "validation")}
+    files = [_data_file(path, root, inputs[split]) for split, path in prompts.items()]
+    return Origin(run.files.config, inputs, files)
+
+
+def _record(run: Run, manifest: dict[str, Any]) -> RoundRecord:
+    root = run.files.root
+    files = [_data_file(root / name, root, digest) for name, digest in manifest["files"].items()]
+    return RoundRecord(manifest["round"], manifest["metrics"], files)
+
+
+def _data_file(path: Path, root: Path, digest: str) -> DataFile:
+    return DataFile(path.relative_to(root).as_posix(), digest, num_rows(path))
+
+
+def _checkpoint(run: Run, round_: int) -> Checkpoint:
+    """The checkpoint before that round; its parent is the nearest before it that is there."""
+    earlier = [
+        r for r in due_checkpoints(run) if r < round_ and (run.files.checkpoint(r) / RECEIPT).is_file()
+    ]
+    parent = _weights_md5(run, earlier[-1]) if earlier else read_json(run.files.config)["inputs"]["student"]
+    return Checkpoint(round_, run.files.checkpoint(round_), _weights_md5(run, round_), parent)
 
 
 def _weights_md5(run: Run, round_: int) -> str:

@@ -1,0 +1,104 @@
+"""The MLflow run that belongs to a run: found by its key, or created with everything that repeats it."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Param, Run
+from sqlalchemy import make_url
+
+from omniopd.config import RunConfig
+from omniopd.data.receipts import work_key
+from omniopd.tracking.messages import prompts_input, slices
+from omniopd.tracking.origin import changes, code_tags
+from omniopd.tracking.patience import bound_waits
+from omniopd.tracking.records import Origin
+
+RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin was told to the end
+MAX_PARAM = 6000  # characters of a value; config.json has the whole
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client, and the run that it speaks of."""
+
+    client: MlflowClient
+    experiment_id: str
+    run_id: str
+    end_time: int | None  # of a run that had ended before
+
+
+def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Connection:
+    """Find the run with this key, or create it; root is the folder whose code the run is made with."""
+    bound_waits()
+    client = MlflowClient(config.tracking.uri)
+    experiment_id = _experiment_id(client, config)
+    known = {"omniopd.key": key, "omniopd.arm": config.arm, "omniopd.seed": str(config.seed)}
+    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
+    found = client.search_runs([experiment_id], query, max_results=1)
+    end_time = None
+    if found:
+        run = found[0]
+        end_time = run.info.end_time if run.info.status == "FINISHED" else None
+        client.update_run(run.info.run_id, status="RUNNING")
+    else:
+        tags = known | _tags(config, origin, root)
+        run = client.create_run(experiment_id, tags=tags, run_name=f"{config.arm}-{config.seed}")
+    if RECORDED not in run.data.tags:
+        _record_origin(client, run, config, origin, root)
+    return Connection(client, experiment_id, run.info.run_id, end_time)
+
+
+def _experiment_id(client: MlflowClient, config: RunConfig) -> str:
+    name = config.tracking.experiment
+    experiment = client.get_experiment_by_name(name)
+    if isinstance(experiment, Experiment):
+        return experiment.experiment_id
+    return client.create_experiment(name, artifact_location=_artifacts_beside(config.tracking.uri, name))
+
+
+def _artifacts_beside(uri: str, experiment: str) -> str | None:
+    """The folder of an experiment's artifacts beside a database of SQLite; a server knows its own."""
+    database = make_url(uri).database if uri.startswith("sqlite") else None
+    return str(Path(database).resolve().parent / "mlruns" / experiment) if database else None
+
+
+def _tags(config: RunConfig, origin: Origin, root: Path) -> dict[str, str]:
+    return {
+        "omniopd.method": config.method_name,
+        "omniopd.settings": work_key(config.determining()),
+        **{f"omniopd.{role}": origin.inputs[role] for role in ("student", "teacher")},
+        **code_tags(root),
+    }
+
+
+def _record_origin(client: MlflowClient, run: Run, config: RunConfig, origin: Origin, root: Path) -> None:
+    """Everything that repeats the run; of a run that lacks the last tag all of it is told again."""
+    run_id = run.info.run_id
+    params = [
+        Param(name, str(value)[:MAX_PARAM])
+        for name, value in _flat(config.resolved())
+        if name
+        not in run.data.params  # a value cannot be changed, and need not be: config.json has what holds
+    ]
+    for batch in slices(params, 100):
+        client.log_batch(run_id, params=batch)
+    client.log_inputs(run_id, datasets=[prompts_input(file) for file in origin.prompts])
+    client.log_artifact(run_id, str(origin.config))
+    if patch := changes(root):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "changes.patch"
+            path.write_bytes(patch)
+            client.log_artifact(run_id, str(path))
+    client.set_tag(run_id, RECORDED, "true")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,173 @@
+"""What MLflow knows of runs, read again: which there are, what each was made from and trained on."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, Run
+from mlflow.exceptions import MlflowException
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from omniopd.config import Tracking
+from omniopd.errors import DataError, TrackingError
+from omniopd.tracking.messages import CONTEXT, PROMPTS, ROUND, TRAINING
+from omniopd.tracking.patience import bound_waits
+from omniopd.tracking.records import DataFile
+
+SHORT = 8  # characters of a run's id that people are shown
+_OURS = "tags.`omniopd.key` != ''"
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as MLflow knows it.
+
+    >>> tags = {"omniopd.arm": "sft", "omniopd.seed": "0"}
+    >>> run = TrackedRun("0f3c5d7e90", "7", "sft-0", "FINISHED", "2026-01-31 12:00", tags, [], {0: []})
+    >>> run.short_id, run.arm, run.seed
+    ('0f3c5d7e', 'sft', 0)
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str  # arm-seed
+    status: str
+    begun: str  # UTC
+    tags: Mapping[str, str]
+    prompts: Sequence[DataFile]
+    rounds: Mapping[int, Sequence[DataFile]]  # what each was trained on
+
+    @property
+    def short_id(self) -> str:
+        return self.run_id[:SHORT]
+
+    @property
+    def arm(self) -> str:
+        return self.tags["omniopd.arm"]
+
+    @property
+    def seed(self) -> int:
+        return int(self.tags["omniopd.seed"])
+
+
+class Lookup:
+    """Reads the MLflow that params name."""
+
+    def __init__(self, tracking: Tracking):
+        self._uri = tracking.uri
+        self._experiment = tracking.experiment
+        with self._answering():
+            self._client = MlflowClient(tracking.uri)
+
+    def runs(self) -> list[TrackedRun]:
+        """The runs of the experiment, the latest first."""
+        with self._answering():
+            experiment = self._client.get_experiment_by_name(self._experiment)
+            return self._search([experiment.experiment_id], _OURS) if experiment else []
+
+    def find(self, name: str) -> TrackedRun:
+        """The run of that id, or of an id that begins so; or the latest of the experiment that is called so.
+
+        Raises:
+            DataError: there is none, or there are several ids that begin so.
+        """
+        named = [run for run in self.runs() if run.name == name]
+        if named:
+            return named[0]
+        found = self._beginning(name) if re.fullmatch(r"[0-9a-f]+", name) else []
+        if len(found) > 1:
+            listed = ", ".join(f"{run.run_id[: max(SHORT, len(name) + 4)]} ({run.name})" for run in found[:5])
+            raise DataError(f"{name}: {len(found)} runs have an id that begins so: {listed}; give more of it")
+        if not found:
+            raise DataError(
+                f"{name}: {self._uri} knows no run of this id or name; `omniopd data list` shows those of the "
+                f"experiment {self._experiment}"
+            )
+        return found[0]
+
+    def config(self, run: TrackedRun) -> dict[str, Any]:
+        """The config.json of the run.
+
+        Raises:
+            DataError: MLflow was not given it.
+        """
+        with tempfile.TemporaryDirectory() as folder, self._answering():
+            if "config.json" not in [entry.path for entry in self._client.list_artifacts(run.run_id)]:
+                raise DataError(
+                    f"run {run.short_id} ({run.name}) has no config.json in MLflow; take another run"
+                )
+            path = self._client.download_artifacts(run.run_id, "config.json", folder)
+            return json.loads(Path(path).read_text(encoding="utf-8"))
+
+    def checkpoints(self, run: TrackedRun) -> dict[int, str]:
+        """The md5 of the weights of each checkpoint, by the round that it was made before."""
+        query = f"source_run_id = '{run.run_id}'"
+        with self._answering():
+            models = self._client.search_logged_models([run.experiment_id], query)
+        return {int(model.params["round"]): model.tags["omniopd.weights"] for model in models}
+
+    def _beginning(self, prefix: str) -> list[TrackedRun]:
+        with self._answering():
+            experiments = [found.experiment_id for found in self._client.search_experiments()]
+            return self._search(experiments, f"attributes.run_id LIKE '{prefix}%' AND {_OURS}")
+
+    def _search(self, experiments: list[str], query: str) -> list[TrackedRun]:
+        found, token = [], None
+        while True:
+            page = self._client.search_runs(experiments, query, page_token=token)
+            found += map(_tracked, page)
+            token = page.token
+            if not token:
+                return found
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        bound_waits()
+        try:
+            database = make_url(self._uri).database if self._uri.startswith("sqlite") else None
+            if database and not Path(database).is_file():
+                raise TrackingError(
+                    f"{self._uri}: no such file; run where it is, or mend tracking.uri in params.yaml"
+                )
+            yield
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TrackingError(
+                f"{self._uri}: MLflow does not answer ({first[:160]}); start it, or mend tracking.uri in params.yaml"
+            ) from error
+
+
+def _tracked(run: Run) -> TrackedRun:
+    prompts: list[DataFile] = []
+    rounds: dict[int, list[DataFile]] = {}
+    for entry in run.inputs.dataset_inputs if run.inputs else ():
+        tags = {tag.key: tag.value for tag in entry.tags}
+        if tags.get(CONTEXT) == PROMPTS:
+            prompts.append(_data_file(entry))
+        elif tags.get(CONTEXT) == TRAINING:
+            rounds.setdefault(int(tags[ROUND]), []).append(_data_file(entry))
+    begun = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    return TrackedRun(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=run.info.run_name or "",
+        status=run.info.status,
+        begun=begun.strftime("%Y-%m-%d %H:%M"),
+        tags=run.data.tags,
+        prompts=sorted(prompts, key=lambda file: file.name),
+        rounds={r: sorted(rounds[r], key=lambda file: file.name) for r in sorted(rounds)},
+    )
+
+
+def _data_file(entry: DatasetInput) -> DataFile:
+    found = entry.dataset
+    num_rows = json.loads(found.profile or "{}").get("num_rows", 0)
+    return DataFile(json.loads(found.source)["uri"], found.digest, num_rows)

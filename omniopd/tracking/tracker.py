@@ -1,0 +1,242 @@
+"""One run per (arm, seed, key), its metrics, dataset digests and checkpoints.
+
+The files of the run are the truth; MLflow is told of them. If it fails the run goes on, says so once,
+and what was missed is sent when MLflow answers again, in this process or the next.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from omniopd.config import RunConfig
+from omniopd.tracking.connection import Connection, connect
+from omniopd.tracking.machine import Machine
+from omniopd.tracking.messages import ROUND, now_ms, round_inputs, round_metrics, slices
+from omniopd.tracking.patience import SHARE
+from omniopd.tracking.records import Checkpoint, Origin, RoundRecord
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# What a store that is down, locked, full or misconfigured raises.
+FAILURES = (MlflowException, SQLAlchemyError, OSError)
+MAX_METRICS = 1000  # of one log_batch
+EVERY_S = 5.0  # between two messages while a run is going
+RETRY_S = 30.0  # after a failure
+
+
+class Tracker:
+    """Tells MLflow of one run. Every call is safe: a failure is noted, never raised."""
+
+    def __init__(
+        self, config: RunConfig, *, key: str, origin: Origin, root: Path, warn: Callable[[str], None]
+    ):
+        self._config = config
+        self._key = key
+        self._origin = origin
+        self._root = root
+        self._warn = warn
+        self._connection: Connection | None = None
+        self._machine: Machine | None = None
+        self._pending: list[RoundRecord] = []
+        self._checkpoints: list[Checkpoint] = []
+        self._next_try = 0.0
+        self._has_warned = False
+        self._has_new = False  # whether a round was added to what MLflow had
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty where tracking is off or MLflow has never answered."""
+        return self._connection.run_id if self._connection else ""
+
+    @property
+    def page(self) -> str:
+        """Where MLflow shows the run; empty where `run_id` is."""
+        to, tracking = self._connection, self._config.tracking
+        address = tracking.uri if tracking.uri.startswith("http") else tracking.ui
+        return f"{address.rstrip('/')}/#/experiments/{to.experiment_id}/runs/{to.run_id}" if to else ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether MLflow has failed to answer this tracker, which has warned of it."""
+        return self._has_warned
+
+    def begin(self) -> None:
+        """Create the run in MLflow, or find it, and sample the machine from now until `close`."""
+        if self._config.tracking.enabled:
+            self._machine = Machine(self._config.tracking.uri)
+        self._safely(self._sample)
+
+    def round_done(self, record: RoundRecord) -> None:
+        """Tell of a completed round, at once or with the next message."""
+        self._pending.append(record)
+        self._flush()
+
+    def checkpoint_done(self, checkpoint: Checkpoint) -> None:
+        """Log the checkpoint as a LoggedModel, once, with the next message."""
+        self._checkpoints.append(checkpoint)
+
+    def finish(self) -> None:
+        """Send what is pending, and end the run; where that could not be sent the next start ends it."""
+
+        def end(to: Connection) -> None:
+            end_time = None if self._has_new else to.end_time
+            to.client.set_terminated(to.run_id, status="FINISHED", end_time=end_time)
+
+        self._next_try = 0.0
+        self._flush()
+        self.close()
+        if not (self._pending or self._checkpoints):
+            self._safely(end)
+
+    def close(self) -> None:
+        """Stop sampling the machine, whatever became of the run; may be called twice."""
+        if self._machine is not None:
+            self._machine.close()
+            self._machine = None
+
+    def log_heldout(self, metrics: Mapping[str, float], checkpoint: Checkpoint) -> None:
+        """Log final measurements on the run and on the model that they belong to."""
+
+        def send(to: Connection) -> None:
+            model_id = self._model_id(to, checkpoint)
+            now, step = now_ms(), checkpoint.round
+            run_metrics = [Metric(name, value, now, step) for name, value in metrics.items()]
+            to.client.log_batch(to.run_id, metrics=run_metrics)
+            for name, value in metrics.items():
+                to.client.log_metric(to.run_id, name, value, step=step, model_id=model_id)
+
+        self._next_try = 0.0
+        self._safely(send)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags on the run."""
+
+        def send(to: Connection) -> None:
+            for name, value in tags.items():
+                to.client.set_tag(to.run_id, name, value)
+
+        self._next_try = 0.0
+        self._safely(send)
+
+    def register_best(self, checkpoint: Checkpoint, *, accuracy: float) -> None:
+        """Register the checkpoint as the arm's model, and give its version the alias `best`.
+
+        The model is called after the experiment and the arm; one version a set of weights.
+        """
+        name = f"{self._config.tracking.experiment}.{self._config.arm}"
+        tags = {
+            "omniopd.weights": checkpoint.digest,
+            "omniopd.key": self._key,
+            "omniopd.seed": str(self._config.seed),
+            "omniopd.round": str(checkpoint.round),
+            "omniopd.validation_greedy": f"{accuracy:g}",
+        }
+
+        def send(to: Connection) -> None:
+            client, model_id = to.client, self._model_id(to, checkpoint)
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            versions = client.search_model_versions(
+                f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
+            )
+            source = checkpoint.path.resolve().as_uri()
+            version = (
+                versions[0]
+                if versions
+                else client.create_model_version(
+                    name, source=source, run_id=to.run_id, model_id=model_id, tags=tags
+                )
+            )
+            client.set_registered_model_alias(name, "best", version.version)
+
+        self._next_try = 0.0
+        self._safely(send)
+
+    def _flush(self) -> None:
+        if not (self._pending or self._checkpoints) or time.monotonic() < self._next_try:
+            return
+        self._next_try = time.monotonic() + EVERY_S
+        self._safely(self._send)
+
+    def _send(self, to: Connection) -> None:
+        history = to.client.get_metric_history(to.run_id, ROUND)
+        done = max((metric.step for metric in history), default=-1)
+        records = [record for record in self._pending if record.round > done]
+        self._has_new = self._has_new or bool(records)
+        for inputs in slices([found for record in records for found in round_inputs(record)], 200):
+            to.client.log_inputs(to.run_id, datasets=inputs)
+        per_record = 1 + max((len(record.metrics) for record in records), default=0)
+        # Whole rounds in a batch: the mark lands with its round's metrics or not at all.
+        for group in slices(records, max(1, MAX_METRICS // per_record)):
+            metrics = [metric for record in group for metric in round_metrics(record)]
+            to.client.log_batch(to.run_id, metrics=metrics)
+        self._pending.clear()
+        while self._checkpoints:
+            self._model_id(to, self._checkpoints[0])
+            self._checkpoints.pop(0)
+        self._sample(to)
+
+    def _sample(self, to: Connection) -> None:
+        if self._machine is not None:
+            self._machine.sample(to.run_id)
+
+    def _safely(self, call: Callable[[Connection], T]) -> T | None:
+        if not self._config.tracking.enabled:
+            return None
+        start = time.monotonic()
+        try:
+            if self._connection is None:
+                self._connection = connect(self._config, key=self._key, origin=self._origin, root=self._root)
+            return call(self._connection)
+        except FAILURES as error:
+            now = time.monotonic()
+            self._next_try = now + RETRY_S + SHARE * (now - start)
+            log.warning("MLflow failed", exc_info=True)
+            self._warn_once(error)
+            return None
+
+    def _warn_once(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self._warn(
+                f"MLflow does not answer ({first[:160]}). The run goes on: its metrics are in metrics.jsonl "
+                "and are sent when MLflow is back."
+            )
+
+    def _model_id(self, to: Connection, checkpoint: Checkpoint) -> str:
+        """The LoggedModel of a checkpoint; one that was begun and not ended is ended now."""
+        config, client = self._config, to.client
+        name = f"{config.arm}-{config.seed}-round-{checkpoint.round:04d}"
+        query = f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
+        found = client.search_logged_models([to.experiment_id], query)
+        model = (
+            found[0]
+            if found
+            else client.create_logged_model(
+                to.experiment_id,
+                name=name,
+                source_run_id=to.run_id,
+                tags={
+                    "omniopd.weights": checkpoint.digest,
+                    "omniopd.parent": checkpoint.parent,
+                    "omniopd.path": checkpoint.path.as_posix(),
+                    "omniopd.key": self._key,
+                },
+                params={"arm": config.arm, "seed": str(config.seed), "round": str(checkpoint.round)},
+                model_type="checkpoint",
+            )
+        )
+        if model.status != LoggedModelStatus.READY:
+            outputs = client.get_run(to.run_id).outputs
+            if not outputs or model.model_id not in [own.model_id for own in outputs.model_outputs]:
+                client.log_outputs(to.run_id, [LoggedModelOutput(model.model_id, step=checkpoint.round)])
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        return model.model_id

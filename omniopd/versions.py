@@ -1,0 +1,144 @@
+"""DVC: what a run made is recorded there, and any version of a file is found again by its md5.
+
+A run that `dvc repro` started is recorded by DVC itself. What another program started is recorded by `commit`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from omniopd.data.store import file_md5, write_atomic
+from omniopd.errors import DataError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+_BUSY = re.compile(r"Unable to acquire lock|is being blocked by")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file can be had.
+
+    >>> Place("remote", "storage").kind
+    'remote'
+    """
+
+    kind: Literal["workspace", "cache", "remote"]
+    name: str  # the file's path; or the remote's name
+
+
+def commit(root: Path, stages: Sequence[str]) -> str | None:
+    """Record the outputs of those stages of root's dvc.yaml in DVC; a sentence where that could not be done.
+
+    Nothing is done, and None returned, where root is no DVC project, and where DVC itself runs us: it records
+    what a stage made when the stage has ended, and refuses to before.
+    """
+    if os.environ.get("DVC_STAGE") or not _is_project(root):
+        return None
+    command = ["dvc", "commit", "--force", *stages]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return None
+    said = done.stderr.strip()
+    reason = "another dvc process is at work here" if _BUSY.search(said) else _last_line(said)
+    return (
+        f"DVC did not record {', '.join(stages)} ({reason}); when that has passed, run `{' '.join(command)}`"
+    )
+
+
+class Store:
+    """The cache and the remotes of a DVC project; of a folder that is none, nothing."""
+
+    def __init__(self, root: Path):
+        self._root = root
+        self.problems: dict[str, str] = {}
+        """Why a remote could not be looked into, by its name."""
+
+    def find(self, digests: Iterable[str]) -> dict[str, Place]:
+        """Where files with these md5s are: in the cache, or else in a remote. What is nowhere is left out."""
+        left = sorted(set(digests))
+        found: dict[str, Place] = {}
+        for digest in left:
+            if self._repo is not None and os.path.exists(path := self._cache.oid_to_path(digest)):
+                found[digest] = Place("cache", path)
+        for name in self._remotes:
+            left = [digest for digest in left if digest not in found]
+            found |= dict.fromkeys(self._in_remote(name, left), Place("remote", name))
+        return found
+
+    def copy(self, digest: str, place: Place, to: Path) -> None:
+        """Copy the file from its place, atomically, and only if its md5 is right.
+
+        Raises:
+            DataError: it is another file, or cannot be read.
+        """
+
+        def fetch(partial: Path) -> None:
+            if place.kind == "remote":
+                remote = self._remote(place.name)
+                remote.fs.get_file(remote.oid_to_path(digest), str(partial))
+            else:
+                shutil.copyfile(place.name, partial)
+            if (found := file_md5(partial)) != digest:
+                raise DataError(f"{place.kind} {place.name}: has md5 {found} for {digest}; delete it there")
+
+        try:
+            write_atomic(to, fetch)
+        except OSError as error:
+            raise DataError(f"{to}: cannot be copied from {place.kind} {place.name} ({error})") from error
+
+    @cached_property
+    def _repo(self) -> "Repo | None":
+        if not _is_project(self._root):
+            return None
+        from dvc.repo import Repo
+
+        return Repo(str(self._root))
+
+    @property
+    def _cache(self) -> Any:
+        assert self._repo is not None
+        return self._repo.cache.local
+
+    @property
+    def _remotes(self) -> list[str]:
+        """The default remote first."""
+        if self._repo is None:
+            return []
+        default = self._repo.config["core"].get("remote")
+        return sorted(self._repo.config["remote"], key=lambda name: (name != default, name))
+
+    def _remote(self, name: str) -> Any:
+        assert self._repo is not None
+        return self._repo.cloud.get_remote_odb(name)
+
+    def _in_remote(self, name: str, digests: Sequence[str]) -> list[str]:
+        if not digests:
+            return []
+        try:
+            remote = self._remote(name)
+            return [digest for digest in digests if remote.exists(digest)]
+        except Exception as error:  # each kind of remote fails in its vendor's own way
+            self.problems[name] = _last_line(str(error)) or type(error).__name__
+            return []
+
+
+def _is_project(root: Path) -> bool:
+    folder = root.resolve()
+    has_dvc = any((above / ".dvc").is_dir() for above in (folder, *folder.parents))
+    return has_dvc and (folder / "dvc.yaml").is_file()
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "")
