@@ -1,14 +1,17 @@
-# make demo · make test · make test-faults · make check · make bench · make ui · make lock · make golden
+# make demo · make test · make test-faults · make check · make bench · make server · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# Whom the Prefect server of `make server` listens to, and where.
+HOST ?= 127.0.0.1
+PORT ?= 4200
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup demo serve-demo demo-served test test-faults test-vllm bench check format ui lock golden
+.PHONY: help setup server server-stop demo serve-demo demo-served test test-faults test-vllm bench check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +51,12 @@ check: setup ## lint, types, and the direction of imports
 format: setup ## put the code in the house's form
 	@ruff check --fix .
 	@ruff format .
+
+server: setup ## a Prefect server and a worker in the background, with the flows deployed
+	@python -m flows serve --host $(HOST) --port $(PORT)
+
+server-stop: setup ## end those
+	@python -m flows stop
 
 ui: setup ## MLflow and Prefect in the browser, until Ctrl-C
 	@scripts/ui

@@ -80,8 +80,8 @@ def test_the_commands_are_the_stages_and_no_others():
     ]
 
 
-def test_the_flows_are_distill_and_sweep_and_no_others():
-    assert sorted(get_command(flows_cli.app).commands) == ["distill", "sweep"]
+def test_the_flows_are_distill_and_sweep_beside_their_server_and_no_others():
+    assert sorted(get_command(flows_cli.app).commands) == ["distill", "serve", "stop", "sweep"]
 
 
 OPTIONS = {
@@ -89,7 +89,7 @@ OPTIONS = {
     "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
     "base": ["--params", "--seed"],
-    "evaluate": ["--arm", "--params", "--seed"],
+    "evaluate": ["--arm", "--params", "--seed", "--set"],
     "compare": ["--arm", "--params", "--seed"],
     "rates": ["--params"],
     "table": ["--params"],

@@ -1,0 +1,143 @@
+"""Where the work runs changes nothing of what it comes to, and a process that dies is a failure that passes."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import distributed  # noqa: F401  # its settings, which a test changes
+import psutil
+import pytest
+from projects import Project, digests, run_plain
+from started import ENVIRONMENT, finished, start_flow, wait_until
+
+from flows import placement
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
+from omniopd.errors import ConfigError, DataError, ProcessError
+from omniopd.stages import rounds
+from omniopd.stages.run import start_run
+
+
+@pytest.fixture(scope="module")
+def plain(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The digests of a short run in one process."""
+    project = base_project.copied_to(tmp_path_factory.mktemp("plain") / "project").edit(train__num_rounds=2)
+    run_plain(project.params_file)
+    return _without_config(project.run_dir())
+
+
+def _without_config(run_dir: Path) -> dict[str, str]:
+    """All results but the record of the settings, which names the places."""
+    return {name: md5 for name, md5 in digests(run_dir).items() if name != "config.json"}
+
+
+def _placed(project: Project, **compute) -> Path:
+    project.edit_paths({f"compute.{name}": value for name, value in compute.items()})
+    return start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root))
+
+
+def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(project: Project, plain):
+    steps = ("roll_out", "schedule", "verify", "train", "validate")
+    project.edit_paths({"train.num_rounds": 2, "compute.where": dict.fromkeys(steps, "process")})
+    run_plain(project.params_file)
+    assert _without_config(project.run_dir()) == plain
+
+
+def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path: Path):
+    """Three batches: two of them to one of the processes, so that sums are taken in another order."""
+    project.edit_paths({"train.num_rounds": 2, "train.batch_size": 4})
+    twin = project.copied_to(tmp_path / "twin")
+    run_plain(twin.params_file)
+    project.edit_paths({"compute.where": {"train": "torchrun"}, "compute.num_processes": 2})
+    run_plain(project.params_file)
+    own, alone = (_measured(run.run_dir()) for run in (project, twin))
+    assert own == pytest.approx(alone, rel=1e-4, abs=1e-6)
+    first = "trajectories/round-0000.parquet"
+    assert digests(project.run_dir())[first] == digests(twin.run_dir())[first]
+
+
+def _measured(run_dir: Path) -> dict[str, float]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()[:2]
+    return {f"{n}/{name}": value for n, line in enumerate(lines) for name, value in json.loads(line).items()}
+
+
+def test_an_error_of_a_process_is_the_error_of_the_step(project: Project):
+    run_dir = _placed(project, where={"schedule": "process"})
+    with pytest.raises(DataError, match=r"nowhere\.parquet: cannot be read"):
+        placement.placed("schedule", rounds.schedule, run_dir, 0, [Path("nowhere.parquet")])
+
+
+def test_a_process_that_takes_too_long_is_ended(project: Project):
+    run_dir = _placed(project, where={"roll_out": "process"}, timeout_s=0.5)
+    with pytest.raises(ProcessError, match=r"roll_out: did not end within compute.timeout_s, 0.5 s"):
+        placement.placed("roll_out", rounds.roll_out, run_dir, 0, 0)
+    assert not _workers(psutil.Process())
+
+
+def test_a_process_that_is_killed_is_started_again_and_the_run_ends_as_if_it_had_not_been(
+    project: Project, plain
+):
+    project.edit_paths({"train.num_rounds": 2, "compute.where": {"train": "process"}})
+    flow = start_flow(project)
+    wait_until(lambda: bool(_workers(psutil.Process(flow.pid))), flow)
+    [worker] = _workers(psutil.Process(flow.pid))
+    worker.kill()
+    finished(flow)
+    log = (project.run_dir() / "run.log").read_text()
+    assert "train: its process was ended by signal 9; the memory may have run out" in log
+    assert _without_config(project.run_dir()) == plain
+
+
+def _workers(process: psutil.Process) -> list[psutil.Process]:
+    """The processes below it that a step was given to."""
+    found = []
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "omniopd.stages.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a scheduler with two workers in folders of their own, as on machines that share the project's."""
+    file = tmp_path / "scheduler.json"
+    program = Path(sys.executable).with_name("dask")
+    loopback = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
+    commands = [("scheduler", [*loopback, "--port", "0", "--no-dashboard"])]
+    commands += [(f"worker-{n}", [*loopback, "--nthreads", "1", "--no-dashboard"]) for n in range(2)]
+    started = []
+    try:
+        for name, options in commands:
+            folder = tmp_path / name
+            folder.mkdir()
+            with (folder / "log").open("w") as log:
+                command = [program, name.partition("-")[0], *options]
+                started.append(subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log))
+            wait_until(file.exists, started[0])
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_shards_on_two_dask_workers_give_the_bytes_of_one_process(project: Project, plain, cluster: str):
+    project.edit_paths({"train.num_rounds": 2, "rollout.num_shards": 3, "compute.dask": cluster})
+    finished(start_flow(project))
+    assert _without_config(project.run_dir()) == plain
+    log = (project.run_dir() / "run.log").read_text()
+    assert "Connecting to an existing Dask cluster at" in log
+
+
+def test_a_cluster_that_does_not_answer_is_named(project: Project):
+    project.edit_paths({"compute.dask": "127.0.0.1:9"})
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ConfigError, match=r"compute.dask: no scheduler answers at '127.0.0.1:9'"),
+    ):
+        run_plain(project.params_file)
