@@ -9,11 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import similarity, teacher
+from benchmarks import orchestration, similarity, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
-BENCHMARKS = {"teacher": teacher.figures, "similarity": similarity.figures}
+BENCHMARKS = {
+    "teacher": teacher.figures,
+    "similarity": similarity.figures,
+    "orchestration": orchestration.figures,
+}
 
 
 def main() -> None:
