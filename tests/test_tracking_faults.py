@@ -100,13 +100,6 @@ def _check_all_is_there_once(project: Project, uri: str) -> None:
     assert "config.json" in [entry.path for entry in client.list_artifacts(run.info.run_id)]
 
 
-def _blocked(project: Project) -> float:
-    """The seconds that a run takes."""
-    start = time.monotonic()
-    run_plain(project.params_file)
-    return time.monotonic() - start
-
-
 # --- a database
 
 
@@ -131,7 +124,7 @@ def test_a_store_that_is_locked_from_the_start_to_the_end(
     monkeypatch.setattr(tracker, "RETRY_S", 60.0)
     lock = Lock(database)
     lock.take()
-    _blocked(project)
+    run_plain(project.params_file)
     assert capsys.readouterr().err.count("MLflow does not answer") == 1
     lock.free()
     run_plain(project.params_file)
@@ -332,16 +325,21 @@ def _mode(line: Line, mode: str) -> Callable[[], None]:
 def test_a_server_that_fails_for_two_rounds(line: Line, mode: str, project: Project, at_round, capsys):
     """Where its answers are lost alone, it has what it was sent, and is not sent it again."""
     at_round({1: _mode(line, mode), 3: line.restore})
-    seconds = _blocked(project)
+    start = time.monotonic()
+    run_plain(project.params_file)
+    seconds = time.monotonic() - start
     assert capsys.readouterr().err.count("MLflow does not answer") == 1
     _check_all_is_there_once(project, f"http://127.0.0.1:{line.port}")
     assert seconds < 30
 
 
 @pytest.mark.parametrize("mode", ["cut", "silent", "mute"])
-def test_a_server_that_fails_from_the_start_to_the_end(line: Line, mode: str, project: Project, capsys):
+def test_a_server_that_fails_from_the_start_to_the_end(
+    line: Line, mode: str, project: Project, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tracker, "RETRY_S", 60.0)
     _mode(line, mode)()
-    _blocked(project)
+    run_plain(project.params_file)
     assert capsys.readouterr().err.count("MLflow does not answer") == 1
     line.restore()
     run_plain(project.params_file)

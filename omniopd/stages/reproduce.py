@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from omniopd.config import RunConfig, load_params, make_importable, method_class
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
-from omniopd.data.store import read_json, write_atomic
+from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.engines.checkpoints import RECEIPT
 from omniopd.errors import DataError, RunError
 from omniopd.report.archive import Compared
@@ -59,21 +59,36 @@ def reproduce(run: TrackedRun, lookup: Lookup, root: Path, into: Path) -> list[C
     root is the project that the run was made in: files that its settings name are read there.
 
     Raises:
-        DataError: MLflow has not what is needed, or its config.json is not that of the run.
+        DataError: MLflow has not what is needed, or its config.json is not that of the run; or `into` is taken.
         RunError: the run was not made to its end.
     """
     content = lookup.config(run)
     config = _settings_of(run, content, root)
+    _claim(into, run)
     params_file = into / "params.yaml"
     _write_params(config, content["method"], params_file, root)
     params, layout = load_params(params_file), Layout(into)
-    if not (
-        layout.models(config.seed) / "models.json"
-    ).exists():  # written last, of all that comes before a run
+    last_of_base = layout.models(config.seed) / "models.json"
+    if not last_of_base.exists():
         prepare(params, config.seed, layout)
         base(params, config.seed, layout, on_step=lambda *_: None)
     _distill(config, params_file, root)
     return list(_compared(run, lookup, layout))
+
+
+def check_same(run: TrackedRun, compared: Sequence[Compared], differences: Sequence[str]) -> None:
+    """Pass where everything that MLflow recorded was made again.
+
+    Raises:
+        RunError: something was not.
+    """
+    others = [found for found in compared if found.num_same < found.num_recorded]
+    if others:
+        why = "; ".join(differences) or "another machine or number of threads rounds otherwise"
+        raise RunError(
+            f"run {run.short_id} ({run.name}) came out otherwise, first in its {others[0].what}: "
+            f"{others[0].first_other} ({why})"
+        )
 
 
 def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunConfig:
@@ -90,6 +105,16 @@ def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunCon
     return config
 
 
+def _claim(into: Path, run: TrackedRun) -> None:
+    """Let the folder be that of this run, unless it is another's."""
+    owner = into / "reproduces.json"
+    if owner.exists() and (found := read_json(owner)["run_id"]) != run.run_id:
+        raise DataError(f"{into}: run {found} is made again here; give another folder with --into")
+    if into.exists() and not owner.exists() and any(into.iterdir()):
+        raise DataError(f"{into}: holds something else; give an empty folder with --into")
+    write_json(owner, {"run_id": run.run_id})
+
+
 def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> None:
     """One arm, with everything written out."""
     settings = config.resolved()
@@ -97,7 +122,7 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
         if settings[block].get(key):
             settings[block][key] = _reachable(settings[block][key], root, path.parent)
     _reachable(".env", root, path.parent)
-    if settings["teacher"]["kind"] == "api" and (path.parent / settings["teacher"]["cache"]).exists():
+    if settings["teacher"]["kind"] == "api" and (root / settings["teacher"]["cache"]).exists():
         settings["teacher"]["offline"] = True
     settings["tracking"]["experiment"] += "-reproduced"
     params = {
@@ -165,18 +190,3 @@ def _compared(run: TrackedRun, lookup: Lookup, layout: Layout) -> Iterator[Compa
 def _compare(what: str, recorded: Mapping[str, str], made: Mapping[str, str]) -> Compared:
     others = [name for name in sorted(recorded) if made.get(name) != recorded[name]]
     return Compared(what, len(recorded) - len(others), len(recorded), others[0] if others else "")
-
-
-def check_same(run: TrackedRun, compared: Sequence[Compared], differences: Sequence[str]) -> None:
-    """Pass where everything that MLflow recorded was made again.
-
-    Raises:
-        RunError: something was not.
-    """
-    others = [found for found in compared if found.num_same < found.num_recorded]
-    if others:
-        why = "; ".join(differences) or "another machine or number of threads rounds otherwise"
-        raise RunError(
-            f"run {run.short_id} ({run.name}) came out otherwise, first in its {others[0].what}: "
-            f"{others[0].first_other} ({why})"
-        )

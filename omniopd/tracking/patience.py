@@ -1,4 +1,4 @@
-"""How long a call to MLflow may take. As MLflow comes, one call to a store that hangs takes up to half an hour."""
+"""How long a call to MLflow may take. As MLflow comes, a call to a server that hangs takes some twenty minutes."""
 
 import os
 import re

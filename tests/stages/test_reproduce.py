@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from teacher_server import AdditionMind, TeacherServer, running
 
 from omniopd.config import load_params, resolve
+from omniopd.data.store import write_json
 from omniopd.errors import DataError, RunError
 from omniopd.report.archive import Compared
 from omniopd.stages import reproduce as reproducing
@@ -230,10 +231,21 @@ def test_code_that_is_other_code_is_said(project: Project):
     assert changed == f"run {run.short_id} was made with a changed tree: its changes.patch is in MLflow"
 
 
+def test_a_folder_of_another_run_or_of_other_things_is_left_alone(project: Project, tmp_path: Path):
+    run, lookup, _ = _found(project)
+    into = tmp_path / "again"
+    write_json(into / "reproduces.json", {"run_id": "abc"})
+    with pytest.raises(DataError, match="again: run abc is made again here; give another folder with --into"):
+        reproduce(run, lookup, project.root, into)
+    with pytest.raises(DataError, match="project: holds something else; give an empty folder with --into"):
+        reproduce(run, lookup, project.root, project.root)
+
+
 def test_a_run_that_does_not_come_to_its_end_says_how_to_go_on(project: Project, tmp_path: Path):
     run, lookup, _ = _found(project)
     broken = tmp_path / "again"
-    (broken / "runs").mkdir(parents=True)
+    write_json(broken / "reproduces.json", {"run_id": run.run_id})
+    (broken / "runs").mkdir()
     (broken / "runs" / "omniopd-0").write_text("a file where the run's folder should be")
     with pytest.raises(
         RunError, match=r"again: the run ended with \d, as said above; mend that, and call this again"
