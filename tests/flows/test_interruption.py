@@ -2,15 +2,14 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from projects import REPOSITORY, Project, digests, run_plain
+from dvc_projects import under_dvc
+from projects import Project, digests, run_plain
 from started import all_ended, finished, processes_in, start, start_flow, wait_until
 
 SECONDS = 12.0  # on a busy machine; about one on an idle one
@@ -49,11 +48,7 @@ def test_an_interrupted_run_ends_in_seconds_with_all_that_it_started_and_goes_on
 @pytest.fixture
 def pipeline(project: Project) -> Project:
     """A project under git and DVC."""
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(REPOSITORY / name, project.root / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
-    finished(start(project, "dvc", "init", "--quiet"))
-    return project.edit(train__num_rounds=200, train__checkpoint_every=50)
+    return under_dvc(project).edit(train__num_rounds=200, train__checkpoint_every=50)
 
 
 def test_ctrl_c_ends_dvc_repro_in_seconds_with_its_flow_and_server(pipeline: Project):
