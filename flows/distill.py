@@ -1,9 +1,10 @@
 """The distill flow: the loop over rounds of one (arm, seed)."""
 
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def distill(
     files = layout.run(arm, seed, variant)
     with logged_to(files.log):
         make_inputs(params, seed, layout)
-        last = one_run(params, arm, seed, layout, files, variant=variant)
+        last = one_run(params, arm, seed, layout, files, overrides=overrides)
     if not variant:
         record_in_dvc(params, arm, seed, layout)
     return last
@@ -106,14 +107,16 @@ def one_run(
     files: RunLayout,
     *,
     swept_lr: float | None = None,
-    variant: str = "",
+    overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """All rounds of a run that are not done yet. Returns the last checkpoint."""
     name = f"{arm}, seed {seed}" + (f", lr {swept_lr:g}" if swept_lr is not None else "")
     with only_writer(files.lock, of=str(files.root)), _ending_soon():
-        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr, variant=variant)
+        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr, variant=variant_of(overrides or {}))
         run = open_run(run_dir)
         tracker = tracker_of(run, warn=lambda line: warn([line]))
+        if overrides:
+            tracker.tag({"omniopd.overrides": json.dumps(overrides, sort_keys=True)})
         pages = Pages(files.root.name)
         with bar(name, run.config.train.num_rounds) as shown, sharded(run.config) as shards:
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")

@@ -7,7 +7,7 @@ from omniopd.config.load import (
     method_class,
     resolve,
 )
-from omniopd.config.overrides import parsed, variant_of
+from omniopd.config.overrides import nested, parsed, variant_of
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import (
     DEMO,
@@ -45,6 +45,7 @@ __all__ = [
     "load_params",
     "make_importable",
     "method_class",
+    "nested",
     "parsed",
     "resolve",
     "variant_of",

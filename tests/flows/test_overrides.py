@@ -1,0 +1,72 @@
+"""A run with settings of its own lies beside the one of params.yaml, and leaves it alone."""
+
+import pytest
+from mlflow import MlflowClient
+from projects import Project, digests, run_plain, without_prefect
+
+from flows.distill import distill
+from omniopd.config import load_params, nested, parsed
+from omniopd.data.layout import Layout
+from omniopd.errors import ConfigError
+from omniopd.stages.evaluate import evaluate
+
+
+def _run(project: Project, overrides: dict):
+    with without_prefect():
+        return distill.fn("omniopd", 0, overrides, project.params_file)
+
+
+def test_its_results_are_those_of_the_settings_and_lie_beside_the_others(project: Project, tmp_path):
+    twin = project.copied_to(tmp_path / "twin").edit(train__num_rounds=2, train__lr=1e-3)
+    twin.edit_paths({"arms.omniopd.train": {"lr": 1e-3}})
+    run_plain(twin.params_file)
+    run_plain(project.params_file)
+    before = digests(project.run_dir())
+    project.edit(tracking__enabled=True, tracking__uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    overrides = {"train.num_rounds": 2, "arms.omniopd.train.lr": 1e-3}
+    _run(project, overrides)
+
+    [beside] = project.root.glob("runs/omniopd-0.with-*")
+    own, expected = digests(beside), digests(twin.run_dir())
+    assert {name for name in own if own[name] != expected.get(name)} <= {"config.json"}
+    assert digests(project.run_dir()) == before
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [run] = client.search_runs([client.get_experiment_by_name("omniopd").experiment_id])  # pyright: ignore
+    assert run.data.tags["omniopd.overrides"] == '{"arms.omniopd.train.lr": 0.001, "train.num_rounds": 2}'
+
+    record = evaluate("omniopd", 0, Layout(project.root), beside.name.removeprefix("omniopd-0"))
+    assert record["lr"] == 1e-3
+    assert not (project.root / "metrics" / "evaluation" / "omniopd-0.json").exists()
+
+
+def test_the_same_overrides_said_otherwise_are_the_same_run(project: Project):
+    for overrides in ({"train.num_rounds": 1}, {"train": {"num_rounds": 1}}):
+        _run(project, overrides)
+    assert len(list(project.root.glob("runs/*/manifests"))) == 1
+
+
+REFUSED = {
+    "prompts.num_train": "overrides: prompts: decides what all runs of a seed share",
+    "teacher.model": "overrides: teacher.model: decides what all runs of a seed share",
+    "train.rounds": "train.rounds: unknown key; did you mean 'num_rounds'",
+    "train.num_rounds.more": "train.num_rounds: ",
+}
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_what_cannot_be_otherwise_is_refused_in_a_sentence(project: Project, path: str):
+    with pytest.raises(ConfigError, match=REFUSED[path]):
+        load_params(project.params_file, {path: 3})
+
+
+def test_texts_are_read_as_params_yaml_is():
+    assert parsed(["train.lr=2e-4", "compute.where={train: process}", "teacher.base_url=null"]) == {
+        "train.lr": 2e-4,
+        "compute.where": {"train": "process"},
+        "teacher.base_url": None,
+    }
+    assert nested({"train.lr": 0.1, "train": {"num_rounds": 5}}) == {"train": {"lr": 0.1, "num_rounds": 5}}
+    for wrong in ("train.lr", "=3", "train.lr={"):
+        with pytest.raises(ConfigError, match=r"--set .*write"):
+            parsed([wrong])
