@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.context import FlowRunContext
 
 from flows import tasks
 from flows.artifacts import Pages
@@ -184,7 +185,8 @@ def _ending_soon() -> Iterator[None]:
         raise
     except BaseException:
         end_children()
-        last = threading.Timer(INTERRUPTED_S, os._exit, (130,))
-        last.daemon = True
-        last.start()
+        if FlowRunContext.get() is not None:  # the process is the flow's
+            last = threading.Timer(INTERRUPTED_S, os._exit, (130,))
+            last.daemon = True
+            last.start()
         raise
