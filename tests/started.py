@@ -1,6 +1,7 @@
 """Flows and commands in processes of their own, as a user starts them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,13 @@ def start(project: Project, *command: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_heeds_ctrl_c,
     )
+
+
+def _heeds_ctrl_c() -> None:
+    """As in a terminal, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start_flow(project: Project, arm: str = "omniopd", *settings: str) -> subprocess.Popen[str]:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from projects import REPOSITORY, Project, digests, run_plain
 
+from omniopd.data.receipts import write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
-from omniopd.data.store import read_records
+from omniopd.data.store import read_json, read_records
 from omniopd.stages import rounds
 from omniopd.stages import run as runs
 
@@ -60,6 +61,10 @@ def rewarding(project: Project) -> Project:
     path = project.root / "data" / "seed-0" / "train.jsonl"
     rows = [{**json.loads(line), "answer": "1"} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    receipt = path.with_name("receipt.json")  # as if `prepare` had made them so
+    write_receipt(
+        receipt, key=read_json(receipt)["key"], files=sorted(path.parent.glob("*.jsonl")), base=path.parent
+    )
     return project.edit(arms=ARMS, evaluation__answer_pattern="(1)")
 
 
