@@ -20,6 +20,11 @@ def has_ended(name: str) -> bool:
     return namespace == _namespace() and _began(int(pid)) != began
 
 
+def runs(pid: int) -> bool:
+    """Whether a process with that number runs here."""
+    return bool(_began(pid))
+
+
 @lru_cache(maxsize=1)
 def _name(pid: int) -> str:
     return ":".join((_boot(), _namespace(), str(pid), _began(pid)))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +17,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from omniopd.data.processes import runs
 from omniopd.data.records import SCHEMAS
 from omniopd.errors import DataError
 
 Record = TypeVar("Record")
+PARTIAL = ".partial"  # how the name ends of what is being written
 
 
 def file_md5(path: Path) -> str:
@@ -29,9 +32,11 @@ def file_md5(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new.
+
+    What killed processes left half-written is removed by the next that writes the same.
+    """
+    partial = _partial(path)
     try:
         write(partial)
         with partial.open("rb+") as file:
@@ -42,10 +47,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
-    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one; likewise."""
+    partial = _partial(path)
     partial.mkdir()
     try:
         fill(partial)
@@ -54,6 +57,28 @@ def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where this process writes what is to lie at `path`; nothing lies there, nor where processes that ended did."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.name}.{socket.gethostname()}-"
+    for name in os.listdir(path.parent):
+        pid = name.removeprefix(start).removesuffix(PARTIAL)
+        if (
+            name == f"{start}{pid}{PARTIAL}"
+            and pid.isdigit()
+            and (int(pid) == os.getpid() or not runs(int(pid)))
+        ):
+            _remove(path.with_name(name))
+    return path.with_name(f"{start}{os.getpid()}{PARTIAL}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
