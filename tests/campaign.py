@@ -24,6 +24,7 @@ from mlflow.entities import Run
 from projects import Project, digests, run_plain
 from teacher_server import TeacherServer
 
+from omniopd import cli
 from omniopd.teachers.cache import ReplyCache, Spent
 
 # A fork server that has imported everything: a start costs a fraction of a second, not ten.
@@ -56,8 +57,8 @@ class Shop:
     `lost` counts the answers that were served and not booked.
     """
 
-    def __init__(self, project: Project, arm: str, server: TeacherServer, database: Path):
-        self.project, self.arm, self.lost = project, arm, 0
+    def __init__(self, project: Project, arm: str, server: TeacherServer, database: Path, printed: Path):
+        self.project, self.arm, self.lost, self.printed = project, arm, 0, printed
         shutil.copy(database, project.root / "mlflow.db")
         self._server, self._before = server, len(server.served)
         settings = {"arms": {arm: ARMS[arm]}, "tracking.enabled": True, "tracking.uri": "sqlite:///mlflow.db"}
@@ -75,7 +76,7 @@ class Shop:
 
     def start(self, dies_at: int = 0) -> multiprocessing.process.BaseProcess:
         """The flow's loop in a process of its own, in the project's folder; see `_dying` for dies_at."""
-        process = PROCESSES.Process(target=_run, args=(self.project.root, self.arm, dies_at))
+        process = PROCESSES.Process(target=_run, args=(self.project.root, self.arm, dies_at, self.printed))
         process.start()
         return process
 
@@ -83,7 +84,7 @@ class Shop:
         """Run it to its end."""
         process = self.start()
         process.join(within_s)
-        assert process.exitcode == 0, (self.project.root / "printed").read_text()[-4000:]
+        assert process.exitcode == 0, self.printed.read_text()[-4000:]
 
     def count_lost(self) -> int:
         """How many more answers were served and not booked since the last count: those under way at a kill."""
@@ -143,13 +144,13 @@ def start_fork_server() -> None:
     process.join()
 
 
-def _run(root: Path, arm: str, dies_at: int) -> None:
-    printed = os.open(root / "printed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def _run(root: Path, arm: str, dies_at: int, printed: Path) -> None:
+    file = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (sys.stdout, sys.stderr):
-        os.dup2(printed, stream.fileno())
+        os.dup2(file, stream.fileno())
     os.chdir(root)
     with _dying(dies_at):
-        run_plain(Path("params.yaml"), arm)
+        cli.run(lambda: run_plain(Path("params.yaml"), arm))
 
 
 @contextmanager

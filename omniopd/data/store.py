@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from omniopd.data.disk import naming
 from omniopd.data.processes import runs
 from omniopd.data.records import SCHEMAS
 from omniopd.errors import DataError
@@ -35,32 +37,30 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new.
 
     What killed processes left half-written is removed by the next that writes the same.
+
+    Raises:
+        DiskError: the disk is full, or cannot be written.
     """
-    partial = _partial(path)
-    try:
+    with naming(path), _partial(path) as partial:
         write(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
     """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one; likewise."""
-    partial = _partial(path)
-    partial.mkdir()
-    try:
+    with naming(path), _partial(path) as partial:
+        partial.mkdir()
         fill(partial)
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _partial(path: Path) -> Path:
-    """Where this process writes what is to lie at `path`; nothing lies there, nor where processes that ended did."""
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """Where this process writes what is to lie at `path`: nothing lies there before nor after, nor left by others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name}.{socket.gethostname()}-"
     for name in os.listdir(path.parent):
@@ -71,7 +71,11 @@ def _partial(path: Path) -> Path:
             and (int(pid) == os.getpid() or not runs(int(pid)))
         ):
             _remove(path.with_name(name))
-    return path.with_name(f"{start}{os.getpid()}{PARTIAL}")
+    partial = path.with_name(f"{start}{os.getpid()}{PARTIAL}")
+    try:
+        yield partial
+    finally:
+        _remove(partial)
 
 
 def _remove(path: Path) -> None:

@@ -8,64 +8,18 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
-from campaign import ARMS, MOST_IN_FLIGHT, Ended, Shop, account, start_fork_server, where_it_stands
-from mlflow import MlflowClient
-from projects import Project
-from teacher_server import AdditionMind, TeacherServer, running
+from campaign import ARMS, MOST_IN_FLIGHT, Shop, account, where_it_stands
 
 NUM_KILLS = int(os.environ.get("OMNIOPD_TEST_KILLS", "14"))
 SEED = int(os.environ.get("OMNIOPD_TEST_SEED", "0"))
 
-Open = Callable[[str], Shop]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running(TeacherServer(AdditionMind(noise=0.2), delay_s=0.005)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def open_shop(base_project: Project, tmp_path_factory: pytest.TempPathFactory, server: TeacherServer) -> Open:
-    """A new project of an arm."""
-    folder = tmp_path_factory.mktemp("campaign")
-    database = folder / "empty.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()  # makes its tables, which takes seconds
-    start_fork_server()
-    numbers = itertools.count()
-
-    def opened(arm: str) -> Shop:
-        return Shop(base_project.copied_to(folder / f"{arm}-{next(numbers)}"), arm, server, database)
-
-    return opened
-
-
-@pytest.fixture(scope="module")
-def undisturbed(open_shop: Open) -> Callable[[str], tuple[Ended, float]]:
-    """What a run of an arm comes to that nobody disturbs, and the seconds that it takes."""
-    known: dict[str, tuple[Ended, float]] = {}
-
-    def of(arm: str) -> tuple[Ended, float]:
-        if arm not in known:
-            shop = open_shop(arm)
-            start = time.monotonic()
-            shop.finish()
-            seconds = time.monotonic() - start
-            assert shop.count_lost() == 0
-            known[arm] = shop.ended(), seconds
-        return known[arm]
-
-    return of
-
 
 @pytest.mark.timeout(60 + 30 * NUM_KILLS)
 def test_a_loop_killed_at_any_moment_ends_with_the_same_bytes_and_pays_for_nothing_twice(
-    open_shop: Open, undisturbed
+    open_shop, undisturbed
 ):
     """Every second run has its prompts and models still to make; every second kill is where a file gets its name."""
     rng, kills, arms = random.Random(SEED), Counter(), Counter()
