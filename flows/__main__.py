@@ -94,14 +94,14 @@ def _ready(params: Path, overrides: dict[str, object], *, log: Path) -> Iterator
     from flows.server import embedded_server, wait_until_ready
 
     use_project_state(params.parent)
-    with embedded_server(params.parent):
+    with embedded_server(params.parent) as server:
         from flows.ready import checked
 
         checked(params, overrides)
         importlib.import_module("flows.distill")  # seconds, while the server starts
         from flows.logs import logged_to
 
-        wait_until_ready()
+        wait_until_ready(server)
         with logged_to(log):
             yield
 

@@ -1,6 +1,8 @@
 """Where log lines go: the run's log file, not the screen."""
 
+import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +10,22 @@ from pathlib import Path
 from prefect.logging.configuration import setup_logging
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s  %(task_run_name)s  %(message)s"
+
+
+class _File(logging.FileHandler):
+    """A file whose full disk neither stops a run nor fills the screen: the run's own files will say so."""
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 @contextmanager
@@ -25,7 +43,7 @@ def logged_to(path: Path) -> Iterator[None]:
     for name in ("omniopd", "flows"):
         logging.getLogger(name).setLevel(logging.INFO)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _File(path, encoding="utf-8")
     file.setFormatter(logging.Formatter(FORMAT, defaults={"task_run_name": ""}))
     # A logger that does not pass its lines up, as Prefect's, is given the file itself.
     owners = [logger for logger in loggers if logger.name == "root" or not logger.propagate]

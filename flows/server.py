@@ -2,18 +2,26 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from flows.service import answers, running_server
+from omniopd.data.disk import naming
 from omniopd.errors import RunError
 
 START_S = 120.0
+LOOK_S = 0.5  # between looks at whether the server of a run still runs
+MOST_STARTS = 10
 # A server of one run: it starts no one's deployments, has no automations to trigger, and writes task states
 # in batches, for its work is done on the cores that train. The user's own settings win.
 SETTINGS = {
@@ -26,6 +34,9 @@ SETTINGS = {
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+_LIBC = ctypes.CDLL(
+    None
+)  # not loaded in the child, where a thread that is not there might hold the loader's lock
 _EMBEDDED = "OMNIOPD_EMBEDDED_SERVER"
 
 
@@ -35,7 +46,7 @@ def is_embedded() -> bool:
 
 
 @contextmanager
-def embedded_server(root: Path) -> Iterator[None]:
+def embedded_server(root: Path) -> Iterator["EmbeddedServer | None"]:
     """A Prefect server on loopback for the block, unless PREFECT_API_URL or `make server` in root name one already.
 
     Prefect starts one of its own accord, but that one outlives a process that is killed, and shares
@@ -43,54 +54,122 @@ def embedded_server(root: Path) -> Iterator[None]:
     starts while the caller goes on importing; `wait_until_ready` waits for it.
     """
     if os.environ.get("PREFECT_API_URL"):
-        yield
+        yield None
         return
     if url := running_server(root):
         os.environ["PREFECT_API_URL"] = url
         try:
-            yield
+            yield None
         finally:
             del os.environ["PREFECT_API_URL"]
         return
+    _check_writable(root / ".prefect")
     port = _free_port()
     os.environ["PREFECT_API_URL"] = os.environ[_EMBEDDED] = f"http://127.0.0.1:{port}/api"
     # Health is asked of loopback, never of a proxy.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-            *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
-        ],
-        env={**SETTINGS, **os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )
+    server = EmbeddedServer(port)
     try:
-        yield
+        yield server
     finally:
         del os.environ["PREFECT_API_URL"], os.environ[_EMBEDDED]
-        server.terminate()
+        server.end()
+
+
+class EmbeddedServer:
+    """A server on a port of loopback. Where it ends once it has answered, it is started again.
+
+    A flow waits for it: Prefect asks again for about a minute, each time after a longer pause.
+    """
+
+    def __init__(self, port: int):
+        self._port = port
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end
+        self._process = self._started()
+        self._ending = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def wait(self, url: str) -> None:
+        """Return when it answers; see `wait_until_ready`."""
+        if not answers(url, within_s=START_S, process=psutil.Process(self._process.pid)):
+            raise RunError(
+                f"the Prefect server of this run does not start ({self._reason()}); mend that, and try again"
+            )
+        self._watcher.start()
+
+    def end(self) -> None:
+        """End it, and do not start it again."""
+        self._ending.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
+        self._process.terminate()
         try:
-            server.wait(timeout=5)
+            self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+    def _reason(self) -> str:
+        """The last error of those that it printed."""
+        self._said.seek(0)
+        lines = [
+            line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()
+        ]
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+        return (errors or lines or [f"it ended with status {self._process.poll()}"])[-1][-300:]
+
+    def _watch(self) -> None:
+        num_starts = 1
+        while not self._ending.wait(LOOK_S):  # to the end: what this thread started ends with it
+            if self._process.poll() is not None and num_starts < MOST_STARTS:
+                self._process = self._started()
+                num_starts += 1
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+                *(
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(self._port),
+                    "--log-level",
+                    "error",
+                    "--lifespan",
+                    "on",
+                ),
+            ],
+            env={**SETTINGS, **os.environ},
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._said,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
 
 
-def wait_until_ready() -> None:
-    """Return when the Prefect server answers.
+def wait_until_ready(server: EmbeddedServer | None) -> None:
+    """Return when the Prefect server answers, the embedded one or the one that PREFECT_API_URL names.
 
     Raises:
-        RunError: it does not within two minutes.
+        RunError: it does not within two minutes, or has ended.
     """
     url = os.environ["PREFECT_API_URL"]
-    if not answers(url, within_s=START_S):
+    if server is not None:
+        server.wait(url)
+    elif not answers(url, within_s=START_S):
         raise RunError(
             f"{url}: no Prefect server answers; is PREFECT_API_URL right, and can a server start here?"
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise a DiskError where no server could keep its state there: its own errors do not say why."""
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def _free_port() -> int:
@@ -100,4 +179,4 @@ def _free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

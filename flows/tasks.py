@@ -22,7 +22,7 @@ from flows.server import is_embedded
 from omniopd.config import Params
 from omniopd.config.schema import Compute
 from omniopd.data.layout import Layout
-from omniopd.errors import BudgetError, ConfigError, DataError, ModelError, RunError
+from omniopd.errors import BudgetError, ConfigError, DataError, DiskError, ModelError, RunError
 from omniopd.progress import bar
 from omniopd.stages import inputs, rounds
 from omniopd.stages.run import Run, open_run
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Asking again changes nothing about these.
-PERMANENT = (BudgetError, ConfigError, DataError, ModelError, RunError)
+PERMANENT = (BudgetError, ConfigError, DataError, DiskError, ModelError, RunError)
 GPU = "gpu"  # the global concurrency limit of work that takes the accelerator
 GPU_LEASE_S = 60.0  # after which the slot of a holder that died is free
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from omniopd import cli_data
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
+from omniopd.data.disk import naming
 from omniopd.errors import OmniOPDError
 
 _STARTED = time.monotonic()
@@ -39,7 +40,8 @@ def run(program: Callable[[], object]) -> None:
     """Run a program; print what the user can mend as it is, without a traceback, and exit with 2."""
     _quieten()
     try:
-        program()
+        with naming(Path.cwd()):
+            program()
     except OmniOPDError as error:
         Console(stderr=True, soft_wrap=True, emoji=False).print(
             str(error), markup=False, highlight=False, style="red"

@@ -38,3 +38,7 @@ class RunError(OmniOPDError, RuntimeError):
 
 class TrackingError(OmniOPDError, RuntimeError):
     """MLflow was asked, and did not answer."""
+
+
+class DiskError(OmniOPDError, OSError):
+    """A disk is full, or does not let itself be written."""

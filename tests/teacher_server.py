@@ -269,6 +269,11 @@ class TeacherServer:
         """Where OpenAI's endpoints are asked for."""
         return f"{self.origin}/v1"
 
+    @property
+    def num_in_flight(self) -> int:
+        """How many requests are being answered."""
+        return self._in_flight
+
     async def serve(self, on_listening: Callable[[], object]) -> None:
         """Listen until stop() is called."""
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +18,13 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from omniopd.data.disk import naming
+from omniopd.data.processes import runs
 from omniopd.data.records import SCHEMAS
 from omniopd.errors import DataError
 
 Record = TypeVar("Record")
+PARTIAL = ".partial"  # how the name ends of what is being written
 
 
 def file_md5(path: Path) -> str:
@@ -29,31 +34,55 @@ def file_md5(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new.
+
+    What killed processes left half-written is removed by the next that writes the same.
+
+    Raises:
+        DiskError: the disk is full, or cannot be written.
+    """
+    with naming(path), _partial(path) as partial:
         write(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
-    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one; likewise."""
+    with naming(path), _partial(path) as partial:
+        partial.mkdir()
         fill(partial)
         if path.exists():
             shutil.rmtree(path)
         partial.rename(path)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """Where this process writes what is to lie at `path`: nothing lies there before nor after, nor left by others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.name}.{socket.gethostname()}-"
+    for name in os.listdir(path.parent):
+        pid = name.removeprefix(start).removesuffix(PARTIAL)
+        if (
+            name == f"{start}{pid}{PARTIAL}"
+            and pid.isdigit()
+            and (int(pid) == os.getpid() or not runs(int(pid)))
+        ):
+            _remove(path.with_name(name))
+    partial = path.with_name(f"{start}{os.getpid()}{PARTIAL}")
+    try:
+        yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

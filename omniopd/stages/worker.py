@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from omniopd.data.disk import naming
 from omniopd.data.store import write_json
 from omniopd.engines import parallel
 from omniopd.errors import OmniOPDError
@@ -46,7 +47,8 @@ def outcome(step: str, arguments: list[Any]) -> dict[str, Any]:
     run_dir, *rest = arguments
     paths = [[Path(path) for path in item] if isinstance(item, list) else item for item in rest]
     try:
-        value = STEPS[step](Path(run_dir), *paths)
+        with naming(Path(run_dir)):
+            value = STEPS[step](Path(run_dir), *paths)
     except OmniOPDError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:

@@ -1,7 +1,9 @@
 """Bought replies: one SQLite file, so that none is paid for twice, and the book of what they cost.
 
 A reply and its cost are written in one transaction. What a call may cost is held before it is made, so that the
-calls of every thread and process that share the file stay within the budget together.
+calls of every thread and process that share the file stay within the budget together. A hold ends with the process
+that took it, or else with its lease, which is counted in seconds since the machine began: no setting of the clock
+changes it.
 """
 
 import hashlib
@@ -15,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omniopd.data.processes import has_ended, own_name
 from omniopd.errors import BudgetError, DataError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (0, 1, SCHEMA_VERSION)  # 0 is an empty file; 1 knew of no owners
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
   id INTEGER PRIMARY KEY, teacher TEXT NOT NULL, way TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
@@ -27,11 +31,13 @@ CREATE TABLE IF NOT EXISTS replies (
   key BLOB PRIMARY KEY, call INTEGER NOT NULL REFERENCES calls, text TEXT NOT NULL, finish_reason TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS failures (key BLOB PRIMARY KEY, reason TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holds (
-  key BLOB PRIMARY KEY, tokens INTEGER NOT NULL, cost_usd REAL NOT NULL, until REAL NOT NULL
+DROP TABLE IF EXISTS holds;
+CREATE TABLE holds (
+  key BLOB PRIMARY KEY, owner TEXT NOT NULL, tokens INTEGER NOT NULL, cost_usd REAL NOT NULL, until REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS clients (
-  name TEXT PRIMARY KEY, teacher TEXT NOT NULL, until REAL NOT NULL
+DROP TABLE IF EXISTS clients;
+CREATE TABLE clients (
+  name TEXT PRIMARY KEY, owner TEXT NOT NULL, teacher TEXT NOT NULL, until REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spent (
   only INTEGER PRIMARY KEY CHECK (only = 0), num_calls INTEGER NOT NULL, tokens INTEGER NOT NULL, cost_usd REAL NOT NULL
@@ -119,7 +125,7 @@ class ReplyCache:
 
     def _prepare(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, SCHEMA_VERSION):
+        if found not in READABLE:
             raise DataError(
                 f"{self._path}: a cache of version {found}, and this omniopd reads version {SCHEMA_VERSION}; "
                 "name another file in teacher.cache"
@@ -128,10 +134,13 @@ class ReplyCache:
             self._db.execute("PRAGMA journal_mode = WAL")
         # A reply whose booking the machine's own failure undoes is asked for again: none is lost to a mere kill.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        if found == 0:
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+        if found != SCHEMA_VERSION:
+            with self._transaction() as db:
+                # Another process may have made the tables meanwhile, and hold something in them.
+                if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                    for statement in SCHEMA.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -157,19 +166,20 @@ class ReplyCache:
         """Set aside what a call may cost at most, in the name of its first reply.
 
         False where that reply was bought or is being bought, or the budget has room for this call only if calls
-        under way cost less than was set aside for them: look for the reply, and come again. A hold that is not
-        settled within lease_s seconds, as when its process died, no longer counts.
+        under way cost less than was set aside for them: look for the reply, and come again. A hold whose process
+        ended, or that is not settled within lease_s seconds, no longer counts.
 
         Raises:
             BudgetError: there is no room left, whatever the calls under way cost.
         """
-        now = time.time()
+        now = time.monotonic()
         with self._transaction() as db:
-            db.execute("DELETE FROM holds WHERE until < ?", (now,))
+            _drop_abandoned(db, "holds", now)
             taken = "SELECT 1 FROM holds WHERE key = ? UNION ALL SELECT 1 FROM replies WHERE key = ?"
             if db.execute(taken, (key, key)).fetchone() or not _has_room(db, budget, tokens, cost_usd):
                 return False
-            db.execute("INSERT INTO holds VALUES (?, ?, ?, ?)", (key, tokens, cost_usd, now + lease_s))
+            held = (key, own_name(), tokens, cost_usd, now + lease_s)
+            db.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?)", held)
         return True
 
     def book(
@@ -210,10 +220,11 @@ class ReplyCache:
 
     def attend(self, client: str, *, teacher: str, lease_s: float) -> int:
         """Say that a client asks that teacher for the next lease_s seconds. Returns how many do, itself included."""
-        now = time.time()
+        now = time.monotonic()
         with self._transaction() as db:
-            db.execute("DELETE FROM clients WHERE until < ?", (now,))
-            db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?)", (client, teacher, now + lease_s))
+            _drop_abandoned(db, "clients", now)
+            attending = (client, own_name(), teacher, now + lease_s)
+            db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?)", attending)
             return db.execute("SELECT count(*) FROM clients WHERE teacher = ?", (teacher,)).fetchone()[0]
 
     def leave(self, client: str) -> None:
@@ -236,6 +247,13 @@ class ReplyCache:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _drop_abandoned(db: sqlite3.Connection, table: str, now: float) -> None:
+    owners = [owner for (owner,) in db.execute(f"SELECT DISTINCT owner FROM {table}")]
+    ended = [(owner,) for owner in owners if has_ended(owner)]
+    db.executemany(f"DELETE FROM {table} WHERE owner = ?", ended)
+    db.execute(f"DELETE FROM {table} WHERE until < ?", (now,))
 
 
 def _has_room(db: sqlite3.Connection, budget: Budget, tokens: int, cost_usd: float) -> bool:

@@ -1,5 +1,7 @@
 """Files are whole or absent."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -43,6 +45,32 @@ def test_a_directory_that_fails_to_fill_leaves_the_old_one_and_nothing_else(tmp_
         write_dir_atomic(path, fail)
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
     assert (path / "a").read_text() == "old"
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from omniopd.data.store import write_atomic, write_dir_atomic
+def die(partial):
+    (partial / "a" if partial.is_dir() else partial).write_text("half of the n")
+    os.kill(os.getpid(), signal.SIGKILL)
+{"file": write_atomic, "folder": write_dir_atomic}[sys.argv[1]](Path(sys.argv[1]), die)
+"""
+
+
+@pytest.mark.parametrize("name", ["file", "folder"])
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_the_same(tmp_path, name: str):
+    other = tmp_path / f".{name}.elsewhere-1.partial"
+    other.write_text("of another machine, where it may yet be written")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    died = subprocess.run([sys.executable, "-c", DYING, name], cwd=tmp_path, env=environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    if name == "file":
+        write_atomic(tmp_path / name, lambda partial: partial.write_text("new"))
+    else:
+        write_dir_atomic(tmp_path / name, lambda partial: (partial / "a").write_text("new"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, name]
 
 
 def test_records_come_back_equal_and_equal_records_give_equal_bytes(tmp_path):

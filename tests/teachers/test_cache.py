@@ -1,12 +1,16 @@
 """Replies are bought once, and within the budget, whoever buys them."""
 
 import multiprocessing
+import os
+import signal
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from omniopd.data.processes import has_ended, own_name
 from omniopd.errors import BudgetError, DataError
 from omniopd.teachers.cache import Budget, ReplyCache, Spent, Usage, reply_key
 
@@ -51,9 +55,39 @@ def test_a_reply_that_is_being_bought_or_was_is_not_bought_again(cache: ReplyCac
     assert cache.spent().num_calls == 1
 
 
-def test_a_hold_whose_process_died_ends_with_its_lease(cache: ReplyCache):
+def test_a_hold_ends_with_its_lease(cache: ReplyCache):
     assert _hold(cache, b"a", lease_s=-1.0)
     assert _hold(cache, b"a")
+
+
+def _hold_and_die(path: Path) -> None:
+    cache = ReplyCache(path)
+    assert _hold(cache, b"a", lease_s=1e9)
+    cache.attend("dying", teacher="t", lease_s=1e9)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_held_is_free_at_once(cache: ReplyCache, tmp_path: Path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=_hold_and_die, args=(tmp_path / "teacher.sqlite",)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert cache.attend("living", teacher="t", lease_s=60.0) == 1
+    assert _hold(cache, b"a")
+
+
+@pytest.mark.parametrize("years", [-1, 1])
+def test_a_clock_that_is_set_ends_no_lease_and_prolongs_none(
+    cache: ReplyCache, monkeypatch: pytest.MonkeyPatch, years: int
+):
+    assert _hold(cache, b"a")
+    assert _hold(cache, b"b", lease_s=0.0)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + years * 365 * 86400)
+    assert not _hold(cache, b"a")
+    assert _hold(cache, b"b")
 
 
 @pytest.mark.parametrize(
@@ -166,5 +200,30 @@ def test_a_cache_of_another_version_is_refused(tmp_path: Path):
     ReplyCache(path).close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(DataError, match="a cache of version 99, and this omniopd reads version 1"):
+    with pytest.raises(DataError, match="a cache of version 99, and this omniopd reads version 2"):
         ReplyCache(path)
+
+
+def test_a_cache_of_the_version_before_owners_is_taken_over_with_all_that_was_bought(
+    cache: ReplyCache, tmp_path: Path
+):
+    _buy(cache, b"a")
+    with sqlite3.connect(tmp_path / "teacher.sqlite") as db:
+        db.execute("DROP TABLE holds")
+        db.execute("CREATE TABLE holds (key BLOB PRIMARY KEY, tokens INTEGER, cost_usd REAL, until REAL)")
+        db.execute("INSERT INTO holds VALUES (?, 50, 1.0, 4e9)", (b"b",))
+        db.execute("PRAGMA user_version = 1")
+    later = ReplyCache(tmp_path / "teacher.sqlite")
+    assert later.find([b"a"]).keys() == {b"a"}
+    assert later.spent().num_calls == 1
+    assert _hold(later, b"b")
+    later.close()
+
+
+def test_the_name_of_a_process_is_its_own():
+    name = own_name()
+    assert not has_ended(name)
+    boot, namespace, pid, began = name.split(":")
+    assert has_ended(f"{boot}:{namespace}:{pid}:{float(began) - 1}"), "an earlier one with its number"
+    assert has_ended(f"another boot:{namespace}:{pid}:{began}")
+    assert not has_ended(f"{boot}:another container:{pid}:1"), "it may run, where it cannot be seen"

@@ -1,0 +1,62 @@
+"""Which process something belongs to, named so that no later process with the same number is taken for it."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+
+def own_name() -> str:
+    """What this process is called among all that ever ran on this machine: boot, namespace, number, beginning."""
+    return _name(os.getpid())
+
+
+def has_ended(name: str) -> bool:
+    """Whether the process of that name runs no more; False where it cannot be seen from here, as in a container."""
+    boot, namespace, pid, began = name.split(":")
+    if boot != _boot():
+        return True
+    return namespace == _namespace() and _began(int(pid)) != began
+
+
+def runs(pid: int) -> bool:
+    """Whether a process with that number runs here."""
+    return bool(_began(pid))
+
+
+@lru_cache(maxsize=1)
+def _name(pid: int) -> str:
+    return ":".join((_boot(), _namespace(), str(pid), _began(pid)))
+
+
+@lru_cache
+def _boot() -> str:
+    return _read(Path("/proc/sys/kernel/random/boot_id")).strip()
+
+
+def _namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str:
+    """When it began: in ticks since the machine did, which no setting of the clock changes, where they can be read.
+
+    Empty where no such process runs.
+    """
+    if fields := _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split():
+        return "" if fields[0] in "ZX" else fields[19]
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

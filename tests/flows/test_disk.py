@@ -1,0 +1,133 @@
+"""A disk that is full or read-only: one sentence says what to do, and then the same command ends the run."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from campaign import ARMS, MOST_IN_FLIGHT, Shop, half_written
+from projects import Project, digests, run_plain
+from started import finished, start_flow, wait_until
+
+SIZE = "64m"
+
+
+class Disk:
+    """A file system of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with self._ballast.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                return
+
+    def grow(self) -> None:
+        """Have room again, beside what fills it."""
+        _mount("-o", "remount,size=256m", self.folder)
+
+    def lock(self) -> None:
+        _mount("-o", "remount,ro", self.folder)
+
+    def unlock(self) -> None:
+        _mount("-o", "remount,rw", self.folder)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """A small disk; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        _mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        pytest.skip("no tmpfs can be mounted here")
+    yield Disk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
+
+
+def _stopped_with_a_sentence(shop: Shop, process) -> str:
+    process.join(240)
+    said = shop.printed.read_text()
+    assert process.exitcode == 2, said
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_whose_disk_fills_up_says_so_in_a_sentence_and_goes_on_when_there_is_room(
+    disk: Disk, open_shop, undisturbed, arm: str
+):
+    expected, _ = undisturbed(arm)
+    shop = open_shop(arm, disk.folder)
+    process = shop.start()
+    while not (shop.run_dir / "manifests" / "round-0001.json").exists():
+        assert process.is_alive(), shop.printed.read_text()
+        time.sleep(0.005)
+    disk.fill()
+    said = _stopped_with_a_sentence(shop, process)
+    assert "cannot be written (No space left on device); make room and run the same command" in said
+    assert not half_written(shop.project.root)
+    assert 0 <= shop.count_lost() <= MOST_IN_FLIGHT
+    disk.grow()
+    shop.finish()
+    shop.check(expected)
+
+
+@pytest.mark.parametrize("arm", ["sft", "grpo"])
+def test_a_run_on_a_disk_that_became_read_only_says_so_and_goes_on_when_it_is_not(
+    disk: Disk, open_shop, undisturbed, arm: str
+):
+    expected, _ = undisturbed(arm)
+    shop = open_shop(arm, disk.folder)
+    process = shop.start(dies_at=20)
+    process.join(240)
+    assert process.exitcode == -signal.SIGKILL
+    shop.count_lost()
+    disk.lock()
+    said = _stopped_with_a_sentence(shop, shop.start())
+    assert "cannot be written (Read-only file system); make it writable and run the same command" in said
+    disk.unlock()
+    shop.finish()
+    shop.check(expected)
+
+
+def test_the_flow_through_prefect_on_a_disk_that_fills_up_and_on_one_that_is_read_only(
+    disk: Disk, project: Project
+):
+    """Prefect's own database lies on the same disk."""
+    run_plain(project.params_file)
+    inside = project.copied_to(disk.folder / "project")
+    shutil.rmtree(inside.run_dir())
+    disk.lock()
+    output, _ = (process := start_flow(inside)).communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "cannot be written (Read-only file system); make it writable" in output
+    assert "Traceback" not in output
+
+    disk.unlock()
+    process = start_flow(inside)
+    wait_until((inside.run_dir() / "manifests" / "round-0001.json").exists, process)
+    disk.fill()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2, output
+    assert "runs/omniopd-0/" in output.splitlines()[-1]
+    assert "cannot be written (No space left on device); make room and run the same command" in output
+    assert "Traceback" not in output
+
+    disk.grow()
+    finished(start_flow(inside))
+    assert digests(inside.run_dir()) == digests(project.run_dir())
