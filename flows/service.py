@@ -1,7 +1,7 @@
 """`make server`: a Prefect server and a worker in the background, their state inside the project's folder.
 
-What was started stands in .prefect/service.json, with the moment at which each process began, so that stopping ends
-those and no others.
+What was started stands in .prefect/service.json, by names that no later process has, so that stopping ends those and no
+others.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from omniopd.data.processes import has_ended, name_of
 from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.errors import DataError, RunError
 
@@ -183,25 +184,17 @@ def _log(root: Path, name: str) -> Path:
     return root / ".prefect" / f"{name}.log"
 
 
-def _identity(process: psutil.Process) -> dict[str, float]:
-    """A number that another process may get, and the moment that none has."""
-    return {"pid": process.pid, "began": _began(process)}
+def _identity(process: psutil.Process) -> dict[str, Any]:
+    """A number that another process may get, and a name that none will."""
+    return {"pid": process.pid, "name": name_of(process.pid)}
 
 
-def _began(process: psutil.Process) -> float:
-    """When it began: in ticks since the machine did, which no setting of the clock changes, where they can be read."""
-    with contextlib.suppress(OSError):
-        stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
-        return float(stat.rpartition(")")[2].split()[19])
-    return process.create_time()
-
-
-def _process(identity: dict[str, float] | None) -> psutil.Process | None:
-    if identity is None:
+def _process(identity: dict[str, Any] | None) -> psutil.Process | None:
+    if identity is None or has_ended(identity["name"]):
         return None
     try:
-        process = psutil.Process(int(identity["pid"]))
-        return process if _began(process) == identity["began"] and _runs(process) else None
+        process = psutil.Process(identity["pid"])
+        return process if _runs(process) else None
     except psutil.NoSuchProcess:
         return None
 

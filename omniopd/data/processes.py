@@ -9,7 +9,12 @@ import psutil
 
 def own_name() -> str:
     """What this process is called among all that ever ran on this machine: boot, namespace, number, beginning."""
-    return _name(os.getpid())
+    return _own(os.getpid())
+
+
+def name_of(pid: int) -> str:
+    """What the process with that number is called in the same way."""
+    return ":".join((_boot(), _namespace(), str(pid), _began(pid)))
 
 
 def has_ended(name: str) -> bool:
@@ -26,8 +31,8 @@ def runs(pid: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _name(pid: int) -> str:
-    return ":".join((_boot(), _namespace(), str(pid), _began(pid)))
+def _own(pid: int) -> str:
+    return name_of(pid)
 
 
 @lru_cache
