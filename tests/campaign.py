@@ -113,7 +113,12 @@ class Shop:
 
     def check(self, undisturbed: Ended) -> None:
         """Nothing is lost, doubled or left behind, and nothing was bought but what it needs and what was under way."""
-        assert self.ended() == undisturbed
+        ended = self.ended()
+        for what in ("files", "told"):
+            found, expected = getattr(ended, what), getattr(undisturbed, what)
+            other = {name: (found.get(name), expected.get(name)) for name in found.keys() | expected.keys()}
+            assert found == expected, {name: both for name, both in other.items() if both[0] != both[1]}
+        assert ended.spent == undisturbed.spent, (ended.spent, undisturbed.spent)
         assert self.num_served == undisturbed.spent.num_calls + self.lost
         assert not half_written(self.project.root)
 

@@ -8,6 +8,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import num_rows, read_json
 from omniopd.engines.checkpoints import RECEIPT
+from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
 from omniopd.stages.run import Run, open_run
@@ -22,18 +23,24 @@ def tracker_of(run: Run, warn: Callable[[str], None]) -> Tracker:
 def tell_recorded(tracker: Tracker, run: Run) -> None:
     """Begin, and tell of every completed round and checkpoint; the tracker sends those that MLflow does not have."""
     tracker.begin()
-    for round_ in range(1, run.config.train.num_rounds + 1):
-        if run.has_checkpoint(round_):
-            tracker.checkpoint_done(_checkpoint(run, round_))
+    _tell_checkpoints(tracker, run)
     for manifest in sorted(run.files.manifest(0).parent.glob("round-*.json")):
         tracker.round_done(_record(run, read_json(manifest)))
 
 
 def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
-    """Tell of one completed round, and of the checkpoint that it ended with, if it did."""
-    if run.has_checkpoint(round_ + 1):
+    """Tell of one completed round, and of the checkpoint that it ended with, if it did; at the end, of every one."""
+    if round_ == run.config.train.num_rounds:
+        _tell_checkpoints(tracker, run)  # those that were missing are made at the end
+    elif run.has_checkpoint(round_ + 1):
         tracker.checkpoint_done(_checkpoint(run, round_ + 1))
     tracker.round_done(_record(run, read_json(run.files.manifest(round_))))
+
+
+def _tell_checkpoints(tracker: Tracker, run: Run) -> None:
+    for round_ in due_checkpoints(run):
+        if run.has_checkpoint(round_):
+            tracker.checkpoint_done(_checkpoint(run, round_))
 
 
 def track_evaluation(
@@ -101,13 +108,17 @@ def _data_file(path: Path, root: Path, digest: str) -> DataFile:
 
 
 def _checkpoint(run: Run, round_: int) -> Checkpoint:
-    """The checkpoint before that round; its parent is the nearest before it that is there."""
-    earlier = [
-        r for r in due_checkpoints(run) if r < round_ and (run.files.checkpoint(r) / RECEIPT).is_file()
-    ]
-    parent = _weights_md5(run, earlier[-1]) if earlier else read_json(run.files.config)["inputs"]["student"]
-    return Checkpoint(round_, run.files.checkpoint(round_), _weights_md5(run, round_), parent)
+    """The checkpoint before that round; its parent is the nearest before it of which a record is there."""
+    earlier = [_weights_md5(run, r) for r in reversed(due_checkpoints(run)) if r < round_]
+    parent = next(filter(None, earlier), read_json(run.files.config)["inputs"]["student"])
+    weights = _weights_md5(run, round_)
+    assert weights is not None, "it is whole"
+    return Checkpoint(round_, run.files.checkpoint(round_), weights, parent)
 
 
-def _weights_md5(run: Run, round_: int) -> str:
-    return read_json(run.files.checkpoint(round_) / RECEIPT)["files"]["model.safetensors"]
+def _weights_md5(run: Run, round_: int) -> str | None:
+    """The md5 of a checkpoint's weights as its receipt has it; None where that is gone or damaged."""
+    try:
+        return read_json(run.files.checkpoint(round_) / RECEIPT)["files"]["model.safetensors"]
+    except (DataError, KeyError, TypeError):
+        return None

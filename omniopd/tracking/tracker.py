@@ -46,6 +46,7 @@ class Tracker:
         self._machine: Machine | None = None
         self._pending: list[RoundRecord] = []
         self._checkpoints: list[Checkpoint] = []
+        self._logged: set[Checkpoint] = set()
         self._next_try = 0.0
         self._has_warned = False
         self._has_new = False  # whether a round was added to what MLflow had
@@ -80,7 +81,8 @@ class Tracker:
 
     def checkpoint_done(self, checkpoint: Checkpoint) -> None:
         """Log the checkpoint as a LoggedModel, once, with the next message."""
-        self._checkpoints.append(checkpoint)
+        if checkpoint not in self._logged:
+            self._checkpoints.append(checkpoint)
 
     def finish(self) -> None:
         """Send what is pending, and end the run; where that could not be sent the next start ends it."""
@@ -167,8 +169,8 @@ class Tracker:
 
     def _send(self, to: Connection) -> None:
         history = to.client.get_metric_history(to.run_id, ROUND)
-        done = max((metric.step for metric in history), default=-1)
-        records = [record for record in self._pending if record.round > done]
+        done = {metric.step for metric in history}  # not only the last: a round may have been made again
+        records = [record for record in self._pending if record.round not in done]
         self._has_new = self._has_new or bool(records)
         for inputs in slices([found for record in records for found in round_inputs(record)], 200):
             to.client.log_inputs(to.run_id, datasets=inputs)
@@ -180,7 +182,7 @@ class Tracker:
         self._pending.clear()
         while self._checkpoints:
             self._model_id(to, self._checkpoints[0])
-            self._checkpoints.pop(0)
+            self._logged.add(self._checkpoints.pop(0))
         self._sample(to)
 
     def _sample(self, to: Connection) -> None:

@@ -8,7 +8,10 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from campaign import ARMS, MOST_IN_FLIGHT, Shop, account, where_it_stands
@@ -54,3 +57,41 @@ def _is_killed(shop: Shop, rng: random.Random, seconds: float) -> bool:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
     return process.exitcode == -signal.SIGKILL
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "a flipped byte": _flip,
+    "missing": Path.unlink,
+}
+UNREAD = ("run.log", "timings.jsonl")  # logs, which are nobody's input
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_what_was_damaged_while_a_run_was_dead_is_made_again_and_not_bought_again(
+    open_shop, undisturbed, arm: str
+):
+    """One file of each folder of a run that was killed in its fourth round, damaged in one of three ways."""
+    rng = random.Random(f"{SEED} {arm}")
+    expected, _ = undisturbed(arm)
+    shop = open_shop(arm)
+    process = shop.start()
+    while not (shop.run_dir / "manifests" / "round-0002.json").exists():
+        assert process.is_alive(), shop.printed.read_text()
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    shop.count_lost()
+    files = [path for path in shop.run_dir.rglob("*") if path.is_file() and path.name not in UNREAD]
+    for folder in sorted({path.parent for path in files}):
+        damaged = rng.choice(sorted(path for path in files if path.parent == folder and path.stat().st_size))
+        DAMAGES[how := rng.choice(list(DAMAGES))](damaged)
+        print(f"{damaged.relative_to(shop.run_dir)}: {how}")
+    shop.finish()
+    shop.check(expected)

@@ -65,8 +65,10 @@ def test_ctrl_c_ends_dvc_repro_in_seconds_with_its_flow_and_server(pipeline: Pro
 def test_a_flow_whose_dvc_repro_was_killed_goes_on_and_a_second_is_refused(pipeline: Project):
     process = start(pipeline, "dvc", "repro", "distill@omniopd-0")
     wait_until(lambda: len(list(pipeline.root.glob("runs/*/manifests/round-*"))) > 1, process)
+    assert process.stdout is not None
     process.kill()
     process.wait()
+    process.stdout.close()  # which the flow holds open
     second = start(pipeline, "dvc", "repro", "distill@omniopd-0")
     output, _ = second.communicate(timeout=120)
     assert second.returncode != 0
