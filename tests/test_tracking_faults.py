@@ -64,9 +64,9 @@ def at_round(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable[[]
     one_round = flows.distill._one_round
 
     def install(events: dict[int, Callable[[], object]]) -> None:
-        def disturbed(run, round_):
+        def disturbed(run, round_, shards):
             events.get(round_, lambda: None)()
-            return one_round(run, round_)
+            return one_round(run, round_, shards)
 
         monkeypatch.setattr(flows.distill, "_one_round", disturbed)
 
