@@ -34,7 +34,7 @@ test: setup ## the test suite
 
 test-faults: setup ## the faults of an API and of a machine at their full length: ten thousand requests, 200 kills
 	@OMNIOPD_TEST_REQUESTS=10000 OMNIOPD_TEST_KILLS=200 python -m pytest -rP tests/teachers/test_faults.py \
-	  tests/flows/test_campaign.py tests/flows/test_prefect_kills.py tests/flows/test_disk.py tests/flows/test_clock.py
+	  tests/flows/test_campaign.py tests/flows/test_prefect_kills.py tests/flows/test_disk_faults.py tests/flows/test_clock.py
 
 test-vllm: ## the teachers on vLLM's build for the CPU, in an environment of their own
 	@scripts/setup-vllm $(PYTHON)

@@ -71,10 +71,11 @@ def test_a_flow_bears_the_death_of_a_tasks_process_and_of_its_server_and_goes_on
 
 def _killed_all_over(project: Project, arm: str, rng: random.Random, kills: Counter[str]) -> None:
     """A run that loses two processes of tasks, then itself; then, started again, its server; and ends by itself."""
-    first = start_flow(project, arm, "compute.where={schedule: process, train: process}")
+    project.edit_paths({"compute.where": {"schedule": "process", "train": "process"}})
+    first = start_flow(project, arm)
     for _ in range(2):
         wait_until(lambda: bool(_children(first, WORKER)), first)
-        time.sleep(rng.uniform(0, 3))
+        time.sleep(rng.uniform(0, 1))
         wait_until(lambda: bool(_children(first, WORKER)), first)
         for child in _children(first, WORKER)[:1]:
             child.kill()

@@ -1,0 +1,62 @@
+"""One sentence for a disk that is full or cannot be written, whichever library met it."""
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from omniopd.data.disk import disk_error, naming
+from omniopd.errors import DataError, DiskError
+
+
+def _full_database() -> sqlite3.Error:
+    database = sqlite3.connect(":memory:")
+    database.execute("PRAGMA max_page_count = 1")
+    try:
+        database.execute("CREATE TABLE numbers (number INTEGER)")
+    except sqlite3.OperationalError as error:
+        return error
+    finally:
+        database.close()
+    raise AssertionError("one page holds no table")
+
+
+ERRORS = {
+    "of the system": (
+        OSError(errno.ENOSPC, "No space left on device"),
+        "No space left on device); make room",
+    ),
+    "of SQLite": (_full_database(), "No space left on device); make room"),
+    "of a library in Rust": (
+        RuntimeError("I/O error: full (os error 28)"),
+        "No space left on device); make room",
+    ),
+    "of a file system": (OSError(errno.EROFS, "no"), "Read-only file system); make it writable"),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), ERRORS.values(), ids=ERRORS)
+def test_the_sentence_names_the_file_and_the_remedy(error: Exception, said: str):
+    with pytest.raises(DiskError) as caught, naming(Path("runs/a/metrics.jsonl")):
+        raise error
+    assert str(caught.value).startswith("runs/a/metrics.jsonl: cannot be written (")
+    assert said in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+def test_the_file_that_an_error_names_is_nearer_to_the_fault():
+    found = disk_error(PermissionError(errno.EACCES, "no", "run.lock"), Path("project"))
+    assert str(found).startswith(
+        f"run.lock: cannot be written ({os.strerror(errno.EACCES)}); make it writable"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "no"), ValueError("28"), DataError("broken")]
+)
+def test_other_errors_are_left_as_they_are(error: Exception):
+    with pytest.raises(type(error)) as caught, naming(Path("a")):
+        raise error
+    assert caught.value is error
