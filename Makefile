@@ -29,8 +29,8 @@ serve-demo: ## the demo's teacher behind a vLLM server on the CPU, until Ctrl-C
 demo-served: setup ## distil from that server, in another terminal
 	@scripts/demo-served
 
-test: setup ## the test suite
-	@python -m pytest
+test: setup ## the test suite, files side by side
+	@python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test-faults: setup ## the faults of an API and of a machine at their full length: ten thousand requests, 200 kills
 	@OMNIOPD_TEST_REQUESTS=10000 OMNIOPD_TEST_KILLS=200 python -m pytest -rP tests/teachers/test_faults.py \
