@@ -5,14 +5,16 @@ import random
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from omniopd import functional as F
 from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Batch
 from omniopd.engines.pretrain import train_demo_model
-from omniopd.methods import GRPO, OPD, SFT, Annotated, Fork, Method, OmniOPD, TokenScores
-from omniopd.models.scoring import response_logits
+from omniopd.functional import Score, Votes
+from omniopd.methods import GRPO, OPD, SFT, Annotated, Fork, Method, OmniOPD
 
 METHODS = [
     SFT(),
@@ -95,19 +97,44 @@ def scaled(model: PreTrainedModel, factor: float) -> PreTrainedModel:
     return other
 
 
+def logits_of(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """(N, V) that predict the response tokens."""
+    return model(input_ids=batch.input_ids, use_cache=False).logits.flatten(0, 1)[batch.index]
+
+
+def naive_scores(
+    z: Tensor, ids: Tensor, *, ref: Tensor, teacher: Tensor, votes: Votes | None
+) -> dict[Score, Tensor]:
+    """Every score from whole logits, (N, V) each, by the plain functions."""
+    found: dict[Score, Tensor] = {
+        "logp": F.token_logp(z, ids),
+        "entropy": F.token_entropy(z),
+        "ref_kl": F.forward_kl(ref, z),
+        "kl_to_ref": F.reverse_kl(z, ref),
+        "kl_to_teacher": F.reverse_kl(z, teacher),
+        "teacher_logp": F.token_logp(teacher, ids),
+    }
+    if votes is not None:
+        posterior = F.token_posterior(z, votes.ids, votes.counts, alpha=votes.alpha)
+        found["posterior_kl"] = F.reverse_kl(z, posterior)
+    return found
+
+
 def scores_of(
     student: PreTrainedModel,
     batch: Batch,
+    method: Method,
     *,
     reference: PreTrainedModel,
     teacher: PreTrainedModel,
-) -> TokenScores:
-    """What the trainer hands to a method that needs everything."""
+) -> dict[Score, Tensor]:
+    """What a method that needs everything is told of a batch."""
     with torch.no_grad():
-        ref_logits, teacher_logits = response_logits(reference, batch), response_logits(teacher, batch)
-    return TokenScores(
-        response_logits(student, batch),
-        batch.response_ids,
-        ref_logits=ref_logits,
-        teacher_logits=teacher_logits,
+        ref, own_teacher = logits_of(reference, batch), logits_of(teacher, batch)
+    return naive_scores(
+        logits_of(student, batch),
+        batch.token_ids,
+        ref=ref,
+        teacher=own_teacher,
+        votes=method.votes(batch.columns),
     )

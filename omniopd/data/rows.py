@@ -1,4 +1,4 @@
-"""Training rows and their batches. Axes: B sequences, L tokens of prompt and response, T response positions."""
+"""Training rows and their batches. Axes: B sequences, L tokens of prompt and response, N response tokens of all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,49 +28,44 @@ class Row:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
+Columns = Mapping[str, Tensor]  # each (N,) or (N, K)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side: [prompt | response | padding], padded on the right.
+    """Rows side by side: [prompt | response | padding], padded on the right, and their N response tokens in a line.
 
     A causal model never looks right, so padding cannot reach a response token, and no attention
-    mask is needed. Column j of the (B, T) tensors is response position j.
+    mask is needed.
     """
 
     input_ids: Tensor  # (B, L) int64
-    source: Tensor  # (B, T) int64: the position in L whose output predicts response token t
-    response_ids: Tensor  # (B, T) int64
-    response: Tensor  # (B, T) bool: a response token, not padding
-    columns: dict[str, Tensor]  # each (B, T) or (B, T, K)
+    index: Tensor  # (N,) int64: the position in B · L whose output predicts a response token
+    token_ids: Tensor  # (N,) int64: the response tokens, row by row
+    columns: Columns
+    lengths: Sequence[int]  # of the rows' responses; N in all
 
 
 def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
-    """Rows as one batch. Padded positions hold pad_id, 0 or False; nothing may depend on them."""
-    num_rows = len(rows)
+    """Rows as one batch. Padded positions hold pad_id; nothing may depend on them."""
     length = max(len(row.prompt_ids) + len(row.response_ids) for row in rows)
-    response_len = max(len(row.response_ids) for row in rows)
-    input_ids = torch.full((num_rows, length), pad_id)
-    response_ids = torch.full((num_rows, response_len), pad_id)
-    source = torch.zeros((num_rows, response_len), dtype=torch.int64)
-    response = torch.zeros((num_rows, response_len), dtype=torch.bool)
+    input_ids = torch.full((len(rows), length), pad_id)
+    index = []
     for i, row in enumerate(rows):
-        tokens, num_response = [*row.prompt_ids, *row.response_ids], len(row.response_ids)
-        first = len(row.prompt_ids) - 1
+        tokens = [*row.prompt_ids, *row.response_ids]
         input_ids[i, : len(tokens)] = torch.tensor(tokens)
-        response_ids[i, :num_response] = torch.tensor(row.response_ids)
-        source[i, :num_response] = torch.arange(first, first + num_response)
-        response[i, :num_response] = True
-    names = list(rows[0].columns)
-    columns = {name: _column(rows, name, response_len) for name in names}
-    return Batch(input_ids, source, response_ids, response, columns)
+        first = i * length + len(row.prompt_ids) - 1
+        index.append(torch.arange(first, first + len(row.response_ids)))
+    token_ids = torch.tensor([token for row in rows for token in row.response_ids])
+    columns = {name: _column(rows, name) for name in rows[0].columns}
+    return Batch(input_ids, torch.cat(index), token_ids, columns, [len(row.response_ids) for row in rows])
 
 
-def _column(rows: Sequence[Row], name: str, response_len: int) -> Tensor:
+def _column(rows: Sequence[Row], name: str) -> Tensor:
     values = [torch.as_tensor(row.columns[name]) for row in rows]
-    padded = torch.zeros((len(rows), response_len, *values[0].shape[1:]), dtype=values[0].dtype)
-    for i, (row, value) in enumerate(zip(rows, values, strict=True)):
+    for row, value in zip(rows, values, strict=True):
         if len(value) != len(row.response_ids):
             raise ValueError(
                 f"row {row.id}: column {name!r} has {len(value)} values for {len(row.response_ids)} tokens"
             )
-        padded[i, : len(value)] = value
-    return padded
+    return torch.cat(values)

@@ -13,7 +13,6 @@ from omniopd.config import DEMO_CONTEXT, DemoModel
 from omniopd.data.rows import Row, collate
 from omniopd.data.store import write_dir_atomic
 from omniopd.models.loading import end_token
-from omniopd.models.scoring import response_logits
 
 # With the library's defaults (rotary base 10,000, 0.02) neither model learns the task in so few steps; the
 # distances here are short (docs/experiments.md).
@@ -62,9 +61,8 @@ def train_demo_model(
             order += torch.randperm(len(rows), generator=generator).tolist()
         chosen, order = order[: settings.batch_size], order[settings.batch_size :]
         batch = collate([rows[i] for i in chosen], pad_id=0)
-        loss = cross_entropy(
-            response_logits(model, batch)[batch.response], batch.response_ids[batch.response]
-        )
+        logits = model(input_ids=batch.input_ids, use_cache=False).logits
+        loss = cross_entropy(logits.flatten(0, 1)[batch.index], batch.token_ids)
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * _cosine(step, settings.num_steps)
         optimizer.zero_grad(set_to_none=True)

@@ -12,9 +12,12 @@ from transformers import PreTrainedModel
 from omniopd.config import Train
 from omniopd.data.rows import Batch, Row, collate
 from omniopd.engines import parallel
-from omniopd.functional import token_entropy
-from omniopd.methods import Method, Need, TokenScores
-from omniopd.models.scoring import response_logits
+from omniopd.functional import Fused, Positions, Score, TokenScores, fused_loss
+from omniopd.methods import Method, Need
+from omniopd.models.scoring import response_states
+
+ENTROPY: frozenset[Score] = frozenset({"entropy"})
+ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # of which a method has one at most
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         size = self.settings.batch_size
         for first in parallel.own_share(range(0, len(rows), size)):
-            batch = collate(rows[first : first + size], pad_id=0)
-            scores = self._scores(batch, method)
-            parts = method.loss(scores, batch)
-            (torch.stack(list(parts.values())).sum() / len(rows)).backward()
-            sums.add(batch, parts, scores)
+            fused = self._loss(collate(rows[first : first + size], pad_id=0), method, num_rows=len(rows))
+            fused.loss.backward()
+            sums.add(fused)
         parallel.add_gradients(self.model)
         sums = sum(parallel.gathered(sums), _Sums())
         lr = self.settings.lr * self._share()
@@ -109,20 +110,28 @@ class Trainer:
         self.num_steps += 1
         return sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
 
-    def _scores(self, batch: Batch, method: Method) -> TokenScores:
+    def _loss(self, batch: Batch, method: Method, *, num_rows: int) -> Fused:
+        """The batch's share of the loss, from one forward pass of each model."""
         with torch.no_grad():
             frozen = {
-                need: response_logits(model, batch)
+                need: response_states(model, batch)
                 for need, model in self._frozen.items()
                 if model is not None and need in method.needs
             }
-        logits = response_logits(self.model, batch)
-        return TokenScores(
-            logits,
-            batch.response_ids.to(logits.device),
-            ref_logits=frozen.get("reference"),
-            teacher_logits=frozen.get("teacher_logits"),
+        device = self.model.device
+        columns = {name: column.to(device) for name, column in batch.columns.items()}
+        positions = Positions(
+            response_states(self.model, batch),
+            batch.token_ids.to(device),
+            reference=frozen.get("reference"),
+            teacher=frozen.get("teacher_logits"),
+            votes=method.votes(columns),
         )
+
+        def loss_of(scores: TokenScores, at: slice) -> dict[str, Tensor]:
+            return method.loss(scores, {name: column[at] for name, column in columns.items()})
+
+        return fused_loss(positions, method.scores | ENTROPY, loss_of, divisor=float(num_rows))
 
     def _share(self) -> float:
         """The share of the learning rate at the step to come: warm-up, then the schedule."""
@@ -150,15 +159,13 @@ class _Sums:
         self.ref_kl: float | None = None
         self.num_tokens = 0
 
-    def add(self, batch: Batch, parts: dict[str, Tensor], scores: TokenScores) -> None:
-        response = batch.response.to(scores.logits.device)
-        for name, value in parts.items():
+    def add(self, fused: Fused) -> None:
+        for name, value in fused.parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value.item()
-        self.num_tokens += int(response.sum())
-        with torch.no_grad():
-            self.entropy += float(token_entropy(scores.logits.detach())[response].sum())
-            if scores.ref_logits is not None:
-                self.ref_kl = (self.ref_kl or 0.0) + float(scores.ref_kl.detach()[response].sum())
+        self.num_tokens += len(fused.scores["entropy"])
+        self.entropy += float(fused.scores["entropy"].sum())
+        for anchor in ANCHORS & fused.scores.keys():
+            self.ref_kl = (self.ref_kl or 0.0) + float(fused.scores[anchor].sum())
 
     def __add__(self, other: "_Sums") -> "_Sums":
         both = _Sums()

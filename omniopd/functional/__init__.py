@@ -3,7 +3,9 @@
 from omniopd.functional.advantage import group_normalised, leave_one_out
 from omniopd.functional.anchors import peak_entropy, random_anchors, uniform_stride
 from omniopd.functional.distributions import forward_kl, reverse_kl, token_entropy, token_logp
+from omniopd.functional.fused import Fused, LossOf, fused_loss, token_scores
 from omniopd.functional.losses import audited_loss, clipped_ratio, masked_sum, policy_gradient
+from omniopd.functional.positions import Head, Positions, Score, States, TokenScores, Votes
 from omniopd.functional.posterior import (
     geometric_mean,
     posterior_std,
@@ -15,11 +17,20 @@ from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
     "SIMILARITIES",
+    "Fused",
+    "Head",
+    "LossOf",
+    "Positions",
+    "Score",
+    "States",
+    "TokenScores",
+    "Votes",
     "audited_loss",
     "clipped_ratio",
     "edit",
     "exact",
     "forward_kl",
+    "fused_loss",
     "geometric_mean",
     "group_normalised",
     "leave_one_out",
@@ -35,5 +46,6 @@ __all__ = [
     "token_entropy",
     "token_logp",
     "token_posterior",
+    "token_scores",
     "uniform_stride",
 ]

@@ -1,6 +1,6 @@
 """The methods: each says whose text it trains on, what it needs, and how a row becomes a loss."""
 
-from omniopd.methods.base import Annotated, Audit, Method, Need, Plan, Stopping, TokenScores
+from omniopd.methods.base import Annotated, Audit, Method, Need, Plan, Stopping
 from omniopd.methods.fork import Fork
 from omniopd.methods.grpo import GRPO
 from omniopd.methods.omniopd import OmniOPD
@@ -19,5 +19,4 @@ __all__ = [
     "OmniOPD",
     "Plan",
     "Stopping",
-    "TokenScores",
 ]

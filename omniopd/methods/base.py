@@ -3,15 +3,14 @@
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
-from omniopd.data.rows import Batch, Column, Row
+from omniopd.data.rows import Column, Columns, Row
+from omniopd.functional import Score, TokenScores, Votes
 
 # What must be known of a trajectory: the teacher's verdicts, a verifier's reward on its answer, the initial
 # student's distributions, the teacher's distributions.
@@ -67,30 +66,6 @@ class Annotated:
     reward: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class TokenScores:
-    """What one forward pass says of each response token. Gradients flow to the student's logits alone.
-
-    The reference's and the teacher's logits are there where the method needs them.
-    """
-
-    logits: Tensor  # (B, T, V)
-    response_ids: Tensor  # (B, T)
-    ref_logits: Tensor | None = None  # (B, T, V)
-    teacher_logits: Tensor | None = None  # (B, T, V)
-
-    @cached_property
-    def logp(self) -> Tensor:
-        """(B, T) log pi_theta of the tokens written, in nats."""
-        return F.token_logp(self.logits, self.response_ids)
-
-    @cached_property
-    def ref_kl(self) -> Tensor:
-        """(B, T) KL(reference ‖ student), in nats, for a method that needs the reference."""
-        assert self.ref_logits is not None, "the trainer gives what `needs` names"
-        return F.forward_kl(self.ref_logits, self.logits)
-
-
 class Method(BaseModel, abc.ABC):
     """One way to learn. The trainer and the flow know this class and no other."""
 
@@ -123,11 +98,22 @@ class Method(BaseModel, abc.ABC):
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         """One training row a trajectory, in the same order."""
 
+    @property
     @abc.abstractmethod
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
-        """The named parts of the loss, each summed over the batch; the loss is their sum.
+    def scores(self) -> frozenset[Score]:
+        """What the loss is made of: scores of each response token, from one forward pass."""
 
-        The trainer divides once, by the number of sequences of the optimiser step.
+    def votes(self, columns: Columns) -> Votes | None:
+        """What the teacher wrote at each token, for a method that is scored against the posterior of the next token."""
+        del columns
+        return None
+
+    @abc.abstractmethod
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
+        """The named parts of the loss, each a sum over the tokens given; the loss is their sum.
+
+        The tokens of a batch may come in several calls, so a part may not depend on which came together. The trainer
+        divides once, by the number of sequences of the optimiser step.
         """
 
     @abc.abstractmethod

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from omniopd import functional as F
 from omniopd.data.records import Trajectory
-from omniopd.data.rows import Batch, Row
+from omniopd.data.rows import Columns, Row
+from omniopd.functional import Score, TokenScores
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
     SPARE_TOKENS,
@@ -17,7 +18,6 @@ from omniopd.methods.base import (
     Method,
     Need,
     Plan,
-    TokenScores,
     mean_and_spread,
     plain_row,
 )
@@ -55,14 +55,17 @@ class Fork(Method):
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         return [_row(item, self.num_replies) for item in annotated]
 
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
-        votes, num_votes = batch.columns["votes"], batch.columns["num_votes"]
-        forked = batch.response & (num_votes > 0)
-        posterior = F.token_posterior(
-            scores.logits[forked], votes[forked], num_votes[forked], alpha=self.alpha
-        )
-        fork = F.reverse_kl(scores.logits[forked], posterior).sum()
-        anchor = F.masked_sum(scores.ref_kl, batch.response & ~forked)
+    @property
+    def scores(self) -> frozenset[Score]:
+        return frozenset({"posterior_kl", "ref_kl"})
+
+    def votes(self, columns: Columns) -> F.Votes:
+        return F.Votes(columns["votes"], columns["num_votes"], self.alpha)
+
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
+        forked = columns["num_votes"] > 0
+        fork = F.masked_sum(scores["posterior_kl"], forked)
+        anchor = F.masked_sum(scores["ref_kl"], ~forked)
         return {"fork": fork, "anchor": self.beta * anchor}
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:

@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from omniopd import functional as F
-from omniopd.data.rows import Batch, Row
+from omniopd.data.rows import Columns, Row
+from omniopd.functional import Score, TokenScores
 from omniopd.methods.base import (
     Annotated,
     Method,
     Need,
     Plan,
-    TokenScores,
     mean_and_spread,
     plain_row,
 )
@@ -45,19 +45,16 @@ class GRPO(Method):
             for item, advantage in zip(annotated, advantages, strict=True)
         ]
 
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
+    @property
+    def scores(self) -> frozenset[Score]:
+        return frozenset({"logp", "kl_to_ref"} if self.beta else {"logp"})
+
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
         policy = F.clipped_ratio(
-            scores.logp,
-            batch.columns["old_logp"],
-            advantage=batch.columns["advantage"],
-            response=batch.response,
-            clip=self.clip,
+            scores["logp"], columns["old_logp"], advantage=columns["advantage"], clip=self.clip
         )
-        if not self.beta:
-            return {"policy": policy, "kl": torch.zeros_like(policy)}
-        assert scores.ref_logits is not None, "the trainer gives what `needs` names"
-        kl = F.reverse_kl(scores.logits, scores.ref_logits)
-        return {"policy": policy, "kl": self.beta * F.masked_sum(kl, batch.response)}
+        kl = scores["kl_to_ref"].sum() if self.beta else torch.zeros_like(policy)
+        return {"policy": policy, "kl": self.beta * kl}
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         rewards = [_reward(item) for item in annotated]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
-from omniopd.data.rows import Batch, Row
+from omniopd.data.rows import Columns, Row
+from omniopd.functional import Score, TokenScores
 from omniopd.methods.agreement import EMBEDDING, embeddings_are_installed, similarities
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
@@ -19,7 +20,6 @@ from omniopd.methods.base import (
     Need,
     Plan,
     Stopping,
-    TokenScores,
     mean_and_spread,
     plain_row,
 )
@@ -120,13 +120,16 @@ class OmniOPD(Method):
         weight_of = {verdict.id: weight for verdict, weight in zip(audits, weights, strict=True)}
         return [_row(item, weight_of) for item in annotated]
 
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
+    @property
+    def scores(self) -> frozenset[Score]:
+        return frozenset({"logp", "ref_kl"})
+
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
         reinforcement, anchor = F.audited_loss(
-            scores.logp,
-            scores.ref_kl,
-            weight=batch.columns["weight"],
-            audited=batch.columns["audited"],
-            response=batch.response,
+            scores["logp"],
+            scores["ref_kl"],
+            weight=columns["weight"],
+            audited=columns["audited"],
             beta=self.beta,
         )
         return {"reinforcement": reinforcement, "anchor": anchor}

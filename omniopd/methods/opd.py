@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from omniopd import functional as F
-from omniopd.data.rows import Batch, Row
-from omniopd.methods.base import Annotated, Method, Need, TokenScores, plain_row
+from omniopd.data.rows import Columns, Row
+from omniopd.functional import Score, TokenScores
+from omniopd.methods.base import Annotated, Method, Need, plain_row
 
 
 class OPD(Method):
@@ -27,15 +28,16 @@ class OPD(Method):
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         return [plain_row(item.trajectory) for item in annotated]
 
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
-        assert scores.teacher_logits is not None, "the trainer gives what `needs` names"
+    @property
+    def scores(self) -> frozenset[Score]:
+        return frozenset({"kl_to_teacher"} if self.form == "full" else {"logp", "teacher_logp"})
+
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
+        del columns
         if self.form == "full":
-            # Models of one vocabulary may pad it to different widths; what lies beyond both is no token.
-            size = min(scores.logits.shape[-1], scores.teacher_logits.shape[-1])
-            divergence = F.reverse_kl(scores.logits[..., :size], scores.teacher_logits[..., :size])
-            return {"reverse_kl": F.masked_sum(divergence, batch.response)}
-        advantage = F.token_logp(scores.teacher_logits, scores.response_ids) - scores.logp.detach()
-        return {"policy": F.policy_gradient(scores.logp, weight=advantage, mask=batch.response)}
+            return {"reverse_kl": scores["kl_to_teacher"].sum()}
+        advantage = scores["teacher_logp"] - scores["logp"]
+        return {"policy": F.policy_gradient(scores["logp"], weight=advantage)}
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         del annotated

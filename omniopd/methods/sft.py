@@ -6,9 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from omniopd import functional as F
-from omniopd.data.rows import Batch, Row
-from omniopd.methods.base import Annotated, Method, Need, TokenScores, plain_row
+from omniopd.data.rows import Columns, Row
+from omniopd.functional import Score, TokenScores
+from omniopd.methods.base import Annotated, Method, Need, plain_row
 
 
 class SFT(Method):
@@ -30,8 +30,13 @@ class SFT(Method):
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         return [plain_row(item.trajectory) for item in annotated]
 
-    def loss(self, scores: TokenScores, batch: Batch) -> dict[str, Tensor]:
-        return {"nll": -F.masked_sum(scores.logp, batch.response)}
+    @property
+    def scores(self) -> frozenset[Score]:
+        return frozenset({"logp"})
+
+    def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
+        del columns
+        return {"nll": -scores["logp"].sum()}
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         del annotated

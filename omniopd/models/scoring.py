@@ -1,29 +1,73 @@
-"""The trainer's forward pass: logits, log-probabilities and exact entropies of responses."""
+"""The trainer's forward pass: hidden states of responses, and the scores of their tokens."""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from omniopd.data.rows import Batch, Row, collate
-from omniopd.functional.distributions import token_entropy, token_logp
+from omniopd.errors import ModelError
+from omniopd.functional import Head, Positions, States, token_scores
+
+PROBE_IDS = (1, 0, 2, 1)  # tokens that every vocabulary has
+PROBE_TOLERANCE = 1e-2  # of the largest logit: between rounding and another head
 
 
-def response_logits(model: PreTrainedModel, batch: Batch) -> Float[Tensor, "B T V"]:
-    """The logits that predict each response token; padded positions hold some row's, meaning nothing."""
-    logits = model(input_ids=batch.input_ids.to(model.device), use_cache=False).logits  # (B, L, V)
-    index = torch.arange(len(logits), device=logits.device)[:, None]
-    return logits[index, batch.source.to(logits.device)]  # (B, T, V)
+def response_states(model: PreTrainedModel, batch: Batch) -> States:
+    """What the model says of each response token, before its head."""
+    body = model.base_model
+    hidden = body(input_ids=batch.input_ids.to(model.device), use_cache=False).last_hidden_state  # (B, L, H)
+    return States(hidden.flatten(0, 1).index_select(0, batch.index.to(hidden.device)), head_of(model))
+
+
+def head_of(model: PreTrainedModel) -> Head:
+    """How the model turns hidden states into logits, scale and cap included."""
+    layer, config = model.get_output_embeddings(), model.config.get_text_config()
+    if not isinstance(layer, nn.Linear):
+        raise ModelError(
+            f"{_name(model)}: its head is a {type(layer).__name__}, not a linear layer; take another model"
+        )
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    return Head(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None))
+
+
+@torch.inference_mode()
+def check_head(model: PreTrainedModel) -> None:
+    """Raise where head_of does not say what the model does: losses would be those of another model.
+
+    Raises:
+        ModelError: the logits of a few tokens are not what the hidden states and the head come to.
+    """
+    ids = torch.tensor([PROBE_IDS], device=model.device)
+    expected = model(input_ids=ids, use_cache=False).logits[0].float()
+    head = head_of(model)
+    found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
+    found = found @ head.weight.T if head.bias is None else found @ head.weight.T + head.bias
+    found = found.float() * head.scale
+    if head.softcap:
+        found = head.softcap * torch.tanh(found / head.softcap)
+    if (found - expected).abs().max() > PROBE_TOLERANCE * expected.abs().max():
+        raise ModelError(
+            f"{_name(model)}: {type(model).__name__} turns hidden states into logits in a way that is not known here "
+            "(neither logit_scale, logits_scaling nor final_logit_softcapping); take another model"
+        )
 
 
 @torch.inference_mode()
 def score(model: PreTrainedModel, rows: Sequence[Row]) -> list[tuple[list[float], list[float]]]:
     """(entropies, log-probabilities) of each row's response tokens, in nats, as one batch."""
     batch = collate(rows, pad_id=0)
-    logits = response_logits(model, batch)
-    entropies = token_entropy(logits).tolist()
-    logps = token_logp(logits, batch.response_ids.to(logits.device)).tolist()
-    lengths = [len(row.response_ids) for row in rows]
-    return [(h[:n], lp[:n]) for h, lp, n in zip(entropies, logps, lengths, strict=True)]
+    states = response_states(model, batch)
+    found = token_scores(Positions(states, batch.token_ids.to(states.hidden.device)), {"entropy", "logp"})
+    entropies, logps = (_by_row(found[name], batch.lengths) for name in ("entropy", "logp"))
+    return list(zip(entropies, logps, strict=True))
+
+
+def _by_row(values: Tensor, lengths: Sequence[int]) -> list[list[float]]:
+    return [own.tolist() for own in values.split(list(lengths))]
+
+
+def _name(model: PreTrainedModel) -> str:
+    return str(model.config.name_or_path or "the model")

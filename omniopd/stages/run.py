@@ -31,6 +31,7 @@ from omniopd.models.loading import (
     load_tokenizer,
     weights_digest,
 )
+from omniopd.models.scoring import check_head
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
 from omniopd.stages.base import model_in_use
@@ -180,9 +181,11 @@ class Run:
         from omniopd.stages.rounds import replay  # the two call each other
 
         start, path = next((r, path) for r in range(round_, -1, -1) if (path := self.saved(r)) is not None)
-        trainer = Trainer(
-            load_model(path), self.config.train, reference=self.reference, teacher=self.teacher_model
-        )
+        model, frozen = load_model(path), {"reference": self.reference, "teacher": self.teacher_model}
+        for own in (model, *frozen.values()):
+            if own is not None:
+                check_head(own)
+        trainer = Trainer(model, self.config.train, **frozen)
         if start:
             load_optimizer(Path(path), trainer)
         for earlier in range(start, round_):

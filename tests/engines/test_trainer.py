@@ -55,8 +55,8 @@ def test_the_sums_of_a_step_are_divided_once_by_its_sequences(model, method: Met
     once, twice = (trainer_of(model, batch_size=3).step(given, method) for given in (rows, rows * 2))
     student = scaled(model, 1.0)
     batch = collate(rows, pad_id=0)
-    scores = scores_of(student, batch, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
-    loss = sum(method.loss(scores, batch).values())
+    scores = scores_of(student, batch, method, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
+    loss = sum(method.loss(scores, batch.columns).values())
     loss.backward()
     norm = torch.cat([parameter.grad.flatten() for parameter in student.parameters()]).norm().item()
 

@@ -5,14 +5,14 @@ import math
 
 import pytest
 import torch
-from examples import METHODS, annotated, bare, scaled, scores_of
+from examples import METHODS, annotated, bare, logits_of, naive_scores, scaled, scores_of
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from written_out import LOSSES
 
 from omniopd import functional as F
 from omniopd.data.rows import Row, collate
-from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan, TokenScores
+from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 
 each_method = pytest.mark.parametrize(
     "method", METHODS, ids=[f"{type(method).__name__}-{i}" for i, method in enumerate(METHODS)]
@@ -26,8 +26,8 @@ def gradient_of(
     """Loss and gradient of all parameters, in float64, beside a reference and a teacher of other weights."""
     student = scaled(model, 1.0)
     batch = collate(rows, pad_id=pad_id)
-    scores = scores_of(student, batch, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
-    loss = sum(method.loss(scores, batch).values())
+    scores = scores_of(student, batch, method, reference=scaled(model, 1.1), teacher=scaled(model, 0.8))
+    loss = sum(method.loss(scores, batch.columns).values())
     loss.backward()
     return loss.item(), torch.cat([parameter.grad.flatten() for parameter in student.parameters()])
 
@@ -76,11 +76,12 @@ def test_prompt_tokens_and_padding_never_train(model, method: Method):
     items = annotated(method)
     batch = collate(method.rows(items), pad_id=0)
     logits = model(input_ids=batch.input_ids).logits.detach().requires_grad_()
-    picked = logits[torch.arange(len(logits))[:, None], batch.source]
-    scores = TokenScores(
-        picked, batch.response_ids, ref_logits=picked.detach() * 1.3, teacher_logits=picked.detach() * 0.5
-    )
-    sum(method.loss(scores, batch).values()).backward()
+    picked = logits.flatten(0, 1)[batch.index]
+    scores = naive_scores(
+        picked, batch.token_ids,
+        ref=picked.detach() * 1.3, teacher=picked.detach() * 0.5, votes=method.votes(batch.columns),
+    )  # fmt: skip
+    sum(method.loss(scores, batch.columns).values()).backward()
     for i, item in enumerate(items):
         first = len(item.trajectory.prompt_ids) - 1
         length = len(item.trajectory.response_ids)
@@ -90,20 +91,14 @@ def test_prompt_tokens_and_padding_never_train(model, method: Method):
 
 
 @each_method
-def test_what_lies_on_padded_positions_reaches_nothing_though_it_be_no_number(method: Method):
+def test_a_method_reads_the_scores_that_it_names_and_no_others(model, method: Method):
     batch = collate(method.rows(annotated(method)), pad_id=0)
-    generator = torch.Generator().manual_seed(1)
-    logits, ref_logits, teacher_logits = torch.randn(3, *batch.response.shape, 18, generator=generator)
-    for tensor in (logits, ref_logits, teacher_logits):
-        tensor[~batch.response] = math.nan
-    logits.requires_grad_()
-    scores = TokenScores(logits, batch.response_ids, ref_logits=ref_logits, teacher_logits=teacher_logits)
-
-    loss = sum(method.loss(scores, batch).values())
-    loss.backward()
-
-    assert loss.isfinite()
-    assert logits.grad[batch.response].isfinite().all()
+    own = scaled(model, 1.0)
+    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    method.loss({name: scores[name] for name in method.scores}, batch.columns)
+    for name in method.scores:
+        with pytest.raises(KeyError):
+            method.loss({other: scores[other] for other in method.scores - {name}}, batch.columns)
 
 
 @each_method
@@ -126,11 +121,10 @@ def test_several_steps_on_a_round_are_for_methods_that_allow_it(method: Method):
 def test_sft_is_torchs_cross_entropy(model):
     method = SFT()
     batch = collate(method.rows(annotated(method)), pad_id=0)
-    scores = scores_of(scaled(model, 1.0), batch, reference=model, teacher=model)
-    expected = cross_entropy(
-        scores.logits[batch.response], batch.response_ids[batch.response], reduction="sum"
-    )
-    assert method.loss(scores, batch)["nll"].item() == pytest.approx(expected.item(), rel=1e-12)
+    student = scaled(model, 1.0)
+    scores = scores_of(student, batch, method, reference=student, teacher=student)
+    expected = cross_entropy(logits_of(student, batch), batch.token_ids, reduction="sum")
+    assert method.loss(scores, batch.columns)["nll"].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 # --- opd
@@ -141,9 +135,9 @@ def test_a_teacher_that_is_the_student_teaches_nothing(model, form: str):
     method = OPD(form=form)
     student = scaled(model, 1.0)
     batch = collate(method.rows(annotated(method)), pad_id=0)
-    loss = sum(
-        method.loss(scores_of(student, batch, reference=model, teacher=scaled(model, 1.0)), batch).values()
-    )
+    same = scaled(model, 1.0)
+    scores = scores_of(student, batch, method, reference=same, teacher=same)
+    loss = sum(method.loss(scores, batch.columns).values())
     loss.backward()
     assert loss.item() == pytest.approx(0.0, abs=1e-12)
     assert max(parameter.grad.abs().max().item() for parameter in student.parameters()) < 1e-12
@@ -165,20 +159,22 @@ def test_the_sampled_form_has_the_gradient_of_the_full_one_in_expectation():
     assert torch.allclose(sampled, full.grad, atol=1e-12)
 
 
-def test_vocabularies_padded_to_other_widths_are_compared_where_both_have_tokens():
+@pytest.mark.parametrize("form", ["full", "sampled"])
+def test_vocabularies_padded_to_other_widths_are_compared_where_both_have_tokens(form: str):
     generator = torch.Generator().manual_seed(4)
-    logits = torch.randn(1, 3, 6, generator=generator)
-    method = OPD()
-    batch = collate([Row("r", [1], [2, 3, 4])], pad_id=0)
+    hidden, own, other, beyond = (torch.randn(n, 5, generator=generator) for n in (3, 6, 6, 2))
+    method = OPD(form=form)
 
     def loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
-        scores = TokenScores(student, batch.response_ids, teacher_logits=teacher)
-        return method.loss(scores, batch)["reverse_kl"].item()
+        positions = F.Positions(
+            F.States(hidden, F.Head(student)),
+            torch.tensor([2, 3, 4]),
+            teacher=F.States(hidden * 2, F.Head(teacher)),
+        )
+        return F.fused_loss(positions, method.scores, lambda scores, _: method.loss(scores, {})).loss.item()
 
-    teacher = torch.randn(1, 3, 6, generator=generator)
-    wider = torch.cat([teacher, torch.full((1, 3, 2), 9.0)], -1)
-    assert loss(logits, wider) == pytest.approx(loss(logits, teacher))
-    assert loss(wider, logits) == pytest.approx(loss(teacher, logits))
+    assert loss(own, torch.cat([other, beyond])) == pytest.approx(loss(own, other))
+    assert loss(torch.cat([own, beyond]), other) == pytest.approx(loss(own, other))
 
 
 # --- grpo
@@ -192,13 +188,11 @@ def test_equal_rewards_teach_nothing(model):
 
 
 def test_a_ratio_beyond_the_clip_takes_no_gradient_where_that_would_push_it_further():
-    logp = torch.tensor([[0.5, 0.5, -0.5, -0.5]]).requires_grad_()
-    advantage = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
-    F.clipped_ratio(
-        logp, torch.zeros(1, 4), advantage=advantage, response=torch.ones(1, 4, dtype=torch.bool), clip=0.2
-    ).backward()
+    logp = torch.tensor([0.5, 0.5, -0.5, -0.5]).requires_grad_()
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    F.clipped_ratio(logp, torch.zeros(4), advantage=advantage, clip=0.2).backward()
     assert logp.grad is not None
-    pushed = [value != 0 for value in logp.grad[0].tolist()]
+    pushed = [value != 0 for value in logp.grad.tolist()]
     assert pushed == [False, True, True, False]
 
 
@@ -213,10 +207,11 @@ def test_one_response_a_prompt_has_nothing_to_be_compared_with():
 def test_with_nothing_audited_omniopd_is_the_anchor_alone(model):
     method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
     batch = collate(method.rows(bare(annotated(method))), pad_id=0)
-    scores = scores_of(model, batch, reference=scaled(model, 1.1), teacher=model)
-    parts = method.loss(scores, batch)
+    own = scaled(model, 1.0)
+    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    parts = method.loss(scores, batch.columns)
     assert parts["reinforcement"] == 0
-    assert parts["anchor"].item() == pytest.approx(0.1 * scores.ref_kl[batch.response].sum().item())
+    assert parts["anchor"].item() == pytest.approx(0.1 * scores["ref_kl"].sum().item())
 
 
 def test_a_response_shorter_than_a_chunk_has_nothing_audited():
@@ -238,10 +233,11 @@ def test_the_target_tends_to_the_belief_with_a_strong_prior_and_is_the_agreement
 def test_with_no_replies_fork_is_the_anchor_alone(model):
     method = Fork()
     batch = collate(method.rows(bare(annotated(method))), pad_id=0)
-    scores = scores_of(model, batch, reference=scaled(model, 1.1), teacher=model)
-    parts = method.loss(scores, batch)
+    own = scaled(model, 1.0)
+    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    parts = method.loss(scores, batch.columns)
     assert parts["fork"] == 0
-    assert parts["anchor"].item() == pytest.approx(0.1 * scores.ref_kl[batch.response].sum().item())
+    assert parts["anchor"].item() == pytest.approx(0.1 * scores["ref_kl"].sum().item())
 
 
 def test_the_gradient_of_fork_is_that_of_confidence_weighted_imitation():

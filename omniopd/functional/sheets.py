@@ -1,0 +1,289 @@
+"""The sheets that slices of positions are worked on in: logits, and in their place what follows from them.
+
+Axes: n positions of a slice, V vocabulary, K votes. What a sheet holds goes from logits to the student's probabilities
+p, the sheet beside it to the reference's r or the logarithms of ratios, and then to the gradient
+
+    d loss / d logits = a · p − f · r + p · (g · log(p / q) − e · log p) + what falls on single tokens,
+
+where a, f, g and e are one number a position, of the derivatives of the loss with respect to the position's scores.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from omniopd.functional.positions import Positions, Score, States
+
+REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
+SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
+BLOCK_ROWS = {"cpu": 4, "cuda": 64}  # worked on at once: on a CPU what its caches hold
+
+
+@dataclass(eq=False)
+class Slopes:
+    """Gradients of the loss, filled slice by slice; None where none is needed."""
+
+    hidden: Tensor | None
+    weight: Tensor | None  # not written to before the first slice: it may be the largest thing of all
+    bias: Tensor | None
+    begun: bool = False
+
+    def add_to_weight(self, gradient: Tensor, hidden: Tensor) -> None:
+        """Add (n, V)ᵀ · (n, H)."""
+        assert self.weight is not None
+        size = gradient.shape[1]
+        if self.begun:
+            self.weight[:size].addmm_(gradient.T, hidden)
+            return
+        torch.mm(gradient.T, hidden, out=self.weight[:size])
+        self.weight[size:].zero_()
+        self.begun = True
+
+    def finish(self) -> None:
+        """Make it 0 where nothing was added."""
+        if self.weight is not None and not self.begun:
+            self.weight.zero_()
+
+
+class Sheets:
+    """The sheets that slices are worked on in, and what is done on them."""
+
+    def __init__(self, positions: Positions, wanted: Set[Score], slice_len: int | None):
+        self.positions = positions
+        self.wanted = frozenset(wanted)
+        hidden = positions.student.hidden
+        self._size = positions.num_tokens
+        self._slice_len = min(len(positions), slice_len or max(1, SHEET_ELEMENTS // self._size))
+        self._dtype = torch.promote_types(hidden.dtype, torch.float32)
+        self._device = hidden.device
+        self._block_rows = BLOCK_ROWS.get(hidden.device.type, self._slice_len)
+        self._others = {
+            name: states
+            for name, states, needed in (
+                ("reference", positions.reference, {"ref_kl", "kl_to_ref"}),
+                ("teacher", positions.teacher, {"kl_to_teacher", "teacher_logp"}),
+            )
+            if states is not None and needed & self.wanted
+        }
+        self._sheet = self._empty(self._slice_len)
+        self._other_sheets = {name: self._empty(self._slice_len) for name in self._others}
+        if self.wanted >= {"ref_kl", "kl_to_ref"}:  # r and log(p / r) at once
+            self._other_sheets["r"] = self._empty(self._slice_len)
+        self._capped = self._empty(self._slice_len) if positions.student.head.softcap else None
+        self._blocks = self._empty(self._block_rows), self._empty(self._block_rows)
+        self._votes: _Voted | None = None
+
+    def _empty(self, num_rows: int) -> Tensor:
+        return torch.empty((num_rows, self._size), dtype=self._dtype, device=self._device)
+
+    def slices(self) -> Iterator[slice]:
+        num, step = len(self.positions), self._slice_len
+        yield from (slice(first, min(first + step, num)) for first in range(0, num, max(1, step)))
+
+    @torch.no_grad()
+    def scores(self, at: slice) -> dict[Score, Tensor]:
+        """The scores of a slice. The sheet then holds p, and a sheet beside it r or log(p / q)."""
+        num = at.stop - at.start
+        z = self._logits(self.positions.student, at, self._sheet[:num])
+        ids = self.positions.token_ids[at, None]
+        others = {
+            name: self._logits(states, at, self._other_sheets[name][:num])
+            for name, states in self._others.items()
+        }
+        token = z.gather(1, ids).squeeze(1)
+        teacher_token = others["teacher"].gather(1, ids).squeeze(1) if "teacher_logp" in self.wanted else None
+        votes = self.positions.votes
+        voted = z.gather(1, votes.ids[at]) if votes is not None and "posterior_kl" in self.wanted else None
+        if self._capped is not None:
+            self._capped[:num].copy_(z)
+        # Logarithms of sums are differences of large numbers of like size: kept in float64.
+        lse = torch.empty(num, dtype=torch.float64, device=self._device)
+        found: dict[Score, Tensor] = {name: torch.empty_like(token) for name in self.wanted}
+        if "entropy" not in found:
+            found["entropy"] = torch.empty_like(token)
+        other_lse = {name: torch.empty_like(lse) for name in others}
+        for rows in self._rows(num):
+            own, (p, spare) = z[rows], (block[: rows.stop - rows.start] for block in self._blocks)
+            top = own.amax(1)
+            torch.softmax(own, 1, out=p)
+            lse[rows] = top.double() - p.amax(1).double().log()
+            found["entropy"][rows] = (lse[rows] - _dot(p, own)).to(self._dtype)
+            for name, other in others.items():
+                other_lse[name][rows] = self._compare(
+                    name, found, rows, own, p, other[rows], spare, lse[rows]
+                )
+            own.copy_(p)
+        if "logp" in found:
+            found["logp"] = (token - lse).to(self._dtype)
+        if teacher_token is not None:
+            found["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self._dtype)
+        if voted is not None:
+            assert votes is not None
+            self._votes = _voted(
+                (voted - lse[:, None]).to(self._dtype), votes.ids[at], votes.counts[at], votes.alpha
+            )
+            found["posterior_kl"] = self._votes.kl
+        self._entropy = found["entropy"]
+        return {name: found[name] for name in self.wanted}
+
+    def _compare(
+        self, name: str, found: dict[Score, Tensor], rows: slice,
+        z: Tensor, p: Tensor, other: Tensor, spare: Tensor, lse: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Fill in the divergences of a block of rows from that model, and leave r or log(p / q) in its place."""
+        top = other.amax(1).double()
+        reverse = REVERSE[name]
+        if reverse in self.wanted or name == "teacher":
+            torch.softmax(other, 1, out=spare)
+            other_lse = top - spare.amax(1).double().log()
+            torch.sub(z, other, out=other)
+            other.sub_((lse - other_lse).to(self._dtype)[:, None])
+            if reverse in self.wanted:
+                found[reverse][rows] = _dot(p, other)
+            if name == "reference" and "ref_kl" in self.wanted:
+                found["ref_kl"][rows] = -_dot(spare, other)
+                self._other_sheets["r"][rows].copy_(spare)
+            return other_lse
+        torch.sub(other, z, out=spare)
+        torch.softmax(other, 1, out=other)
+        other_lse = top - other.amax(1).double().log()
+        found["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self._dtype)
+        return other_lse
+
+    @torch.no_grad()
+    def add_slopes(
+        self, at: slice, scores: Mapping[Score, Tensor], by_score: Mapping[Score, Tensor], slopes: Slopes
+    ) -> None:
+        """Turn the sheet into the gradient of the slice's logits, and add what follows from it."""
+        if not by_score:
+            return
+        num = at.stop - at.start
+        gradient, scale = self._gradient(at, scores, by_score)
+        head = self.positions.student.head
+        if self._capped is not None and head.softcap:
+            # d softcap(x) / dx = 1 − (softcap(x) / c)².
+            for rows in self._rows(num):
+                inner = self._capped[:num][rows].div_(head.softcap)
+                gradient[rows].mul_(inner.mul_(inner).neg_().add_(1))
+        scale = (scale * head.scale)[:, None]
+        weight = head.weight[: self._size]
+        gradient = gradient.to(weight.dtype)
+        if slopes.hidden is not None:
+            slopes.hidden[at] = ((gradient @ weight) * scale).to(slopes.hidden.dtype)
+        if slopes.weight is not None:
+            hidden = self.positions.student.hidden[at].to(self._dtype) * scale
+            slopes.add_to_weight(gradient, hidden.to(weight.dtype))
+        if slopes.bias is not None:
+            slopes.bias[: self._size] += (gradient.T @ scale.to(gradient.dtype)).squeeze(1)
+
+    def _gradient(
+        self, at: slice, scores: Mapping[Score, Tensor], by_score: Mapping[Score, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of a slice's logits, but for a factor a position: (n, V) and (n,)."""
+        p = self._sheet[: at.stop - at.start]
+        level = torch.zeros_like(p[:, 0])  # a of the module's formula
+        single: list[tuple[Tensor, Tensor]] = []  # tokens (n, k), and what is added to their gradient
+        if (slope := by_score.get("logp")) is not None:
+            level -= slope
+            single.append((self.positions.token_ids[at, None], slope[:, None]))
+        if (slope := by_score.get("posterior_kl")) is not None:
+            assert self._votes is not None
+            level += slope * (self._votes.ceiling - self._votes.kl)
+            single.append((self._votes.ids, -slope[:, None] * self._votes.gains))
+        if (slope := by_score.get("entropy")) is not None:
+            level -= slope * self._entropy
+        if (forward := by_score.get("ref_kl")) is not None:
+            level += forward
+        ratios = {}
+        for name, score in REVERSE.items():
+            if (slope := by_score.get(score)) is not None:
+                level -= slope * scores[score]
+                ratios[name] = slope
+        moved = torch.stack([slope != 0 for slope in by_score.values()]).any(0)
+        if not ratios and "entropy" not in by_score and not bool((moved & (level == 0)).any()):
+            # The factor is left to the narrow side of the products, and r costs one pass.
+            scale = torch.where(level == 0, 1.0, level)
+            if forward is not None:
+                p.addcmul_(self._reference(len(p)), (-forward / scale)[:, None])
+        else:
+            scale = torch.ones_like(level)
+            self._in_place(p, level, forward, ratios, by_score.get("entropy"))
+        for tokens, values in single:
+            p.scatter_add_(1, tokens, values / scale[:, None])
+        return p, torch.where(moved, scale, 0.0)
+
+    def _in_place(
+        self,
+        p: Tensor,
+        level: Tensor,
+        forward: Tensor | None,
+        ratios: Mapping[str, Tensor],
+        entropy: Tensor | None,
+    ) -> None:
+        """Turn p into the gradient but for what falls on single tokens."""
+        for rows in self._rows(len(p)):
+            own, (left, _) = p[rows], (block[: rows.stop - rows.start] for block in self._blocks)
+            left.copy_(own).mul_(level[rows, None])
+            if entropy is not None:
+                left.addcmul_(torch.special.entr(own), entropy[rows, None])
+            for name, slope in ratios.items():
+                left.addcmul_(own * self._other_sheets[name][rows], slope[rows, None])
+            if forward is not None:
+                left.addcmul_(self._reference(len(p))[rows], -forward[rows, None])
+            own.copy_(left)
+
+    def _reference(self, num: int) -> Tensor:
+        """(n, V) the reference's probabilities."""
+        return self._other_sheets["r" if "r" in self._other_sheets else "reference"][:num]
+
+    def _logits(self, states: States, at: slice, out: Tensor) -> Tensor:
+        """(n, V) logits of a slice, into that sheet."""
+        head, hidden = states.head, states.hidden[at]
+        weight = head.weight[: self._size]
+        hidden = hidden.to(weight.dtype)
+        if weight.dtype == out.dtype:
+            torch.mm(hidden, weight.T, out=out)
+        else:
+            out.copy_(hidden @ weight.T)
+        if head.bias is not None:
+            out.add_(head.bias[: self._size])
+        if head.scale != 1.0:
+            out.mul_(head.scale)
+        if head.softcap:
+            out.div_(head.softcap).tanh_().mul_(head.softcap)
+        return out
+
+    def _rows(self, num: int) -> Iterator[slice]:
+        step = self._block_rows
+        yield from (slice(first, min(first + step, num)) for first in range(0, num, step))
+
+
+@dataclass(frozen=True, eq=False)
+class _Voted:
+    """The posteriors of a slice, seen at the tokens that were voted for."""
+
+    ids: Tensor  # (n, K)
+    gains: Tensor  # (n, K): p · log(1 + n(v) / (alpha · p)), once a token, else 0
+    ceiling: Tensor  # (n,): log(p / q) of every other token
+    kl: Tensor  # (n,)
+
+
+def _voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> _Voted:
+    """logp: (n, K) of the tokens that were voted for."""
+    order = torch.arange(ids.shape[1], device=ids.device)
+    cast = order < counts[:, None]  # (n, K)
+    same = (ids[:, :, None] == ids[:, None, :]) & cast[:, :, None] & cast[:, None, :]
+    num = same.sum(-1)
+    first = cast & (torch.where(same, order, ids.shape[1]).amin(-1) == order)
+    mass = math.log(alpha) + logp
+    gains = torch.where(first, logp.exp() * (torch.logaddexp(num.to(logp.dtype).log(), mass) - mass), 0.0)
+    ceiling = torch.log1p(counts.to(logp.dtype) / alpha)
+    return _Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """(n,) products of rows: many times as fast as a batched product of so few rows."""
+    return torch.linalg.vecdot(a, b)
