@@ -17,7 +17,8 @@ from omniopd.models.threads import use_threads
 FOLDER = Path(__file__).parent / "golden"
 SETTINGS = Train(
     num_rounds=5, lr=1e-2, warmup_rounds=2, max_grad_norm=1.0, weight_decay=0.01, schedule="cosine",
-    steps_per_round=1, batch_size=3, checkpoint_every=5, validate_every=5,
+    steps_per_round=1, batch_size=3, batch_tokens=None, packing=False,
+    precision="float32", gradient_checkpointing=False, lora=None, shard=False, checkpoint_every=5, validate_every=5,
 )  # fmt: skip
 RUNS = {f"{type(method).__name__.lower()}-{i}": method for i, method in enumerate(METHODS)}
 

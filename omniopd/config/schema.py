@@ -155,6 +155,24 @@ class Rollout(Section):
         return self
 
 
+Precision = Literal["float32", "bfloat16"]
+
+
+class Lora(Section):
+    """An adapter that is trained in place of the weights."""
+
+    rank: int = Field(gt=0)
+    alpha: float = Field(gt=0, description="its output is scaled by alpha / rank")
+    targets: list[str] | Literal["all-linear"] = Field(description="names of the layers that it is added to")
+
+    @field_validator("targets")
+    @classmethod
+    def _some(cls, targets: list[str] | str) -> list[str] | str:
+        if not targets:
+            raise ValueError("no layer is named; name some, such as [q_proj, v_proj], or write all-linear")
+        return targets
+
+
 class Train(Section):
     num_rounds: int = Field(gt=0)
     lr: float = Field(gt=0)
@@ -164,8 +182,22 @@ class Train(Section):
     schedule: Literal["constant", "linear", "cosine"]
     steps_per_round: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    batch_tokens: int | None = Field(gt=0)
+    packing: bool
+    precision: Precision
+    gradient_checkpointing: bool
+    lora: Lora | None
+    shard: bool
     checkpoint_every: int = Field(gt=0)
     validate_every: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _shards_weights(self) -> "Train":
+        if self.shard and self.lora is not None:
+            raise ValueError(
+                "shard divides weights that are trained among processes, and with lora they are not; set shard: false"
+            )
+        return self
 
     @property
     def num_steps(self) -> int:

@@ -27,6 +27,10 @@ class Row:
     response_ids: list[int]
     columns: Mapping[str, Column] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        """Tokens of prompt and response."""
+        return len(self.prompt_ids) + len(self.response_ids)
+
 
 Columns = Mapping[str, Tensor]  # each (N,) or (N, K)
 
@@ -36,29 +40,58 @@ class Batch:
     """Rows side by side: [prompt | response | padding], padded on the right, and their N response tokens in a line.
 
     A causal model never looks right, so padding cannot reach a response token, and no attention
-    mask is needed.
+    mask is needed. Packed, the rows lie one behind the other in one (B = 1), and each sees itself alone.
     """
 
     input_ids: Tensor  # (B, L) int64
+    position_ids: Tensor | None  # (B, L) int64 where rows are packed, which tells them apart; else None
     index: Tensor  # (N,) int64: the position in B · L whose output predicts a response token
     token_ids: Tensor  # (N,) int64: the response tokens, row by row
     columns: Columns
     lengths: Sequence[int]  # of the rows' responses; N in all
 
 
-def collate(rows: Sequence[Row], *, pad_id: int) -> Batch:
+def collate(rows: Sequence[Row], *, pad_id: int, packed: bool = False) -> Batch:
     """Rows as one batch. Padded positions hold pad_id; nothing may depend on them."""
-    length = max(len(row.prompt_ids) + len(row.response_ids) for row in rows)
-    input_ids = torch.full((len(rows), length), pad_id)
+    lengths = [len(row) for row in rows]
+    longest = max(lengths)
+    starts = [sum(lengths[:i]) if packed else i * longest for i in range(len(rows))]
+    flat = torch.full((sum(lengths) if packed else len(rows) * longest,), pad_id)
     index = []
-    for i, row in enumerate(rows):
-        tokens = [*row.prompt_ids, *row.response_ids]
-        input_ids[i, : len(tokens)] = torch.tensor(tokens)
-        first = i * length + len(row.prompt_ids) - 1
+    for row, start, length in zip(rows, starts, lengths, strict=True):
+        flat[start : start + length] = torch.tensor([*row.prompt_ids, *row.response_ids])
+        first = start + len(row.prompt_ids) - 1
         index.append(torch.arange(first, first + len(row.response_ids)))
-    token_ids = torch.tensor([token for row in rows for token in row.response_ids])
-    columns = {name: _column(rows, name) for name in rows[0].columns}
-    return Batch(input_ids, torch.cat(index), token_ids, columns, [len(row.response_ids) for row in rows])
+    return Batch(
+        input_ids=flat.view(1 if packed else len(rows), -1),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None] if packed else None,
+        index=torch.cat(index),
+        token_ids=torch.tensor([token for row in rows for token in row.response_ids]),
+        columns={name: _column(rows, name) for name in rows[0].columns},
+        lengths=[len(row.response_ids) for row in rows],
+    )
+
+
+def grouped(
+    rows: Sequence[Row], *, batch_size: int, batch_tokens: int | None = None, packed: bool = False
+) -> list[Sequence[Row]]:
+    """The rows of each forward pass: batch_size of them at most, in order.
+
+    Where batch_tokens is given, rows of like length go together, longest first, so many that a batch has no more
+    tokens than that, its padding included; a row that is longer stands alone.
+    """
+    if batch_tokens is None:
+        return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    groups: list[list[Row]] = []
+    room = 0
+    for row in sorted(rows, key=len, reverse=True):
+        cost = len(row) if packed or not groups else len(groups[-1][0])
+        if not groups or len(groups[-1]) == batch_size or room < cost:
+            groups.append([])
+            room, cost = batch_tokens, len(row)
+        groups[-1].append(row)
+        room -= cost
+    return list(groups)
 
 
 def _column(rows: Sequence[Row], name: str) -> Tensor:

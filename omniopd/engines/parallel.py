@@ -34,9 +34,14 @@ def together() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def own_share(items: Sequence[T]) -> Sequence[T]:
-    """The items that fall to this process: every num_processes-th."""
-    return items[rank() :: num_processes()]
+def own_share(items: Sequence[T], *, in_step: bool = False) -> list[tuple[T, float]]:
+    """The items that fall to this process, every num_processes-th, each with 1.
+
+    Where processes must go in step, one that has fewer does the last item of all once more, with 0: it counts nothing.
+    """
+    own = [(item, 1.0) for item in items[rank() :: num_processes()]]
+    most = -(-len(items) // num_processes())
+    return own + [(items[-1], 0.0)] * (most - len(own)) if in_step else own
 
 
 def wait_for_all() -> None:
@@ -45,11 +50,11 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def add_gradients(model: nn.Module) -> None:
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Give every process the sum of all processes' gradients; one that had no rows adds nothing."""
     if not dist.is_initialized():
         return
-    for parameter in model.parameters():
+    for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)

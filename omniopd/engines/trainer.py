@@ -1,7 +1,7 @@
 """One trainer for every method: rows and a method in, one optimiser step out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,13 +10,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from omniopd.config import Train
-from omniopd.data.rows import Batch, Row, collate
+from omniopd.data.rows import Row, collate, grouped
 from omniopd.engines import parallel
-from omniopd.functional import Fused, Positions, Score, TokenScores, fused_loss
-from omniopd.methods import Method, Need
-from omniopd.models.scoring import response_states
+from omniopd.engines.step import Step
+from omniopd.functional import Score, TokenScores
+from omniopd.methods import Method
+from omniopd.models.precision import recompute_activations
+from omniopd.models.sharding import shard, whole
 
-ENTROPY: frozenset[Score] = frozenset({"entropy"})
 ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # of which a method has one at most
 
 
@@ -77,16 +78,24 @@ class Trainer:
         self.model = model
         self.settings = settings
         self.num_steps = 0
+        self._step = Step(model, reference, teacher)
+        if settings.gradient_checkpointing:
+            recompute_activations(model)
+        if settings.shard:
+            shard(
+                self._step,
+                [own for own in (model, reference, teacher) if own is not None],
+                settings.precision,
+            )
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, foreach=True
+            self._trained, lr=settings.lr, weight_decay=settings.weight_decay, foreach=True
         )
-        self._frozen: dict[Need, PreTrainedModel | None] = {"reference": reference, "teacher_logits": teacher}
 
     def round(self, rows: Sequence[Row], method: Method) -> StepReport:
         """The optimiser steps of a round: the rows in as many equal runs, a step each; the report is their mean."""
-        for need, model in self._frozen.items():
-            if need in method.needs and model is None:
-                raise ValueError(f"{type(method).__name__} needs {need}, and the trainer was given none")
+        if (need := self._step.lacks(method)) is not None:
+            raise ValueError(f"{type(method).__name__} needs {need}, and the trainer was given none")
         count = self.settings.steps_per_round
         bounds = [len(rows) * i // count for i in range(count + 1)]
         return mean_report([self.step(rows[a:b], method) for a, b in pairwise(bounds)])
@@ -95,43 +104,26 @@ class Trainer:
         """One optimiser step on all the rows."""
         sums = _Sums()
         self.optimizer.zero_grad(set_to_none=True)
-        size = self.settings.batch_size
-        for first in parallel.own_share(range(0, len(rows), size)):
-            fused = self._loss(collate(rows[first : first + size], pad_id=0), method, num_rows=len(rows))
-            fused.loss.backward()
-            sums.add(fused)
-        parallel.add_gradients(self.model)
+        settings = self.settings
+        groups = grouped(
+            rows, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens, packed=settings.packing
+        )
+        for group, share in parallel.own_share(groups, in_step=settings.shard):
+            batch = collate(group, pad_id=0, packed=settings.packing)
+            loss, parts, scores = self._step(batch, method, float(len(rows)), share)
+            loss.backward()
+            if share:
+                sums.add(parts, scores)
+        if not settings.shard:
+            parallel.add_gradients(self._trained)
         sums = sum(parallel.gathered(sums), _Sums())
         lr = self.settings.lr * self._share()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.max_grad_norm))
         self.optimizer.step()
         self.num_steps += 1
         return sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
-
-    def _loss(self, batch: Batch, method: Method, *, num_rows: int) -> Fused:
-        """The batch's share of the loss, from one forward pass of each model."""
-        with torch.no_grad():
-            frozen = {
-                need: response_states(model, batch)
-                for need, model in self._frozen.items()
-                if model is not None and need in method.needs
-            }
-        device = self.model.device
-        columns = {name: column.to(device) for name, column in batch.columns.items()}
-        positions = Positions(
-            response_states(self.model, batch),
-            batch.token_ids.to(device),
-            reference=frozen.get("reference"),
-            teacher=frozen.get("teacher_logits"),
-            votes=method.votes(columns),
-        )
-
-        def loss_of(scores: TokenScores, at: slice) -> dict[str, Tensor]:
-            return method.loss(scores, {name: column[at] for name, column in columns.items()})
-
-        return fused_loss(positions, method.scores | ENTROPY, loss_of, divisor=float(num_rows))
 
     def _share(self) -> float:
         """The share of the learning rate at the step to come: warm-up, then the schedule."""
@@ -159,13 +151,13 @@ class _Sums:
         self.ref_kl: float | None = None
         self.num_tokens = 0
 
-    def add(self, fused: Fused) -> None:
-        for name, value in fused.parts.items():
+    def add(self, parts: Mapping[str, Tensor], scores: TokenScores) -> None:
+        for name, value in parts.items():
             self.parts[name] = self.parts.get(name, 0.0) + value.item()
-        self.num_tokens += len(fused.scores["entropy"])
-        self.entropy += float(fused.scores["entropy"].sum())
-        for anchor in ANCHORS & fused.scores.keys():
-            self.ref_kl = (self.ref_kl or 0.0) + float(fused.scores[anchor].sum())
+        self.num_tokens += len(scores["entropy"])
+        self.entropy += float(scores["entropy"].sum())
+        for anchor in ANCHORS & scores.keys():
+            self.ref_kl = (self.ref_kl or 0.0) + float(scores[anchor].sum())
 
     def __add__(self, other: "_Sums") -> "_Sums":
         both = _Sums()

@@ -77,7 +77,8 @@ class _FusedLoss(torch.autograd.Function):
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         slopes = Slopes(
             torch.zeros_like(hidden) if needs_hidden else None,
-            torch.empty_like(weight) if needs_weight else None,
+            # Sums of several slices, of weights that are less exact too.
+            torch.empty_like(weight, dtype=sheets.dtype) if needs_weight else None,
             torch.zeros_like(bias) if bias is not None and needs_bias else None,
         )
         parts: dict[str, Tensor] = {}
@@ -93,14 +94,15 @@ class _FusedLoss(torch.autograd.Function):
         slopes.finish()
         report["parts"] = parts
         report["scores"] = _joined(found)
-        ctx.slopes = slopes
+        ctx.slopes, ctx.weight_dtype = slopes, weight.dtype
         return torch.stack(list(parts.values())).sum() / divisor
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         slopes, ctx.slopes = ctx.slopes, None
         factor = float(grad_outputs[0])
-        own = [slopes.hidden, slopes.weight, slopes.bias]
+        weight = None if slopes.weight is None else slopes.weight.to(ctx.weight_dtype)
+        own = [slopes.hidden, weight, slopes.bias]
         if factor != 1.0:
             own = [None if slope is None else slope.mul_(factor) for slope in own]
         return (*own, None, None, None, None)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Head:
     bias: Tensor | None = None  # (V,)
     scale: float = 1.0
     softcap: float | None = None  # c · tanh(logit / c)
+    dtype: torch.dtype | None = None  # that products are taken in; None: the weight's own
 
 
 @dataclass(frozen=True, eq=False)

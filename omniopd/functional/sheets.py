@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omniopd.functional.positions import Positions, Score, States
+from omniopd.functional.positions import Positions, Score
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
+CAST_ROWS = 8192  # of a head's gradient, that are added at once where products are less exact than sums
 BLOCK_ROWS = {"cpu": 4, "cuda": 64}  # worked on at once: on a CPU what its caches hold
 
 
@@ -35,11 +36,16 @@ class Slopes:
         """Add (n, V)ᵀ · (n, H)."""
         assert self.weight is not None
         size = gradient.shape[1]
-        if self.begun:
-            self.weight[:size].addmm_(gradient.T, hidden)
-            return
-        torch.mm(gradient.T, hidden, out=self.weight[:size])
-        self.weight[size:].zero_()
+        if not self.begun:
+            self.weight[size:].zero_()
+        if gradient.dtype == self.weight.dtype:
+            own = self.weight[:size]
+            own.addmm_(gradient.T, hidden) if self.begun else torch.mm(gradient.T, hidden, out=own)
+        else:
+            for first in range(0, size, CAST_ROWS):
+                rows = slice(first, min(first + CAST_ROWS, size))
+                product = (gradient[:, rows].T @ hidden).to(self.weight.dtype)
+                self.weight[rows].add_(product) if self.begun else self.weight[rows].copy_(product)
         self.begun = True
 
     def finish(self) -> None:
@@ -57,7 +63,7 @@ class Sheets:
         hidden = positions.student.hidden
         self._size = positions.num_tokens
         self._slice_len = min(len(positions), slice_len or max(1, SHEET_ELEMENTS // self._size))
-        self._dtype = torch.promote_types(hidden.dtype, torch.float32)
+        self.dtype = torch.promote_types(hidden.dtype, torch.float32)
         self._device = hidden.device
         self._block_rows = BLOCK_ROWS.get(hidden.device.type, self._slice_len)
         self._others = {
@@ -68,6 +74,8 @@ class Sheets:
             )
             if states is not None and needed & self.wanted
         }
+        self._states = {"student": positions.student, **self._others}
+        self._weights = self._cast_weights()
         self._sheet = self._empty(self._slice_len)
         self._other_sheets = {name: self._empty(self._slice_len) for name in self._others}
         if self.wanted >= {"ref_kl", "kl_to_ref"}:  # r and log(p / r) at once
@@ -77,7 +85,19 @@ class Sheets:
         self._votes: _Voted | None = None
 
     def _empty(self, num_rows: int) -> Tensor:
-        return torch.empty((num_rows, self._size), dtype=self._dtype, device=self._device)
+        return torch.empty((num_rows, self._size), dtype=self.dtype, device=self._device)
+
+    def _cast_weights(self) -> dict[str, Tensor]:
+        """The heads' weights in what products are taken in; one that several models share is cast once."""
+        cast: dict[tuple[int, torch.dtype], Tensor] = {}
+        found = {}
+        for name, states in self._states.items():
+            weight, dtype = states.head.weight.detach(), states.head.dtype or states.head.weight.dtype
+            key = (weight.data_ptr(), dtype)
+            if key not in cast:
+                cast[key] = weight[: self._size].to(dtype)
+            found[name] = cast[key]
+        return found
 
     def slices(self) -> Iterator[slice]:
         num, step = len(self.positions), self._slice_len
@@ -87,12 +107,9 @@ class Sheets:
     def scores(self, at: slice) -> dict[Score, Tensor]:
         """The scores of a slice. The sheet then holds p, and a sheet beside it r or log(p / q)."""
         num = at.stop - at.start
-        z = self._logits(self.positions.student, at, self._sheet[:num])
+        z = self._logits("student", at, self._sheet[:num])
         ids = self.positions.token_ids[at, None]
-        others = {
-            name: self._logits(states, at, self._other_sheets[name][:num])
-            for name, states in self._others.items()
-        }
+        others = {name: self._logits(name, at, self._other_sheets[name][:num]) for name in self._others}
         token = z.gather(1, ids).squeeze(1)
         teacher_token = others["teacher"].gather(1, ids).squeeze(1) if "teacher_logp" in self.wanted else None
         votes = self.positions.votes
@@ -110,20 +127,20 @@ class Sheets:
             top = own.amax(1)
             torch.softmax(own, 1, out=p)
             lse[rows] = top.double() - p.amax(1).double().log()
-            found["entropy"][rows] = (lse[rows] - _dot(p, own)).to(self._dtype)
+            found["entropy"][rows] = (lse[rows] - _dot(p, own)).to(self.dtype)
             for name, other in others.items():
                 other_lse[name][rows] = self._compare(
                     name, found, rows, own, p, other[rows], spare, lse[rows]
                 )
             own.copy_(p)
         if "logp" in found:
-            found["logp"] = (token - lse).to(self._dtype)
+            found["logp"] = (token - lse).to(self.dtype)
         if teacher_token is not None:
-            found["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self._dtype)
+            found["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self.dtype)
         if voted is not None:
             assert votes is not None
             self._votes = _voted(
-                (voted - lse[:, None]).to(self._dtype), votes.ids[at], votes.counts[at], votes.alpha
+                (voted - lse[:, None]).to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha
             )
             found["posterior_kl"] = self._votes.kl
         self._entropy = found["entropy"]
@@ -140,7 +157,7 @@ class Sheets:
             torch.softmax(other, 1, out=spare)
             other_lse = top - spare.amax(1).double().log()
             torch.sub(z, other, out=other)
-            other.sub_((lse - other_lse).to(self._dtype)[:, None])
+            other.sub_((lse - other_lse).to(self.dtype)[:, None])
             if reverse in self.wanted:
                 found[reverse][rows] = _dot(p, other)
             if name == "reference" and "ref_kl" in self.wanted:
@@ -150,7 +167,7 @@ class Sheets:
         torch.sub(other, z, out=spare)
         torch.softmax(other, 1, out=other)
         other_lse = top - other.amax(1).double().log()
-        found["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self._dtype)
+        found["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self.dtype)
         return other_lse
 
     @torch.no_grad()
@@ -169,12 +186,12 @@ class Sheets:
                 inner = self._capped[:num][rows].div_(head.softcap)
                 gradient[rows].mul_(inner.mul_(inner).neg_().add_(1))
         scale = (scale * head.scale)[:, None]
-        weight = head.weight[: self._size]
+        weight = self._weights["student"]
         gradient = gradient.to(weight.dtype)
         if slopes.hidden is not None:
             slopes.hidden[at] = ((gradient @ weight) * scale).to(slopes.hidden.dtype)
         if slopes.weight is not None:
-            hidden = self.positions.student.hidden[at].to(self._dtype) * scale
+            hidden = self.positions.student.hidden[at].to(self.dtype) * scale
             slopes.add_to_weight(gradient, hidden.to(weight.dtype))
         if slopes.bias is not None:
             slopes.bias[: self._size] += (gradient.T @ scale.to(gradient.dtype)).squeeze(1)
@@ -239,11 +256,10 @@ class Sheets:
         """(n, V) the reference's probabilities."""
         return self._other_sheets["r" if "r" in self._other_sheets else "reference"][:num]
 
-    def _logits(self, states: States, at: slice, out: Tensor) -> Tensor:
-        """(n, V) logits of a slice, into that sheet."""
-        head, hidden = states.head, states.hidden[at]
-        weight = head.weight[: self._size]
-        hidden = hidden.to(weight.dtype)
+    def _logits(self, name: str, at: slice, out: Tensor) -> Tensor:
+        """(n, V) logits of a slice by that model, into that sheet."""
+        head, weight = self._states[name].head, self._weights[name]
+        hidden = self._states[name].hidden[at].to(weight.dtype)
         if weight.dtype == out.dtype:
             torch.mm(hidden, weight.T, out=out)
         else:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,8 +17,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from omniopd.config import Precision
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.errors import ModelError
+from omniopd.models.adapters import adapter_state, base_state, has_adapter
+from omniopd.models.precision import DTYPES, compute_in
+from omniopd.models.sharding import whole
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,6 +33,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tekken.json",
 )
+_BASE_DIGEST = "_omniopd_base_digest"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -121,30 +127,53 @@ def check_same_vocabulary(
         )
 
 
-def load_model(name: str) -> PreTrainedModel:
-    """A causal language model in float32 and evaluation mode, from safetensors alone.
+def load_model(name: str, *, precision: Precision = "float32", trained: bool = True) -> PreTrainedModel:
+    """A causal language model in evaluation mode, from safetensors alone, on the GPU where there is one.
+
+    Its products are taken in that precision. Weights that are to be trained are float32 whatever it is, others are
+    held in it.
 
     Raises:
         ModelError: the weights cannot be loaded.
     """
     check_model_dir(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=torch.float32 if trained else DTYPES[precision],
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(
             f"{name}: the model cannot be loaded ({_first_line(error)}); save the model there again"
         ) from error
-    return model.eval()
+    if torch.cuda.is_available():
+        model.to(torch.device("cuda", torch.cuda.current_device()))  # pyright: ignore[reportArgumentType]
+    model.eval()
+    if trained:
+        compute_in(model, precision)
+    return model
 
 
 def weights_digest(model: PreTrainedModel) -> str:
-    """16 hex digits that name the weights: sha256 over names, shapes and values in a fixed order."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    """16 hex digits that name the weights: sha256 over names, shapes and values in a fixed order.
+
+    Of a model with an adapter, over the adapter and the digest of what it was added to, which does not change. Where
+    the weights are divided among processes, all of them must call.
+    """
+    if not has_adapter(model):
+        return _digest(model.state_dict(), "")
+    if not hasattr(model, _BASE_DIGEST):
+        setattr(model, _BASE_DIGEST, _digest(base_state(model), ""))
+    return _digest(adapter_state(model), getattr(model, _BASE_DIGEST))
+
+
+def _digest(state: Mapping[str, Tensor], first: str) -> str:
+    digest = hashlib.sha256(first.encode())
+    for name, value in sorted(state.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(whole(value).cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

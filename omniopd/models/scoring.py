@@ -9,15 +9,17 @@ from transformers import PreTrainedModel
 from omniopd.data.rows import Batch, Row, collate
 from omniopd.errors import ModelError
 from omniopd.functional import Head, Positions, States, token_scores
+from omniopd.models.precision import dtype_of_products
 
 PROBE_IDS = (1, 0, 2, 1)  # tokens that every vocabulary has
-PROBE_TOLERANCE = 1e-2  # of the largest logit: between rounding and another head
+PROBE_TOLERANCE = 3e-2  # of the largest value: between rounding, of bfloat16 too, and something else
 
 
 def response_states(model: PreTrainedModel, batch: Batch) -> States:
     """What the model says of each response token, before its head."""
-    body = model.base_model
-    hidden = body(input_ids=batch.input_ids.to(model.device), use_cache=False).last_hidden_state  # (B, L, H)
+    packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids.to(model.device)}
+    out = model.base_model(input_ids=batch.input_ids.to(model.device), use_cache=False, **packed)
+    hidden = out.last_hidden_state  # (B, L, H)
     return States(hidden.flatten(0, 1).index_select(0, batch.index.to(hidden.device)), head_of(model))
 
 
@@ -30,7 +32,8 @@ def head_of(model: PreTrainedModel) -> Head:
         )
     scale = getattr(config, "logit_scale", None) or 1.0
     scale /= getattr(config, "logits_scaling", None) or 1.0
-    return Head(layer.weight, layer.bias, scale, getattr(config, "final_logit_softcapping", None))
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Head(layer.weight, layer.bias, scale, softcap, dtype_of_products(model))
 
 
 @torch.inference_mode()
@@ -52,6 +55,22 @@ def check_head(model: PreTrainedModel) -> None:
         raise ModelError(
             f"{_name(model)}: {type(model).__name__} turns hidden states into logits in a way that is not known here "
             "(neither logit_scale, logits_scaling nor final_logit_softcapping); take another model"
+        )
+
+
+@torch.inference_mode()
+def check_packing(model: PreTrainedModel) -> None:
+    """Raise where sequences that are packed see each other.
+
+    Raises:
+        ModelError: a short sequence behind another is not what it is alone.
+    """
+    rows = [Row("first", list(PROBE_IDS), [2]), Row("second", [2, 0, 1], [1, 2])]
+    packed = response_states(model, collate(rows, pad_id=0, packed=True)).hidden.float()
+    apart = response_states(model, collate(rows, pad_id=0)).hidden.float()
+    if (packed - apart).abs().max() > PROBE_TOLERANCE * apart.abs().max():
+        raise ModelError(
+            f"{_name(model)}: {type(model).__name__} does not tell packed sequences apart; set train.packing: false"
         )
 
 

@@ -39,7 +39,7 @@ def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str
     heldout, teacher = run.prompts("heldout"), run.readable_teacher()
     students = {
         "before": load_model(run.model_path("student")),
-        "after": load_model(str(run.files.checkpoint(num_rounds))),
+        "after": run.load_student(str(run.files.checkpoint(num_rounds))),
     }
     record = {
         "arm": arm,

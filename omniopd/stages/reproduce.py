@@ -13,7 +13,7 @@ from omniopd.config import RunConfig, load_params, make_importable, method_class
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json, write_atomic, write_json
-from omniopd.engines.checkpoints import RECEIPT
+from omniopd.engines.checkpoints import weights_md5
 from omniopd.errors import DataError, RunError
 from omniopd.report.archive import Compared
 from omniopd.stages.base import base
@@ -179,11 +179,7 @@ def _compared(run: TrackedRun, lookup: Lookup, layout: Layout) -> Iterator[Compa
         made |= read_json(files.manifest(round_))["files"]
     yield _compare("data", {file.name: file.digest for own in run.rounds.values() for file in own}, made)
     recorded = {f"checkpoints/round-{round_:04d}": md5 for round_, md5 in lookup.checkpoints(run).items()}
-    weights = {
-        name: read_json(files.root / name / RECEIPT)["files"]["model.safetensors"]
-        for name in recorded
-        if (files.root / name).is_dir()
-    }
+    weights = {name: weights_md5(files.root / name) for name in recorded if (files.root / name).is_dir()}
     yield _compare("checkpoints", recorded, weights)
 
 

@@ -197,12 +197,12 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         _check_weights(run, annotated[0].trajectory, trainer)
         run.forget()  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
-        if parallel.rank():
-            return {}  # the first process writes what all of them did
         run.advance(round_ + 1, trainer)
-        shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
+        if parallel.rank():
+            return {}  # the first process writes what all of them did
+        shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
         metrics = _round_metrics(run, annotated) | failed_requests(run, round_) | report.as_metrics()
         if accuracy is not None:
             metrics["validation/greedy"] = accuracy
@@ -217,9 +217,7 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
     parallel.wait_for_all()
     for round_ in missing:
-        trainer = run.trainer_at(round_)
-        if not parallel.rank():
-            _save(run, round_, trainer)
+        _save(run, round_, run.trainer_at(round_))
         parallel.wait_for_all()  # where all look for the state to go on from, they find the same
     if not parallel.rank():
         complete_round(run, num_rounds, {"validation/greedy": accuracy}, files=[])
@@ -229,9 +227,7 @@ def finish(run_dir: Path, accuracy: float) -> Path:
 def rebuild(run_dir: Path, round_: int) -> Path:
     """The state before that round, rebuilt from what is recorded, where other processes find it."""
     run = open_run(run_dir)
-    trainer = run.trainer_at(round_)
-    if not parallel.rank():
-        run.hand_over(round_, trainer)
+    run.hand_over(round_, run.trainer_at(round_))
     return run.files.state(round_)
 
 
@@ -264,7 +260,8 @@ def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
 
 def _save(run: Run, round_: int, trainer: Trainer) -> None:
     key = work_key(run.key, "checkpoint", round_)
-    save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key)
+    base = run.model_path("student")
+    save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key, base=base)
 
 
 def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.receipts import work_key
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines import parallel
-from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
+from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, load_student, save_checkpoint
 from omniopd.engines.rollout import Student
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import DataError
@@ -31,7 +31,7 @@ from omniopd.models.loading import (
     load_tokenizer,
     weights_digest,
 )
-from omniopd.models.scoring import check_head
+from omniopd.models.scoring import check_head, check_packing
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
 from omniopd.stages.base import model_in_use
@@ -78,10 +78,10 @@ class Run:
 
     @cached_property
     def reference(self):
-        """The frozen initial student, for a method that needs it."""
-        if "reference" not in self.config.method.needs:
+        """The frozen initial student, for a method that needs it; with an adapter the student is its own."""
+        if "reference" not in self.config.method.needs or self.config.train.lora is not None:
             return None
-        return load_model(self.model_path("student")).requires_grad_(False)
+        return self._frozen(self.model_path("student"))
 
     @cached_property
     def teacher_shares_tokens(self) -> bool:
@@ -111,7 +111,17 @@ class Run:
             return None
         path = self.model_path("teacher")
         check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
-        return load_model(path).requires_grad_(False)
+        return self._frozen(path)
+
+    def _frozen(self, path: str) -> PreTrainedModel:
+        """A model that is read beside the student."""
+        train = self.config.train
+        precision = "float32" if train.shard else train.precision
+        return load_model(path, precision=precision, trained=False).requires_grad_(False)
+
+    def load_student(self, path: str) -> PreTrainedModel:
+        """The student with the weights that lie there."""
+        return load_student(self.model_path("student"), path, self.config.train, seed=self.config.seed)
 
     def readable_teacher(self) -> PreTrainedModel | None:
         """The teacher where its distributions can be read: weights at hand, and the student's vocabulary."""
@@ -120,7 +130,7 @@ class Run:
         path = self.model_path("teacher")
         if not have_same_vocabulary(self.tokenizer, load_tokenizer(path)):
             return None
-        return load_model(path).requires_grad_(False)
+        return self._frozen(path)
 
     def model_path(self, role: str) -> str:
         """The directory or hub name of the student or the teacher that `base` recorded."""
@@ -135,15 +145,15 @@ class Run:
 
     def student_at(self, round_: int) -> Student:
         """The student before that round; without its optimiser where another process trains."""
-        if not self.config.compute.hands_over or (self._state and self._state[0] == round_):
-            model = self.trainer_at(round_).model
-            return Student(model, self.tokenizer, weights_digest(model))
         use_threads(self.config.compute.num_threads)
         with self._lock:
             if self._student is None or self._student[0] != round_:
                 self._student = None
-                path = self.saved(round_)
-                model = self.trainer_at(round_).model if path is None else load_model(path)
+                is_trained_here = not self.config.compute.hands_over or (
+                    self._state and self._state[0] == round_
+                )
+                path = None if is_trained_here else self.saved(round_)
+                model = self.trainer_at(round_).model if path is None else self.load_student(path)
                 self._student = (round_, Student(model, self.tokenizer, weights_digest(model)))
             return self._student[1]
 
@@ -156,7 +166,7 @@ class Run:
         use_threads(self.config.compute.num_threads)
         with self._lock:
             if self._state is None or self._state[0] != round_:
-                self._state = None
+                self._state = self._student = None
                 self._state = (round_, self._rebuild(round_))
             return self._state[1]
 
@@ -170,21 +180,24 @@ class Run:
     def hand_over(self, round_: int, trainer: Trainer) -> None:
         """Put the state before `round_` where other processes find it."""
         key = work_key(self.key, "state", round_)
-        save_checkpoint(self.files.state(round_), trainer, self.tokenizer, key=key)
+        base = self.model_path("student")
+        save_checkpoint(self.files.state(round_), trainer, self.tokenizer, key=key, base=base)
 
     def forget(self) -> None:
         """Drop the state in memory, as after a step that failed half-way."""
         with self._lock:
-            self._state = None
+            self._state = self._student = None
 
     def _rebuild(self, round_: int) -> Trainer:
         from omniopd.stages.rounds import replay  # the two call each other
 
         start, path = next((r, path) for r in range(round_, -1, -1) if (path := self.saved(r)) is not None)
-        model, frozen = load_model(path), {"reference": self.reference, "teacher": self.teacher_model}
+        model, frozen = self.load_student(path), {"reference": self.reference, "teacher": self.teacher_model}
         for own in (model, *frozen.values()):
             if own is not None:
                 check_head(own)
+                if self.config.train.packing:
+                    check_packing(own)
         trainer = Trainer(model, self.config.train, **frozen)
         if start:
             load_optimizer(Path(path), trainer)

@@ -7,7 +7,7 @@ from typing import Any
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import num_rows, read_json
-from omniopd.engines.checkpoints import RECEIPT
+from omniopd.engines.checkpoints import weights_md5
 from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
@@ -119,6 +119,6 @@ def _checkpoint(run: Run, round_: int) -> Checkpoint:
 def _weights_md5(run: Run, round_: int) -> str | None:
     """The md5 of a checkpoint's weights as its receipt has it; None where that is gone or damaged."""
     try:
-        return read_json(run.files.checkpoint(round_) / RECEIPT)["files"]["model.safetensors"]
+        return weights_md5(run.files.checkpoint(round_))
     except (DataError, KeyError, TypeError):
         return None

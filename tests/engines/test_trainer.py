@@ -1,23 +1,35 @@
 """One optimiser step, for every method: what it divides by, how it is split, and how it resumes."""
 
 import copy
+import hashlib
+import json
 import math
 
 import pytest
 import torch
 from examples import METHODS, annotated, scaled, scores_of
+from peft import PeftModel
 from transformers import PreTrainedModel
 
-from omniopd.config import Train
+from omniopd.config import Lora, Train
 from omniopd.data.rows import collate
-from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, save_checkpoint
+from omniopd.engines.checkpoints import (
+    checkpoint_is_whole,
+    load_optimizer,
+    load_student,
+    save_checkpoint,
+    weights_md5,
+)
 from omniopd.engines.trainer import Trainer
+from omniopd.errors import ModelError
 from omniopd.methods import GRPO, OPD, SFT, Method, OmniOPD
-from omniopd.models.loading import load_model
+from omniopd.models.loading import load_model, weights_digest
+from omniopd.models.scoring import head_of
 
 SETTINGS = Train(
     num_rounds=9, lr=1e-2, warmup_rounds=3, max_grad_norm=1e9, weight_decay=0.0, schedule="constant",
-    steps_per_round=1, batch_size=8, checkpoint_every=1, validate_every=1,
+    steps_per_round=1, batch_size=8, batch_tokens=None, packing=False,
+    precision="float32", gradient_checkpointing=False, lora=None, shard=False, checkpoint_every=1, validate_every=1,
 )  # fmt: skip
 
 each_method = pytest.mark.parametrize(
@@ -82,6 +94,135 @@ def test_a_checkpoint_resumes_bit_for_bit(model, tokenizer, tmp_path, method: Me
         resumed.round(rows, method)
     for a, b in zip(straight.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+WAYS = {
+    "padded": {"batch_tokens": 20},
+    "packed": {"packing": True},
+    "packed within a budget": {"packing": True, "batch_tokens": 14},
+    "recomputed": {"gradient_checkpointing": True},
+}
+
+
+@each_method
+@pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
+def test_however_rows_are_batched_and_activations_kept_the_step_is_the_same(
+    model, method: Method, settings: dict
+):
+    rows = method.rows(annotated(method))
+    whole, other = trainer_of(model), trainer_of(model, **settings)
+    reports = [trainer.step(rows, method) for trainer in (whole, other)]
+    assert reports[1].loss == pytest.approx(reports[0].loss, rel=1e-4, abs=1e-5)
+    for a, b in zip(whole.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=2e-6)
+
+
+def test_bfloat16_is_near_float32_and_leaves_weights_and_moments_in_it(model, tokenizer, tmp_path):
+    method = METHODS[5]
+    rows = method.rows(annotated(method))
+    exact = trainer_of(model)
+    save_checkpoint(tmp_path / "c", exact, tokenizer, key="k")
+    settings = SETTINGS.model_copy(update={"precision": "bfloat16"})
+    student = load_student(str(tmp_path / "c"), str(tmp_path / "c"), settings, seed=0)
+    assert head_of(student).dtype == torch.bfloat16
+    trainer = trainer_of(model, student=student, precision="bfloat16")
+    found, expected = trainer.step(rows, method), exact.step(rows, method)
+    assert found.loss == pytest.approx(expected.loss, rel=0.03)
+    assert found.loss != expected.loss
+    assert found.grad_norm == pytest.approx(expected.grad_norm, rel=0.05)
+    for parameter in student.parameters():
+        assert parameter.dtype == parameter.grad.dtype == torch.float32
+        assert trainer.optimizer.state[parameter]["exp_avg"].dtype == torch.float32
+
+
+# --- adapters
+
+LORA = Lora(rank=2, alpha=4.0, targets="all-linear")
+
+
+@pytest.fixture
+def base(model, tokenizer, tmp_path) -> str:
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+def adapted(base: str, path: str | None = None, **settings) -> Trainer:
+    settings = SETTINGS.model_copy(update={"lora": LORA, **settings})
+    return Trainer(load_student(base, path or base, settings, seed=3), settings)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_with_an_adapter_the_student_is_its_own_reference_and_no_second_copy_is_held(base: str, precision):
+    method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2, beta=0.3)
+    rows = method.rows(annotated(method))
+    trainer = adapted(base, precision=precision)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    reports = [trainer.round(rows, method) for _ in range(3)]
+    assert reports[0].ref_kl == pytest.approx(0.0, abs=1e-6)
+    assert reports[2].ref_kl > 1e-4
+    moved = {
+        name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert moved
+    assert all(".lora_" in name for name in moved)
+    if precision == "float32":  # the same beside a copy of the base
+        other = Trainer(
+            load_student(base, base, SETTINGS.model_copy(update={"lora": LORA}), seed=3),
+            SETTINGS.model_copy(update={"lora": LORA}),
+            reference=load_model(base),
+        )
+        assert [other.round(rows, method).loss for _ in range(3)] == pytest.approx(
+            [r.loss for r in reports], rel=1e-5
+        )
+
+
+def test_an_adapter_is_saved_alone_and_resumes_bit_for_bit(base: str, tokenizer, tmp_path):
+    method = SFT()
+    rows = method.rows(annotated(method))
+    straight, halved = adapted(base), adapted(base)
+    for _ in range(4):
+        straight.round(rows, method)
+    for _ in range(2):
+        halved.round(rows, method)
+    path = tmp_path / "round-0002"
+    save_checkpoint(path, halved, tokenizer, key="k", base="models/0/student")
+    assert not (path / "model.safetensors").exists()
+    assert (
+        json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"]
+        == "models/0/student"
+    )
+    assert weights_md5(path) == hashlib.md5((path / "adapter_model.safetensors").read_bytes()).hexdigest()
+    resumed = adapted(base, str(path))
+    assert (
+        weights_digest(resumed.model) == weights_digest(halved.model) != weights_digest(adapted(base).model)
+    )
+    load_optimizer(path, resumed)
+    for _ in range(2):
+        resumed.round(rows, method)
+    for (name, a), b in zip(straight.model.named_parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_saved_adapter_is_one_that_peft_reads(base: str, tokenizer, tmp_path):
+    method = SFT()
+    trainer = adapted(base)
+    trainer.round(method.rows(annotated(method)), method)
+    save_checkpoint(tmp_path / "c", trainer, tokenizer, key="k", base=base)
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        found = PeftModel.from_pretrained(load_model(base), tmp_path / "c").eval()(input_ids=ids).logits
+        assert torch.allclose(found, trainer.model(input_ids=ids).logits, atol=1e-6)
+
+
+def test_layers_that_a_model_does_not_have_and_another_adapter_are_named(base: str, tokenizer, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"train.lora.targets: \['query'\] names no layer of Qwen3ForCausalLM; it has"
+    ):
+        adapted(base, lora=Lora(rank=2, alpha=4.0, targets=["query"]))
+    save_checkpoint(tmp_path / "c", adapted(base), tokenizer, key="k", base=base)
+    with pytest.raises(ModelError, match="holds another adapter than train.lora describes"):
+        adapted(base, str(tmp_path / "c"), lora=Lora(rank=2, alpha=4.0, targets=["q_proj"]))
 
 
 def test_a_checkpoint_belongs_to_its_run_and_notices_damage(model, tokenizer, tmp_path):

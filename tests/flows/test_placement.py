@@ -47,12 +47,15 @@ def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(proje
     assert _without_config(project.run_dir()) == plain
 
 
-def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path: Path):
+@pytest.mark.parametrize("shard", [False, True], ids=["each holds all", "weights divided"])
+def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path: Path, shard: bool):
     """Three batches: two of them to one of the processes, so that sums are taken in another order."""
     project.edit_paths({"train.num_rounds": 2, "train.batch_size": 4})
     twin = project.copied_to(tmp_path / "twin")
     run_plain(twin.params_file)
-    project.edit_paths({"compute.where": {"train": "torchrun"}, "compute.num_processes": 2})
+    project.edit_paths(
+        {"compute.where": {"train": "torchrun"}, "compute.num_processes": 2, "train.shard": shard}
+    )
     run_plain(project.params_file)
     own, alone = (_measured(run.run_dir()) for run in (project, twin))
     assert own == pytest.approx(alone, rel=1e-4, abs=1e-6)

@@ -1,0 +1,61 @@
+"""What a model computes in: bfloat16 products over weights that stay float32, and activations that are not kept."""
+
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from omniopd.config import Precision
+from omniopd.errors import ModelError
+
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_COMPUTES_IN = "_omniopd_computes_in"
+
+
+def compute_in(model: PreTrainedModel, precision: Precision) -> None:
+    """Take the products of the model's forward passes in that precision; its weights stay as they are."""
+    if precision == "float32":
+        return
+    cast = torch.autocast(model.device.type, DTYPES[precision])
+    for module in {model, model.base_model}:
+        module.forward = cast(module.forward)
+    setattr(model, _COMPUTES_IN, DTYPES[precision])
+
+
+def dtype_of_products(model: PreTrainedModel) -> torch.dtype | None:
+    """What compute_in has set, if anything; else products are taken in the weights' own."""
+    return getattr(model, _COMPUTES_IN, None)
+
+
+def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
+    """The model's layers, first to last.
+
+    Raises:
+        ModelError: none can be told.
+    """
+    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not found:
+        raise ModelError(
+            f"{type(model).__name__}: its layers cannot be told apart, which gradient_checkpointing and several "
+            "processes need; set both off, or take another model"
+        )
+    return found
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Keep of each layer what goes in, and compute the rest again on the way back."""
+    for layer in layers_of(model):
+        layer.forward = _recomputed(layer.forward)
+
+
+def _recomputed(forward: Any) -> Any:
+    @wraps(forward)
+    def recomputed(*inputs: Any, **named: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*inputs, **named)
+        return checkpoint(forward, *inputs, use_reentrant=False, **named)
+
+    return recomputed
