@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -26,12 +26,18 @@ class Figure:
         return self.ours / self.theirs if self.theirs else 0.0
 
 
-def alternating(ours: Callable[[], int], theirs: Callable[[], int], *, rounds: int) -> tuple[float, float]:
-    """Median units a second of each, in turns, so that what disturbs one disturbs the other; the first is left out."""
-    rates: tuple[list[float], list[float]] = ([], [])
+def in_turns(works: Mapping[str, Callable[[], int]], *, rounds: int) -> dict[str, float]:
+    """Median units a second of each, in turns, so that what disturbs one disturbs all; the first round is left out."""
+    rates: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
-        for work, found in zip((ours, theirs), rates, strict=True):
+        for name, work in works.items():
             start = time.perf_counter()
             count = work()
-            found.append(count / (time.perf_counter() - start))
-    return statistics.median(rates[0][1:]), statistics.median(rates[1][1:])
+            rates[name].append(count / (time.perf_counter() - start))
+    return {name: statistics.median(found[1:]) for name, found in rates.items()}
+
+
+def alternating(ours: Callable[[], int], theirs: Callable[[], int], *, rounds: int) -> tuple[float, float]:
+    """in_turns for two."""
+    found = in_turns({"ours": ours, "theirs": theirs}, rounds=rounds)
+    return found["ours"], found["theirs"]

@@ -20,7 +20,8 @@ from omniopd.functional.positions import Positions, Score
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
 CAST_ROWS = 8192  # of a head's gradient, that are added at once where products are less exact than sums
-BLOCK_ROWS = {"cpu": 4, "cuda": 64}  # worked on at once: on a CPU what its caches hold
+# Of the rows worked on at once: on a CPU what its caches hold.
+BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}
 
 
 @dataclass(eq=False)
@@ -65,7 +66,8 @@ class Sheets:
         self._slice_len = min(len(positions), slice_len or max(1, SHEET_ELEMENTS // self._size))
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
         self._device = hidden.device
-        self._block_rows = BLOCK_ROWS.get(hidden.device.type, self._slice_len)
+        elements = BLOCK_ELEMENTS.get(hidden.device.type, SHEET_ELEMENTS)
+        self._block_rows = min(self._slice_len, max(1, elements // self._size))
         self._others = {
             name: states
             for name, states, needed in (

@@ -1,0 +1,239 @@
+"""The fused loss beside its floor, the bare matrix products, and what one would take instead: time and peak memory.
+
+KL(reference ‖ student) forwards and backwards, over a real vocabulary. `python -m benchmarks.loss FORM` prints the peak
+memory of one form, in a process of its own, in MiB above the inputs.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from benchmarks.figure import Figure, in_turns
+from omniopd.functional import Head, Positions, States, forward_kl, fused_loss, token_scores
+
+SLICE = 256
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Size:
+    """N positions, H hidden, V vocabulary, and where."""
+
+    num: int
+    width: int
+    vocabulary: int
+    device: str
+    dtype: torch.dtype
+
+
+CPU = Size(512, 1024, 151_936, "cpu", torch.float32)
+GPU = Size(8192, 2048, 151_936, "cuda", torch.bfloat16)
+
+
+class Inputs:
+    """Hidden states of a student and of a reference near it, and their heads."""
+
+    def __init__(self, size: Size, *, trains_head: bool):
+        generator = torch.Generator().manual_seed(0)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator).to(size.device, size.dtype)
+
+        self.hidden = (normal(size.num, size.width) * 0.5).requires_grad_()
+        self.ref_hidden = self.hidden.detach() + normal(size.num, size.width) * 0.05
+        self.weight = (normal(size.vocabulary, size.width) * 0.05).requires_grad_(trains_head)
+        self.ref_weight = self.weight.detach().clone()
+        self.ids = torch.zeros(size.num, dtype=torch.int64, device=size.device)
+        shape = (SLICE, size.vocabulary)
+        self.sheets = [torch.empty(shape, device=size.device, dtype=size.dtype) for _ in range(2)]
+        self.gradient = torch.zeros_like(self.weight) if trains_head else None
+
+    def clear(self) -> None:
+        """Forget the gradients of the last form."""
+        self.hidden.grad = self.weight.grad = None
+
+
+def ours(inputs: Inputs) -> None:
+    positions = Positions(
+        States(inputs.hidden, Head(inputs.weight)), inputs.ids,
+        reference=States(inputs.ref_hidden, Head(inputs.ref_weight)),
+    )  # fmt: skip
+    fused_loss(
+        positions, {"ref_kl"}, lambda scores, _: {"kl": scores["ref_kl"].sum()}, slice_len=SLICE
+    ).loss.backward()
+
+
+def products(inputs: Inputs) -> None:
+    """The matrix products alone, in sheets that are there already; the head's gradient too."""
+    logits, ref_logits = inputs.sheets
+    hidden, weight = inputs.hidden.detach(), inputs.weight.detach()
+    for own, ref in zip(hidden.split(SLICE), inputs.ref_hidden.split(SLICE), strict=True):
+        torch.mm(own, weight.T, out=logits)
+        torch.mm(ref, inputs.ref_weight.T, out=ref_logits)
+        torch.mm(logits, weight)
+        if inputs.gradient is not None:
+            inputs.gradient.addmm_(logits.T, own)
+
+
+def naive(inputs: Inputs) -> None:
+    _kl(inputs.hidden, inputs.weight, inputs.ref_hidden, inputs.ref_weight).backward()
+
+
+def checkpointed(inputs: Inputs) -> None:
+    """Slices whose logits are computed again on the way back."""
+    loss = torch.zeros((), device=inputs.hidden.device)
+    for own, ref in zip(inputs.hidden.split(SLICE), inputs.ref_hidden.split(SLICE), strict=True):
+        loss = loss + checkpoint(_kl, own, inputs.weight, ref, inputs.ref_weight, use_reentrant=False)
+    loss.backward()
+
+
+def trl(inputs: Inputs) -> None:
+    from trl.trainer.distillation_trainer import _chunked_divergence_loss
+
+    mask = torch.ones(1, len(inputs.ids), dtype=torch.int64, device=inputs.hidden.device)
+    loss, _, _ = _chunked_divergence_loss(
+        inputs.hidden[None], inputs.ref_hidden[None], inputs.weight, inputs.ref_weight, mask, beta=0.0,
+        num_items_in_batch=1,
+    )  # fmt: skip
+    loss.backward()
+
+
+def liger(inputs: Inputs) -> None:
+    """Its generalised divergence with the same meaning; it needs Triton."""
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss  # pyright: ignore[reportMissingImports]
+
+    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.0)
+    loss(inputs.hidden, inputs.weight, inputs.ref_hidden, inputs.ref_weight, inputs.ids).backward()
+
+
+def _kl(hidden: Tensor, weight: Tensor, ref_hidden: Tensor, ref_weight: Tensor) -> Tensor:
+    return forward_kl(ref_hidden @ ref_weight.T, hidden @ weight.T).sum()
+
+
+FORMS: dict[str, Callable[[Inputs], None]] = {
+    form.__name__: form for form in (ours, products, naive, checkpointed, trl)
+}
+
+
+def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
+    """Positions a second and peak memory, with the head trained and frozen, and entropies alone."""
+    forms = dict(FORMS)
+    if size.device == "cuda" and _has_liger():
+        forms["liger"] = liger
+    found = []
+    for trains_head in (True, False):
+        rates = _rates(forms, size, trains_head=trains_head, rounds=rounds)
+        memory = {
+            name: _peak_mib(name, size, trains_head=trains_head) for name in forms if name != "products"
+        }
+        kind = f"head {'trained' if trains_head else 'frozen'}"
+        for name in forms:
+            if name != "ours":
+                found.append(Figure(f"exact KL, {kind}", "positions/s", rates["ours"], name, rates[name]))
+            if name not in ("ours", "products"):
+                found.append(Figure(f"exact KL, {kind}: peak", "MiB", memory["ours"], name, memory[name]))
+    longer = Size(4 * size.num, size.width, size.vocabulary, size.device, size.dtype)
+    found.append(
+        Figure(
+            "exact KL, head frozen: peak", "MiB", _peak_mib("ours", longer, trains_head=False),
+            f"ours at a quarter of {longer.num} positions", _peak_mib("ours", size, trains_head=False),
+        )
+    )  # fmt: skip
+    return [*found, _entropies(size, rounds)]
+
+
+def _rates(
+    forms: dict[str, Callable[[Inputs], None]], size: Size, *, trains_head: bool, rounds: int
+) -> dict[str, float]:
+    inputs = Inputs(size, trains_head=trains_head)
+
+    def timed(form: Callable[[Inputs], None]) -> Callable[[], int]:
+        def work() -> int:
+            inputs.clear()
+            form(inputs)
+            _wait(size)
+            return size.num
+
+        return work
+
+    return in_turns({name: timed(form) for name, form in forms.items()}, rounds=rounds)
+
+
+def _entropies(size: Size, rounds: int) -> Figure:
+    inputs = Inputs(size, trains_head=False)
+    states = States(inputs.hidden.detach(), Head(inputs.weight))
+
+    def scored() -> int:
+        token_scores(Positions(states, inputs.ids), {"entropy", "logp"}, slice_len=SLICE)
+        _wait(size)
+        return size.num
+
+    def multiplied() -> int:
+        for own in states.hidden.split(SLICE):
+            torch.mm(own, inputs.weight.T, out=inputs.sheets[0])
+        _wait(size)
+        return size.num
+
+    rates = in_turns({"ours": scored, "products": multiplied}, rounds=rounds)
+    return Figure("entropies", "positions/s", rates["ours"], "the product alone", rates["products"])
+
+
+def _wait(size: Size) -> None:
+    if size.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_mib(form: str, size: Size, *, trains_head: bool) -> float:
+    """In a process of its own, where nothing else has been."""
+    where = "cuda" if size is GPU or size.device == "cuda" else "cpu"
+    arguments = [form, where, str(size.num), str(int(trains_head))]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.loss", *arguments], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def _measure(form: str, size: Size, *, trains_head: bool) -> float:
+    inputs = Inputs(size, trains_head=trains_head)
+    if size.device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        (FORMS | {"liger": liger})[form](inputs)
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    torch.mm(inputs.hidden.detach()[:8], inputs.ref_weight.T)  # what the library keeps for itself
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the high-water mark begins here
+    before = _status_mib("VmRSS")
+    (FORMS)[form](inputs)
+    return _status_mib("VmHWM") - before
+
+
+def _status_mib(name: str) -> float:
+    with open("/proc/self/status") as file:
+        [line] = [line for line in file if line.startswith(name)]
+    return int(line.split()[1]) / 1024
+
+
+def _has_liger() -> bool:
+    try:
+        import liger_kernel  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Print one form's peak."""
+    form, where, num, trains_head = sys.argv[1:]
+    size = GPU if where == "cuda" else CPU
+    size = Size(int(num), size.width, size.vocabulary, size.device, size.dtype)
+    print(_measure(form, size, trains_head=bool(int(trains_head))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""A white-box OPD step, rollouts included, beside TRL's DistillationTrainer on the same models, batch and machine.
+
+The demo's models, trained for a moment on digits without end, so that every response has the full length.
+"""
+
+import copy
+import logging
+import random
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from benchmarks.figure import Figure, in_turns
+from omniopd.config import DemoModel, Params, load_params
+from omniopd.data.prompts import Prompt
+from omniopd.data.rows import Row
+from omniopd.engines.pretrain import character_tokenizer, train_demo_model
+from omniopd.engines.rollout import Student, rollouts, scored
+from omniopd.engines.trainer import Trainer
+from omniopd.methods import OPD
+from omniopd.models.threads import use_threads
+from omniopd.tasks import TASKS
+
+NUM_PROMPTS, PROMPT_LEN, RESPONSE_LEN, ROUNDS = 128, 10, 43, 7
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+
+
+def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
+    """Sequences a second of a whole step, of each of its parts, and of twice as many."""
+    params = load_params(PARAMS)
+    use_threads(params.compute.num_threads)
+    tokenizer = character_tokenizer(TASKS["addition"].alphabet)
+    student = _endless(tokenizer, params.models.demo.student)
+    teacher = _endless(tokenizer, params.models.demo.teacher).requires_grad_(False)
+    prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
+    own = {
+        count: _Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
+        for count in (num, 2 * num)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = _Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, prompts[:num], Path(folder))
+        rates = in_turns(
+            {
+                "whole": own[num].step, "trl": theirs.step, "generate": own[num].generate, "score": own[num].score,
+                "train": own[num].train, "twice": own[2 * num].step, "white-box": own[num].white_box,
+            },
+            rounds=rounds,
+        )  # fmt: skip
+    unit = "sequences/s"
+    return [
+        Figure(
+            "an OPD step: generate and train",
+            unit,
+            rates["white-box"],
+            "TRL's DistillationTrainer",
+            rates["trl"],
+        ),
+        Figure(
+            "a round of the arm opd: scored for the record too", unit, rates["whole"], "TRL's", rates["trl"]
+        ),
+        Figure("rollouts on transformers", "tokens/s", RESPONSE_LEN * rates["generate"]),
+        Figure("scores of the trainer's forward pass", "tokens/s", RESPONSE_LEN * rates["score"]),
+        Figure("training", "tokens/s", RESPONSE_LEN * rates["train"]),
+        Figure(f"a round of {2 * num} sequences", unit, rates["twice"], f"one of {num}", rates["whole"]),
+    ]
+
+
+def _endless(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
+    """A model that writes digits, and ends in none of RESPONSE_LEN tokens."""
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("0123456789", k=RESPONSE_LEN + 20)) for _ in range(64)]
+    settings = settings.model_copy(update={"num_steps": 60, "batch_size": 16})
+    return train_demo_model(
+        [("1+2=", text) for text in texts], tokenizer, settings, seed=0, on_step=lambda _: None
+    )
+
+
+class _Ours:
+    """A round's steps, apart and together."""
+
+    def __init__(
+        self, params: Params, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+        prompts: list[str],
+    ):  # fmt: skip
+        self._student = Student(student, tokenizer, "w")
+        self._trainer = Trainer(student, params.train, teacher=teacher)
+        self._prompts = [Prompt(prompt, prompt, "") for prompt in prompts]
+        self._size = params.rollout.batch_size
+        self._written = self._rolled_out()
+        self._method = OPD()
+
+    def _rolled_out(self):
+        return rollouts(
+            self._student, self._prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN, temperature=1.0,
+            batch_size=self._size, seed=0,
+        )  # fmt: skip
+
+    def generate(self) -> int:
+        self._written = self._rolled_out()
+        return len(self._prompts)
+
+    def score(self) -> int:
+        return len(scored(self._student, self._written, batch_size=self._size))
+
+    def train(self) -> int:
+        rows = [Row(item.id, item.prompt_ids, item.response_ids) for item in self._written]
+        self._trainer.round(rows, self._method)
+        return len(rows)
+
+    def white_box(self) -> int:
+        self.generate()
+        return self.train()
+
+    def step(self) -> int:
+        self.generate()
+        self.score()
+        return self.train()
+
+
+class _Trl:
+    """Steps of one long run of DistillationTrainer, each begun where the last ended."""
+
+    def __init__(
+        self, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
+        prompts: list[str], folder: Path,
+    ):  # fmt: skip
+        from datasets import Dataset
+        from trl import DistillationConfig, DistillationTrainer
+
+        logging.getLogger("trl").setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+        tokenizer.padding_side = "left"
+        config = DistillationConfig(
+            output_dir=str(folder), per_device_train_batch_size=len(prompts), max_completion_length=RESPONSE_LEN,
+            use_cpu=not torch.cuda.is_available(), bf16=False, beta=1.0, temperature=1.0, top_k=0, top_p=1.0,
+            report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, max_steps=10_000,
+            gradient_checkpointing=False, learning_rate=5e-4,
+        )  # fmt: skip
+        self._trainer = DistillationTrainer(
+            model=student, teacher_model=teacher, args=config, processing_class=tokenizer,
+            train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in prompts]),
+        )  # fmt: skip
+        self._trainer.current_gradient_accumulation_steps = 1  # what its loop sets
+        self._count = len(prompts)
+        self._trainer.create_optimizer_and_scheduler(10_000)
+        self._batches = iter(self._trainer.get_train_dataloader())
+
+    def step(self) -> int:
+        trainer = self._trainer
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self._batches = iter(trainer.get_train_dataloader())
+            batch = next(self._batches)
+        trainer.model.train()
+        trainer.training_step(trainer.model, batch, None)
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad()
+        trainer.state.global_step += 1
+        return self._count
