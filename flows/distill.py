@@ -140,13 +140,15 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
         meet_teacher(run)
     note = ""
     for round_ in range(num_rounds):
-        if not ledger.round_is_complete(run_dir, round_):
+        if ledger.round_is_complete(run_dir, round_):
+            shown.found(round_ + 1)
+        else:
             accuracy = _one_round(run, round_, shards)
             tell_round(tracker, run, round_)
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
                 pages.accuracies(ledger.accuracies(run_dir))
-        shown.update(round_ + 1, note)
+            shown.update(round_ + 1, note)
         pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
