@@ -18,7 +18,7 @@ from flows.logs import logged_to
 from flows.placement import end_children
 from flows.ready import checked
 from flows.shards import Sharded, sharded
-from omniopd.config import Params, resolve, variant_of
+from omniopd.config import Params, load_params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
@@ -77,7 +77,8 @@ def distill(
     chosen_rate(params, arm, layout)
     files = layout.run(arm, seed, variant)
     with logged_to(files.log):
-        make_inputs(params, seed, layout)
+        # Shared by all runs of the seed, so made of params.yaml as it is.
+        make_inputs(load_params(params_file), seed, layout)
         last = one_run(params, arm, seed, layout, files, overrides=overrides)
     if not variant:
         record_in_dvc(params, arm, seed, layout)
