@@ -18,7 +18,7 @@ from flows.logs import logged_to
 from flows.placement import end_children
 from flows.ready import checked
 from flows.shards import Sharded, sharded
-from omniopd.config import Params, resolve, variant_of
+from omniopd.config import Params, load_params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
@@ -77,7 +77,8 @@ def distill(
     chosen_rate(params, arm, layout)
     files = layout.run(arm, seed, variant)
     with logged_to(files.log):
-        make_inputs(params, seed, layout)
+        # Shared by all runs of the seed, so made of params.yaml as it is.
+        make_inputs(load_params(params_file), seed, layout)
         last = one_run(params, arm, seed, layout, files, overrides=overrides)
     if not variant:
         record_in_dvc(params, arm, seed, layout)
@@ -140,13 +141,15 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
         meet_teacher(run)
     note = ""
     for round_ in range(num_rounds):
-        if not ledger.round_is_complete(run_dir, round_):
+        if ledger.round_is_complete(run_dir, round_):
+            shown.found(round_ + 1)
+        else:
             accuracy = _one_round(run, round_, shards)
             tell_round(tracker, run, round_)
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
                 pages.accuracies(ledger.accuracies(run_dir))
-        shown.update(round_ + 1, note)
+            shown.update(round_ + 1, note)
         pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))

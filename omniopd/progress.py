@@ -26,11 +26,19 @@ class Bar:
         self._total = total
         self._progress = progress
         self._task = progress.add_task(label, total=total, note="") if progress else None
-        self._start = time.monotonic()
-        self._last_line = self._start
+        self._done = self._from = 0  # of the total: now, and when the clock of the time left began
+        self._start = self._last_line = time.monotonic()
+
+    def found(self, done: int, note: str = "") -> None:
+        """Say that so much was done before: it took no time, and the time left is reckoned from here."""
+        self._begin_at(done)
+        self.update(done, note)
 
     def update(self, done: int, note: str = "") -> None:
-        """Say that `done` of the total is done; the note stands behind it."""
+        """Say that `done` of the total is done, less than before where work begins anew; the note stands behind it."""
+        if done < self._done:
+            self._begin_at(done)
+        self._done = done
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
             if note:
@@ -39,16 +47,25 @@ class Bar:
         now = time.monotonic()
         if now - self._last_line >= PLAIN_EVERY_S or (done == self._total and self._total):
             self._last_line = now
-            left = (now - self._start) / max(done, 1) * (self._total - done)
-            self.say(
-                f"{self._label}: {done}/{self._total}"
-                + (f", {note}" if note else "")
-                + f", {left:.0f} s left"
-            )
+            parts = [f"{self._label}: {done}/{self._total}", note, self._left(done, now)]
+            self.say(", ".join(filter(None, parts)))
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(line, markup=False, highlight=False)
+
+    def _begin_at(self, done: int) -> None:
+        self._from, self._start = done, time.monotonic()
+        if self._progress is not None and self._task is not None:
+            self._progress.reset(self._task, completed=done)
+
+    def _left(self, done: int, now: float) -> str:
+        """The time left, at the pace since the clock began; empty where nothing was done since."""
+        if done == self._total:
+            return "0 s left"
+        if done == self._from:
+            return ""
+        return f"{(now - self._start) / (done - self._from) * (self._total - done):.0f} s left"
 
 
 @contextmanager

@@ -24,8 +24,9 @@ from projects import Project, run_plain
 import flows.distill
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.stages.evaluate import evaluate
 from omniopd.stages.run import open_run, start_run
-from omniopd.stages.track import tracker_of
+from omniopd.stages.track import track_comparison, track_evaluation, tracker_of
 from omniopd.tracking import RoundRecord, patience, tracker
 
 NUM_ROUNDS = 5
@@ -172,6 +173,41 @@ def test_a_lock_holds_a_call_for_five_seconds_and_no_longer(
     pause = own._next_try - time.monotonic()
     assert pause > 0.9 * (tracker.RETRY_S + tracker.SHARE * took), "a twentieth of the time at most is waited"
     own.finish()
+
+
+def test_what_an_evaluation_and_a_comparison_could_not_tell_is_told_by_the_next_comparison_once(
+    project: Project, database: Path
+):
+    run_plain(project.params_file)
+    layout, lock = Layout(project.root), Lock(database)
+    record = evaluate("omniopd", 0, layout)
+    warnings: list[str] = []
+
+    lock.take()
+    track_evaluation(record, layout, warnings.append)
+    track_comparison([record], layout, warnings.append)
+    lock.free()
+    of_evaluation, of_comparison = warnings
+    assert "omniopd-0.json is written; `omniopd compare` sends it when MLflow is back" in of_evaluation
+    assert "comparison.json is written; call `omniopd compare` again when MLflow is back" in of_comparison
+
+    for _ in range(2):
+        track_comparison([record], layout, pytest.fail)
+    client = MlflowClient(f"sqlite:///{database}")
+    (run,) = client.search_runs(["1"])
+    assert "omniopd.comparison" in run.data.tags
+    assert (
+        client.get_model_version_by_alias("faults.omniopd", "best").tags["omniopd.key"]
+        == run.data.tags["omniopd.key"]
+    )
+    (last,) = [model for model in client.search_logged_models(["1"]) if model.name.endswith("0005")]
+    of_model = [(point.key, point.value) for point in last.metrics or []]
+    for how in ("greedy", "sampled"):
+        for when in ("before", "after"):
+            name, value = f"heldout/{how}/{when}", record[when][how]["accuracy"]
+            (point,) = client.get_metric_history(run.info.run_id, name)
+            assert (point.step, point.value) == (NUM_ROUNDS, value)
+            assert of_model.count((name, value)) == 1
 
 
 @contextmanager

@@ -35,9 +35,10 @@ class Layout:
         return RunLayout(self.root / "runs" / f"{arm}-{seed}{variant}")
 
     def folders_of(self, name: str) -> list[Path]:
-        """The folders of a run called arm-seed, newest first: the present one, those set aside, those of a sweep."""
+        """The folders of a run of that name, newest first: the present one, those set aside, those beside it."""
         runs = self.root / "runs"
-        found = [runs / name, *runs.glob(f"{name}.replaced-*"), *runs.glob(f"{name}.lr-*")]
+        beside = [path for kind in ("replaced", "lr", "with") for path in runs.glob(f"{name}.{kind}-*")]
+        found = [runs / name, *beside]
         return sorted(filter(Path.is_dir, found), key=lambda path: path.stat().st_mtime, reverse=True)
 
     def checkout(self, run_id: str) -> Path:

@@ -23,9 +23,9 @@ def runs_table(runs: Sequence[dict[str, Any]]) -> str:
     """A line a run."""
     if not runs:
         return "MLflow knows no run of this experiment"
-    names = ("run", "arm", "seed", "status", "rounds", "begun (UTC)")
+    names = ("run", "name", "status", "rounds", "begun (UTC)")
     rows = [
-        (run["run_id"][:8], run["arm"], run["seed"], run["status"].lower(), run["num_rounds"], run["begun"])
+        (run["run_id"][:8], run["name"], run["status"].lower(), run["num_rounds"], run["begun"])
         for run in runs
     ]
     return _aligned([names, *rows])
@@ -33,9 +33,7 @@ def runs_table(runs: Sequence[dict[str, Any]]) -> str:
 
 def files_table(run: dict[str, Any]) -> str:
     """What a run is, then a line a file."""
-    title = (
-        f"run {run['run_id']}: {run['arm']}, seed {run['seed']}, {run['status'].lower()}, {run['begun']} UTC"
-    )
+    title = f"run {run['run_id']}: {run['name']}, {run['status'].lower()}, {run['begun']} UTC"
     rows = [
         (file["round"], file["name"], file["num_rows"], file["digest"][:12], _place(file["place"]))
         for file in run["files"]

@@ -64,6 +64,7 @@ def as_json(run: TrackedRun, located: Sequence[Located] | None = None) -> dict[s
     """A run, and its files where they were looked for, for programs."""
     about = {
         "run_id": run.run_id,
+        "name": run.name,
         "arm": run.arm,
         "seed": run.seed,
         "status": run.status,

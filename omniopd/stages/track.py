@@ -12,12 +12,12 @@ from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
 from omniopd.stages.run import Run, open_run
-from omniopd.tracking import Checkpoint, DataFile, Origin, RoundRecord, Tracker
+from omniopd.tracking import SENT_LATER, Checkpoint, DataFile, Origin, RoundRecord, Tracker
 
 
-def tracker_of(run: Run, warn: Callable[[str], None]) -> Tracker:
-    """The tracker of a run."""
-    return Tracker(run.config, key=run.key, origin=_origin(run), root=run.layout.root, warn=warn)
+def tracker_of(run: Run, warn: Callable[[str], None], later: str = SENT_LATER) -> Tracker:
+    """The tracker of a run; `later` is what its warning says of how MLflow comes to know what it missed."""
+    return Tracker(run.config, key=run.key, origin=_origin(run), root=run.layout.root, warn=warn, later=later)
 
 
 def tell_recorded(tracker: Tracker, run: Run) -> None:
@@ -47,17 +47,23 @@ def track_evaluation(
     record: dict[str, Any], layout: Layout, warn: Callable[[str], None], *, variant: str = ""
 ) -> None:
     """Log held-out accuracies, and what the teacher cost, on the run and on the model that they belong to."""
-    run = open_run(layout.run(record["arm"], record["seed"], variant).root)
-    last = run.config.train.num_rounds
+    arm, seed = record["arm"], record["seed"]
+    run = open_run(layout.run(arm, seed, variant).root)
+    resend = "the same command" if variant else "`omniopd compare`"
+    later = f"{layout.evaluation(arm, seed, variant)} is written; {resend} sends it when MLflow is back."
+    tracker = tracker_of(run, warn, later)
+    _tell_heldout(tracker, run, record)
+    tracker.finish()
+
+
+def _tell_heldout(tracker: Tracker, run: Run, record: dict[str, Any]) -> None:
     metrics = {f"total/{name}": float(record[name]) for name in ("teacher_tokens", "cost_usd")}
     for when in ("before", "after"):
         for how in TEMPERATURES:
             metrics[f"heldout/{how}/{when}"] = record[when][how]["accuracy"]
         for who, entropy in record[when]["fork_entropy"].items():
             metrics[f"heldout/fork_entropy_{who}/{when}"] = entropy
-    tracker = tracker_of(run, warn)
-    tracker.log_heldout(metrics, _checkpoint(run, last))
-    tracker.finish()
+    tracker.log_heldout(metrics, _checkpoint(run, run.config.train.num_rounds))
 
 
 def track_comparison(
@@ -66,15 +72,21 @@ def track_comparison(
     """Tag the compared runs as one comparison, and register each arm's best checkpoint with the alias `best`.
 
     Best is the checkpoint of highest greedy accuracy on the validation prompts, of all the seeds of an arm; the
-    held-out prompts choose nothing. Runs whose files are not here are left out.
+    held-out prompts choose nothing. Runs whose files are not here are left out. What `track_evaluation` could not
+    tell of a run is told too.
     """
+    later = f"{layout.comparison} is written; call `omniopd compare` again when MLflow is back."
     present = [found for found in evaluations if layout.run(found["arm"], found["seed"]).config.exists()]
     name = work_key("comparison", sorted(found["key"] for found in evaluations))
     best: dict[str, tuple[float, int, int]] = {}
     for found in present:
         run = open_run(layout.run(found["arm"], found["seed"]).root)
-        tracker = tracker_of(run, warn)
+        tracker = tracker_of(run, warn, later)
         tracker.tag({"omniopd.comparison": name})
+        if tracker.has_failed:
+            return
+        if found["key"] == run.key and run.has_checkpoint(run.config.train.num_rounds):
+            _tell_heldout(tracker, run, found)
         tracker.finish()
         if tracker.has_failed:
             return
@@ -84,7 +96,7 @@ def track_comparison(
                 best[found["arm"]] = candidate
     for arm, (accuracy, round_, seed) in best.items():
         run = open_run(layout.run(arm, seed).root)
-        tracker = tracker_of(run, warn)
+        tracker = tracker_of(run, warn, later)
         tracker.register_best(_checkpoint(run, round_), accuracy=accuracy)
         tracker.finish()
 

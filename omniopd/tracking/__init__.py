@@ -2,6 +2,15 @@
 
 from omniopd.tracking.lookup import Lookup, TrackedRun
 from omniopd.tracking.records import Checkpoint, DataFile, Origin, RoundRecord
-from omniopd.tracking.tracker import Tracker
+from omniopd.tracking.tracker import SENT_LATER, Tracker
 
-__all__ = ["Checkpoint", "DataFile", "Lookup", "Origin", "RoundRecord", "TrackedRun", "Tracker"]
+__all__ = [
+    "SENT_LATER",
+    "Checkpoint",
+    "DataFile",
+    "Lookup",
+    "Origin",
+    "RoundRecord",
+    "TrackedRun",
+    "Tracker",
+]

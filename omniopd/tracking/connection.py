@@ -18,6 +18,7 @@ from omniopd.tracking.patience import bound_waits
 from omniopd.tracking.records import Origin
 
 RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin was told to the end
+FOLDER = "omniopd.folder"  # the tag that says which folder below runs/ a run is of
 MAX_PARAM = 6000  # characters of a value; config.json has the whole
 
 
@@ -38,15 +39,21 @@ def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Conne
     experiment_id = _experiment_id(client, config)
     known = {"omniopd.key": key, "omniopd.arm": config.arm, "omniopd.seed": str(config.seed)}
     query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
-    found = client.search_runs([experiment_id], query, max_results=1)
+    # One with overrides that decide no result has the key of the run without, and is another run all the same.
+    folder = origin.config.parent.name
+    found = [
+        run
+        for run in client.search_runs([experiment_id], query)
+        if run.data.tags.get(FOLDER, folder) == folder
+    ]
     end_time = None
     if found:
         run = found[0]
         end_time = run.info.end_time if run.info.status == "FINISHED" else None
         client.update_run(run.info.run_id, status="RUNNING")
     else:
-        tags = known | _tags(config, origin, root)
-        run = client.create_run(experiment_id, tags=tags, run_name=f"{config.arm}-{config.seed}")
+        tags = known | {FOLDER: folder} | _tags(config, origin, root)
+        run = client.create_run(experiment_id, tags=tags, run_name=folder)
     if RECORDED not in run.data.tags:
         _record_origin(client, run, config, origin, root)
     return Connection(client, experiment_id, run.info.run_id, end_time)

@@ -38,7 +38,7 @@ class TrackedRun:
 
     run_id: str
     experiment_id: str
-    name: str  # arm-seed
+    name: str  # that of its folder: arm-seed, and what stands behind it where settings were overridden
     status: str
     begun: str  # UTC
     tags: Mapping[str, str]

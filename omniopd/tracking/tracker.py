@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig
 from omniopd.tracking.connection import Connection, connect
 from omniopd.tracking.machine import Machine
-from omniopd.tracking.messages import ROUND, now_ms, round_inputs, round_metrics, slices
+from omniopd.tracking.messages import ROUND, round_inputs, round_metrics, slices
 from omniopd.tracking.patience import SHARE
 from omniopd.tracking.records import Checkpoint, Origin, RoundRecord
 
@@ -29,19 +29,28 @@ FAILURES = (MlflowException, SQLAlchemyError, OSError)
 MAX_METRICS = 1000  # of one log_batch
 EVERY_S = 5.0  # between two messages while a run is going
 RETRY_S = 30.0  # after a failure
+SENT_LATER = "The run goes on: its metrics are in metrics.jsonl and are sent when MLflow is back."
 
 
 class Tracker:
     """Tells MLflow of one run. Every call is safe: a failure is noted, never raised."""
 
     def __init__(
-        self, config: RunConfig, *, key: str, origin: Origin, root: Path, warn: Callable[[str], None]
+        self,
+        config: RunConfig,
+        *,
+        key: str,
+        origin: Origin,
+        root: Path,
+        warn: Callable[[str], None],
+        later: str = SENT_LATER,
     ):
         self._config = config
         self._key = key
         self._origin = origin
         self._root = root
         self._warn = warn
+        self._later = later
         self._connection: Connection | None = None
         self._machine: Machine | None = None
         self._pending: list[RoundRecord] = []
@@ -104,15 +113,15 @@ class Tracker:
             self._machine = None
 
     def log_heldout(self, metrics: Mapping[str, float], checkpoint: Checkpoint) -> None:
-        """Log final measurements on the run and on the model that they belong to."""
+        """Log final measurements on the run and on the model that they belong to, those that MLflow does not have."""
 
         def send(to: Connection) -> None:
             model_id = self._model_id(to, checkpoint)
-            now, step = now_ms(), checkpoint.round
-            run_metrics = [Metric(name, value, now, step) for name, value in metrics.items()]
-            to.client.log_batch(to.run_id, metrics=run_metrics)
+            of_run = to.client.get_run(to.run_id).data.metrics
+            of_model = {own.key: own.value for own in to.client.get_logged_model(model_id).metrics or []}
             for name, value in metrics.items():
-                to.client.log_metric(to.run_id, name, value, step=step, model_id=model_id)
+                if not of_run.get(name) == of_model.get(name) == value:
+                    to.client.log_metric(to.run_id, name, value, step=checkpoint.round, model_id=model_id)
 
         self._next_try = 0.0
         self._safely(send)
@@ -208,10 +217,7 @@ class Tracker:
         if not self._has_warned:
             self._has_warned = True
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self._warn(
-                f"MLflow does not answer ({first[:160]}). The run goes on: its metrics are in metrics.jsonl "
-                "and are sent when MLflow is back."
-            )
+            self._warn(f"MLflow does not answer ({first[:160]}). {self._later}")
 
     def _model_id(self, to: Connection, checkpoint: Checkpoint) -> str:
         """The LoggedModel of a checkpoint; one that was begun and not ended is ended now."""

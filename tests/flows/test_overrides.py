@@ -8,7 +8,10 @@ from flows.distill import distill
 from omniopd.config import load_params, nested, parsed
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
+from omniopd.stages.archive import locate
 from omniopd.stages.evaluate import evaluate
+from omniopd.tracking import Lookup
+from omniopd.versions import Store
 
 
 def _run(project: Project, overrides: dict):
@@ -38,6 +41,32 @@ def test_its_results_are_those_of_the_settings_and_lie_beside_the_others(project
     record = evaluate("omniopd", 0, Layout(project.root), beside.name.removeprefix("omniopd-0"))
     assert record["lr"] == 1e-3
     assert not (project.root / "metrics" / "evaluation" / "omniopd-0.json").exists()
+
+
+def test_its_files_are_found_by_its_own_name_and_those_of_the_other_by_the_other(project: Project, tmp_path):
+    project.edit(tracking__enabled=True, tracking__uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run_plain(project.params_file)
+    _run(project, {"train.num_rounds": 2, "train.lr": 1e-3, "arms.omniopd.train.lr": 1e-3})
+    lookup = Lookup(load_params(project.params_file).tracking)
+    [beside] = project.root.glob("runs/omniopd-0.with-*")
+    _run(project, {"compute.timeout_s": 3600.0})  # decides no result: the key is that of the run without
+    [same] = set(project.root.glob("runs/omniopd-0.with-*")) - {beside}
+    for name, num_rounds in {"omniopd-0": 5, beside.name: 2, same.name: 5}.items():
+        found = lookup.find(name)
+        assert len(found.rounds) == num_rounds
+        located = locate(found, Layout(project.root), Store(project.root))
+        assert {place and place.kind for place in (file.place for file in located)} == {"workspace"}
+
+
+def test_what_the_runs_of_a_seed_share_is_made_of_params_yaml_as_it_is(project: Project):
+    before = digests(project.root / "models")
+    for overrides in (
+        {"compute.num_threads": 2},
+        {"rollout.max_new_tokens": 9},
+        {"evaluation.batch_size": 2},
+    ):
+        _run(project, {"train.num_rounds": 1, **overrides})
+    assert digests(project.root / "models") == before
 
 
 def test_the_same_overrides_said_otherwise_are_the_same_run(project: Project):

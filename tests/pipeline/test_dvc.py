@@ -2,37 +2,15 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dvc_projects import ENVIRONMENT, dvc, under_dvc
 from mlflow import MlflowClient
 from projects import REPOSITORY, Project, make_project
-
-ENVIRONMENT = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "PYTHONPATH": str(REPOSITORY),
-    "DVC_NO_ANALYTICS": "1",
-}
-
-
-def _dvc(project: Project, *arguments: str) -> str:
-    done = subprocess.run(
-        ["dvc", *arguments],
-        cwd=project.root,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
 
 RUNS = [("omniopd", 0), ("omniopd-baseline", 0), ("random", 0)]
 
@@ -51,12 +29,10 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         arms__omniopd={"method": "omniopd", "lr_of": "omniopd"},
         ablations={"random": {"method": "omniopd", "lr_of": "omniopd", "settings": {"selection": "random"}}},
     )
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(REPOSITORY / name, project.root / name)
-    subprocess.run(["git", "init", "--quiet"], cwd=project.root, check=True)
-    _dvc(project, "init", "--quiet")
+    under_dvc(project)
+    (project.root / "learning_rates.json").unlink()  # the sweep's to make
     shutil.copytree(REPOSITORY / ".dvc" / "plots", project.root / ".dvc" / "plots")
-    _dvc(project, "repro")
+    dvc(project, "repro")
     return project
 
 
@@ -116,15 +92,15 @@ def test_the_markdown_table_has_a_row_an_arm(reproduced: Project):
 
 
 def test_nothing_is_done_a_second_time(reproduced: Project):
-    assert "Data and pipelines are up to date" in _dvc(reproduced, "repro")
-    assert "Data and pipelines are up to date" in _dvc(reproduced, "status")
+    assert "Data and pipelines are up to date" in dvc(reproduced, "repro")
+    assert "Data and pipelines are up to date" in dvc(reproduced, "status")
 
 
 def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
     before = reproduced.params_file.read_text()
     try:
         reproduced.edit_paths({"arms.omniopd-baseline.train.lr": 3e-4})
-        plan = _dvc(reproduced, "repro", "--dry")
+        plan = dvc(reproduced, "repro", "--dry")
         assert "Running stage 'distill@omniopd-baseline-0'" in plan
         assert "Running stage 'distill@omniopd-0'" not in plan
         assert "Running stage 'ablate" not in plan
@@ -135,13 +111,13 @@ def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
 
 
 def test_metrics_and_plots_are_shown(reproduced: Project):
-    shown = json.loads(_dvc(reproduced, "metrics", "show", "--json"))[""]["data"]
+    shown = json.loads(dvc(reproduced, "metrics", "show", "--json"))[""]["data"]
     for record in json.loads((reproduced.root / "metrics" / "comparison.json").read_text()):
         found = shown[f"metrics/heldout/{record['arm']}-{record['seed']}.json"]["data"]
         assert found["greedy"]["after"] == record["after"]["greedy"]["accuracy"]
         assert found["sampled"]["before"] == record["before"]["sampled"]["accuracy"]
         assert found["teacher_tokens"] == record["teacher_tokens"]
-    _dvc(reproduced, "plots", "show", "--out", "shown")
+    dvc(reproduced, "plots", "show", "--out", "shown")
     page = (reproduced.root / "shown" / "index.html").read_text()
     assert "Greedy accuracy on validation prompts" in page
     for arm in ("omniopd", "omniopd-baseline", "random", "omniopd (floor)"):

@@ -139,10 +139,10 @@ def test_a_cache_that_was_damaged_is_noticed(recorded: Project, run_id: str, tmp
 
 def test_the_list_has_a_line_a_run_and_the_files_of_one_where_they_lie(recorded: Project, run_id: str):
     lines = omniopd(recorded, "data", "list").stdout.splitlines()
-    assert lines[0].split() == ["run", "arm", "seed", "status", "rounds", "begun", "(UTC)"]
-    assert lines[1].split()[:5] == [run_id[:8], "omniopd", "0", "finished", "2"]
+    assert lines[0].split() == ["run", "name", "status", "rounds", "begun", "(UTC)"]
+    assert lines[1].split()[:4] == [run_id[:8], "omniopd-0", "finished", "2"]
     lines = omniopd(recorded, "data", "list", "omniopd-0").stdout.splitlines()
-    assert lines[0].startswith(f"run {run_id}: omniopd, seed 0, finished, ")
+    assert lines[0].startswith(f"run {run_id}: omniopd-0, finished, ")
     expected = _data(recorded.run_dir())
     listed = [line.split() for line in lines[2:]]
     assert {row[1]: row[3] for row in listed} == {name: md5[:12] for name, md5 in expected.items()}
