@@ -13,6 +13,7 @@ from omniopd.functional.posterior import (
     tally,
     token_posterior,
 )
+from omniopd.functional.repetition import repetition
 from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "posterior_std",
     "posterior_target",
     "random_anchors",
+    "repetition",
     "reverse_kl",
     "rouge1",
     "tally",
