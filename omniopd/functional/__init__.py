@@ -14,9 +14,11 @@ from omniopd.functional.posterior import (
     token_posterior,
 )
 from omniopd.functional.repetition import repetition
+from omniopd.functional.sheets import SHEET_ELEMENTS, num_sheets
 from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
+    "SHEET_ELEMENTS",
     "SIMILARITIES",
     "Fused",
     "Head",
@@ -36,6 +38,7 @@ __all__ = [
     "group_normalised",
     "leave_one_out",
     "masked_sum",
+    "num_sheets",
     "peak_entropy",
     "policy_gradient",
     "posterior_std",
