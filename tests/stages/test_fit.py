@@ -1,17 +1,23 @@
 """Whether memory and disk hold what the runs need."""
 
+import io
+import json
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import psutil
 import pytest
 from projects import Project
-from transformers import Qwen3Config
+from rich.console import Console
+from transformers import AutoModelForCausalLM, Qwen3Config
 
+from omniopd import cli
 from omniopd.config import Params, load_params
 from omniopd.data.layout import Layout
 from omniopd.engines.memory import MASTER, size_of
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, ModelError
+from omniopd.report.plan import memory_line, memory_table
 from omniopd.stages import fit
 
 STUDENT, TEACHER = (
@@ -138,3 +144,53 @@ def test_checkpoints_that_are_there_need_no_room(
             layout.run(arm, 0).checkpoint(round_).mkdir(parents=True)
     with_free(0.5)
     assert fit.disk_verdict(params, layout, STUDENT) == (None, None)
+
+
+# --- the plan
+
+
+def test_the_plan_has_a_row_of_memory_for_each_arm_and_says_whether_it_fits(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    project.edit(arms=ARMS)
+    cli.plan(params=project.params_file, arm=None, seed=None, as_json=True)
+
+    found = json.loads(capsys.readouterr().out)
+
+    assert {row["arm"] for row in found["asked"]} >= {"omniopd", "sft"}
+    memory = found["memory"]
+    assert [row["arm"] for row in memory["arms"]] == list(ARMS)
+    assert memory["fits"] is True
+    weights = AutoModelForCausalLM.from_pretrained(project.root / "models" / "seed-0" / "student")
+    expected = sum(parameter.numel() for parameter in weights.parameters()) * MASTER
+    assert {row["one_process"]["parameters"] for row in memory["arms"]} == {expected}
+
+    cli.plan(params=project.params_file, arm=["grpo"], seed=None, as_json=False)
+    text = capsys.readouterr().out
+    assert re.search(r"grpo takes most, 0\.\d\d GiB: it fits in the [\d.]+ GiB that are free of ", text)
+
+    monkeypatch.setattr(fit, "fits", lambda *_, **__: no_model("of a kind that is not known"))
+    cli.plan(params=project.params_file, arm=["grpo"], seed=None, as_json=False)
+    assert "warning: of a kind that is not known" in capsys.readouterr().err
+
+
+def no_model(why: str) -> None:
+    raise ModelError(why)
+
+
+def test_the_table_of_memory_fits_a_terminal_of_80_columns(params: Params):
+    memory = fit.as_json(list(of(params).values()), fit.Room("the GPU (NVIDIA H100 80GB HBM3)", 10, 20))
+    large = {"parameters": 123 * 2**30, "peak": 1234 * 2**30}
+    for row in memory["arms"]:
+        row["arm"] = row["arm"].ljust(20, "x")
+        row["one_process"].update(dict.fromkeys(row["one_process"], 123 * 2**30) | large)
+    console = Console(width=80, file=io.StringIO())
+
+    console.print(memory_table(memory))
+
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert "1234" in text
+    assert "does not fit in the 0.00 GiB that are free of the GPU (NVIDIA H100 80GB HBM3)" in memory_line(
+        memory
+    )
