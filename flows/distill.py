@@ -24,7 +24,7 @@ from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.progress import Bar, bar
 from omniopd.report.run import run_summary
-from omniopd.stages import ledger, rounds
+from omniopd.stages import alarms, ledger, rounds
 from omniopd.stages.meet import meet_teacher
 from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.sweep import chosen_rate
@@ -146,6 +146,7 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
         else:
             accuracy = _one_round(run, round_, shards)
             tell_round(tracker, run, round_)
+            _sound(alarms.begun_in(run_dir, round_))
             if accuracy is not None:
                 note = f"greedy {accuracy:.3f} on validation prompts"
                 pages.accuracies(ledger.accuracies(run_dir))
@@ -159,6 +160,13 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
     pages.accuracies(ledger.accuracies(run_dir))
     pages.summary(run_summary(run.config, ledger.recorded_metrics(run_dir), page=tracker.page))
     return run.files.checkpoint(num_rounds)
+
+
+def _sound(lines: list[str]) -> None:
+    """Say in the terminal and in the log which alarms begin."""
+    warn(lines)
+    for line in lines:
+        log.warning(line)
 
 
 def _one_round(run: Run, round_: int, shards: Sharded) -> float | None:

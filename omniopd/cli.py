@@ -13,7 +13,7 @@ from rich.console import Console
 from omniopd import cli_data
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
-from omniopd.errors import OmniOPDError
+from omniopd.errors import ModelError, OmniOPDError
 
 _STARTED = time.monotonic()
 
@@ -80,11 +80,12 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """What the runs will ask of their teacher: requests, tokens, cost and time, before anything is asked."""
+    """What the runs will ask of their teacher: requests, tokens, cost and time; and what training takes of memory."""
     import json
 
     from omniopd.data.layout import Layout
-    from omniopd.report.plan import plan_table, plan_total
+    from omniopd.report.plan import memory_line, memory_table, plan_table, plan_total
+    from omniopd.stages import fit
     from omniopd.stages import plan as planning
     from omniopd.stages.check import check as find_errors
 
@@ -95,12 +96,21 @@ def plan(
         checked,
         planning.prices_of(checked, layout),
     )
+    first = checked.seeds[0] if seed is None else seed
+    memory = None
+    try:
+        memory = fit.as_json(fit.planned_fits(checked, layout, arms=arm or (), seed=first), fit.room())
+    except ModelError as error:
+        warnings = [*warnings, str(error)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json.dumps({"asked": rows, "memory": memory}, indent=1))
         return
     console = Console()
     console.print(plan_table(rows))
     console.print(plan_total(rows), highlight=False, soft_wrap=True)
+    if memory is not None:
+        console.print(memory_table(memory))
+        console.print(memory_line(memory), highlight=False, soft_wrap=True)
     warn(warnings)
 
 

@@ -104,7 +104,8 @@ UNKNOWN_KEYS = {
     "top, far from any": (
         {"nonsense": 1},
         "nonsense: unknown key; known are seeds, prompts, models, teacher, rollout, train, evaluation, "
-        "compute, tracking, methods, sweep, comparison, arms, ablations, ablation_seeds",
+        "compute, tracking, "
+        "alarms, methods, sweep, comparison, arms, ablations, ablation_seeds",
     ),
     "top": ({"armz": {}}, "armz: unknown key; did you mean 'arms'?"),
     "section": ({"rollout.num_prompt": 1}, "rollout.num_prompt: unknown key; did you mean 'num_prompts'?"),
@@ -603,6 +604,7 @@ CHANGES_NOTHING = {
     "shards": {"rollout.num_shards": 2},
     "shards of the arm": {"arms.omniopd.rollout": {"num_shards": 2}},
     "tracking off": {"tracking.enabled": False},
+    "alarms": {"alarms.cut_share": None, "alarms.grad_norm": 2.0},
     "where tracking goes": {"tracking.uri": "sqlite:///other.db", "tracking.experiment": "other"},
     "a setting of another arm": {"arms.omniopd-baseline.settings": {"beta": 0.2}},
     "the setting that the arm has anyhow": {"arms.omniopd.settings": {"beta": 0.1}},
@@ -612,7 +614,9 @@ CHANGES_NOTHING = {
 
 
 @pytest.mark.parametrize("edits", CHANGES_NOTHING.values(), ids=CHANGES_NOTHING)
-def test_shards_and_tracking_and_other_arms_do_not_decide_the_results(tmp_path: Path, edits: dict[str, Any]):
+def test_shards_tracking_alarms_and_other_arms_do_not_decide_the_results(
+    tmp_path: Path, edits: dict[str, Any]
+):
     before = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
     after = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
 

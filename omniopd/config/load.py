@@ -174,7 +174,7 @@ def _block(raw: Any, *path: str) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-_SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking")
+_SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking", "alarms")
 
 
 def demo_problems(params: Params, file: str) -> list[str]:

@@ -274,6 +274,17 @@ class Tracking(Section):
     experiment: str = Field(min_length=1)
 
 
+class Alarms(Section):
+    """Beyond which value of a round's metric the alarm of that name rings; null: never."""
+
+    cut_share: float | None = Field(ge=0, le=1)
+    repetition: float | None = Field(ge=0, le=1)
+    anchor_kl: float | None = Field(ge=0)
+    zero_agreement: float | None = Field(ge=0, le=1)
+    k_sem_over_floor: float | None
+    grad_norm: float | None = Field(gt=1)
+
+
 class Methods(Section):
     """One block per method. The fields are the registry: a method is known by its field's name."""
 
@@ -335,6 +346,7 @@ class Params(Section):
     evaluation: Evaluation
     compute: Compute
     tracking: Tracking
+    alarms: Alarms
     methods: Methods
     sweep: Sweep
     comparison: Comparison
@@ -393,6 +405,7 @@ class RunConfig(Section):
     evaluation: Evaluation
     compute: Compute
     tracking: Tracking
+    alarms: Alarms
 
     def plan(self) -> Plan:
         """What the method must know of the run."""
@@ -407,9 +420,9 @@ class RunConfig(Section):
         return {**self.model_dump(), "method": self.method.model_dump()}
 
     def determining(self) -> dict[str, Any]:
-        """The settings that decide the bytes of the results: neither shards nor tracking do."""
+        """The settings that decide the bytes of the results: neither shards, tracking nor alarms do."""
         settings = self.resolved()
-        del settings["tracking"], settings["rollout"]["num_shards"]
+        del settings["tracking"], settings["alarms"], settings["rollout"]["num_shards"]
         settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
         settings["compute"] = self.compute.determining
         return settings

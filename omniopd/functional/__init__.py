@@ -13,9 +13,12 @@ from omniopd.functional.posterior import (
     tally,
     token_posterior,
 )
+from omniopd.functional.repetition import repetition
+from omniopd.functional.sheets import SHEET_ELEMENTS, num_sheets
 from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
+    "SHEET_ELEMENTS",
     "SIMILARITIES",
     "Fused",
     "Head",
@@ -35,11 +38,13 @@ __all__ = [
     "group_normalised",
     "leave_one_out",
     "masked_sum",
+    "num_sheets",
     "peak_entropy",
     "policy_gradient",
     "posterior_std",
     "posterior_target",
     "random_anchors",
+    "repetition",
     "reverse_kl",
     "rouge1",
     "tally",

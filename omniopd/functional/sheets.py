@@ -19,9 +19,18 @@ from omniopd.functional.positions import Positions, Score
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
+READS: dict[str, frozenset[Score]] = {  # the scores that a model beside the student is read for
+    "reference": frozenset({"ref_kl", "kl_to_ref"}),
+    "teacher": frozenset({"kl_to_teacher", "teacher_logp"}),
+}
 CAST_ROWS = 8192  # of a head's gradient, that are added at once where products are less exact than sums
 # Of the rows worked on at once: on a CPU what its caches hold.
 BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}
+
+
+def num_sheets(wanted: Set[Score]) -> int:
+    """How many sheets the scores take, of a student whose logits are not capped."""
+    return 1 + sum(bool(own & wanted) for own in READS.values()) + (wanted >= READS["reference"])
 
 
 @dataclass(eq=False)
@@ -68,19 +77,17 @@ class Sheets:
         self._device = hidden.device
         elements = BLOCK_ELEMENTS.get(hidden.device.type, SHEET_ELEMENTS)
         self._block_rows = min(self._slice_len, max(1, elements // self._size))
+        beside = {"reference": positions.reference, "teacher": positions.teacher}
         self._others = {
             name: states
-            for name, states, needed in (
-                ("reference", positions.reference, {"ref_kl", "kl_to_ref"}),
-                ("teacher", positions.teacher, {"kl_to_teacher", "teacher_logp"}),
-            )
-            if states is not None and needed & self.wanted
+            for name, states in beside.items()
+            if states is not None and READS[name] & self.wanted
         }
         self._states = {"student": positions.student, **self._others}
         self._weights = self._cast_weights()
         self._sheet = self._empty(self._slice_len)
         self._other_sheets = {name: self._empty(self._slice_len) for name in self._others}
-        if self.wanted >= {"ref_kl", "kl_to_ref"}:  # r and log(p / r) at once
+        if self.wanted >= READS["reference"]:  # r and log(p / r) at once
             self._other_sheets["r"] = self._empty(self._slice_len)
         self._capped = self._empty(self._slice_len) if positions.student.head.softcap else None
         self._blocks = self._empty(self._block_rows), self._empty(self._block_rows)

@@ -137,10 +137,14 @@ class OmniOPD(Method):
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         audits = [verdict for item in annotated for verdict in item.verdicts]
         num_tokens = sum(len(item.trajectory.response_ids) for item in annotated)
+        k_sem = mean_and_spread("k_sem", [verdict.k_sem for verdict in audits])
+        floor = mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.phi))
         return {
             **mean_and_spread("target", [self.target(verdict) for verdict in audits]),
-            **mean_and_spread("k_sem", [verdict.k_sem for verdict in audits]),
-            **mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.phi)),
+            **k_sem,
+            **floor,
+            "k_sem_over_floor": k_sem["k_sem/mean"] - floor["k_sem_floor/mean"],
+            "zero_agreement": sum(verdict.k_sem == 0 for verdict in audits) / len(audits) if audits else 0.0,
             "audited_share": sum(verdict.chunk_len for verdict in audits) / num_tokens,
             "audits": float(len(audits)),
             "unaudited_trajectories": float(sum(not item.verdicts for item in annotated)),

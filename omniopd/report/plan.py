@@ -1,4 +1,4 @@
-"""The plan as a table: what the runs will ask of their teacher. 80 columns."""
+"""The plan as tables: what the runs will ask of their teacher, and what training takes of memory. 80 columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,8 @@ from rich.table import Table
 
 from omniopd.report.summary import dollars, short_count
 
+GIB = 2**30
+PARTS = ("parameters", "gradients", "moments", "frozen", "activations", "loss", "peak")
 COSTS = ("cost_usd", "cost_usd_with_prefix_cache")
 
 
@@ -55,3 +57,33 @@ def _cells(one: dict[str, Any], *, has_prices: bool, has_limits: bool) -> list[s
     if has_limits:
         cells.append(f"{one['minutes_at_the_limits']:.0f}")
     return cells
+
+
+def memory_table(memory: dict[str, Any]) -> Table:
+    """GiB of one training process, a row an arm."""
+    table = Table(
+        title="One training process takes, in GiB",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("arm", no_wrap=True)
+    for name in ("weights", "gradi-\nents", "mo-\nments", "frozen\nmodels", "activa-\ntions", "loss", "peak"):
+        table.add_column(name, justify="right")
+    for row in memory["arms"]:
+        table.add_row(row["arm"], *(_gib(row["one_process"][part]) for part in PARTS))
+    return table
+
+
+def _gib(count: int) -> str:
+    return f"{count / GIB:.2f}" if count < 100 * GIB else f"{count / GIB:.0f}"
+
+
+def memory_line(memory: dict[str, Any]) -> str:
+    """Whether the arm that takes most fits, in a line."""
+    room = memory["room"]
+    most = max(memory["arms"], key=lambda row: row["one_process"]["peak"] * row["processes"])
+    needed = most["one_process"]["peak"] * most["processes"] / GIB
+    answer = "fits in" if memory["fits"] else "does not fit in"
+    free = f"the {room['free'] / GIB:.2f} GiB that are free of {room['name']}"
+    return f"{most['arm']} takes most, {needed:.2f} GiB: it {answer} {free}"

@@ -25,6 +25,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
         f"| teacher tokens | {short_count(round(teacher_tokens))} |",
         *([f"| cost | {dollars(cost)} |"] if cost else []),
         f"| requests that failed | {_total(rounds, 'teacher_failures'):.0f} |",
+        f"| alarms | {_alarms(rounds)} |",
         *([f"| MLflow | [run]({page}) |"] if page else []),
     ]
     return "\n".join(lines) + "\n"
@@ -34,6 +35,19 @@ def _first_and_last(measured: Sequence[Mapping[str, float]]) -> str:
     if not measured:
         return "not measured"
     return " → ".join(f"{row['validation/greedy']:.3f}" for row in (measured[0], measured[-1]))
+
+
+def _alarms(rounds: Sequence[Mapping[str, float]]) -> str:
+    """Which alarms rang, in how many rounds and from which one on."""
+    rang: dict[str, list[int]] = {}
+    for row in rounds:
+        for name in (name for name, value in row.items() if name.startswith("alarm/") and value):
+            rang.setdefault(name.removeprefix("alarm/"), []).append(round(row["round"]))
+    listed = [
+        f"{name} in {len(at)} round{'s' * (len(at) > 1)}, first in {at[0]}"
+        for name, at in sorted(rang.items())
+    ]
+    return "; ".join(listed) or "none"
 
 
 def _total(rounds: Sequence[Mapping[str, float]], name: str) -> float:

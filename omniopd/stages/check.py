@@ -3,8 +3,9 @@
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
 from omniopd.config.messages import TEXT_ALONE
@@ -14,6 +15,9 @@ from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.methods import Need
 from omniopd.stages.prepare import split_prompts
 from omniopd.tasks import TASKS
+
+if TYPE_CHECKING:
+    from omniopd.stages.check_models import StudentFacts
 
 T = TypeVar("T")
 
@@ -31,14 +35,17 @@ def check(
     layout, found = Layout(params_file.parent), _Mistakes()
     found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
     prompts = found.of(lambda: _prompts(params, layout))
-    found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
-    vocab_size = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
+    of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
+    student = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
+    of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
     found.tell()
-    warnings = [
+    doubts = [*(student.warnings if student else []), *(of_teacher or []), *(of_room or [])]
+    vocab_size = student.vocab_size if student else 0
+    warnings = [f"{params_file}: {doubt}" for doubt in doubts] + [
         f"{params_file}: arms.{arm}: {warning}"
         for arm in params.arms  # an ablation leaves out what is needed on purpose
-        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size or 0)
+        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size)
     ]
     return params, warnings, _plan(params, prompts or [])
 
@@ -88,13 +95,14 @@ def _prompts(params: Params, layout: Layout) -> list[Prompt]:
     return prompts
 
 
-def _check_teacher(params: Params, layout: Layout) -> None:
+def _check_teacher(params: Params, layout: Layout) -> list[str]:
+    """What to be warned of in a teacher that can be used."""
     if params.teacher.kind == "api":
         from omniopd.teachers.api import capabilities_of, endpoint_of
 
         capabilities_of(params.teacher)
         endpoint_of(params.teacher, root=layout.root)
-        return
+        return []
     if params.teacher.kind != "transformers":
         from omniopd.teachers import teacher_class
 
@@ -103,7 +111,10 @@ def _check_teacher(params: Params, layout: Layout) -> None:
         from omniopd.stages.check_models import check_teacher
 
         with _named("teacher.model"):
-            check_teacher(layout.named_model(params.teacher.model))
+            return [
+                f"teacher.model: {line}" for line in check_teacher(layout.named_model(params.teacher.model))
+            ]
+    return []
 
 
 def _check_logits(params: Params, layout: Layout) -> None:
@@ -135,20 +146,45 @@ def _arms_that_need(params: Params, need: Need) -> list[str]:
     ]
 
 
-def _check_student(params: Params, layout: Layout, prompts: Sequence[Prompt], params_file: Path) -> int:
-    """The size of the student's vocabulary, or 0 where it is yet to be made."""
+def _check_student(
+    params: Params, layout: Layout, prompts: Sequence[Prompt], params_file: Path
+) -> "StudentFacts | None":
+    """What is known of the student, or None where it is yet to be made."""
     name = params.models.student
     if name == DEMO:  # a token a character
         if builtin_task(params) is not None:
             _check_lengths(params, prompts, [len(prompt.prompt) for prompt in prompts], DEMO_CONTEXT)
-        return 0
+        return None
     from omniopd.stages.check_models import check_student
 
     with _named(f"{params_file}: models.student"):
         facts = check_student(layout.named_model(name), prompts)
     if facts.context is not None:
         _check_lengths(params, prompts, facts.prompt_lens, facts.context)
-    return facts.vocab_size
+    return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])
+
+
+def _check_room(
+    params: Params, layout: Layout, student: "StudentFacts", found: _Mistakes, params_file: Path
+) -> list[str]:
+    """What to be warned of in the machine's memory and disk; what cannot fit is added to the mistakes found."""
+    from omniopd.models.loading import load_config
+    from omniopd.stages import fit
+
+    named = params.teacher.is_local and params.teacher.model != DEMO
+    try:
+        teacher = load_config(layout.named_model(params.teacher.model)) if named else None
+        most = fit.largest(
+            fit.fits(params, student.config, teacher, longest_prompt=max(student.prompt_lens, default=0))
+        )
+        verdicts = [
+            fit.memory_verdict(most, fit.room()),
+            fit.disk_verdict(params, layout, student.config),
+        ]
+    except ModelError as error:  # a broken teacher is told of elsewhere
+        return [str(error)]
+    found.add(type(error)(f"{params_file}: {error}") for error, _ in verdicts if error is not None)
+    return [line for _, line in verdicts if line is not None]
 
 
 def _check_lengths(params: Params, prompts: Sequence[Prompt], lengths: Sequence[int], context: int) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from omniopd.config import Train
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import Reward, Trajectory, Verdict
 from omniopd.data.store import read_column, read_json, read_records, write_atomic
@@ -84,12 +85,20 @@ def failed_requests(run: Run, round_: int) -> dict[str, float]:
 
 def checkpoint_is_due(run: Run, round_: int) -> bool:
     """Whether the state before that round is kept."""
-    return round_ % run.config.train.checkpoint_every == 0 or round_ == run.config.train.num_rounds
+    return round_ in due_rounds(run.config.train)
 
 
 def due_checkpoints(run: Run) -> list[int]:
     """The rounds before which the state is kept, the end of the run among them."""
-    return [round_ for round_ in range(1, run.config.train.num_rounds + 1) if checkpoint_is_due(run, round_)]
+    return due_rounds(run.config.train)
+
+
+def due_rounds(settings: Train) -> list[int]:
+    """The same of a run with those settings."""
+    last = settings.num_rounds
+    return [
+        round_ for round_ in range(1, last + 1) if round_ % settings.checkpoint_every == 0 or round_ == last
+    ]
 
 
 def complete_round(

@@ -14,9 +14,11 @@ from omniopd.engines.rollout import batches, rollouts, scored, shard
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import RunError
 from omniopd.evaluation import measure, reward_of
+from omniopd.functional import repetition
 from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
+from omniopd.stages.alarms import alarm_metrics, earlier_metrics
 from omniopd.stages.failures import stop_at_failures
 from omniopd.stages.ledger import (
     annotated_round,
@@ -206,6 +208,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         metrics = _round_metrics(run, annotated) | failed_requests(run, round_) | report.as_metrics()
         if accuracy is not None:
             metrics["validation/greedy"] = accuracy
+        metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
         complete_round(run, round_, metrics)
     return metrics
 
@@ -274,6 +277,7 @@ def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]
         **run.config.method.metrics(annotated),
         "response_len": sum(lengths) / len(lengths),
         "cut_share": num_cut / len(lengths),
+        "repetition": sum(repetition(item.response_ids) for item in trajectories) / len(lengths),
         "trained_tokens": float(sum(lengths)),
         "student_tokens": float(sum(len(item.response_ids) for item in written)),
         "teacher_tokens": float(

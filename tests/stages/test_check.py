@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -628,3 +629,121 @@ def test_the_plan_says_when_the_teacher_writes(own: Project):
     assert check(own.params_file)[2][-1] == (
         "arm       imitation (sft): 5 rounds of 12 responses, lr 0.0002, written by the teacher; seeds 0"
     )
+
+
+# --- templates and ends
+
+ROLES = (
+    "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}ANSWERED{% else %}>{% endif %}"
+    "{% endfor %}"
+)
+
+
+def template(text: str) -> Callable[[Path], None]:
+    return content("chat_template.jinja", text)
+
+
+def generation(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: (folder / "generation_config.json").write_text(json.dumps(changes)) and None
+
+
+DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "a template that ends with the end token": (template(ROLES.replace("ANSWERED", "<end>")), []),
+    "another end": (
+        template(ROLES.replace("ANSWERED", ";")),
+        [
+            "its chat template ends a turn with ';' (12), and the tokenizer's end token is '<end>' (15): the student "
+            "writes on behind its answers, to rollout.max_new_tokens; set eos_token of the tokenizer to what the "
+            "template ends a turn with"
+        ],
+    ),
+    "another beginning": (
+        template(
+            "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
+            "{% if add_generation_prompt %}>{% endif %}"
+        ),
+        [
+            "its chat template does not put before an answer what it puts before one to be written (from '>' on), so "
+            "the student is trained on other text than it was; make sure that this is meant, as with models that "
+            "think first"
+        ],
+    ),
+    "no answers": (
+        template(ROLES.replace("ANSWERED", "{{ raise_exception('no assistants') }}")),
+        ["its chat template does not take an answer (no assistants); mend it"],
+    ),
+    "several ends, the tokenizer's among them": (generation(eos_token_id=[13, 15]), []),
+    "other ends": (
+        generation(eos_token_id=[13, 12]),
+        [
+            "generation_config.json ends at '>' (13), ';' (12), and the tokenizer's end token is '<end>' (15): "
+            "responses that end with the one are not seen to end by what waits for the other; set eos_token of the "
+            "tokenizer to what the model was trained to write"
+        ],
+    ),
+    "no generation config": (remove("generation_config.json"), []),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("change", "doubts"), DOUBTS.values(), ids=DOUBTS)
+def test_where_a_turn_ends_is_said_by_template_generation_config_and_tokenizer_alike(
+    own: Project, role: str, change: Callable[[Path], None], doubts: list[str]
+):
+    change(own.root / role)
+
+    _, warnings, _ = check(own.params_file)
+
+    assert warnings == [f"{own.params_file}: {KEYS[role]}: {own.root}/{role}: {doubt}" for doubt in doubts]
+
+
+def test_a_lines_end_may_stand_behind_the_end_token(tmp_path: Path):
+    from omniopd.stages.check_models import end_warnings
+
+    characters = character_tokenizer(f"{ALPHABET}\n")
+    characters.chat_template = ROLES.replace("ANSWERED", "<end>\n")
+    assert end_warnings(str(tmp_path), characters) == []
+    characters.chat_template = ROLES.replace("ANSWERED", "\n")
+    [line] = end_warnings(str(tmp_path), characters)
+    assert "its chat template ends a turn with '4' (4)" in line
+
+
+def test_a_template_that_takes_no_prompt_is_refused(own: Project):
+    template("{{ raise_exception('never') }}")(own.root / "student")
+
+    assert refusal(own, ModelError) == [
+        "params.yaml: models.student: student: its chat template does not take a prompt (never); mend "
+        "chat_template.jinja or tokenizer_config.json"
+    ]
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_has_is_refused(own: Project, models: Path):
+    shutil.copy(models / "words" / "tokenizer.json", own.root / "student" / "tokenizer.json")
+
+    assert refusal(own, ModelError) == [
+        "params.yaml: models.student: student: the tokenizer's last token is 1017, and the model has 18 (vocab_size "
+        "in config.json); save the tokenizer that belongs to the model"
+    ]
+
+
+# --- memory and disk
+
+
+def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
+    own: Project, monkeypatch: pytest.MonkeyPatch
+):
+    from omniopd.stages import fit
+
+    monkeypatch.setattr(fit, "room", lambda: fit.Room("this machine", 10, 2**40))
+    _, warnings, _ = check(own.params_file)
+    [line] = warnings
+    assert line.startswith(f"{own.params_file}: arms.omniopd: training takes about ")
+    assert "this machine has 1,024.0 GiB, 0 MiB of it free; lower train.batch_size" in line
+
+    monkeypatch.setattr(fit, "room", lambda: fit.Room("this machine", 10, 20))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(ConfigError) as caught:
+        check(own.params_file)
+    memory, disk = str(caught.value).splitlines()
+    assert memory.startswith(f"{own.params_file}: arms.omniopd: training takes about ")
+    assert disk.startswith(f"{own.params_file}: train.checkpoint_every: 6 checkpoints of ")

@@ -1,0 +1,48 @@
+"""How much of a response goes round in a loop: what a student writes that does not find its end token."""
+
+from collections.abc import Sequence
+
+import torch
+
+MAX_PERIOD = 256  # tokens that a loop may repeat: a long paragraph
+MIN_COPIES = 3  # of them in a row, the first included
+MIN_LEN = 24  # tokens that they take together: below it lie rows of digits and of table cells
+
+
+def repetition(
+    token_ids: Sequence[int],
+    *,
+    max_period: int = MAX_PERIOD,
+    min_copies: int = MIN_COPIES,
+    min_len: int = MIN_LEN,
+) -> float:
+    """The share of a response's tokens that lie in a loop; 0 of an empty response.
+
+    A loop is a stretch of at least min_len tokens in which every token is the one `period` before it, for a period of
+    max_period at most, and which holds min_copies periods or more. Its first copy counts, and so does a last one that
+    is cut.
+
+    >>> repetition([7, 1, 2, 3, 1, 2, 3, 1, 2, 9], min_len=6)
+    0.0
+    >>> repetition([7, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 9], min_len=6)
+    0.8333333333333334
+    """
+    num_tokens = len(token_ids)
+    ids = torch.tensor(token_ids, dtype=torch.int64)  # (T,)
+    edges = torch.zeros(
+        num_tokens + 1, dtype=torch.int64
+    )  # (T + 1,): loops that begin at a token, less those that end
+    for period in range(1, min(max_period, num_tokens // min_copies) + 1):
+        least = (
+            max(min_len, min_copies * period) - period
+        )  # of tokens in a row that are the one a period before
+        same = ids[period:] == ids[:-period]  # (T − period,)
+        if int(same.sum()) < least:
+            continue
+        bounds = torch.nn.functional.pad(same.to(torch.int8), (1, 1)).diff()
+        starts, ends = (bounds == 1).nonzero()[:, 0], (bounds == -1).nonzero()[:, 0]
+        long = ends - starts >= least
+        one = torch.ones(int(long.sum()), dtype=torch.int64)
+        edges.index_add_(0, starts[long], one)
+        edges.index_add_(0, ends[long] + period, -one)
+    return int((edges[:-1].cumsum(0) > 0).sum()) / num_tokens if num_tokens else 0.0

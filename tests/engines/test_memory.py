@@ -1,0 +1,134 @@
+"""The memory that is foretold: against the peak of a real step, and in what it must depend on."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from peak import config_of
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig
+
+from omniopd.engines.memory import ALLOWANCE, MASTER, count_parameters, size_of, training_memory
+from omniopd.errors import ModelError
+from omniopd.functional import SHEET_ELEMENTS, num_sheets
+
+HERE = Path(__file__).parent
+SMALL = config_of(128, 2, 500)
+RUN = {"num_sequences": 4, "seq_len": 100, "response_len": 60, "scores": {"logp", "entropy"}}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+@pytest.mark.parametrize(
+    ("method", "shape", "cases"),
+    [
+        ("sft", (640, 8, 32_000, 256), ("1x1", "2x2", "4x1")),  # 60 million parameters, no frozen model
+        ("omniopd", (512, 6, 50_000, 256), ("2x2",)),  # 44 million, and the reference
+    ],
+)
+def test_the_estimate_is_within_a_quarter_of_what_a_step_takes(
+    method: str, shape: tuple[int, ...], cases: tuple[str, ...]
+):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, str(HERE / "peak.py"), method, *map(str, shape), *cases]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+
+    found = json.loads(done.stdout)
+
+    assert found["num_parameters"] > 40_000_000
+    for step in found["steps"]:
+        assert step["peak"] == pytest.approx(step["measured"], rel=0.25)
+
+
+def test_parameters_are_counted_without_weights():
+    model = Qwen3ForCausalLM(SMALL)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert count_parameters(SMALL) == size_of(SMALL).num_parameters == expected
+    large = Qwen3Config(
+        vocab_size=151_936, hidden_size=5120, intermediate_size=25_600, num_hidden_layers=64,
+        num_attention_heads=64, num_key_value_heads=8, head_dim=128, tie_word_embeddings=False,
+    )  # fmt: skip
+    assert count_parameters(large) == pytest.approx(32.8e9, rel=0.01)  # Qwen3-32B, as it is called
+
+
+def test_a_tied_embedding_is_counted_once():
+    apart = Qwen3Config(**{**SMALL.to_dict(), "tie_word_embeddings": False})
+    assert size_of(SMALL).num_embeddings == size_of(SMALL).head_size == 500 * 128
+    assert size_of(apart).num_embeddings == 2 * 500 * 128
+
+
+def test_the_parts_are_what_their_names_say():
+    size = size_of(SMALL)
+    found = training_memory(size, **RUN, frozen=[1000])
+    assert found.parameters == found.gradients == size.num_parameters * MASTER
+    assert found.moments == 2 * found.gradients
+    assert found.frozen == 1000 * 4
+    sheets = num_sheets({"logp", "entropy"}) * 4 * 60 * 500 * 4
+    assert found.loss == sheets + 4 * 60 * 128 * (4 + 2 * 4) + 500 * 128 * 4
+    rest = found.gradients + max(found.working, found.activations + found.loss)
+    assert found.peak == round((found.parameters + found.moments + found.frozen + rest) * ALLOWANCE)
+
+
+def test_sheets_of_logits_stay_as_large_as_they_are_however_long_responses_get():
+    size = replace(size_of(SMALL), vocab_size=151_936)
+    short, long = (training_memory(size, **{**RUN, "response_len": n}) for n in (1000, 2000))
+    hidden = 4 * 1000 * 128 * (4 + 4)
+    assert long.loss - short.loss == hidden
+    assert short.loss - hidden - 500 * 128 * 4 == SHEET_ELEMENTS * 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "count"),
+    [
+        ({"logp", "entropy"}, 1),
+        ({"logp", "ref_kl"}, 2),
+        ({"kl_to_teacher"}, 2),
+        ({"ref_kl", "kl_to_teacher"}, 3),
+        ({"ref_kl", "kl_to_ref"}, 3),
+    ],
+)
+def test_a_sheet_for_the_student_and_one_for_each_model_beside_it(scores, count: int):
+    assert num_sheets(scores) == count
+
+
+def test_what_makes_it_less():
+    size = size_of(SMALL)
+    plain = training_memory(size, **RUN)
+    fewer = training_memory(size, **{**RUN, "num_sequences": 2})
+    assert (plain.activations - size.kept) == pytest.approx(2 * (fewer.activations - size.kept))
+    again = training_memory(size, **RUN, gradient_checkpointing=True)
+    assert again.activations < plain.activations
+    adapter = training_memory(size, **RUN, lora_parameters=5000)
+    assert (adapter.gradients, adapter.moments) == (5000 * 4, 5000 * 8)
+    assert adapter.parameters == plain.parameters + 5000 * 4
+    shared = training_memory(size, **RUN, num_sharing=4)
+    assert shared.moments == plain.moments / 4
+    assert plain.parameters / 4 < shared.parameters
+    halved = training_memory(size_of(SMALL, compute_bytes=2), **RUN, compute_bytes=2, frozen=[1000])
+    assert halved.frozen == 2000
+    assert halved.parameters == plain.parameters  # weights that are trained stay float32
+    assert halved.activations < plain.activations + 2 * size.num_parameters
+
+
+def test_bfloat16_keeps_a_copy_of_each_layers_weights():
+    size = size_of(SMALL, compute_bytes=2)
+    in_layers = size.num_parameters - size.num_embeddings
+    assert size.kept == pytest.approx(2 * in_layers, rel=0.05)
+    assert size.kept_per_token < size_of(SMALL).kept_per_token
+
+
+def test_a_mixture_of_experts_is_foretold():
+    config = Qwen3MoeConfig(
+        vocab_size=500, hidden_size=128, intermediate_size=256, moe_intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=64, num_experts=8, num_experts_per_tok=2,
+    )  # fmt: skip
+    assert size_of(config).kept_per_token == 2 * size_of(config, compute_bytes=2).kept_per_token > 0
+
+
+def test_a_model_that_cannot_be_built_is_told_of_in_one_sentence():
+    broken = Qwen3Config(**{**SMALL.to_dict(), "hidden_size": -1})
+    with pytest.raises(ModelError, match=r"the memory that a qwen3 takes cannot be foretold \(.*\); watch"):
+        size_of(broken)

@@ -1,0 +1,132 @@
+"""Alarms: when they ring, what they say and how often, and that they change no result."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from projects import Project, digests, run_plain
+
+from omniopd.config import load_params
+from omniopd.config.schema import Alarms
+from omniopd.report.run import run_summary
+from omniopd.stages.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
+
+SETTINGS = Alarms(
+    cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, grad_norm=10.0
+)
+QUIET = {
+    "cut_share": 0.5,
+    "repetition": 0.1,
+    "anchor_kl": 2.0,
+    "zero_agreement": 0.5,
+    "k_sem_over_floor": 0.05,
+}
+LOUD = {
+    "cut_share": 0.51,
+    "repetition": 0.11,
+    "anchor_kl": 2.1,
+    "zero_agreement": 1.0,
+    "k_sem_over_floor": 0.0,
+}
+SILENT = Alarms(**dict.fromkeys(Alarms.model_fields))
+
+
+def test_every_setting_is_the_name_of_an_alarm():
+    assert RULES.keys() == Alarms.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_an_alarm_rings_beyond_its_limit_and_not_at_it(name: str):
+    assert alarm_metrics(SETTINGS, {name: QUIET[name]}, []) == {f"alarm/{name}": 0.0}
+    assert alarm_metrics(SETTINGS, {name: LOUD[name]}, []) == {f"alarm/{name}": 1.0}
+    assert alarm_metrics(SETTINGS, {name: math.nan}, []) == {f"alarm/{name}": 1.0}
+    assert alarm_metrics(SILENT, {name: LOUD[name]}, []) == {}
+
+
+def test_metrics_that_a_method_does_not_have_have_no_alarm():
+    assert alarm_metrics(SETTINGS, {"cut_share": 0.0, "loss": 3.0}, []) == {"alarm/cut_share": 0.0}
+
+
+def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():
+    earlier = [{"grad_norm": value} for value in (1.0, 2.0, 3.0, 400.0, 2.0)]
+    assert alarm_metrics(SETTINGS, {"grad_norm": 20.0}, earlier) == {"alarm/grad_norm": 0.0}
+    assert alarm_metrics(SETTINGS, {"grad_norm": 20.1}, earlier) == {"alarm/grad_norm": 1.0}
+    few = earlier[: LEAST - 1]
+    assert alarm_metrics(SETTINGS, {"grad_norm": 1e9}, few) == {"alarm/grad_norm": 0.0}
+    long_ago = [{"grad_norm": 1e6}] * 50 + [{"grad_norm": 1.0}] * WINDOW
+    assert alarm_metrics(SETTINGS, {"grad_norm": 11.0}, long_ago) == {"alarm/grad_norm": 1.0}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_warning_is_one_sentence_of_what_how_much_why_and_the_remedy(name: str):
+    earlier = [{"grad_norm": 2.0, f"alarm/{name}": 0.0}] * LEAST
+    metrics = {**LOUD, "grad_norm": 31.0, f"alarm/{name}": 1.0}
+
+    [line] = begun(SETTINGS, metrics, earlier)
+
+    assert f"{metrics[name]:.3g}" in line
+    assert f"(alarms.{name}: {getattr(SETTINGS, name):g}), usually because " in line
+    assert line.count("; ") == 1
+    assert begun(SILENT, metrics, earlier) == []
+
+
+def test_a_warning_of_loops_word_for_word():
+    metrics = {"repetition": 0.4321, "alarm/repetition": 1.0}
+    assert begun(SETTINGS, metrics, []) == [
+        "0.432 of a response goes round in loops (alarms.repetition: 0.1), usually because the end token is not what "
+        "the chat template ends a turn with, or the learning rate is too high; see what `omniopd check` says of the "
+        "template, or lower train.lr"
+    ]
+
+
+def test_an_alarm_is_told_of_when_it_begins_and_again_only_after_a_long_silence():
+    rings, silent = ({"repetition": 0.4, "alarm/repetition": value} for value in (1.0, 0.0))
+    assert begun(SETTINGS, rings, [silent] * WINDOW)
+    assert begun(SETTINGS, rings, [rings, silent]) == []
+    assert begun(SETTINGS, silent, []) == []
+
+
+def test_the_summary_lists_the_alarms(base_project: Project):
+    from omniopd.config import resolve
+
+    config = resolve(load_params(base_project.params_file), "omniopd", 0)
+    rows = [{"round": n, "alarm/repetition": float(n > 1), "alarm/cut_share": 0.0} for n in range(4)]
+    rows[2]["alarm/anchor_kl"] = 1.0
+    assert "| alarms | anchor_kl in 1 round, first in 2; repetition in 2 rounds, first in 2 |" in run_summary(
+        config, rows, page=""
+    )
+    assert "| alarms | none |" in run_summary(config, rows[:1], page="")
+
+
+def _lines(project: Project) -> list[dict[str, Any]]:
+    text = (project.run_dir() / "metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_run_warns_once_rings_every_round_and_learns_the_same(
+    project: Project, capsys: pytest.CaptureFixture[str]
+):
+    quiet = project.copied_to(project.root.with_name("quiet")).edit(alarms=dict.fromkeys(RULES))
+    run_plain(quiet.params_file)
+    assert "warning" not in capsys.readouterr().err
+
+    project.edit(alarms__cut_share=0.0, alarms__repetition=0.0, alarms__k_sem_over_floor=1e3)
+    run_plain(project.params_file)
+
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert sum("k_sem is" in line for line in warned) == 1
+    assert warned[0].startswith("warning: omniopd-0: round 0: ")
+    assert sum("k_sem is" in line for line in (project.run_dir() / "run.log").read_text().splitlines()) == 1
+    rounds = _lines(project)[:-1]
+    assert all(row["alarm/k_sem_over_floor"] == 1.0 for row in rounds)
+    assert all(row["alarm/anchor_kl"] == 0.0 for row in rounds)
+    assert all(0.0 <= row["repetition"] <= 1.0 and 0.0 <= row["zero_agreement"] <= 1.0 for row in rounds)
+    assert all(row["k_sem_over_floor"] == row["k_sem/mean"] - row["k_sem_floor/mean"] for row in rounds)
+    assert not any(name.startswith("alarm/") for row in _lines(quiet) for name in row)
+    kept = ("trajectories/", "verdicts/", "checkpoints/")
+    found, expected = (
+        {name: md5 for name, md5 in digests(own.run_dir()).items() if name.startswith(kept)}
+        for own in (project, quiet)
+    )
+    assert found == expected
