@@ -83,7 +83,7 @@ def resolve(
         **changed,
         **{name: getattr(params, name) for name in _SHARED},
     )
-    problems = [f"{place}: {problem}" for problem in _size_problems(config)]
+    problems = [f"{place}: {problem}" for problem in [*_size_problems(config), *_place_problems(config)]]
     problems += [f"{place} (methods.{arm.method}): {problem}" for problem in method.problems(config.plan())]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -120,6 +120,24 @@ def _size_problems(config: RunConfig) -> list[str]:
             f"a round of {num_responses} responses cannot be split over train.steps_per_round = {num_steps}; lower it"
         )
     return problems
+
+
+def _place_problems(config: RunConfig) -> list[str]:
+    """Whether the engine of rollouts can live where they are made."""
+    elsewhere = [
+        name
+        for name, is_set in (
+            ("compute.dask", config.compute.dask is not None),
+            ("compute.where.roll_out", config.compute.place_of("roll_out") != "inline"),
+        )
+        if is_set
+    ]
+    if config.rollout.engine == "transformers" or config.method.source == "teacher" or not elsewhere:
+        return []
+    return [
+        f"rollout.engine {config.rollout.engine} lives in the flow's own process for the whole run, and "
+        f"{elsewhere[0]} makes rollouts in others; take {elsewhere[0]} out of params.yaml, or take transformers"
+    ]
 
 
 def _rate_problems(params: Params, file: str) -> list[str]:

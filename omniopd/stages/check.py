@@ -32,6 +32,7 @@ def check(
     found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
     prompts = found.of(lambda: _prompts(params, layout))
     found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
+    found.of(lambda: _check_engine(params), place=f"{params_file}: ")
     vocab_size = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     found.tell()
@@ -104,6 +105,14 @@ def _check_teacher(params: Params, layout: Layout) -> None:
 
         with _named("teacher.model"):
             check_teacher(layout.named_model(params.teacher.model))
+
+
+def _check_engine(params: Params) -> None:
+    """Whether the engine that writes the student's responses can be imported, where an arm has one."""
+    if any(resolve(params, arm, params.seeds[0]).rollout.engine == "vllm" for arm in params.every_arm):
+        from omniopd.engines.sampling import vllm_student
+
+        vllm_student()
 
 
 def _check_logits(params: Params, layout: Layout) -> None:

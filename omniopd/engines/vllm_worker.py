@@ -1,0 +1,68 @@
+"""What vLLM's worker is taught: to take a student's weights in place, and to say what it then holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from omniopd.engines.weight_sums import weight_sum
+
+ROWS = 1024  # of the identity that a packed layer is read through at once
+
+
+def saved_weights(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
+    """The names and weights of a model directory, one after the other."""
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                yield name, weights.get_tensor(name)
+
+
+class StudentWorker:
+    """The methods that `worker_extension_cls` adds to vLLM's worker. They take and return what msgpack can carry."""
+
+    if TYPE_CHECKING:  # vLLM's worker has these
+        model_config: Any
+        model_runner: Any
+        reload_weights: Any
+
+    def take_student(self, folder: str) -> None:
+        """Replace the weights by those of a model directory, without a restart."""
+        self.reload_weights(weights_iterator=saved_weights(folder))
+        # An output layer that shares its weights with the embedding has, on the CPU, a packed copy of its own,
+        # which a reload leaves as it was.
+        for layer in self._packed():
+            if layer.weight.numel():
+                layer.quant_method.process_weights_after_loading(layer)
+
+    def held_sums(self) -> dict[str, Any]:
+        """The weight_sum of every weight that this worker computes with, its dtype, and which names fuse which.
+
+        Where a packed copy is not of the weight that it was made of, the sum is the copy's.
+        """
+        model, dtype = self.model_runner.get_model(), self.model_config.dtype
+        names = {id(weight): name for name, weight in model.named_parameters()}
+        sums = {name: weight_sum(weight.data, dtype) for name, weight in model.named_parameters()}
+        for layer in self._packed():
+            if (found := _product_sum(layer, dtype)) != sums[names[id(layer.weight)]]:
+                sums[names[id(layer.weight)]] = found
+        fused = {name: list(parts) for name, parts in getattr(model, "packed_modules_mapping", {}).items()}
+        return {"sums": sums, "dtype": str(dtype).removeprefix("torch."), "fused": fused}
+
+    def _packed(self) -> list[Any]:
+        """The layers whose products read a packed copy of the weight, as those of vLLM's build for the CPU do."""
+        return [layer for layer in self.model_runner.get_model().modules() if hasattr(layer, "cpu_linear")]
+
+
+def _product_sum(layer: Any, dtype: torch.dtype) -> int:
+    """The weight_sum of what the layer multiplies by, read by multiplying the identity: exact, whatever its form."""
+    width = getattr(layer, "input_size_per_partition", None) or layer.embedding_dim
+    total = 0
+    for first in range(0, width, ROWS):
+        rows = torch.zeros(min(ROWS, width - first), width, dtype=dtype)
+        rows[:, first:].fill_diagonal_(1)
+        total += weight_sum(layer.quant_method.apply(layer, rows), dtype)
+    return total % 2**64
