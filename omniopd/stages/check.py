@@ -109,7 +109,8 @@ def _check_teacher(params: Params, layout: Layout) -> None:
 
 def _check_engine(params: Params) -> None:
     """Whether the engine that writes the student's responses can be imported, where an arm has one."""
-    if any(resolve(params, arm, params.seeds[0]).rollout.engine == "vllm" for arm in params.every_arm):
+    configs = [resolve(params, arm, params.seeds[0]) for arm in params.every_arm]
+    if any(config.rollout.engine == "vllm" and config.method.source == "student" for config in configs):
         from omniopd.engines.sampling import vllm_student
 
         vllm_student()

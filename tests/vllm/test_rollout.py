@@ -32,8 +32,8 @@ STUDENT = {
 ENGINE = {"enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False}
 PROMPTS = [Prompt(f"p{i}", f"{i}185+5874=", None) for i in range(10)]
 COUNT = 4000  # samples that are counted
-# One in ten thousand correct pairs of engines would fail; at another temperature p is below 1e-9.
-LEAST_P = 1e-4
+LEAST_P = 1e-4  # one correct pair of engines in ten thousand would fail
+MOST_P = 1e-7  # of another temperature
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(se
         right, warmer = (p_same(counts, pairs(student, own, temperature=t)) for t in (0.8, 1.0))
         found.append(f"update {n}: {taken:.2f} s, p {right:.3g}, and {warmer:.3g} at another temperature")
         assert right > LEAST_P
-        assert warmer < 1e-9
+        assert warmer < MOST_P
     with capsys.disabled():
         print("", *found, sep="\n")
 
