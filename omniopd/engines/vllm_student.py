@@ -1,24 +1,22 @@
 """The student behind vLLM's offline engine: started once for a run, and given new weights for each round."""
 
-import shutil
-import tempfile
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
+from omniopd.data.processes import own_name
+from omniopd.engines.handover import handed_over, saved_weights
 from omniopd.engines.sampling import Sample, Sampler, Student
-from omniopd.engines.vllm_worker import saved_weights
 from omniopd.engines.weight_sums import differing, weight_sum
 from omniopd.errors import ConfigError, RunError
 from omniopd.models.generation import Generation
 
-SHARED_MEMORY = Path("/dev/shm")  # where weights cross to the engine's processes, if it has room for them
 WORKER = "omniopd.engines.vllm_worker.StudentWorker"
 
 
@@ -41,6 +39,7 @@ class VllmStudent:
             raise ConfigError(
                 f"rollout.engine_settings: vLLM does not start with {dict(settings)} ({found}); mend them"
             ) from error
+        self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))
         self._expected: dict[str, int] = {}  # the sums of the weights that it was given last
         self._lock = threading.Lock()
@@ -98,8 +97,7 @@ class VllmStudent:
 
     def _take(self, model: PreTrainedModel) -> None:
         """Give the engine the model's weights in place of its own, and forget what it read with those."""
-        with tempfile.TemporaryDirectory(dir=_place_for(model), prefix="omniopd-weights-") as folder:
-            model.save_pretrained(folder)
+        with handed_over(model) as folder:
             self._engine.collective_rpc("take_student", args=(folder,))
             dtype = getattr(torch, self._held()[0]["dtype"])
             self._expected = {name: weight_sum(weight, dtype) for name, weight in saved_weights(folder)}
@@ -139,10 +137,3 @@ def _sample(completion: Any, end_id: int) -> Sample:
         )
     versions = [span.version for span in completion.weight_versions or []]
     return Sample(Generation(ids, "stop" if ids[-1:] == [end_id] else "length"), "+".join(versions))
-
-
-def _place_for(model: PreTrainedModel) -> Path | None:
-    """A folder in memory with room for the weights twice, or None for the usual one."""
-    size = sum(weight.numel() * weight.element_size() for weight in model.state_dict().values())
-    has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * size
-    return SHARED_MEMORY if has_room else None

@@ -1,24 +1,19 @@
 """What vLLM's worker is taught: to take a student's weights in place, and to say what it then holds."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from torch import Tensor
 
+from omniopd.data.processes import has_ended
+from omniopd.engines.handover import saved_weights
 from omniopd.engines.weight_sums import weight_sum
 
 ROWS = 1024  # of the identity that a packed layer is read through at once
-
-
-def saved_weights(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
-    """The names and weights of a model directory, one after the other."""
-    for file in sorted(Path(folder).glob("*.safetensors")):
-        with safe_open(file, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118
-                yield name, weights.get_tensor(name)
+LOOK_S = 1.0  # between looks at the process that an engine works for
 
 
 class StudentWorker:
@@ -28,6 +23,15 @@ class StudentWorker:
         model_config: Any
         model_runner: Any
         reload_weights: Any
+
+    def end_with(self, pid: int, name: str) -> None:
+        """Have this worker and its engine end when the process of that number and name has, however it did.
+
+        An engine's own processes look for the end of each other, and not for that of the process that started them.
+        """
+        engine = {os.getpid(), os.getppid()} - {pid}
+        if os.getpid() != pid:
+            threading.Thread(target=_end_with, args=(name, engine), daemon=True).start()
 
     def take_student(self, folder: str) -> None:
         """Replace the weights by those of a model directory, without a restart."""
@@ -55,6 +59,13 @@ class StudentWorker:
     def _packed(self) -> list[Any]:
         """The layers whose products read a packed copy of the weight, as those of vLLM's build for the CPU do."""
         return [layer for layer in self.model_runner.get_model().modules() if hasattr(layer, "cpu_linear")]
+
+
+def _end_with(name: str, engine: set[int]) -> None:
+    while not has_ended(name):
+        time.sleep(LOOK_S)
+    for pid in sorted(engine, key=lambda pid: pid == os.getpid()):  # this one last
+        os.kill(pid, signal.SIGKILL)
 
 
 def _product_sum(layer: Any, dtype: torch.dtype) -> int:

@@ -1,7 +1,11 @@
 """Who writes the student's responses, and with which weights: vLLM's part is played by fake_vllm, on real weights."""
 
 import copy
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fake_vllm
 import pytest
@@ -9,9 +13,11 @@ import torch
 from projects import Project, run_plain
 from transformers import PreTrainedModel
 
+from omniopd.data.processes import name_of
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
+from omniopd.engines import handover
 from omniopd.engines.pretrain import save_model
 from omniopd.engines.rollout import rollouts
 from omniopd.engines.sampling import InProcessSampler, Sample, Student, vllm_student
@@ -159,7 +165,7 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
         served.close()
     [started] = engine.started
     taken = ["take_student", "held_sums", "reset_prefix_cache", "held_sums", "generate"]
-    assert started.calls == [*taken * 3, "held_sums", "generate", "shutdown"]
+    assert started.calls == ["end_with", *taken * 3, "held_sums", "generate", "shutdown"]
     assert started.settings["dtype"] == "float16"
     assert started.settings["max_num_seqs"] == 10
 
@@ -212,8 +218,21 @@ def test_shards_in_threads_take_turns_at_one_engine(model, tokenizer, path):
             shards = list(pool.map(one_shard, range(5)))
     whole = rollouts(student, PROMPTS, sampler=InProcessSampler(student, batch_size=2), **ASKED)
     assert [item for shard in shards for item in shard] == whole
-    assert engine.started[0].calls[:3] == ["take_student", "held_sums", "reset_prefix_cache"]
-    assert engine.started[0].calls[3:] == ["held_sums", "generate"] * 5
+    assert engine.started[0].calls[:4] == ["end_with", "take_student", "held_sums", "reset_prefix_cache"]
+    assert engine.started[0].calls[4:] == ["held_sums", "generate"] * 5
+
+
+def test_weights_that_a_killed_process_left_in_memory_are_removed(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(handover, "SHARED_MEMORY", tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left, others = (tmp_path / f"{handover.PREFIX}.{name_of(pid)}.xyz" for pid in (ended.pid, os.getppid()))
+    for folder in (left, others):
+        folder.mkdir()
+    ended.communicate()
+    with handover.handed_over(model) as folder:
+        assert dict(handover.saved_weights(folder)).keys() == model.state_dict().keys() - {"lm_head.weight"}
+        assert sorted(tmp_path.iterdir()) == sorted([Path(folder), others])
+    assert list(tmp_path.iterdir()) == [others]
 
 
 @pytest.mark.parametrize("sleeps", [True, False])
