@@ -1,6 +1,9 @@
 """The student behind vLLM itself: the other engine's distribution, and the trainer's weights after every update."""
 
 import copy
+import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +16,7 @@ from scipy.stats import chi2_contingency
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from omniopd.config import DemoModel
+from omniopd.data.processes import runs
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
@@ -179,6 +183,34 @@ def test_weights_that_vllm_did_not_take_stop_it(served, students, instead: str |
         pytest.fail("it wrote")
     with served.holding(student) as sampler:
         assert greedy(student, sampler) == greedy(student, InProcessSampler(student, batch_size=10))
+
+
+STARTED = """
+import json, sys
+import psutil
+from omniopd.engines.sampling import vllm_student
+served = vllm_student()(sys.argv[1], batch_size=8, settings=json.loads(sys.argv[2]))
+print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_engine_ends_with_a_process_that_is_killed(students, tokenizer, tmp_path):
+    save_model(tmp_path, students[0].model, tokenizer)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTED, tmp_path, json.dumps(ENGINE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if line.startswith("pids"))
+    process.kill()
+    process.wait()
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 30
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.fixture
