@@ -55,7 +55,9 @@ class LLM:
         assert worker_extension_cls == f"{StudentWorker.__module__}.{StudentWorker.__name__}"
         self.settings, self.calls = settings, []
         self.model = copy.deepcopy(load_model(model))
-        self.model_config = types.SimpleNamespace(max_model_len=settings.get("max_model_len", 128))
+        self.model_config = types.SimpleNamespace(
+            max_model_len=settings.get("max_model_len", 128), dtype=torch.float32
+        )
         self.llm_engine = types.SimpleNamespace(
             is_sleeping=lambda: self.calls.count("sleep") > self.calls.count("wake_up"),
             engine_core=types.SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")),

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
+from omniopd.config import Precision
 from omniopd.data.processes import own_name
 from omniopd.engines.handover import handed_over, saved_weights
 from omniopd.engines.sampling import Sample, Sampler, Student
@@ -27,9 +27,9 @@ class VllmStudent:
     beside or in place of those here. With `enable_sleep_mode` it leaves the accelerator's memory between rounds.
     """
 
-    def __init__(self, path: str, *, batch_size: int, settings: Mapping[str, Any]):
+    def __init__(self, path: str, *, batch_size: int, precision: Precision, settings: Mapping[str, Any]):
         own = {
-            "max_num_seqs": batch_size, "dtype": "float32", "enable_prefix_caching": True, "generation_config": "vllm",
+            "max_num_seqs": batch_size, "dtype": precision, "enable_prefix_caching": True, "generation_config": "vllm",
             "disable_log_stats": True,
         }  # fmt: skip
         try:
@@ -99,7 +99,7 @@ class VllmStudent:
         """Give the engine the model's weights in place of its own, and forget what it read with those."""
         with handed_over(model) as folder:
             self._engine.collective_rpc("take_student", args=(folder,))
-            dtype = getattr(torch, self._held()[0]["dtype"])
+            dtype = self._engine.model_config.dtype
             self._expected = {name: weight_sum(weight, dtype) for name, weight in saved_weights(folder)}
         if not self._engine.reset_prefix_cache():
             raise RunError(
@@ -108,7 +108,7 @@ class VllmStudent:
 
     def _check(self, student: Student) -> None:
         """Stop where the workers compute with other weights than the student's; else name theirs by its digest."""
-        if found := differing(self._expected, self._held()):
+        if found := differing(self._expected, self._engine.collective_rpc("held_sums")):
             others = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise RunError(
                 f"rollout.engine: vllm was given the trainer's weights {student.digest} and holds others "
@@ -116,9 +116,6 @@ class VllmStudent:
                 "rollout.engine_settings, or take transformers"
             )
         self._engine.update_weight_version(student.digest)
-
-    def _held(self) -> list[dict[str, Any]]:
-        return self._engine.collective_rpc("held_sums")
 
     def _check_lengths(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
         longest, room = max(map(len, prompts), default=0), self._engine.model_config.max_model_len

@@ -43,7 +43,7 @@ class StudentWorker:
                 layer.quant_method.process_weights_after_loading(layer)
 
     def held_sums(self) -> dict[str, Any]:
-        """The weight_sum of every weight that this worker computes with, its dtype, and which names fuse which.
+        """The weight_sum of every weight that this worker computes with, and which names fuse which.
 
         Where a packed copy is not of the weight that it was made of, the sum is the copy's.
         """
@@ -54,7 +54,7 @@ class StudentWorker:
             if (found := _product_sum(layer, dtype)) != sums[names[id(layer.weight)]]:
                 sums[names[id(layer.weight)]] = found
         fused = {name: list(parts) for name, parts in getattr(model, "packed_modules_mapping", {}).items()}
-        return {"sums": sums, "dtype": str(dtype).removeprefix("torch."), "fused": fused}
+        return {"sums": sums, "fused": fused}
 
     def _packed(self) -> list[Any]:
         """The layers whose products read a packed copy of the weight, as those of vLLM's build for the CPU do."""

@@ -78,7 +78,10 @@ class Run:
         """The engine that writes the student's responses, which lives as long as the run."""
         settings = self.config.rollout
         return vllm_student()(
-            self.model_path("student"), batch_size=settings.batch_size, settings=settings.engine_settings
+            self.model_path("student"),
+            batch_size=settings.batch_size,
+            precision=self.config.train.precision,
+            settings=settings.engine_settings,
         )
 
     @contextmanager

@@ -132,7 +132,7 @@ EXPECTED = {
 def test_weights_are_compared_fused_split_and_whole_and_the_engines_own_names_in_one_sum():
     def held(**sums: int):
         named = {name.replace("__", "."): value for name, value in sums.items()}
-        return {"sums": named, "dtype": "float32", "fused": FUSED}
+        return {"sums": named, "fused": FUSED}
 
     whole = {"a__qkv_proj__weight": 13, "a__norm__weight": 5}
     assert differing(EXPECTED, [held(**whole, experts__w13=13)]) == []
@@ -156,7 +156,9 @@ def test_weights_are_compared_fused_split_and_whole_and_the_engines_own_names_in
 def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model, tokenizer, path):
     students = [student_of(own, tokenizer) for own in (model, *(moved(model, seed=i) for i in range(2)))]
     with fake_vllm.installed() as engine:
-        served = vllm_student()(path, batch_size=10, settings={"dtype": "float16", "max_model_len": 64})
+        served = vllm_student()(
+            path, batch_size=10, precision="float32", settings={"dtype": "float16", "max_model_len": 64}
+        )
         for student in (*students, students[2]):
             with served.holding(student) as sampler:
                 found = rollouts(student, PROMPTS, sampler=sampler, **ASKED)
@@ -164,7 +166,7 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
             assert found == own
         served.close()
     [started] = engine.started
-    taken = ["take_student", "held_sums", "reset_prefix_cache", "held_sums", "generate"]
+    taken = ["take_student", "reset_prefix_cache", "held_sums", "generate"]
     assert started.calls == ["end_with", *taken * 3, "held_sums", "generate", "shutdown"]
     assert started.settings["dtype"] == "float16"
     assert started.settings["max_num_seqs"] == 10
@@ -172,7 +174,7 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
 
 def test_an_engine_that_keeps_its_old_weights_stops_the_round(model, tokenizer, path):
     with fake_vllm.installed(worker=Deaf):
-        served = vllm_student()(path, batch_size=10, settings={})
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={})
         with served.holding(student_of(model, tokenizer)):
             pass  # they are its first, and so need no taking
         student = student_of(moved(model, seed=1), tokenizer)
@@ -192,7 +194,7 @@ def test_one_weight_that_was_not_taken_is_named(model, tokenizer, path):
 
     student = student_of(moved(model, seed=1), tokenizer)
     with fake_vllm.installed(worker=Hard):
-        served = vllm_student()(path, batch_size=10, settings={})
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={})
         with pytest.raises(RunError, match=r"holds others \(model.norm.weight\); "), served.holding(student):
             pytest.fail("it wrote")
 
@@ -200,7 +202,7 @@ def test_one_weight_that_was_not_taken_is_named(model, tokenizer, path):
 def test_an_engine_that_does_not_know_its_weights_stops_the_round(model, tokenizer, path):
     student = student_of(model, tokenizer)
     with fake_vllm.installed(update_weight_version=lambda *_: None):
-        served = vllm_student()(path, batch_size=10, settings={})
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={})
         with pytest.raises(RunError, match="with weights default, and"), served.holding(student) as sampler:
             rollouts(student, PROMPTS, sampler=sampler, **ASKED)
 
@@ -213,13 +215,13 @@ def test_shards_in_threads_take_turns_at_one_engine(model, tokenizer, path):
             return rollouts(student, PROMPTS[index:][:1], sampler=sampler, **ASKED)
 
     with fake_vllm.installed() as engine:
-        served = vllm_student()(path, batch_size=10, settings={})
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={})
         with ThreadPoolExecutor(5) as pool:
             shards = list(pool.map(one_shard, range(5)))
     whole = rollouts(student, PROMPTS, sampler=InProcessSampler(student, batch_size=2), **ASKED)
     assert [item for shard in shards for item in shard] == whole
-    assert engine.started[0].calls[:4] == ["end_with", "take_student", "held_sums", "reset_prefix_cache"]
-    assert engine.started[0].calls[4:] == ["held_sums", "generate"] * 5
+    assert engine.started[0].calls[:3] == ["end_with", "take_student", "reset_prefix_cache"]
+    assert engine.started[0].calls[3:] == ["held_sums", "generate"] * 5
 
 
 def test_weights_that_a_killed_process_left_in_memory_are_removed(model, tmp_path, monkeypatch):
@@ -238,7 +240,9 @@ def test_weights_that_a_killed_process_left_in_memory_are_removed(model, tmp_pat
 @pytest.mark.parametrize("sleeps", [True, False])
 def test_it_sleeps_between_rounds_where_the_setting_is_on(model, tokenizer, path, sleeps: bool):
     with fake_vllm.installed() as engine:
-        served = vllm_student()(path, batch_size=10, settings={"enable_sleep_mode": True} if sleeps else {})
+        served = vllm_student()(
+            path, batch_size=10, precision="float32", settings={"enable_sleep_mode": True} if sleeps else {}
+        )
         for own in (model, moved(model, seed=1)):
             with served.holding(student_of(own, tokenizer)):
                 assert not engine.started[0].llm_engine.is_sleeping()
@@ -248,7 +252,7 @@ def test_it_sleeps_between_rounds_where_the_setting_is_on(model, tokenizer, path
 def test_a_response_that_would_be_cut_short_is_refused(model, tokenizer, path):
     student = student_of(model, tokenizer)
     with fake_vllm.installed():
-        served = vllm_student()(path, batch_size=10, settings={"max_model_len": 9})
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={"max_model_len": 9})
         with pytest.raises(RunError) as caught, served.holding(student) as sampler:
             rollouts(student, PROMPTS, sampler=sampler, **ASKED)
     assert str(caught.value) == (
@@ -263,7 +267,7 @@ def test_settings_that_vllm_refuses_are_named(path):
         raise TypeError(f"no such settings: {sorted(settings)[0]}\nand more")
 
     with fake_vllm.installed(__init__=refuse), pytest.raises(ConfigError) as caught:
-        vllm_student()(path, batch_size=10, settings={"alien": 1})
+        vllm_student()(path, batch_size=10, precision="float32", settings={"alien": 1})
     assert str(caught.value) == (
         "rollout.engine_settings: vLLM does not start with {'alien': 1} (no such settings: alien and more); mend them"
     )

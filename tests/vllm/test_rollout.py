@@ -68,7 +68,7 @@ def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:
 def served(students, tokenizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("student")
     save_model(path, students[0].model, tokenizer)
-    found = vllm_student()(str(path), batch_size=256, settings=ENGINE)
+    found = vllm_student()(str(path), batch_size=256, precision="float32", settings=ENGINE)
     yield found
     found.close()
 
@@ -189,7 +189,7 @@ STARTED = """
 import json, sys
 import psutil
 from omniopd.engines.sampling import vllm_student
-served = vllm_student()(sys.argv[1], batch_size=8, settings=json.loads(sys.argv[2]))
+served = vllm_student()(sys.argv[1], batch_size=8, precision="float32", settings=json.loads(sys.argv[2]))
 print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
 sys.stdin.read()
 """
