@@ -36,7 +36,7 @@ test-faults: setup ## the faults of an API and of a machine at their full length
 	@OMNIOPD_TEST_REQUESTS=10000 OMNIOPD_TEST_KILLS=200 python -m pytest -rP tests/teachers/test_faults.py \
 	  tests/flows/test_campaign.py tests/flows/test_prefect_kills.py tests/flows/test_disk_faults.py tests/flows/test_clock.py
 
-test-vllm: ## the teachers on vLLM's build for the CPU, in an environment of their own
+test-vllm: ## teachers and rollouts on vLLM's build for the CPU, in an environment of their own
 	@scripts/setup-vllm $(PYTHON)
 	@OMNIOPD_TEST_VLLM=1 .venv-vllm/bin/python -m pytest tests/vllm
 

@@ -125,7 +125,7 @@ def one_run(
             try:
                 last = _rounds(run, tracker, shown, pages, shards)
             finally:
-                run.let_go_of_teacher()
+                run.let_go()
                 tracker.close()
             accuracy = ledger.last_accuracy(run_dir)
             shown.say(f"{name}: greedy {accuracy:.3f} on validation prompts at the end")

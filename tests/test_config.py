@@ -603,6 +603,7 @@ def test_the_resolved_settings_are_plain_values_and_whole(tmp_path: Path):
 CHANGES_NOTHING = {
     "shards": {"rollout.num_shards": 2},
     "shards of the arm": {"arms.omniopd.rollout": {"num_shards": 2}},
+    "what an engine that is not taken would be given": {"rollout.engine_settings": {"dtype": "bfloat16"}},
     "tracking off": {"tracking.enabled": False},
     "alarms": {"alarms.cut_share": None, "alarms.grad_norm": 2.0},
     "where tracking goes": {"tracking.uri": "sqlite:///other.db", "tracking.experiment": "other"},
@@ -629,6 +630,7 @@ CHANGES_RESULTS = {
     "setting of the arm": {"arms.omniopd.settings": {"alpha": 2.0}},
     "number of prompts": {"rollout.num_prompts": 64},
     "batch size, by rounding": {"rollout.batch_size": 64},
+    "who writes the responses": {"rollout.engine": "vllm"},
     "threads, by rounding": {"compute.num_threads": 1},
     "temperature of the teacher": {"teacher.temperature": 0.5},
     "student": {"models.student": "elsewhere"},
@@ -642,6 +644,51 @@ def test_every_other_setting_decides_the_results(tmp_path: Path, edits: dict[str
     after = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
 
     assert after.determining() != before.determining()
+
+
+def test_what_the_engine_is_given_decides_the_results(tmp_path: Path):
+    found = [
+        resolve(
+            load_params(edited(tmp_path, {"rollout.engine": "vllm", **edits})), "omniopd", 0
+        ).determining()
+        for edits in ({}, {"rollout.engine_settings": {"dtype": "bfloat16"}}, {"rollout.num_shards": 2})
+    ]
+
+    assert found[0] != found[1]
+    assert found[0] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("edits", "named"),
+    [
+        ({"compute.where": {"roll_out": "process"}}, "compute.where.roll_out"),
+        ({"compute.dask": "processes:2"}, "compute.dask"),
+    ],
+)
+def test_an_engine_that_lives_for_the_run_cannot_be_in_other_processes(
+    tmp_path: Path, edits: dict[str, Any], named: str
+):
+    with pytest.raises(ConfigError) as caught:
+        load_params(edited(tmp_path, {"rollout.engine": "vllm", **edits}))
+
+    [line, *_] = str(caught.value).splitlines()
+    assert line.endswith(
+        "arms.omniopd: rollout.engine vllm lives in the flow's own process for the whole run, and "
+        f"{named} makes rollouts in others; take {named} out of params.yaml, or take transformers"
+    )
+    load_params(edited(tmp_path, {"rollout.engine": "vllm", "compute.where": {"train": "process"}}))
+
+
+def test_an_engine_is_not_given_an_adapter(tmp_path: Path):
+    lora = {"rank": 4, "alpha": 8.0, "targets": "all-linear"}
+    with pytest.raises(ConfigError) as caught:
+        load_params(edited(tmp_path, {"rollout.engine": "vllm", "train.lora": lora}))
+
+    [line, *_] = str(caught.value).splitlines()
+    assert line.endswith(
+        "arms.omniopd: rollout.engine vllm is given whole weights, and train.lora trains an adapter; "
+        "take transformers, or set train.lora: null"
+    )
 
 
 def test_the_seed_decides_the_results(tmp_path: Path):

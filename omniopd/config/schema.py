@@ -138,6 +138,8 @@ class TeacherConfig(Section):
 
 
 class Rollout(Section):
+    engine: Literal["transformers", "vllm"]
+    engine_settings: dict[str, Any]
     num_prompts: int = Field(gt=0)
     num_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
@@ -153,6 +155,14 @@ class Rollout(Section):
                 "make it a multiple of num_samples"
             )
         return self
+
+    @property
+    def determining(self) -> dict[str, Any]:
+        """What a response depends on: not on shards, nor, where the student writes in this process, on an engine."""
+        no_matter = {"num_shards"} | (
+            {"engine", "engine_settings"} if self.engine == "transformers" else set()
+        )
+        return self.model_dump(exclude=no_matter)
 
 
 Precision = Literal["float32", "bfloat16"]
@@ -422,7 +432,8 @@ class RunConfig(Section):
     def determining(self) -> dict[str, Any]:
         """The settings that decide the bytes of the results: neither shards, tracking nor alarms do."""
         settings = self.resolved()
-        del settings["tracking"], settings["alarms"], settings["rollout"]["num_shards"]
+        del settings["tracking"], settings["alarms"]
+        settings["rollout"] = self.rollout.determining
         settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
         settings["compute"] = self.compute.determining
         return settings

@@ -1,36 +1,20 @@
-"""Student rollouts on transformers, and their scores from the trainer's forward pass."""
+"""Student rollouts, and their scores from the trainer's forward pass."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.data.rows import Row
+from omniopd.engines.sampling import Sampler, Student, batches
+from omniopd.errors import RunError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.generation import generate
 from omniopd.models.loading import encode_prompt, end_token
 from omniopd.models.scoring import score
 from omniopd.models.text import TextDecoder
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Student:
-    """A model, its tokenizer, and the digest of the weights that it holds."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    digest: str
-
-
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """The items in runs of `size`, in order; the last may be shorter."""
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
 
 
 def shard(items: Sequence[T], index: int, *, num_shards: int, batch_size: int) -> Sequence[T]:
@@ -48,52 +32,56 @@ def rollouts(
     student: Student,
     prompts: Sequence[Prompt],
     *,
+    sampler: Sampler,
     round_: int,
     num_samples: int,
     max_new_tokens: int,
     temperature: float,
-    batch_size: int,
     seed: int,
 ) -> list[Trajectory]:
     """num_samples responses to each prompt, not yet scored: `entropies` and `logps` are empty.
 
-    batch_size counts responses, and a prompt's responses are never parted.
+    Raises:
+        RunError: a response was written by other weights than the student's.
     """
     decoder = TextDecoder(student.tokenizer)
+    prompt_ids = [encode_prompt(student.tokenizer, prompt.prompt) for prompt in prompts]
+    seeds = [
+        [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)] for prompt in prompts
+    ]
+    samples = sampler.sample(
+        prompt_ids,
+        seeds=seeds,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        end_id=end_token(student.tokenizer),
+    )
     trajectories = []
-    for group in batches(prompts, batch_size // num_samples):
-        prompt_ids = [encode_prompt(student.tokenizer, prompt.prompt) for prompt in group]
-        seeds = [
-            [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)]
-            for prompt in group
-        ]
-        samples = generate(
-            student.model,
-            prompt_ids,
-            seeds=seeds,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            end_id=end_token(student.tokenizer),
-        )
-        for prompt, ids, own_seeds, own in zip(group, prompt_ids, seeds, samples, strict=True):
-            for n, (own_seed, sample) in enumerate(zip(own_seeds, own, strict=True)):
-                trajectories.append(
-                    Trajectory(
-                        id=trajectory_id(round_, prompt.id, n),
-                        round=round_,
-                        prompt_id=prompt.id,
-                        prompt=prompt.prompt,
-                        prompt_ids=ids,
-                        response=decoder.text(sample.token_ids),
-                        response_ids=sample.token_ids,
-                        finish_reason=sample.finish_reason,
-                        temperature=temperature,
-                        seed=own_seed,
-                        student=student.digest,
-                        entropies=[],
-                        logps=[],
-                    )
+    for prompt, ids, own_seeds, own in zip(prompts, prompt_ids, seeds, samples, strict=True):
+        for n, (own_seed, sample) in enumerate(zip(own_seeds, own, strict=True)):
+            if sample.weights != student.digest:
+                raise RunError(
+                    f"round {round_}: the rollout engine wrote a response to prompt {prompt.id!r} with weights "
+                    f"{sample.weights or 'unknown'}, and the trainer's are {student.digest}; nothing is learnt from "
+                    "stale weights: start the run again, or take rollout.engine: transformers"
                 )
+            trajectories.append(
+                Trajectory(
+                    id=trajectory_id(round_, prompt.id, n),
+                    round=round_,
+                    prompt_id=prompt.id,
+                    prompt=prompt.prompt,
+                    prompt_ids=ids,
+                    response=decoder.text(sample.generation.token_ids),
+                    response_ids=sample.generation.token_ids,
+                    finish_reason=sample.generation.finish_reason,
+                    temperature=temperature,
+                    seed=own_seed,
+                    student=sample.weights,
+                    entropies=[],
+                    logps=[],
+                )
+            )
     return trajectories
 
 

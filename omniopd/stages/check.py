@@ -36,6 +36,7 @@ def check(
     found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
     prompts = found.of(lambda: _prompts(params, layout))
     of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
+    found.of(lambda: _check_engine(params), place=f"{params_file}: ")
     student = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
@@ -115,6 +116,15 @@ def _check_teacher(params: Params, layout: Layout) -> list[str]:
                 f"teacher.model: {line}" for line in check_teacher(layout.named_model(params.teacher.model))
             ]
     return []
+
+
+def _check_engine(params: Params) -> None:
+    """Whether the engine that writes the student's responses can be imported, where an arm has one."""
+    configs = [resolve(params, arm, params.seeds[0]) for arm in params.every_arm]
+    if any(config.rollout.engine == "vllm" and config.method.source == "student" for config in configs):
+        from omniopd.engines.sampling import vllm_student
+
+        vllm_student()
 
 
 def _check_logits(params: Params, layout: Layout) -> None:

@@ -8,7 +8,8 @@ from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.records import Trajectory
-from omniopd.engines.rollout import Student, rollouts, scored
+from omniopd.engines.rollout import rollouts, scored
+from omniopd.engines.sampling import InProcessSampler, Student
 from omniopd.errors import ConfigError
 from omniopd.methods import Fork, Method, OmniOPD
 from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
@@ -119,9 +120,9 @@ def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Traject
     if not prompts:
         raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
     responses = rollouts(
-        student, prompts,
+        student, prompts, sampler=InProcessSampler(student, batch_size=config.rollout.batch_size),
         round_=0, num_samples=1, max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature, batch_size=config.rollout.batch_size, seed=config.seed,
+        temperature=config.rollout.temperature, seed=config.seed,
     )  # fmt: skip
     return scored(student, responses, batch_size=config.rollout.batch_size)
 

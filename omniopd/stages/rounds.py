@@ -10,7 +10,8 @@ from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_records, write_records
 from omniopd.engines import parallel
 from omniopd.engines.checkpoints import save_checkpoint
-from omniopd.engines.rollout import batches, rollouts, scored, shard
+from omniopd.engines.rollout import rollouts, scored, shard
+from omniopd.engines.sampling import batches
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import RunError
 from omniopd.evaluation import measure, reward_of
@@ -59,17 +60,18 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
 
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
-    settings = run.config.rollout
-    return rollouts(
-        run.student_at(round_),
-        prompts,
-        round_=round_,
-        num_samples=settings.num_samples,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        batch_size=settings.batch_size,
-        seed=run.config.seed,
-    )
+    settings, student = run.config.rollout, run.student_at(round_)
+    with run.sampler(student) as sampler:
+        return rollouts(
+            student,
+            prompts,
+            sampler=sampler,
+            round_=round_,
+            num_samples=settings.num_samples,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=run.config.seed,
+        )
 
 
 def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:

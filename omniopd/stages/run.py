@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from transformers import PreTrainedModel
 
@@ -21,7 +21,7 @@ from omniopd.data.receipts import work_key
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.engines import parallel
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, load_student, save_checkpoint
-from omniopd.engines.rollout import Student
+from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import DataError
 from omniopd.models.loading import (
@@ -38,6 +38,9 @@ from omniopd.stages.base import model_in_use
 from omniopd.stages.meet import read_found
 from omniopd.stages.sweep import chosen_rate
 from omniopd.teachers import Teacher, load_teacher
+
+if TYPE_CHECKING:
+    from omniopd.engines.vllm_student import VllmStudent
 
 
 @dataclass
@@ -70,9 +73,41 @@ class Run:
             found=read_found(self) if self.config.teacher.kind == "api" else None,
         )
 
-    def let_go_of_teacher(self) -> None:
-        """Close a teacher that holds something open: its file of bought replies is then one file, whole."""
-        close = getattr(self.__dict__.pop("teacher", None), "close", None)
+    @cached_property
+    def engine(self) -> "VllmStudent":
+        """The engine that writes the student's responses, which lives as long as the run."""
+        settings = self.config.rollout
+        return vllm_student()(
+            self.model_path("student"),
+            batch_size=settings.batch_size,
+            precision=self.config.train.precision,
+            settings=settings.engine_settings,
+        )
+
+    @contextmanager
+    def sampler(self, student: Student) -> Iterator[Sampler]:
+        """What writes the student's responses: its model, or the run's engine with its weights."""
+        settings = self.config.rollout
+        if settings.engine == "transformers":
+            yield InProcessSampler(student, batch_size=settings.batch_size)
+            return
+        with self._lock:
+            engine = self.engine
+        try:
+            with engine.holding(student) as sampler:
+                yield sampler
+        except BaseException:  # whatever state it is in: tried again, it is another
+            self.let_go_of("engine")
+            raise
+
+    def let_go(self) -> None:
+        """Close what holds something open: a teacher's file of bought replies is then one file, whole."""
+        self.let_go_of("teacher")
+        self.let_go_of("engine")
+
+    def let_go_of(self, name: Literal["teacher", "engine"]) -> None:
+        """Close that, where it was opened."""
+        close = getattr(self.__dict__.pop(name, None), "close", None)
         if close is not None:
             close()
 

@@ -6,7 +6,8 @@ from transformers import PreTrainedModel
 
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row
-from omniopd.engines.rollout import Student, batches, rollouts
+from omniopd.engines.rollout import rollouts
+from omniopd.engines.sampling import InProcessSampler, Student, batches
 from omniopd.functional import peak_entropy
 from omniopd.models.scoring import score
 from omniopd.stages.run import Run
@@ -24,14 +25,15 @@ def fork_entropies(
     prompts (method.md, section 3b). A student below its teacher there has been sharpened beyond it.
     """
     settings = run.config.rollout
+    own_weights = Student(student, run.tokenizer, "")
     written = rollouts(
-        Student(student, run.tokenizer, ""),
+        own_weights,
         prompts[:NUM_PROMPTS],
+        sampler=InProcessSampler(own_weights, batch_size=settings.batch_size),
         round_=0,
         num_samples=1,
         max_new_tokens=settings.max_new_tokens,
         temperature=1.0,
-        batch_size=settings.batch_size,
         seed=run.config.seed,
     )
     found: dict[str, list[float]] = {"student": [], "teacher": []}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -186,6 +187,18 @@ def test_a_teacher_that_cannot_be_imported_is_refused(own: Project, kind: str):
 
     assert line.startswith(f"params.yaml: teacher.kind: {kind!r} cannot be imported (")
     assert "; " in line
+
+
+def test_an_engine_that_is_not_installed_is_refused_where_an_arm_has_it(own: Project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    own.edit_paths({"arms.omniopd.rollout": {"engine": "vllm"}})
+
+    [line] = refusal(own, ConfigError)
+
+    assert line.startswith("params.yaml: rollout.engine: vllm cannot be imported (")
+    assert line.endswith("); install vllm 0.32, or take transformers")
+    own.edit_paths({"arms.omniopd": {"method": "sft"}, "arms.omniopd.rollout": {"engine": "vllm"}})
+    check(own.params_file)  # the teacher writes
 
 
 def test_a_teacher_of_ones_own_needs_no_model_directory(own: Project):

@@ -1,0 +1,238 @@
+"""The student behind vLLM itself: the other engine's distribution, and the trainer's weights after every update."""
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from projects import Project, make_project, run_plain
+from scipy.stats import chi2_contingency
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from omniopd.config import DemoModel
+from omniopd.data.processes import runs
+from omniopd.data.prompts import Prompt
+from omniopd.data.records import Trajectory
+from omniopd.data.store import read_json, read_records
+from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
+from omniopd.engines.rollout import rollouts
+from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
+from omniopd.errors import RunError
+from omniopd.models.loading import load_model, weights_digest
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
+
+STUDENT = {
+    "width": 64, "ffn_width": 64, "num_layers": 2, "num_heads": 2, "num_steps": 30, "batch_size": 8,
+    "num_examples": 64, "lr": 3.0e-3,
+}  # fmt: skip
+# What the build for the CPU needs: see docs/rollouts.md.
+ENGINE = {"enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False}
+PROMPTS = [Prompt(f"p{i}", f"{i}185+5874=", None) for i in range(10)]
+COUNT = 4000  # samples that are counted
+LEAST_P = 1e-4  # one correct pair of engines in ten thousand would fail
+MOST_P = 1e-7  # of another temperature
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return character_tokenizer("0123456789+=;>")
+
+
+@pytest.fixture(scope="module")
+def students(tokenizer) -> list[Student]:
+    """The first student, and what it might be after a few rounds, each with every weight changed."""
+    examples = [(f"{i}+{j}=", str(i + j)) for i in range(8) for j in range(8)]
+    model = train_demo_model(examples, tokenizer, DemoModel(**STUDENT), seed=0, on_step=lambda *_: None)
+    models = [model]
+    for seed in range(4):
+        models.append(moved(models[-1], seed))
+    return [Student(own, tokenizer, weights_digest(own)) for own in models]
+
+
+def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    other, rng = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(torch.randn(weight.shape, generator=rng) * (0.3 * weight.std() + 0.01))
+    return other
+
+
+@pytest.fixture(scope="module")
+def served(students, tokenizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("student")
+    save_model(path, students[0].model, tokenizer)
+    found = vllm_student()(str(path), batch_size=256, precision="float32", settings=ENGINE)
+    yield found
+    found.close()
+
+
+def pairs(student: Student, sampler: Sampler, *, temperature: float) -> Counter[tuple[int, ...]]:
+    """The first two tokens of COUNT responses to one prompt, counted."""
+    written = rollouts(
+        student, PROMPTS[:1], sampler=sampler, round_=0, num_samples=COUNT, max_new_tokens=2,
+        temperature=temperature, seed=1,
+    )  # fmt: skip
+    return Counter(tuple(item.response_ids) for item in written)
+
+
+def p_same(first: Counter, second: Counter) -> float:
+    """The p of chi-square for both being counts of one distribution; what is rare is counted together."""
+    common = [key for key in first | second if first[key] + second[key] >= 20]
+    table = [
+        [*(own[key] for key in common), own.total() - sum(own[key] for key in common)]
+        for own in (first, second)
+    ]
+    return float(
+        chi2_contingency(table if sum(row[-1] for row in table) else [row[:-1] for row in table]).pvalue
+    )
+
+
+def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
+    written = rollouts(
+        student, PROMPTS, sampler=sampler, round_=0, num_samples=1, max_new_tokens=24, temperature=0.0, seed=1
+    )
+    return [item.response_ids for item in written]
+
+
+def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(served, students, capsys):
+    found = []
+    for n, student in enumerate(students):
+        own = InProcessSampler(student, batch_size=COUNT)
+        begun = time.perf_counter()
+        with served.holding(student) as sampler:
+            taken = time.perf_counter() - begun
+            counts = pairs(student, sampler, temperature=0.8)
+        assert counts.total() == COUNT
+        right, warmer = (p_same(counts, pairs(student, own, temperature=t)) for t in (0.8, 1.0))
+        found.append(f"update {n}: {taken:.2f} s, p {right:.3g}, and {warmer:.3g} at another temperature")
+        assert right > LEAST_P
+        assert warmer < MOST_P
+    with capsys.disabled():
+        print("", *found, sep="\n")
+
+
+def test_the_likeliest_responses_are_those_of_the_weights_that_it_was_given(served, students):
+    for student in [*students[1:], students[0]]:
+        with served.holding(student) as sampler:
+            found = greedy(student, sampler)
+        assert found == greedy(student, InProcessSampler(student, batch_size=10))
+    responses = [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]
+    assert all(responses[i] != responses[i + 1] for i in range(4))
+
+
+def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students):
+    student = students[0]
+
+    def sampled(sampler: Sampler) -> list[Trajectory]:
+        return rollouts(
+            student,
+            PROMPTS,
+            sampler=sampler,
+            round_=0,
+            num_samples=20,
+            max_new_tokens=6,
+            temperature=1.0,
+            seed=5,
+        )
+
+    with served.holding(student) as sampler:
+        found, again = sampled(sampler), sampled(sampler)
+    assert [item.response_ids for item in found] == [item.response_ids for item in again]
+    assert {item.finish_reason for item in found} == {"stop", "length"}
+    end_id = student.tokenizer.eos_token_id
+    for item in found:
+        assert end_id not in item.response_ids[:-1]
+        assert (item.finish_reason == "stop") == (item.response_ids[-1] == end_id)
+        assert item.finish_reason == "stop" or len(item.response_ids) == 6
+        assert item.student == student.digest
+
+
+@pytest.mark.parametrize(
+    ("instead", "named"),
+    [
+        (None, r"model.embed_tokens.weight and 17 more"),
+        (
+            "reload_weights",
+            r"model.embed_tokens.weight",
+        ),  # vLLM's own leaves the packed output layer as it was
+    ],
+)
+def test_weights_that_vllm_did_not_take_stop_it(served, students, instead: str | None, named: str):
+    engine, student = served._engine, students[2]
+    rpc = engine.collective_rpc
+
+    def other(method: str, args: tuple = ()) -> list:
+        if method != "take_student":
+            return rpc(method, args=args)
+        return rpc(instead, kwargs={"weights_path": args[0]}) if instead else []
+
+    with served.holding(students[0]):
+        pass
+    with (
+        mock.patch.object(engine, "collective_rpc", other),
+        pytest.raises(RunError, match=rf"weights {student.digest} and holds others \({named}\); "),
+        served.holding(student),
+    ):
+        pytest.fail("it wrote")
+    with served.holding(student) as sampler:
+        assert greedy(student, sampler) == greedy(student, InProcessSampler(student, batch_size=10))
+
+
+STARTED = """
+import json, sys
+import psutil
+from omniopd.engines.sampling import vllm_student
+served = vllm_student()(sys.argv[1], batch_size=8, precision="float32", settings=json.loads(sys.argv[2]))
+print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_engine_ends_with_a_process_that_is_killed(students, tokenizer, tmp_path):
+    save_model(tmp_path, students[0].model, tokenizer)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTED, tmp_path, json.dumps(ENGINE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if line.startswith("pids"))
+    process.kill()
+    process.wait()
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 30
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = make_project(tmp_path / "project").edit(
+        models__demo__student=STUDENT, rollout__engine="vllm", rollout__engine_settings=ENGINE,
+        train__num_rounds=3, train__checkpoint_every=1, train__lr=1e-3,
+    )  # fmt: skip
+    made.make_base()
+    return made
+
+
+def test_a_run_of_three_rounds_writes_each_with_the_weights_before_it(project: Project):
+    arm = "omniopd"
+    last = run_plain(project.params_file, arm)
+    run_dir = project.run_dir(arm)
+    assert last == run_dir / "checkpoints/round-0003"
+    paths = [project.root / "models/seed-0/student", *(run_dir / f"checkpoints/round-000{n}" for n in (1, 2))]
+    digests = [weights_digest(load_model(str(path))) for path in paths]
+    assert len(set(digests)) == 3
+    for round_, digest in enumerate(digests):
+        trajectories = read_records(run_dir / f"trajectories/round-000{round_}.parquet", Trajectory)
+        assert len(trajectories) == 12
+        assert {item.student for item in trajectories} == {digest}
+    assert read_json(run_dir / "config.json")["settings"]["rollout"]["engine"] == "vllm"
