@@ -17,8 +17,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from omniopd.config import Lora
 from omniopd.errors import ModelError
 from omniopd.functional import SHEET_ELEMENTS, Score, num_sheets
+from omniopd.models.adapters import add_adapter
 
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
 MASTER = 4  # bytes of a weight that is trained, of its gradient, and of each of its optimiser's two moments
@@ -143,6 +145,18 @@ def count_parameters(config: PretrainedConfig) -> int:
     with _foretelling(config), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_adapter(config: PretrainedConfig, lora: Lora) -> int:
+    """The weights of an adapter of that model, from its configuration.
+
+    Raises:
+        ModelError: the model cannot be built, or has no layer of a name that targets names.
+    """
+    with _foretelling(config), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+        add_adapter(model, lora, seed=0)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 @lru_cache(maxsize=8)

@@ -10,10 +10,17 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from omniopd.config import Params, RunConfig, resolve
+from omniopd.config import Params, Precision, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.engines.memory import MASTER, Memory, ModelSize, count_parameters, size_of, training_memory
+from omniopd.engines.memory import (
+    MASTER,
+    Memory,
+    count_adapter,
+    count_parameters,
+    size_of,
+    training_memory,
+)
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.functional import Score
 from omniopd.models.loading import encode_rendered, load_config, load_tokenizer, render_prompt
@@ -22,6 +29,7 @@ from omniopd.stages.ledger import due_rounds
 
 GIB, MIB = 2**30, 2**20
 ENTROPY: frozenset[Score] = frozenset({"entropy"})  # which every step measures
+BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 SURE = 0.75  # of the estimate, which is within a quarter: what does not hold so much holds no step
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take
 
@@ -77,12 +85,12 @@ def fits(
         ModelError: a model's memory cannot be foretold.
     """
     configs = {arm: resolve(params, arm, params.seeds[0]) for arm in (arms or params.every_arm)}
-    sizes = size_of(student), None if teacher is None else count_parameters(teacher)
+    num_teacher = None if teacher is None else count_parameters(teacher)
     return [
         Fit(
             arm,
             f"{'arms' if arm in params.arms else 'ablations'}.{arm}",
-            memory_of(config, *sizes, longest_prompt=longest_prompt),
+            memory_of(config, student, num_teacher, longest_prompt=longest_prompt),
             _num_sharing(config),
         )
         for arm, config in configs.items()
@@ -90,22 +98,36 @@ def fits(
 
 
 def memory_of(
-    config: RunConfig, student: ModelSize, num_teacher: int | None, *, longest_prompt: int
+    config: RunConfig, student: PretrainedConfig, num_teacher: int | None, *, longest_prompt: int
 ) -> Memory:
     """What one training process of a run takes, of sequences as long as they may be; num_teacher: weights at hand."""
     train, rollout = config.train, config.rollout
+    compute_bytes = BYTES[train.precision]
+    size = size_of(
+        student, compute_bytes=compute_bytes, weight_bytes=MASTER if train.lora is None else compute_bytes
+    )
     num_rows = rollout.num_prompts * rollout.num_samples // train.steps_per_round
-    frozen = [student.num_parameters] if "reference" in config.method.needs else []
+    # With an adapter the student is its own reference.
+    needs_copy = "reference" in config.method.needs and train.lora is None
+    frozen = [size.num_parameters] if needs_copy else []
     if num_teacher is not None and _holds_teacher(config):
         frozen.append(num_teacher)
+    seq_len = longest_prompt + rollout.max_new_tokens
+    num_sequences = min(train.batch_size, num_rows)
+    if train.batch_tokens is not None:
+        num_sequences = min(num_sequences, max(1, train.batch_tokens // seq_len))
     return training_memory(
-        student,
-        num_sequences=min(train.batch_size, num_rows),
-        seq_len=longest_prompt + rollout.max_new_tokens,
+        size,
+        num_sequences=num_sequences,
+        seq_len=seq_len,
         response_len=rollout.max_new_tokens,
         scores=config.method.scores | ENTROPY,
         frozen=frozen,
-        accumulates=num_rows > train.batch_size * config.compute.num_processes,
+        compute_bytes=compute_bytes,
+        gradient_checkpointing=train.gradient_checkpointing,
+        lora_parameters=None if train.lora is None else count_adapter(student, train.lora),
+        num_sharing=config.compute.num_processes if train.shard else 1,
+        accumulates=num_rows > num_sequences * config.compute.num_processes,
     )
 
 
