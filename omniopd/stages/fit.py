@@ -115,7 +115,7 @@ def memory_of(
     seq_len = longest_prompt + rollout.max_new_tokens
     num_sequences = min(train.batch_size, num_rows)
     if train.batch_tokens is not None:
-        num_sequences = min(num_sequences, max(1, train.batch_tokens // seq_len))
+        num_sequences = min(num_sequences, -(-train.batch_tokens // seq_len))
     return training_memory(
         size,
         num_sequences=num_sequences,
