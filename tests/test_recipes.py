@@ -93,7 +93,8 @@ def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, s
         {
             "models.student": str(stand_in(params.models.student)), "seeds": [0],
             "prompts.num_train": 16, "prompts.num_validation": 4, "prompts.num_heldout": 4,
-            "teacher.model": "hosted_vllm/demo", "teacher.base_url": server.url, "teacher.way": "completion", "teacher.request": {},
+            "teacher.model": "hosted_vllm/demo", "teacher.base_url": server.url,
+            "teacher.way": "completion", "teacher.request": {},
             "teacher.prices": {"input": 1.0, "output": 5.0},
             "rollout.engine": "transformers", "rollout.engine_settings": {},
             "rollout.num_prompts": 8, "rollout.batch_size": 8, "rollout.max_new_tokens": 24,
