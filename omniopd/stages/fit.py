@@ -10,10 +10,10 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from omniopd.config import Params, RunConfig, resolve
+from omniopd.config import Params, Precision, RunConfig, Train, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.engines.memory import MASTER, Memory, ModelSize, count_parameters, size_of, training_memory
+from omniopd.engines.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.functional import Score
 from omniopd.models.loading import encode_rendered, load_config, load_tokenizer, render_prompt
@@ -22,6 +22,7 @@ from omniopd.stages.ledger import due_rounds
 
 GIB, MIB = 2**30, 2**20
 ENTROPY: frozenset[Score] = frozenset({"entropy"})  # which every step measures
+BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 SURE = 0.75  # of the estimate, which is within a quarter: what does not hold so much holds no step
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take
 
@@ -77,12 +78,12 @@ def fits(
         ModelError: a model's memory cannot be foretold.
     """
     configs = {arm: resolve(params, arm, params.seeds[0]) for arm in (arms or params.every_arm)}
-    sizes = size_of(student), None if teacher is None else count_parameters(teacher)
+    num_teacher = None if teacher is None else count_parameters(teacher)
     return [
         Fit(
             arm,
             f"{'arms' if arm in params.arms else 'ablations'}.{arm}",
-            memory_of(config, *sizes, longest_prompt=longest_prompt),
+            memory_of(config, student, num_teacher, longest_prompt=longest_prompt),
             _num_sharing(config),
         )
         for arm, config in configs.items()
@@ -90,22 +91,39 @@ def fits(
 
 
 def memory_of(
-    config: RunConfig, student: ModelSize, num_teacher: int | None, *, longest_prompt: int
+    config: RunConfig, student: PretrainedConfig, num_teacher: int | None, *, longest_prompt: int
 ) -> Memory:
     """What one training process of a run takes, of sequences as long as they may be; num_teacher: weights at hand."""
     train, rollout = config.train, config.rollout
+    seq_len = longest_prompt + rollout.max_new_tokens
     num_rows = rollout.num_prompts * rollout.num_samples // train.steps_per_round
-    frozen = [student.num_parameters] if "reference" in config.method.needs else []
+    num_sequences = min(train.batch_size, num_rows)
+    if train.batch_tokens is not None:
+        num_sequences = min(num_sequences, max(1, train.batch_tokens // seq_len))
+    compute_bytes = BYTES[train.precision]
+    size = size_of(
+        student,
+        compute_bytes=compute_bytes,
+        weight_bytes=compute_bytes if train.lora is not None else MASTER,
+    )
+    has_reference = (
+        "reference" in config.method.needs and train.lora is None
+    )  # else it is the student's own base
+    frozen = [size.num_parameters] if has_reference else []
     if num_teacher is not None and _holds_teacher(config):
         frozen.append(num_teacher)
     return training_memory(
-        student,
-        num_sequences=min(train.batch_size, num_rows),
-        seq_len=longest_prompt + rollout.max_new_tokens,
+        size,
+        num_sequences=num_sequences,
+        seq_len=seq_len,
         response_len=rollout.max_new_tokens,
         scores=config.method.scores | ENTROPY,
         frozen=frozen,
-        accumulates=num_rows > train.batch_size * config.compute.num_processes,
+        compute_bytes=compute_bytes,
+        gradient_checkpointing=train.gradient_checkpointing,
+        lora_parameters=None if train.lora is None else count_adapter(student, train.lora),
+        num_sharing=config.compute.num_processes if train.shard else 1,
+        accumulates=num_rows > num_sequences * config.compute.num_processes,
     )
 
 
@@ -154,7 +172,8 @@ def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | N
     line = (
         f"{most.place}: training takes about {size_text(most.needed)}{processes} at its longest sequences, and "
         f"{where.name} has {size_text(where.total)}, {size_text(where.free)} of it free; lower train.batch_size or "
-        "rollout.max_new_tokens, or take a smaller model"
+        "rollout.max_new_tokens, set train.precision: bfloat16 or train.gradient_checkpointing: true, or take a "
+        "smaller model"
     )
     if most.needed * SURE > where.total:
         return ConfigError(line), None
@@ -165,21 +184,28 @@ def disk_verdict(
     params: Params, layout: Layout, student: PretrainedConfig
 ) -> tuple[OmniOPDError | None, str | None]:
     """(error, warning) where not one of the checkpoints to come fits on the disk, or not all of them do."""
-    one = 3 * MASTER * size_of(student).num_parameters  # weights, and the optimiser's two moments
-    num_missing = sum(
-        not layout.run(arm, seed).checkpoint(round_).exists()
+    sizes = [
+        _checkpoint_size(train, student)
         for arm, seed in params.runs
-        for round_ in due_rounds(resolve(params, arm, seed).train)
-    )
-    free = shutil.disk_usage(layout.root).free
+        for train in [resolve(params, arm, seed).train]
+        for round_ in due_rounds(train)
+        if not layout.run(arm, seed).checkpoint(round_).exists()
+    ]
+    free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
     line = (
-        f"train.checkpoint_every: {num_missing} checkpoints of {size_text(one)} each are to come "
-        f"({size_text(one * num_missing)}), and the disk of {layout.root} has {size_text(free)} free; raise "
+        f"train.checkpoint_every: {len(sizes)} checkpoints of up to {size_text(most)} each are to come "
+        f"({size_text(sum(sizes))}), and the disk of {layout.root} has {size_text(free)} free; raise "
         "checkpoint_every, run fewer arms or seeds, or free some space"
     )
-    if num_missing and one > free:
+    if min(sizes, default=0) > free:
         return ConfigError(line), None
-    return None, line if one * num_missing > free else None
+    return None, line if sum(sizes) > free else None
+
+
+def _checkpoint_size(train: Train, student: PretrainedConfig) -> int:
+    """Bytes of the weights that are trained, and of the optimiser's two moments of each."""
+    num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
+    return 3 * MASTER * num_trained
 
 
 def as_json(found: Sequence[Fit], where: Room) -> dict[str, Any]:
