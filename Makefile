@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup server server-stop demo serve-demo demo-served test test-faults test-vllm bench check format ui lock golden
+.PHONY: help setup server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test-vllm: ## teachers and rollouts on vLLM's build for the CPU, in an environme
 
 bench: setup ## speed, each figure beside a named alternative
 	@python -m benchmarks
+
+bench-gpu: setup ## the loss and a whole step on a GPU
+	@python -m benchmarks --gpu
 
 check: setup ## lint, types, and the direction of imports
 	@ruff check .

@@ -6,14 +6,18 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import orchestration, similarity, teacher
+from benchmarks import loss, orchestration, similarity, step, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
+ON_GPU = {"loss": lambda: loss.figures(loss.GPU), "step": step.figures}
 BENCHMARKS = {
+    "loss": loss.figures,
+    "step": step.figures,
     "teacher": teacher.figures,
     "similarity": similarity.figures,
     "orchestration": orchestration.figures,
@@ -21,14 +25,17 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Run those named on the command line, or all."""
-    named = sys.argv[1:] or list(BENCHMARKS)
-    found = [figure for name in named for figure in BENCHMARKS[name]()]
+    """Run those named on the command line, or all; those of a GPU after --gpu."""
+    on_gpu, named = "--gpu" in sys.argv, [name for name in sys.argv[1:] if name != "--gpu"]
+    if on_gpu and not torch.cuda.is_available():
+        sys.exit("bench-gpu: torch finds no GPU here; `make bench` measures on the CPU")
+    known = ON_GPU if on_gpu else BENCHMARKS
+    found = [figure for name in named or known for figure in known[name]()]
     Console().print(_table(found))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     content = {
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
         "figures": [vars(figure) for figure in found],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")

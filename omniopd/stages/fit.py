@@ -10,7 +10,7 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from omniopd.config import Params, Precision, RunConfig, resolve
+from omniopd.config import Params, Precision, RunConfig, Train, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.engines.memory import (
@@ -115,7 +115,7 @@ def memory_of(
     seq_len = longest_prompt + rollout.max_new_tokens
     num_sequences = min(train.batch_size, num_rows)
     if train.batch_tokens is not None:
-        num_sequences = min(num_sequences, max(1, train.batch_tokens // seq_len))
+        num_sequences = min(num_sequences, -(-train.batch_tokens // seq_len))
     return training_memory(
         size,
         num_sequences=num_sequences,
@@ -176,7 +176,8 @@ def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | N
     line = (
         f"{most.place}: training takes about {size_text(most.needed)}{processes} at its longest sequences, and "
         f"{where.name} has {size_text(where.total)}, {size_text(where.free)} of it free; lower train.batch_size or "
-        "rollout.max_new_tokens, or take a smaller model"
+        "rollout.max_new_tokens, set train.precision: bfloat16 or train.gradient_checkpointing: true, or take a "
+        "smaller model"
     )
     if most.needed * SURE > where.total:
         return ConfigError(line), None
@@ -187,21 +188,28 @@ def disk_verdict(
     params: Params, layout: Layout, student: PretrainedConfig
 ) -> tuple[OmniOPDError | None, str | None]:
     """(error, warning) where not one of the checkpoints to come fits on the disk, or not all of them do."""
-    one = 3 * MASTER * size_of(student).num_parameters  # weights, and the optimiser's two moments
-    num_missing = sum(
-        not layout.run(arm, seed).checkpoint(round_).exists()
+    sizes = [
+        _checkpoint_size(train, student)
         for arm, seed in params.runs
-        for round_ in due_rounds(resolve(params, arm, seed).train)
-    )
-    free = shutil.disk_usage(layout.root).free
+        for train in [resolve(params, arm, seed).train]
+        for round_ in due_rounds(train)
+        if not layout.run(arm, seed).checkpoint(round_).exists()
+    ]
+    free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
     line = (
-        f"train.checkpoint_every: {num_missing} checkpoints of {size_text(one)} each are to come "
-        f"({size_text(one * num_missing)}), and the disk of {layout.root} has {size_text(free)} free; raise "
+        f"train.checkpoint_every: {len(sizes)} checkpoints of up to {size_text(most)} each are to come "
+        f"({size_text(sum(sizes))}), and the disk of {layout.root} has {size_text(free)} free; raise "
         "checkpoint_every, run fewer arms or seeds, or free some space"
     )
-    if num_missing and one > free:
+    if min(sizes, default=0) > free:
         return ConfigError(line), None
-    return None, line if one * num_missing > free else None
+    return None, line if sum(sizes) > free else None
+
+
+def _checkpoint_size(train: Train, student: PretrainedConfig) -> int:
+    """Bytes of the weights that are trained, and of the optimiser's two moments of each."""
+    num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
+    return 3 * MASTER * num_trained
 
 
 def as_json(found: Sequence[Fit], where: Room) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Peak memory of training steps of a random Qwen3, measured in a process of its own, beside the estimate: JSON.
 
-python peak.py METHOD WIDTH LAYERS VOCABULARY LENGTH BATCH_SIZExNUM_BATCHES...
+python peak.py METHOD WIDTH LAYERS VOCABULARY LENGTH SETTINGS BATCH_SIZExNUM_BATCHES...; SETTINGS are those of `train`
+that differ from the repository's, in JSON.
 """
 
 import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
@@ -16,6 +18,8 @@ from omniopd.data.rows import Row
 from omniopd.engines.memory import size_of, training_memory
 from omniopd.engines.trainer import Trainer
 from omniopd.methods import OPD, SFT, OmniOPD
+from omniopd.models.precision import DTYPES, compute_in
+from omniopd.stages.fit import BYTES
 
 RESPONSE_LEN = 192
 METHODS = {"sft": SFT(), "omniopd": OmniOPD(), "opd": OPD()}
@@ -30,20 +34,20 @@ def config_of(width: int, num_layers: int, vocab_size: int) -> Qwen3Config:
     )  # fmt: skip
 
 
-def settings_of(batch_size: int) -> Train:
-    """The repository's, with that batch size."""
-    return load_params(PARAMS).train.model_copy(update={"batch_size": batch_size})
+def settings_of(**own: Any) -> Train:
+    """The repository's, but for these."""
+    return load_params(PARAMS).train.model_copy(update=own)
 
 
 def rows_of(count: int, length: int, vocab_size: int) -> list[Row]:
     """Rows of random tokens, half of whose response is audited."""
     rng = random.Random(0)
     columns = {"weight": [0.5] * RESPONSE_LEN, "audited": [t % 2 == 0 for t in range(RESPONSE_LEN)]}
-    found = []
+    rows = []
     for i in range(count):
         ids = [rng.randrange(vocab_size) for _ in range(length)]
-        found.append(Row(f"r{i}", ids[:-RESPONSE_LEN], ids[-RESPONSE_LEN:], columns))
-    return found
+        rows.append(Row(f"r{i}", ids[:-RESPONSE_LEN], ids[-RESPONSE_LEN:], columns))
+    return rows
 
 
 def _status(field: str) -> int:
@@ -53,33 +57,35 @@ def _status(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _model(config: Qwen3Config) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+def _model(config: Qwen3Config, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
 
 
 def main() -> None:
     """Measure each batch size in turn."""
     name, width, num_layers, vocab_size, length = sys.argv[1], *map(int, sys.argv[2:6])
-    cases = [tuple(map(int, case.split("x"))) for case in sys.argv[6:]]
-    method, config = METHODS[name], config_of(width, num_layers, vocab_size)
-    roles = {"reference": "reference", "teacher": "teacher_logits"}
-    size, num_frozen = size_of(config), sum(need in method.needs for need in roles.values())
+    own, cases = json.loads(sys.argv[6]), [tuple(map(int, case.split("x"))) for case in sys.argv[7:]]
+    method, config, settings = METHODS[name], config_of(width, num_layers, vocab_size), settings_of(**own)
+    needs = {"reference": "reference", "teacher": "teacher_logits"}
+    roles = [role for role, need in needs.items() if need in method.needs]
+    compute_bytes = BYTES[settings.precision]
+    size = size_of(config, compute_bytes=compute_bytes)
     torch.set_num_threads(1)
     before = _status("VmRSS")
     model = _model(config)
-    frozen = {
-        role: _model(config).requires_grad_(False) for role, need in roles.items() if need in method.needs
-    }
+    compute_in(model, settings.precision)
+    frozen = {role: _model(config, DTYPES[settings.precision]).requires_grad_(False) for role in roles}
     found = []
     for batch_size, num_batches in cases:
-        trainer = Trainer(model, settings_of(batch_size), **frozen)
+        trainer = Trainer(model, settings.model_copy(update={"batch_size": batch_size}), **frozen)
         rows = rows_of(batch_size * num_batches, length, vocab_size)
         trainer.step(rows, method)  # makes the optimiser's moments
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
         trainer.step(rows, method)
         estimate = training_memory(
             size, num_sequences=batch_size, seq_len=length, response_len=RESPONSE_LEN,
-            scores=method.scores | {"entropy"}, frozen=[size.num_parameters] * num_frozen,
+            scores=method.scores | {"entropy"}, frozen=[size.num_parameters] * len(roles),
+            compute_bytes=compute_bytes, gradient_checkpointing=settings.gradient_checkpointing,
             accumulates=num_batches > 1,
         )  # fmt: skip
         found.append({"measured": _status("VmHWM") - before, **vars(estimate)})

@@ -22,17 +22,20 @@ RUN = {"num_sequences": 4, "seq_len": 100, "response_len": 60, "scores": {"logp"
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(
-    ("method", "shape", "cases"),
+    ("method", "shape", "settings", "cases"),
     [
-        ("sft", (640, 8, 32_000, 256), ("1x1", "2x2", "4x1")),  # 60 million parameters, no frozen model
-        ("omniopd", (512, 6, 50_000, 256), ("2x2",)),  # 44 million, and the reference
+        ("sft", (640, 8, 32_000, 256), {}, ("1x1", "2x2", "4x1")),  # 60 million parameters, no frozen model
+        ("sft", (512, 12, 16_000, 256), {"gradient_checkpointing": True}, ("12x1",)),  # 46 million
+        ("omniopd", (512, 6, 50_000, 256), {}, ("2x2",)),  # 44 million, and the reference
     ],
 )
 def test_the_estimate_is_within_a_quarter_of_what_a_step_takes(
-    method: str, shape: tuple[int, ...], cases: tuple[str, ...]
+    method: str, shape: tuple[int, ...], settings: dict[str, bool], cases: tuple[str, ...]
 ):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, str(HERE / "peak.py"), method, *map(str, shape), *cases]
+    if settings:  # what is computed again leaves holes in glibc's heap, which it keeps
+        environment["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    command = [sys.executable, str(HERE / "peak.py"), method, *map(str, shape), json.dumps(settings), *cases]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -759,4 +759,4 @@ def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
         check(own.params_file)
     memory, disk = str(caught.value).splitlines()
     assert memory.startswith(f"{own.params_file}: arms.omniopd: training takes about ")
-    assert disk.startswith(f"{own.params_file}: train.checkpoint_every: 6 checkpoints of ")
+    assert disk.startswith(f"{own.params_file}: train.checkpoint_every: 6 checkpoints of up to ")

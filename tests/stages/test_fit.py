@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 from omniopd import cli
 from omniopd.config import Params, load_params
 from omniopd.data.layout import Layout
-from omniopd.engines.memory import MASTER, size_of
+from omniopd.engines.memory import MASTER, Memory, size_of
 from omniopd.errors import ConfigError, ModelError
 from omniopd.report.plan import memory_line, memory_table
 from omniopd.stages import fit
@@ -63,6 +64,35 @@ def test_longer_sequences_and_larger_batches_take_more(params: Params, project: 
     project.edit(train__batch_size=4)
     smaller = of(load_params(project.params_file))["sft"].memory
     assert smaller.activations < plain.activations < longer.activations
+
+
+def test_how_a_step_is_trained_decides_what_it_takes(project: Project):
+    project.edit(arms=ARMS, train__batch_size=12)
+    plain = of(load_params(project.params_file))["omniopd"].memory
+
+    def with_(**settings: Any) -> Memory:
+        own = project.copied_to(project.root.with_name("-".join(settings)))
+        return of(load_params(own.edit(**settings).params_file))["omniopd"].memory
+
+    assert with_(train__gradient_checkpointing=True).activations < plain.activations
+    halved = with_(train__precision="bfloat16")
+    assert (halved.frozen * 2, halved.parameters) == (plain.frozen, plain.parameters)
+    room_of_one = with_(train__batch_tokens=20)  # of sequences of up to 58
+    assert room_of_one.activations == with_(train__batch_size=1).activations < plain.activations
+    lora = {"rank": 4, "alpha": 8.0, "targets": ["q_proj"]}
+    adapter = with_(train__lora=lora)
+    assert adapter.gradients == 2 * 4 * (64 + 64) * MASTER  # of two layers A and B
+    assert adapter.frozen == plain.frozen - size_of(STUDENT).num_parameters * MASTER  # its own reference
+    several = with_(train__shard=True, compute__where={"train": "torchrun"}, compute__num_processes=2)
+    assert several.moments == plain.moments // 2
+
+
+def test_checkpoints_of_an_adapter_are_small(project: Project, with_free: Callable[[float], None]):
+    with_free(1.0)
+    params = load_params(
+        project.edit(arms=ARMS, train__lora={"rank": 1, "alpha": 1.0, "targets": ["q_proj"]}).params_file
+    )
+    assert fit.disk_verdict(params, Layout(project.root), STUDENT) == (None, None)
 
 
 def test_processes_without_gpus_share_the_machine(project: Project, monkeypatch: pytest.MonkeyPatch):
@@ -128,7 +158,7 @@ def test_checkpoints_to_come_are_counted_against_the_disk(
     error, warning = fit.disk_verdict(params, layout, STUDENT)
     assert error is None
     assert warning is not None
-    assert warning.startswith("train.checkpoint_every: 12 checkpoints of ")
+    assert warning.startswith("train.checkpoint_every: 12 checkpoints of up to ")
     with_free(0.5)
     error, warning = fit.disk_verdict(params, layout, STUDENT)
     assert isinstance(error, ConfigError)
