@@ -16,11 +16,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from benchmarks.figure import Figure, in_turns
 from omniopd.config import DemoModel, Params, load_params
 from omniopd.data.prompts import Prompt
-from omniopd.data.rows import Row
+from omniopd.data.rows import Row, collate
 from omniopd.engines.pretrain import character_tokenizer, train_demo_model
-from omniopd.engines.rollout import Student, rollouts, scored
+from omniopd.engines.rollout import rollouts, scored
+from omniopd.engines.sampling import InProcessSampler, Student
 from omniopd.engines.trainer import Trainer
 from omniopd.methods import OPD
+from omniopd.models.scoring import response_states
 from omniopd.models.threads import use_threads
 from omniopd.tasks import TASKS
 
@@ -45,7 +47,8 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
         rates = in_turns(
             {
                 "whole": own[num].step, "trl": theirs.step, "generate": own[num].generate, "score": own[num].score,
-                "train": own[num].train, "twice": own[2 * num].step, "white-box": own[num].white_box,
+                "train": own[num].train, "bodies": own[num].bodies, "twice": own[2 * num].step,
+                "white-box": own[num].white_box,
             },
             rounds=rounds,
         )  # fmt: skip
@@ -63,7 +66,13 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
         ),
         Figure("rollouts on transformers", "tokens/s", RESPONSE_LEN * rates["generate"]),
         Figure("scores of the trainer's forward pass", "tokens/s", RESPONSE_LEN * rates["score"]),
-        Figure("training", "tokens/s", RESPONSE_LEN * rates["train"]),
+        Figure(
+            "training",
+            "tokens/s",
+            RESPONSE_LEN * rates["train"],
+            "the models' own passes, without a loss",
+            RESPONSE_LEN * rates["bodies"],
+        ),
         Figure(f"a round of {2 * num} sequences", unit, rates["twice"], f"one of {num}", rates["whole"]),
     ]
 
@@ -85,7 +94,7 @@ class _Ours:
         self, params: Params, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
         prompts: list[str],
     ):  # fmt: skip
-        self._student = Student(student, tokenizer, "w")
+        self._student, self._teacher = Student(student, tokenizer, "w"), teacher
         self._trainer = Trainer(student, params.train, teacher=teacher)
         self._prompts = [Prompt(prompt, prompt, "") for prompt in prompts]
         self._size = params.rollout.batch_size
@@ -94,8 +103,8 @@ class _Ours:
 
     def _rolled_out(self):
         return rollouts(
-            self._student, self._prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN, temperature=1.0,
-            batch_size=self._size, seed=0,
+            self._student, self._prompts, sampler=InProcessSampler(self._student, batch_size=self._size),
+            round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN, temperature=1.0, seed=0,
         )  # fmt: skip
 
     def generate(self) -> int:
@@ -109,6 +118,17 @@ class _Ours:
         rows = [Row(item.id, item.prompt_ids, item.response_ids) for item in self._written]
         self._trainer.round(rows, self._method)
         return len(rows)
+
+    def bodies(self) -> int:
+        """The floor of training: the student there and back and the teacher there, to a sum of hidden states."""
+        batch = collate(
+            [Row(item.id, item.prompt_ids, item.response_ids) for item in self._written], pad_id=0
+        )
+        with torch.no_grad():
+            response_states(self._teacher, batch)
+        response_states(self._student.model, batch).hidden.sum().backward()
+        self._student.model.zero_grad(set_to_none=True)
+        return len(batch.lengths)
 
     def white_box(self) -> int:
         self.generate()
