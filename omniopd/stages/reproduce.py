@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from omniopd.config import RunConfig, load_params, make_importable, method_class
+from omniopd.config import Params, RunConfig, load_params, make_importable, method_class
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json, write_atomic, write_json
@@ -27,7 +27,7 @@ _CODE = {
     "omniopd.python": "Python",
     "omniopd.torch": "torch",
 }
-_SHARED = ("prompts", "models", "teacher", "rollout", "train", "evaluation", "compute", "tracking")
+_SHARED = [name for name in Params.model_fields if name in RunConfig.model_fields]  # blocks that a run has as they are
 # What may be named by a path from the folder of params.yaml.
 _PATHS = (
     ("prompts", "source"),
