@@ -69,11 +69,13 @@ def test_a_flow_whose_dvc_repro_was_killed_goes_on_and_a_second_is_refused(pipel
     process.kill()
     process.wait()
     process.stdout.close()  # which the flow holds open
+    [flow] = [found for found in psutil.process_iter(["cmdline"]) if _is_flow_in(pipeline.root, found)]
+    flow.suspend()  # so that it cannot end before the second has begun
     second = start(pipeline, "dvc", "repro", "distill@omniopd-0")
     output, _ = second.communicate(timeout=120)
-    assert second.returncode != 0
+    assert second.returncode != 0, output
     assert "runs/omniopd-0: is being written by process" in output
-    [flow] = [found for found in psutil.process_iter(["cmdline"]) if _is_flow_in(pipeline.root, found)]
+    flow.resume()
     flow.terminate()
     assert all_ended(pipeline.root), processes_in(pipeline.root)
 
