@@ -27,7 +27,9 @@ _CODE = {
     "omniopd.python": "Python",
     "omniopd.torch": "torch",
 }
-_SHARED = [name for name in Params.model_fields if name in RunConfig.model_fields]  # blocks that a run has as they are
+_SHARED = [
+    name for name in Params.model_fields if name in RunConfig.model_fields
+]  # blocks that a run has as they are
 # What may be named by a path from the folder of params.yaml.
 _PATHS = (
     ("prompts", "source"),
