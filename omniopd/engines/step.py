@@ -12,7 +12,7 @@ from omniopd.methods import Method
 from omniopd.models.adapters import adapter_off, has_adapter
 from omniopd.models.scoring import response_states
 
-ENTROPY: frozenset[Score] = frozenset({"entropy"})
+ENTROPY: frozenset[Score] = frozenset({"entropy"})  # which every step measures
 
 
 class Step(nn.Module):

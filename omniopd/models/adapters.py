@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from omniopd.config import Lora
 from omniopd.errors import ModelError
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of the names in a saved adapter
 
 
@@ -33,9 +33,8 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
     )  # fmt: skip
     try:
         peft.inject_adapter_in_model(config, model)
-        cast_adapter_dtype(
-            model, "default", autocast_adapter_dtype=True
-        )  # float32, whatever the model is held in
+        # float32, whatever the model is held in.
+        cast_adapter_dtype(model, "default", autocast_adapter_dtype=True)
     except ValueError as error:
         names = sorted(
             {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}

@@ -39,8 +39,8 @@ def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
     found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not found:
         raise ModelError(
-            f"{type(model).__name__}: its layers cannot be told apart, which gradient_checkpointing and several "
-            "processes need; set both off, or take another model"
+            f"{type(model).__name__}: its layers cannot be told apart, which train.gradient_checkpointing and "
+            "train.shard need; set both to false, or take another model"
         )
     return found
 

@@ -14,14 +14,13 @@ from omniopd.config import Params, Precision, RunConfig, Train, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.engines.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
+from omniopd.engines.step import ENTROPY
 from omniopd.errors import ConfigError, OmniOPDError
-from omniopd.functional import Score
 from omniopd.models.loading import encode_rendered, load_config, load_tokenizer, render_prompt
 from omniopd.stages.base import model_in_use
 from omniopd.stages.ledger import due_rounds
 
 GIB, MIB = 2**30, 2**20
-ENTROPY: frozenset[Score] = frozenset({"entropy"})  # which every step measures
 BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 SURE = 0.75  # of the estimate, which is within a quarter: what does not hold so much holds no step
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take

@@ -1,5 +1,7 @@
 """Scores and losses from hidden states: equal to the naive forms in float64 however positions are sliced."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from examples import naive_scores
@@ -118,6 +120,42 @@ def test_scores_loss_and_gradient_are_the_naive_ones(
             assert torch.allclose(own[name], naive[name], rtol=0, atol=1e-12), name
     for parameter, gradient in zip(_trained(positions), gradients, strict=True):
         assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("slice_len", [2, None])
+def test_what_a_student_has_beyond_the_others_vocabulary_is_no_token_and_takes_no_gradient(slice_len):
+    positions = _positions()
+    wider = torch.cat([positions.student.head.weight.detach(), _normal(3, H, seed=8)]).requires_grad_()
+    wide = replace(positions, student=States(positions.student.hidden.detach(), Head(wider)))
+    assert positions.reference is not None
+    for own in (positions, replace(wide, teacher=None)):
+        fused_loss(
+            own, {"ref_kl", "logp"}, lambda s, _: {"kl": (s["ref_kl"] - s["logp"]).sum()}, slice_len=slice_len
+        ).loss.backward()
+    assert torch.allclose(wider.grad[:V], positions.student.head.weight.grad, atol=1e-12)
+    assert wider.grad[V:].abs().max() == 0
+
+
+def test_a_heads_gradient_is_summed_in_float32_whatever_products_are_taken_in(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """In parts of a few rows, over several slices."""
+    monkeypatch.setattr("omniopd.functional.sheets.CAST_ROWS", 4)
+    hidden, weight = (_normal(n, 32, seed=n).float() for n in (40, 50))
+    ids = torch.arange(40)
+
+    def gradient(dtype: torch.dtype | None) -> Tensor:
+        own = weight.clone().requires_grad_()
+        positions = Positions(States(hidden, Head(own, dtype=dtype)), ids)
+        fused_loss(
+            positions, {"logp"}, lambda scores, _: {"nll": -scores["logp"].sum()}, slice_len=3
+        ).loss.backward()
+        return own.grad
+
+    exact, found = gradient(None), gradient(torch.bfloat16)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert (found - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def test_a_frozen_head_is_given_no_gradient():

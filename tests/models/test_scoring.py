@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from omniopd.data.rows import Row
 from omniopd.errors import ModelError
-from omniopd.models.scoring import check_head, score
+from omniopd.models.scoring import check_head, check_packing, score
 
 SIZES = {
     "vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -51,6 +51,18 @@ def test_a_head_that_does_something_else_is_refused():
         ModelError, match="LlamaForCausalLM turns hidden states into logits in a way that is not"
     ):
         check_head(model)
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "gemma3_text", "mistral"])
+def test_packed_sequences_are_told_apart_or_refused(kind: str):
+    model = _random(kind)
+    check_packing(model)
+    model.base_model.register_forward_pre_hook(
+        lambda module, inputs, named: (inputs, named | {"position_ids": None}),  # noqa: ARG005
+        with_kwargs=True,
+    )
+    with pytest.raises(ModelError, match="does not tell packed sequences apart; set train.packing: false"):
+        check_packing(model)
 
 
 def test_scores_equal_a_plain_forward_pass(model):
