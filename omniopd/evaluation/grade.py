@@ -1,0 +1,16 @@
+"""What grading finds in a response."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grade:
+    """Whether a response is right, the answer that it gives if any, and what is wrong with it in a word or two.
+
+    >>> Grade(is_right=False, answer="41", reason="another answer").is_right
+    False
+    """
+
+    is_right: bool
+    answer: str | None
+    reason: str = ""  # empty where it is right
