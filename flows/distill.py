@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from flows import tasks
+from flows.ahead import Begin, ahead
 from flows.artifacts import Pages
 from flows.logs import logged_to
 from flows.placement import end_children
@@ -120,10 +122,14 @@ def one_run(
         if overrides:
             tracker.tag({"omniopd.overrides": json.dumps(overrides, sort_keys=True)})
         pages = Pages(files.root.name)
-        with bar(name, run.config.train.num_rounds) as shown, sharded(run.config) as shards:
+        with (
+            bar(name, run.config.train.num_rounds) as shown,
+            sharded(run.config) as shards,
+            ahead() as begin,
+        ):
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
             try:
-                last = _rounds(run, tracker, shown, pages, shards)
+                last = _rounds(run, tracker, shown, pages, shards, begin)
             finally:
                 run.let_go()
                 tracker.close()
@@ -132,19 +138,20 @@ def one_run(
             return last
 
 
-def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharded) -> Path:
+def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharded, begin: Begin) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
     ledger.tidy(run_dir)
     tell_recorded(tracker, run)
     pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
         meet_teacher(run)
-    note = ""
+    note, written = "", None
     for round_ in range(num_rounds):
         if ledger.round_is_complete(run_dir, round_):
             shown.found(round_ + 1)
+            written = None
         else:
-            accuracy = _one_round(run, round_, shards)
+            accuracy, written = _one_round(run, round_, shards, written, begin)
             tell_round(tracker, run, round_)
             _sound(alarms.begun_in(run_dir, round_))
             if accuracy is not None:
@@ -169,19 +176,31 @@ def _sound(lines: list[str]) -> None:
         log.warning(line)
 
 
-def _one_round(run: Run, round_: int, shards: Sharded) -> float | None:
-    """Roll out, schedule, find out what the method needs, train. Returns the accuracy where it was measured."""
+def _one_round(
+    run: Run, round_: int, shards: Sharded, written: Future[list[Path]] | None, begin: Begin
+) -> tuple[float | None, Future[list[Path]] | None]:
+    """Roll out, schedule, find out what the method needs, train.
+
+    `written` are the round's responses where they were begun before it. Returns the accuracy where it was measured, and
+    the responses of the next round where they are begun in this one.
+    """
     run_dir = run.files.root
-    if run.config.compute.num_processes > 1 and run.saved(round_) is None:
-        tasks.limited(tasks.rebuild, run)(run_dir, round_)  # one process alone would round otherwise
+    if run.config.compute.num_processes > 1:
+        for before in sorted({run.config.rollout.weights_of(round_), round_}):
+            if run.saved(before) is None:
+                tasks.limited(tasks.rebuild, run)(run_dir, before)  # one process alone would round otherwise
     is_due = round_ % run.config.train.validate_every == 0
     accuracy = tasks.limited(tasks.validate, run)(run_dir, round_) if is_due else None
-    tasks.limited(tasks.schedule, run)(run_dir, round_, shards(tasks.roll_out, run_dir, round_))
+    responses = written.result() if written else shards(tasks.roll_out, run_dir, round_)
+    tasks.limited(tasks.schedule, run)(run_dir, round_, responses)
+    following = None
+    if run.config.rollout.overlap and round_ + 1 < run.config.train.num_rounds:
+        following = begin(lambda: shards(tasks.roll_out, run_dir, round_ + 1))
     for need in sorted(run.config.method.needs & ANNOTATORS.keys()):
         ANNOTATORS[need](run_dir, round_, shards)
     metrics = tasks.limited(tasks.train, run)(run_dir, round_, accuracy)
     log.info("round %d: %s", round_, metrics)
-    return accuracy
+    return accuracy, following
 
 
 @contextmanager

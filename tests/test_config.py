@@ -276,6 +276,11 @@ REFUSED = {
         "arms.omniopd.rollout: batch_size 128 would part the 3 samples of a prompt; "
         "make it a multiple of num_samples",
     ),
+    "asleep while it writes": (
+        {"rollout.overlap": 1, "rollout.engine_settings": {"enable_sleep_mode": True}},
+        "rollout: overlap 1 writes while the trainer works, and with enable_sleep_mode one of them waits for the "
+        "other; set overlap: 0, or take enable_sleep_mode out of engine_settings",
+    ),
     "heads that do not divide the width": (
         {"models.demo.teacher.num_heads": 5},
         "models.demo.teacher: width 96 does not split into 5 heads of even size; make it a multiple of 10",
@@ -631,6 +636,7 @@ CHANGES_RESULTS = {
     "number of prompts": {"rollout.num_prompts": 64},
     "batch size, by rounding": {"rollout.batch_size": 64},
     "who writes the responses": {"rollout.engine": "vllm"},
+    "whether responses are written ahead": {"rollout.overlap": 1},
     "threads, by rounding": {"compute.num_threads": 1},
     "temperature of the teacher": {"teacher.temperature": 0.5},
     "student": {"models.student": "elsewhere"},

@@ -145,7 +145,17 @@ class Rollout(Section):
     max_new_tokens: int = Field(gt=0)
     temperature: float = Field(gt=0)
     batch_size: int = Field(gt=0)
+    overlap: int = Field(ge=0, le=1)
     num_shards: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _awake(self) -> "Rollout":
+        if self.overlap and self.engine_settings.get("enable_sleep_mode"):
+            raise ValueError(
+                "overlap 1 writes while the trainer works, and with enable_sleep_mode one of them waits for the other; "
+                "set overlap: 0, or take enable_sleep_mode out of engine_settings"
+            )
+        return self
 
     @model_validator(mode="after")
     def _prompts_whole(self) -> "Rollout":
@@ -159,10 +169,16 @@ class Rollout(Section):
     @property
     def determining(self) -> dict[str, Any]:
         """What a response depends on: not on shards, nor, where the student writes in this process, on an engine."""
-        no_matter = {"num_shards"} | (
-            {"engine", "engine_settings"} if self.engine == "transformers" else set()
-        )
+        no_matter = {"num_shards"}
+        if self.engine == "transformers":
+            no_matter |= {"engine", "engine_settings"}
+        if not self.overlap:
+            no_matter.add("overlap")
         return self.model_dump(exclude=no_matter)
+
+    def weights_of(self, round_: int) -> int:
+        """The round before which the weights stood that write the responses of a round."""
+        return max(0, round_ - self.overlap)
 
 
 Precision = Literal["float32", "bfloat16"]

@@ -24,7 +24,8 @@ class Trajectory:
     under the weights named by `student`. The end token, when written, is the last response token.
     `response_ids` are tokens of the student, also where `writer` is not STUDENT but the name of the
     teacher that wrote the response; its tokens and its cost are then what the teacher counted, and where it
-    wrote none `failure` says why in a word: such a trajectory is empty, and trains nothing.
+    wrote none `failure` says why in a word: such a trajectory is empty, and trains nothing. `staleness` is the
+    number of rounds for which the student had been trained since it wrote the response, when that was trained on.
 
     >>> trajectory = Trajectory(
     ...     id="r0007-train-00012-0", round=7, prompt_id="train-00012", prompt="4185+5874=",
@@ -55,6 +56,7 @@ class Trajectory:
     teacher_tokens: int = 0
     cost_usd: float = 0.0
     failure: str = ""
+    staleness: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ SCHEMAS: dict[type, pa.Schema] = {
             "teacher_tokens": _I64,
             "cost_usd": _F64,
             "failure": _STR,
+            "staleness": _I32,
         }
     ),
     Verdict: pa.schema(

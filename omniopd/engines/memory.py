@@ -54,7 +54,7 @@ class Memory:
     parameters: int
     gradients: int
     moments: int
-    frozen: int  # weights of the reference and the teacher
+    frozen: int  # weights of the reference, the teacher and the student as it stood earlier
     activations: int  # of one forward pass, and of one layer on the way back
     loss: int  # sheets of logits, and the gradients that begin there
     working: int  # what the optimiser's step and the embedding's gradient take for themselves
@@ -85,6 +85,7 @@ def training_memory(
     lora_parameters: int | None = None,
     num_sharing: int = 1,
     accumulates: bool = True,
+    num_copies: int = 0,
 ) -> Memory:
     """Bytes of one process in an optimiser step.
 
@@ -101,13 +102,15 @@ def training_memory(
         lora_parameters: Weights of an adapter that is trained in place of the model's; None without one.
         num_sharing: Processes that divide the weights, and all that is kept of them, among themselves.
         accumulates: Whether a step has more than one forward pass.
+        num_copies: Of the student as it stood earlier, beside it.
     """
     num_trained = model.num_parameters if lora_parameters is None else lora_parameters
     parameters = model.num_parameters * MASTER
     if lora_parameters is not None:
         parameters = model.num_parameters * compute_bytes + lora_parameters * MASTER
+    others = num_copies * parameters
     gradients, moments = num_trained * MASTER, 2 * num_trained * MASTER
-    others = sum(frozen) * (compute_bytes if num_sharing == 1 else MASTER)
+    others += sum(frozen) * (compute_bytes if num_sharing == 1 else MASTER)
     parameters, gradients, moments, others = (
         -(-own // num_sharing) for own in (parameters, gradients, moments, others)
     )

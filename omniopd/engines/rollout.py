@@ -38,8 +38,11 @@ def rollouts(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    staleness: int = 0,
 ) -> list[Trajectory]:
     """num_samples responses to each prompt, not yet scored: `entropies` and `logps` are empty.
+
+    `staleness` is the number of rounds that it will have been trained for when they are learnt from.
 
     Raises:
         RunError: a response was written by other weights than the student's.
@@ -80,6 +83,7 @@ def rollouts(
                     student=sample.weights,
                     entropies=[],
                     logps=[],
+                    staleness=staleness,
                 )
             )
     return trajectories

@@ -4,7 +4,7 @@ from omniopd.functional.advantage import group_normalised, leave_one_out
 from omniopd.functional.anchors import peak_entropy, random_anchors, uniform_stride
 from omniopd.functional.distributions import forward_kl, reverse_kl, token_entropy, token_logp
 from omniopd.functional.fused import Fused, LossOf, fused_loss, token_scores
-from omniopd.functional.losses import audited_loss, clipped_ratio, masked_sum, policy_gradient
+from omniopd.functional.losses import audited_loss, clipped_ratio, importance, masked_sum, policy_gradient
 from omniopd.functional.positions import Head, Positions, Score, States, TokenScores, Votes
 from omniopd.functional.posterior import (
     geometric_mean,
@@ -36,6 +36,7 @@ __all__ = [
     "fused_loss",
     "geometric_mean",
     "group_normalised",
+    "importance",
     "leave_one_out",
     "masked_sum",
     "num_sheets",

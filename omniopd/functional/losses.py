@@ -18,6 +18,17 @@ def policy_gradient(logp: Float[Tensor, " N"], *, weight: Float[Tensor, " N"]) -
     return -(weight.detach() * logp).sum()
 
 
+def importance(
+    logp: Float[Tensor, " N"], old_logp: Float[Tensor, " N"], *, most: float = 2.0
+) -> Float[Tensor, " N"]:
+    """pi_theta / pi_old of each token, `most` at most: what a weight is multiplied by where pi_old wrote the token.
+
+    A constant: no gradient flows through it. Cut off, it varies less and is biased where it would be large (truncated
+    importance sampling, Ionides 2008).
+    """
+    return (logp - old_logp).detach().exp().clamp(max=most)
+
+
 def audited_loss(
     logp: Float[Tensor, " N"],
     ref_kl: Float[Tensor, " N"],

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Column, Columns, Row
-from omniopd.functional import Score, TokenScores, Votes
+from omniopd.functional import Score, TokenScores, Votes, importance
 
 # What must be known of a trajectory: the teacher's verdicts, a verifier's reward on its answer, the initial
 # student's distributions, the teacher's distributions.
@@ -138,6 +138,21 @@ class Method(BaseModel, abc.ABC):
 def plain_row(trajectory: Trajectory, **columns: Column) -> Row:
     """The row of a trajectory, with those columns."""
     return Row(trajectory.id, trajectory.prompt_ids, trajectory.response_ids, columns)
+
+
+def written_with(trajectory: Trajectory) -> dict[str, Column]:
+    """The column `old_logp` of a response that other weights wrote than those that are trained on it; else none."""
+    return {"old_logp": trajectory.logps} if trajectory.staleness else {}
+
+
+def as_if_written_now(weight: Tensor, scores: TokenScores, columns: Columns) -> Tensor:
+    """(N,) weights of an expectation over the student's own tokens, importance-corrected where old weights wrote them.
+
+    `scores` holds logp, and `columns` what `written_with` gave.
+    """
+    if "old_logp" not in columns:
+        return weight
+    return weight * importance(scores["logp"], columns["old_logp"])
 
 
 def mean_and_spread(name: str, values: Sequence[float]) -> Mapping[str, float]:

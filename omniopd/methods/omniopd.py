@@ -20,8 +20,10 @@ from omniopd.methods.base import (
     Need,
     Plan,
     Stopping,
+    as_if_written_now,
     mean_and_spread,
     plain_row,
+    written_with,
 )
 
 # Published (method.md, section 4): Qwen3-4B, Math average, the full method 69.08.
@@ -128,7 +130,7 @@ class OmniOPD(Method):
         reinforcement, anchor = F.audited_loss(
             scores["logp"],
             scores["ref_kl"],
-            weight=columns["weight"],
+            weight=as_if_written_now(columns["weight"], scores, columns),
             audited=columns["audited"],
             beta=self.beta,
         )
@@ -184,7 +186,7 @@ def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
         for t in range(verdict.anchor, verdict.anchor + verdict.chunk_len):
             weight[t] = weight_of[verdict.id]
             audited[t] = True
-    return plain_row(item.trajectory, weight=weight, audited=audited)
+    return plain_row(item.trajectory, weight=weight, audited=audited, **written_with(item.trajectory))
 
 
 def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:

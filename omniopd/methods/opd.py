@@ -9,7 +9,7 @@ from torch import Tensor
 from omniopd import functional as F
 from omniopd.data.rows import Columns, Row
 from omniopd.functional import Score, TokenScores
-from omniopd.methods.base import Annotated, Method, Need, plain_row
+from omniopd.methods.base import Annotated, Method, Need, as_if_written_now, plain_row, written_with
 
 
 class OPD(Method):
@@ -26,18 +26,21 @@ class OPD(Method):
         return frozenset({"teacher_logits"})
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
-        return [plain_row(item.trajectory) for item in annotated]
+        if self.form == "full":
+            return [plain_row(item.trajectory) for item in annotated]
+        return [plain_row(item.trajectory, **written_with(item.trajectory)) for item in annotated]
 
     @property
     def scores(self) -> frozenset[Score]:
         return frozenset({"kl_to_teacher"} if self.form == "full" else {"logp", "teacher_logp"})
 
     def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
-        del columns
         if self.form == "full":
             return {"reverse_kl": scores["kl_to_teacher"].sum()}
         advantage = scores["teacher_logp"] - scores["logp"]
-        return {"policy": F.policy_gradient(scores["logp"], weight=advantage)}
+        return {
+            "policy": F.policy_gradient(scores["logp"], weight=as_if_written_now(advantage, scores, columns))
+        }
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         del annotated

@@ -120,6 +120,7 @@ def memory_of(
         lora_parameters=None if train.lora is None else count_adapter(student, train.lora),
         num_sharing=config.compute.num_processes if train.shard else 1,
         accumulates=num_rows > num_sequences * config.compute.num_processes,
+        num_copies=int(rollout.overlap and not config.compute.hands_over),
     )
 
 

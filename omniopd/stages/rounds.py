@@ -60,7 +60,7 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
 
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
-    settings, student = run.config.rollout, run.student_at(round_)
+    settings, student = run.config.rollout, run.writer_of(round_)
     with run.sampler(student) as sampler:
         return rollouts(
             student,
@@ -71,6 +71,7 @@ def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajecto
             max_new_tokens=settings.max_new_tokens,
             temperature=settings.temperature,
             seed=run.config.seed,
+            staleness=round_ - settings.weights_of(round_),
         )
 
 
@@ -81,7 +82,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
         teacher=run.teacher,
         temperature=run.config.method.teacher_temperature,
         tokenizer=run.tokenizer,
-        student=run.student_at(round_).digest,
+        student=run.writer_of(round_).digest,
         round_=round_,
         num_samples=settings.num_samples,
         max_new_tokens=settings.max_new_tokens,
@@ -100,7 +101,7 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         stop_at_failures(responses, shards, most=run.config.teacher.max_failed_share, round_=round_)
         whole = [response for response in responses if not response.failure]
         failed = [response for response in responses if response.failure]
-        student = run.student_at(round_)
+        student = run.writer_of(round_)
         found = scored(student, whole, batch_size=run.config.rollout.batch_size)
         write_records(path, [*found, *failed], Trajectory)
 
@@ -198,7 +199,8 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
     with run.timed("train", round_):
         trainer = run.trainer_at(round_)
         annotated = annotated_round(run, round_)
-        _check_weights(run, annotated[0].trajectory, trainer)
+        _check_weights(run, round_, annotated[0].trajectory, trainer)
+        run.keep_writer_of(round_ + 1)
         run.forget()  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
         run.advance(round_ + 1, trainer)
@@ -207,7 +209,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         if parallel.rank():
             return {}  # the first process writes what all of them did
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
-        metrics = _round_metrics(run, annotated) | failed_requests(run, round_) | report.as_metrics()
+        metrics = _round_metrics(run, round_, annotated) | failed_requests(run, round_) | report.as_metrics()
         if accuracy is not None:
             metrics["validation/greedy"] = accuracy
         metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
@@ -239,7 +241,7 @@ def rebuild(run_dir: Path, round_: int) -> Path:
 def replay(run: Run, round_: int, trainer: Trainer) -> None:
     """Take a recorded round's step again, on a trainer in the state before it."""
     annotated = annotated_round(run, round_)
-    _check_weights(run, annotated[0].trajectory, trainer)
+    _check_weights(run, round_, annotated[0].trajectory, trainer)
     trainer.round(run.config.method.rows(annotated), run.config.method)
 
 
@@ -253,11 +255,13 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
         write_receipt(receipt, key=key, files=[path], base=run.files.root)
 
 
-def _check_weights(run: Run, trajectory: Trajectory, trainer: Trainer) -> None:
-    digest = weights_digest(trainer.model)
-    if digest != trajectory.student:
+def _check_weights(run: Run, round_: int, trajectory: Trajectory, trainer: Trainer) -> None:
+    """Raise where the weights that a round's responses name were not the trainer's, if it was seen then."""
+    run.digests[round_] = weights_digest(trainer.model)
+    digest = run.digests.get(run.config.rollout.weights_of(round_))
+    if digest not in (trajectory.student, None):
         raise RunError(
-            f"{run.files.root}: round {trajectory.round} was written by weights {trajectory.student}, and the "
+            f"{run.files.root}: round {round_} was written by weights {trajectory.student}, and the "
             f"weights rebuilt are {digest}: another machine, library or number of threads rounds otherwise; "
             "go on where the run was begun, or move the directory away and begin anew"
         )
@@ -269,13 +273,16 @@ def _save(run: Run, round_: int, trainer: Trainer) -> None:
     save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key, base=base)
 
 
-def _round_metrics(run: Run, annotated: Sequence[Annotated]) -> dict[str, float]:
+def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dict[str, float]:
     trajectories = [item.trajectory for item in annotated]
     verdicts = [verdict for item in annotated for verdict in item.verdicts]
     lengths = [len(trajectory.response_ids) for trajectory in trajectories]
     num_cut = sum(trajectory.finish_reason == "length" for trajectory in trajectories)
     written = [item for item in trajectories if item.writer == STUDENT]
+    settings = run.config.rollout
+    staleness = {"staleness": float(round_ - settings.weights_of(round_))} if settings.overlap else {}
     return {
+        **staleness,
         **run.config.method.metrics(annotated),
         "response_len": sum(lengths) / len(lengths),
         "cut_share": num_cut / len(lengths),

@@ -1,11 +1,12 @@
 """A run: its settings, its key, and the models that it holds in memory."""
 
+import copy
 import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -53,6 +54,10 @@ class Run:
     key: str  # names the settings and the inputs: what was made under it need not be made again
     _state: tuple[int, Trainer] | None = None
     _student: tuple[int, Student] | None = None
+    _writer: tuple[int, Student] | None = None  # a student that stays as it was while it is trained
+    digests: dict[int, str] = field(
+        default_factory=dict
+    )  # of the weights before each round that was trained here
     _prompts: dict[str, Sequence[Prompt]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -191,6 +196,28 @@ class Run:
                 model = self.trainer_at(round_).model if path is None else self.load_student(path)
                 self._student = (round_, Student(model, self.tokenizer, weights_digest(model)))
             return self._student[1]
+
+    def writer_of(self, round_: int) -> Student:
+        """The student that writes the responses of that round: with `rollout.overlap` as it stood one round earlier."""
+        before = self.config.rollout.weights_of(round_)
+        with self._lock:
+            if not self.config.rollout.overlap:
+                return self.student_at(before)
+            if self._writer is None or self._writer[0] != before:
+                self._writer = None
+                student = self.student_at(before)
+                is_trained_here = self._state is not None and student.model is self._state[1].model
+                self._writer = (
+                    before,
+                    replace(student, model=copy.deepcopy(student.model)) if is_trained_here else student,
+                )
+            return self._writer[1]
+
+    def keep_writer_of(self, round_: int) -> None:
+        """Leave the writer of that round as it is while the round before is trained on, if it writes here."""
+        is_needed = self.config.rollout.overlap and round_ < self.config.train.num_rounds
+        if is_needed and not self.config.compute.hands_over:
+            self.writer_of(round_)
 
     def trainer_at(self, round_: int) -> Trainer:
         """The trainer before that round: the one in memory, or rebuilt from the files.

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from projects import REPOSITORY, Project, digests, run_plain
 from omniopd.data.receipts import write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
+from omniopd.models.loading import load_model, weights_digest
 from omniopd.stages import rounds
 from omniopd.stages import run as runs
 
@@ -29,6 +31,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "opd-sampled": {"method": "opd", "settings": {"form": "sampled"}},
     "fork": {"method": "fork"},
     "fork-chunks": {"method": "fork", "settings": {"num_chunks": 4, "chunk_len": 4, "spare_tokens": 2}},
+    "omniopd-ahead": {"method": "omniopd", "rollout": {"overlap": 1}},
+    "grpo-ahead": {"method": "grpo", "rollout": {**GROUPS, "overlap": 1}, "train": {"steps_per_round": 2}},
+    "opd-sampled-ahead": {"method": "opd", "settings": {"form": "sampled"}, "rollout": {"overlap": 1}},
     "omniopd-options": {
         "method": "omniopd",
         "settings": {
@@ -179,6 +184,41 @@ def test_omniopd_draws_no_more_replies_than_it_needs(finished: Project):
     }
     assert numbers <= {2, 4, 6}
     assert len(numbers) > 1
+
+
+@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.endswith("-ahead")])
+def test_responses_written_ahead_are_of_the_weights_one_round_old_and_say_so(finished: Project, arm: str):
+    written = [trajectories_of(finished, arm, round_) for round_ in range(5)]
+    *recorded, _ = metrics_of(finished, arm)
+
+    assert [{item.staleness for item in own} for own in written] == [{0}, {1}, {1}, {1}, {1}]
+    assert [row["staleness"] for row in recorded] == [0, 1, 1, 1, 1]
+    weights = [own[0].student for own in written]
+    assert all(item.student == name for own, name in zip(written, weights, strict=True) for item in own)
+    assert weights[0] == weights[1]
+    assert len(set(weights)) == 4
+    before_2 = finished.run_dir(arm) / "checkpoints" / "round-0002"
+    assert weights[3] == weights_digest(load_model(str(before_2)))
+
+
+def test_the_next_responses_are_written_while_a_round_is_trained_on(
+    base_project: Project, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    project = rewarding(base_project.copied_to(tmp_path / "project"))
+    train, roll_out, rolled = rounds.train, rounds.roll_out, [threading.Event() for _ in range(6)]
+
+    def waiting(run_dir, round_, accuracy):
+        assert round_ == 4 or rolled[round_ + 1].wait(30)
+        return train(run_dir, round_, accuracy)
+
+    def told(run_dir, round_, index):
+        path = roll_out(run_dir, round_, index)
+        rolled[round_].set()
+        return path
+
+    monkeypatch.setattr(rounds, "train", waiting)
+    monkeypatch.setattr(rounds, "roll_out", told)
+    run_plain(project.params_file, "omniopd-ahead")
 
 
 def test_the_method_of_the_guide_runs_from_beside_params_yaml(base_project: Project, tmp_path):

@@ -47,6 +47,17 @@ def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(proje
     assert _without_config(project.run_dir()) == plain
 
 
+def test_responses_written_ahead_through_prefect_by_other_processes_are_those_of_one_process(
+    project: Project, tmp_path: Path
+):
+    project.edit(rollout__overlap=1, train__num_rounds=3)
+    twin = project.copied_to(tmp_path / "twin")
+    run_plain(twin.params_file)
+    project.edit_paths({"compute.where": {"roll_out": "process"}, "rollout.num_shards": 2})
+    finished(start_flow(project))
+    assert _without_config(project.run_dir()) == _without_config(twin.run_dir())
+
+
 @pytest.mark.parametrize("shard", [False, True], ids=["each holds all", "weights divided"])
 def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path: Path, shard: bool):
     """Three batches: two of them to one of the processes, so that sums are taken in another order."""

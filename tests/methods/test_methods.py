@@ -2,17 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from examples import METHODS, annotated, bare, logits_of, naive_scores, scaled, scores_of
+from examples import METHODS, annotated, bare, logits_of, naive_scores, scaled, scores_of, verdict
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from written_out import LOSSES
 
 from omniopd import functional as F
 from omniopd.data.rows import Row, collate
-from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
+from omniopd.functional import Score
+from omniopd.methods import GRPO, OPD, SFT, Annotated, Fork, Method, OmniOPD, Plan
 
 each_method = pytest.mark.parametrize(
     "method", METHODS, ids=[f"{type(method).__name__}-{i}" for i, method in enumerate(METHODS)]
@@ -157,6 +160,55 @@ def test_the_sampled_form_has_the_gradient_of_the_full_one_in_expectation():
         (-advantage * F.token_logp(z, ids)).backward()
         sampled += logits.softmax(-1)[token] * z.grad
     assert torch.allclose(sampled, full.grad, atol=1e-12)
+
+
+AHEAD = [OPD(form="sampled"), OmniOPD(num_chunks=2, num_replies=2, chunk_len=1, beta=0.0)]
+
+
+@pytest.mark.parametrize("method", AHEAD, ids=["opd", "omniopd"])
+def test_what_old_weights_wrote_has_the_expected_gradient_of_what_is_written_now(method: Method):
+    """Over every token that either may write, weighted by how probable it is: exact where no ratio is cut off."""
+    generator = torch.Generator().manual_seed(6)
+    now = torch.randn(14, generator=generator, dtype=torch.float64)
+    old = now + 0.5 * torch.rand(14, generator=generator, dtype=torch.float64)
+    assert (now.log_softmax(-1) - old.log_softmax(-1)).exp().max() < 2
+    teacher = torch.randn(14, generator=generator, dtype=torch.float64)
+
+    def expected(writer: Tensor, staleness: int) -> Tensor:
+        total = torch.zeros(14, dtype=torch.float64)
+        for token, probability in enumerate(writer.softmax(-1)):
+            z, ids = now.clone().requires_grad_(), torch.tensor([token])
+            scores: dict[Score, Tensor] = {
+                "logp": F.token_logp(z[None], ids),
+                "teacher_logp": F.token_logp(teacher[None], ids),
+                "ref_kl": torch.zeros(1, dtype=torch.float64),
+            }
+            trajectory = replace(
+                annotated(method)[0].trajectory,
+                response_ids=[token],
+                entropies=[1.0],
+                logps=F.token_logp(writer[None], ids).tolist(),
+                staleness=staleness,
+            )
+            verdicts = [verdict(method, trajectory, 0)] if "verdicts" in method.needs else []
+            [row] = method.rows([Annotated(trajectory, [replace(v, k_sem=token / 14) for v in verdicts])])
+            columns = {
+                name: torch.as_tensor(column, dtype=torch.bool if name == "audited" else torch.float64)
+                for name, column in row.columns.items()
+            }
+            sum(method.loss(scores, columns).values()).backward()
+            total += probability * z.grad
+        return total
+
+    assert torch.allclose(expected(old, 1), expected(now, 0), atol=1e-12)
+    assert not torch.allclose(expected(old, 0), expected(now, 0), atol=1e-3)
+
+
+def test_a_ratio_of_new_to_old_is_cut_off_and_carries_no_gradient():
+    logp = torch.tensor([-1.0, -3.0, -0.1], requires_grad=True)
+    found = F.importance(logp, torch.tensor([-1.0, -2.0, -9.0]))
+    assert found.tolist() == pytest.approx([1.0, math.exp(-1), 2.0])
+    assert not found.requires_grad
 
 
 @pytest.mark.parametrize("form", ["full", "sampled"])

@@ -51,6 +51,16 @@ def test_each_arm_holds_the_models_that_it_needs(params: Params):
     assert held == {"omniopd": student + teacher, "sft": teacher, "opd": teacher, "grpo": 0}
 
 
+def test_a_student_that_writes_while_it_is_trained_is_held_twice(project: Project):
+    student = size_of(STUDENT).num_parameters
+    found = [
+        of(load_params(project.edit(arms=ARMS, rollout__overlap=overlap, compute__where=where).params_file))
+        for overlap, where in ((0, {}), (1, {}), (1, {"train": "process"}))
+    ]
+    alone, ahead, elsewhere = (own["grpo"].memory.frozen // MASTER for own in found)
+    assert (alone, ahead, elsewhere) == (0, student, 0)
+
+
 def test_a_teacher_in_a_process_of_its_own_is_not_counted(project: Project):
     project.edit(arms=ARMS, compute__where={"verify": "process", "roll_out": "process"})
     held = {arm: own.memory.frozen for arm, own in of(load_params(project.params_file)).items()}
