@@ -73,6 +73,7 @@ class DemoModels(Section):
 
 class Models(Section):
     student: str = Field(min_length=1)
+    trust_remote_code: bool
     demo: DemoModels
 
 
@@ -448,7 +449,7 @@ class RunConfig(Section):
     def determining(self) -> dict[str, Any]:
         """The settings that decide the bytes of the results: neither shards, tracking nor alarms do."""
         settings = self.resolved()
-        del settings["tracking"], settings["alarms"]
+        del settings["tracking"], settings["alarms"], settings["models"]["trust_remote_code"]
         settings["rollout"] = self.rollout.determining
         settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
         settings["compute"] = self.compute.determining

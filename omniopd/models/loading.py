@@ -23,6 +23,7 @@ from omniopd.errors import ModelError
 from omniopd.models.adapters import adapter_state, base_state, has_adapter
 from omniopd.models.precision import DTYPES, compute_in
 from omniopd.models.sharding import whole
+from omniopd.models.trust import code_is_allowed
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -89,8 +90,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             f"{name}: holds no tokenizer ({', '.join(TOKENIZER_FILES)}); save the tokenizer there first"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=code_is_allowed())
     except Exception as error:  # whatever the file's own damage makes the libraries raise
+        _tell_of_code(name, error)
         raise ModelError(
             f"{name}: its tokenizer cannot be loaded ({_first_line(error)}); save the tokenizer there again"
         ) from error
@@ -142,9 +144,10 @@ def load_model(name: str, *, precision: Precision = "float32", trained: bool = T
             name,
             dtype=torch.float32 if trained else DTYPES[precision],
             use_safetensors=True,
-            trust_remote_code=False,
+            trust_remote_code=code_is_allowed(),
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
+        _tell_of_code(name, error)
         raise ModelError(
             f"{name}: the model cannot be loaded ({_first_line(error)}); save the model there again"
         ) from error
@@ -210,10 +213,20 @@ def load_config(name: str) -> PretrainedConfig:
         ModelError: none can be loaded.
     """
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=code_is_allowed())
     except (OSError, ValueError, KeyError, TypeError) as error:
+        _tell_of_code(name, error)
         raise ModelError(
             f"{name}: its config.json cannot be used ({_first_line(error)}); save the model there again"
+        ) from error
+
+
+def _tell_of_code(name: str, error: Exception) -> None:
+    """Raise where that is what loading failed for."""
+    if not code_is_allowed() and "trust_remote_code" in str(error):
+        raise ModelError(
+            f"{name}: needs Python code that comes with it, and none is run; read that code, then set "
+            "models.trust_remote_code: true, or take another model"
         ) from error
 
 

@@ -13,6 +13,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.methods import Need
+from omniopd.models.trust import allow_code
 from omniopd.stages.prepare import split_prompts
 from omniopd.tasks import TASKS
 
@@ -33,6 +34,7 @@ def check(
     """
     params = load_params(params_file, overrides)
     layout, found = Layout(params_file.parent), _Mistakes()
+    allow_code(params.models.trust_remote_code)
     found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
     prompts = found.of(lambda: _prompts(params, layout))
     of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
@@ -41,7 +43,7 @@ def check(
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
     found.tell()
-    doubts = [*(student.warnings if student else []), *(of_teacher or []), *(of_room or [])]
+    doubts = [*_code(params), *(student.warnings if student else []), *(of_teacher or []), *(of_room or [])]
     vocab_size = student.vocab_size if student else 0
     warnings = [f"{params_file}: {doubt}" for doubt in doubts] + [
         f"{params_file}: arms.{arm}: {warning}"
@@ -116,6 +118,18 @@ def _check_teacher(params: Params, layout: Layout) -> list[str]:
                 f"teacher.model: {line}" for line in check_teacher(layout.named_model(params.teacher.model))
             ]
     return []
+
+
+def _code(params: Params) -> list[str]:
+    """What to be warned of where code that comes with a model is run."""
+    names = [params.models.student, *([params.teacher.model] if params.teacher.is_local else [])]
+    named = sorted(set(names) - {DEMO})
+    if not (params.models.trust_remote_code and named):
+        return []
+    return [
+        f"models.trust_remote_code: true: Python code that comes with {' or '.join(named)} is RUN, with your rights; "
+        "set it to false unless you have read that code"
+    ]
 
 
 def _check_engine(params: Params) -> None:

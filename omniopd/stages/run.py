@@ -35,6 +35,7 @@ from omniopd.models.loading import (
 from omniopd.models.scoring import check_head, check_packing
 from omniopd.models.text import TextDecoder
 from omniopd.models.threads import use_threads
+from omniopd.models.trust import allow_code
 from omniopd.stages.base import model_in_use
 from omniopd.stages.meet import read_found
 from omniopd.stages.sweep import chosen_rate
@@ -355,6 +356,7 @@ def _load(run_dir: Path, content: dict[str, Any]) -> Run:
     settings["method"] = method_class(content["method"]).model_validate(settings["method"])
     config = RunConfig.model_validate(settings)
     layout = Layout(run_dir.parent.parent)
+    allow_code(config.models.trust_remote_code)
     return Run(layout, RunLayout(run_dir), config, content["key"])
 
 
