@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import loss, orchestration, similarity, step, teacher
+from benchmarks import loss, orchestration, rounds, similarity, step, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
@@ -18,6 +18,7 @@ ON_GPU = {"loss": lambda: loss.figures(loss.GPU), "step": step.figures}
 BENCHMARKS = {
     "loss": loss.figures,
     "step": step.figures,
+    "rounds": rounds.figures,
     "teacher": teacher.figures,
     "similarity": similarity.figures,
     "orchestration": orchestration.figures,
