@@ -1,14 +1,17 @@
 """A teacher in the same process, served by vLLM's offline engine."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
+from omniopd.data.processes import own_name
 from omniopd.models.loading import encode_rendered, end_token, load_tokenizer, render_prompt
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
+WORKER = "omniopd.models.owned.OwnedWorker"
 SEED_RANGE = 2**63
 
 
@@ -16,7 +19,7 @@ class VllmTeacher:
     """A causal language model that vLLM batches as it sees fit; prefixes that begin each other are read once.
 
     Its replies are samples of the same distributions as InProcessTeacher's, not the same bytes. engine: settings of
-    vLLM's engine beside or in place of those here.
+    vLLM's engine beside or in place of those here. The engine ends with this process, also where that is killed.
     """
 
     def __init__(
@@ -30,7 +33,8 @@ class VllmTeacher:
             "max_num_seqs": batch_size, "enable_prefix_caching": True, "generation_config": "vllm",
             "disable_log_stats": True,
         }  # fmt: skip
-        self._engine = LLM(model=path, **(settings | dict(engine)))
+        self._engine = LLM(**(settings | dict(engine) | {"model": path, "worker_extension_cls": WORKER}))
+        self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:

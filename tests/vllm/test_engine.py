@@ -1,5 +1,9 @@
 """The teacher in this process behind vLLM's offline engine: the same model, read as the other engine reads it."""
 
+import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -7,19 +11,21 @@ import pytest
 from examples_served import request
 from served import Served
 
+from omniopd.data.processes import runs
 from omniopd.teachers import InProcessTeacher, teacher_class
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
 
 
+ENGINE = {
+    "dtype": "float32", "enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def teachers(served: Served):
     settings = {"name": "own", "temperature": 1.0, "batch_size": 32}
-    engine = {
-        "dtype": "float32", "enforce_eager": True, "max_model_len": 128, "block_size": 32,
-        "enable_chunked_prefill": False,
-    }  # fmt: skip
-    behind_vllm = teacher_class("vllm")(str(served.teacher), **settings, engine=engine)
+    behind_vllm = teacher_class("vllm")(str(served.teacher), **settings, engine=ENGINE)
     yield InProcessTeacher(str(served.teacher), **settings), behind_vllm
     behind_vllm.close()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -49,3 +55,30 @@ def test_its_samples_are_of_the_same_distribution_and_repeat_by_seed(teachers):
     again = teachers[1].answer(requests[:3])
     assert again == teachers[1].answer(requests[:3])
     assert again[0].replies != again[1].replies
+
+
+STARTED = """
+import json, sys
+import psutil
+from omniopd.teachers import teacher_class
+made = teacher_class("vllm")(sys.argv[1], name="own", temperature=1.0, batch_size=8, engine=json.loads(sys.argv[2]))
+print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_its_engine_ends_with_a_process_that_is_killed(served: Served):
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTED, served.teacher, json.dumps(ENGINE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if line.startswith("pids"))
+    process.kill()
+    process.wait()
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 30
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
