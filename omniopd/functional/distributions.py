@@ -21,6 +21,16 @@ def token_entropy(logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
     return z.logsumexp(-1) - (p * z.masked_fill(p == 0, 0.0)).sum(-1)
 
 
+def top_entropy(logps: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
+    """Entropy, in nats, where only the K likeliest tokens are known: the rest count as one outcome.
+
+    A lower bound of token_entropy, equal to it where at most one token is left over.
+    """
+    p = logps.exp()
+    rest = (1 - p.sum(-1)).clamp(min=0)
+    return -(torch.xlogy(p, p).sum(-1) + torch.xlogy(rest, rest))
+
+
 def token_logp(logits: Float[Tensor, "*B V"], token_ids: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """log pi(token) at each position, in nats, without keeping a log-softmax of the vocabulary."""
     z = _at_least_float32(logits)

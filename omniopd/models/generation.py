@@ -1,16 +1,21 @@
 """Batched sampling with a KV cache, one random stream a sequence. Axes: B sequences, V vocabulary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from omniopd.functional import token_entropy, token_logp
+
 
 @dataclass(frozen=True)
 class Generation:
     """The tokens that a model wrote after a prompt; the end token, when written, is the last.
+
+    `entropies[t]` and `logps[t]` (nats, at temperature 1) speak of the distribution that produced token t; they are
+    empty where nobody asked for them.
 
     >>> Generation([5, 10, 16], "stop").token_ids
     [5, 10, 16]
@@ -18,6 +23,8 @@ class Generation:
 
     token_ids: list[int]
     finish_reason: str  # "stop": the end token was written; "length": max_new_tokens were
+    entropies: list[float] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
 
 
 @torch.inference_mode()
@@ -29,8 +36,9 @@ def generate(
     max_new_tokens: int,
     temperature: float,
     end_id: int,
+    scored: bool = False,
 ) -> list[list[Generation]]:
-    """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy.
+    """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy. scored: with their scores.
 
     Every sample draws from a stream of its own seed, one uniform number a token, so what it draws
     does not depend on its neighbours. Its logits do, by rounding: callers who promise equal bytes
@@ -48,10 +56,13 @@ def generate(
     padded = not bool(mask.all())
     state = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)  # (B,)
     written = torch.full((len(state), max_new_tokens), end_id, device=model.device)
+    scores = torch.zeros(2, len(state), max_new_tokens if scored else 0, device=model.device)
     running = torch.ones(len(state), dtype=torch.bool, device=model.device)
     for step in range(max_new_tokens):
         token = torch.where(running, _sample(logits[state], uniforms[:, step], temperature), end_id)
         written[:, step] = token
+        if scored:
+            scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
         running = running & (token != end_id)
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
@@ -63,7 +74,9 @@ def generate(
             step_inputs = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
         out = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, **step_inputs)
         logits = out.logits[:, -1]
-    samples = [_generation(row, end_id) for row in written.tolist()]
+    samples = [
+        _generation(row, end_id, *own) for row, *own in zip(written.tolist(), *scores.tolist(), strict=True)
+    ]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
@@ -120,10 +133,12 @@ def _advance(
     return pairs // vocab_size, pairs % vocab_size, torch.zeros_like(state).masked_scatter(running, own)
 
 
-def _generation(token_ids: list[int], end_id: int) -> Generation:
-    if end_id in token_ids:
-        return Generation(token_ids[: token_ids.index(end_id) + 1], "stop")
-    return Generation(token_ids, "length")
+def _generation(token_ids: list[int], end_id: int, entropies: list[float], logps: list[float]) -> Generation:
+    has_ended = end_id in token_ids
+    length = token_ids.index(end_id) + 1 if has_ended else len(token_ids)
+    return Generation(
+        token_ids[:length], "stop" if has_ended else "length", entropies[:length], logps[:length]
+    )
 
 
 def _sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:

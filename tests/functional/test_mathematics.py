@@ -39,6 +39,17 @@ def test_entropy_and_kl_are_finite_where_logits_are_minus_infinity():
     assert F.forward_kl(z, z).tolist() == [0.0, 0.0]
 
 
+@given(st.integers(1, 11))
+def test_entropy_of_the_likeliest_is_a_lower_bound_that_grows_to_the_whole(num_top: int):
+    z = _logits(6, 11)
+    found = F.top_entropy(z.log_softmax(-1).topk(num_top).values)
+    sizes = [(row.softmax(-1).sort(descending=True).values).tolist() for row in z]
+    for bound, exact, p in zip(found.tolist(), F.token_entropy(z).tolist(), sizes, strict=True):
+        outcomes = [*p[:num_top], sum(p[num_top:])]
+        assert bound == pytest.approx(-sum(x * math.log(x) for x in outcomes if x > 1e-12), abs=1e-9)
+        assert bound < exact if num_top < 10 else bound == pytest.approx(exact, abs=1e-9)
+
+
 def test_bfloat16_logits_are_reduced_in_float32():
     z = _logits(2, 5000).bfloat16()
     assert F.token_entropy(z).dtype == torch.float32
