@@ -4,17 +4,22 @@
 """
 
 import copy
+import json
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
 import torch
+from torch import nn
 
+from omniopd.engines.handover import saved_weights
 from omniopd.engines.vllm_worker import StudentWorker
+from omniopd.models.adapters import PREFIX
 from omniopd.models.generation import generate
 from omniopd.models.loading import load_model
 
@@ -29,10 +34,46 @@ class SamplingParams:
     stop_token_ids: list[int]
     ignore_eos: bool
     detokenize: bool
+    logprobs: int | None
+    flat_logprobs: bool
+
+
+@dataclass
+class LoRARequest:
+    lora_name: str
+    lora_int_id: int
+    lora_path: str
+
+
+@dataclass
+class FlatLogprobs:
+    logprobs: list[float]  # at each position the token's, then the likeliest
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class LinearWithLoRA(nn.Module):
+    """A layer with room for one adapter, of which it makes use where it is told to."""
+
+    def __init__(self, layer: nn.Linear, rank: int):
+        super().__init__()
+        self.base_layer, self.is_used = layer, False
+        self.lora_a_stacked = (torch.zeros(1, 1, rank, layer.in_features),)
+        self.lora_b_stacked = (torch.zeros(1, 1, layer.out_features, rank),)
+
+    def set_lora(self, a: torch.Tensor, b: torch.Tensor) -> None:
+        for stacked, own in ((self.lora_a_stacked, a), (self.lora_b_stacked, b)):
+            stacked[0].zero_()[0, 0, : own.shape[0], : own.shape[1]] = own
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.base_layer(x)
+        return found + x @ self.lora_a_stacked[0][0, 0].T @ self.lora_b_stacked[0][0, 0].T * self.is_used
 
 
 class Worker(StudentWorker):
-    """What vLLM's own worker has of what StudentWorker needs."""
+    """What vLLM's own worker has of what StudentWorker needs, and its way with adapters."""
 
     def __init__(self, model: Any):
         self.model_config = types.SimpleNamespace(dtype=torch.float32)
@@ -43,6 +84,29 @@ class Worker(StudentWorker):
             own = self.model_runner.get_model().state_dict()
             for name, weight in weights_iterator:
                 own[name].copy_(weight)
+
+    def load_adapter(self, folder: str) -> None:
+        model, config = (
+            self.model_runner.get_model(),
+            json.loads((Path(folder) / "adapter_config.json").read_text()),
+        )
+        weights, scale = dict(saved_weights(folder)), config["lora_alpha"] / config["r"]
+        for name, layer in adapted(model):
+            a, b = (weights[f"{PREFIX}{name}.lora_{side}.weight"] for side in "AB")
+            layer.set_lora(a, b * scale)
+
+    def add_lora(self, request: LoRARequest) -> None:
+        self.load_adapter(request.lora_path)
+        self.model_runner.get_model().lora_manager.lora_index_to_id[0] = request.lora_int_id
+
+    def remove_lora(self, number: int) -> None:
+        slots = self.model_runner.get_model().lora_manager.lora_index_to_id
+        slots[slots.index(number)] = None
+
+
+def adapted(model: Any) -> list[tuple[str, LinearWithLoRA]]:
+    """The layers that have room for an adapter."""
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, LinearWithLoRA)]
 
 
 class LLM:
@@ -55,15 +119,30 @@ class LLM:
         assert worker_extension_cls == f"{StudentWorker.__module__}.{StudentWorker.__name__}"
         self.settings, self.calls = settings, []
         self.model = copy.deepcopy(load_model(model))
+        if settings.get("enable_lora"):
+            self._make_room(settings["max_lora_rank"])
         self.model_config = types.SimpleNamespace(
-            max_model_len=settings.get("max_model_len", 128), dtype=torch.float32
-        )
+            max_model_len=settings.get("max_model_len", 128), dtype=torch.float32,
+            get_vocab_size=lambda: self.model.config.vocab_size,
+        )  # fmt: skip
+        self._worker, self._version = self.worker(self.model), "default"
         self.llm_engine = types.SimpleNamespace(
+            add_lora=lambda request: self._adapters("add_lora", request),
+            remove_lora=lambda number: self._adapters("remove_lora", number),
             is_sleeping=lambda: self.calls.count("sleep") > self.calls.count("wake_up"),
             engine_core=types.SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")),
         )
-        self._worker, self._version = self.worker(self.model), "default"
         self.started.append(self)
+
+    def _make_room(self, rank: int) -> None:
+        for path, layer in list(self.model.named_modules()):
+            if isinstance(layer, nn.Linear) and path != "lm_head":
+                self.model.set_submodule(path, LinearWithLoRA(layer, rank))
+        self.model.lora_manager = types.SimpleNamespace(lora_index_to_id=[None])
+
+    def _adapters(self, method: str, about: Any) -> None:
+        self.calls.append(method)
+        getattr(self._worker, method)(about)
 
     def collective_rpc(self, method: str, args: tuple = ()) -> list[Any]:
         self.calls.append(method)
@@ -86,11 +165,20 @@ class LLM:
     def wake_up(self) -> None:
         self.calls.append("wake_up")
 
-    def generate(self, prompts: list[dict], params: list[SamplingParams], *, use_tqdm: bool) -> list[Any]:
+    def generate(
+        self,
+        prompts: list[dict],
+        params: list[SamplingParams],
+        *,
+        lora_request: LoRARequest | None,
+        use_tqdm: bool,
+    ) -> list[Any]:
         del use_tqdm
         self.calls.append("generate")
-        [shape] = {(own.temperature, own.max_tokens, *own.stop_token_ids) for own in params}
-        temperature, max_tokens, end_id = shape
+        for _, layer in adapted(self.model):
+            layer.is_used = lora_request is not None
+        [shape] = {(own.temperature, own.max_tokens, own.logprobs, *own.stop_token_ids) for own in params}
+        temperature, max_tokens, num_top, end_id = shape
         outputs = []
         for prompt, own in zip(prompts, params, strict=True):
             [[one]] = generate(
@@ -98,20 +186,35 @@ class LLM:
                 temperature=temperature, end_id=end_id,
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
+            logprobs = num_top and self._logprobs(prompt["prompt_token_ids"], one.token_ids, num_top)
             completion = types.SimpleNamespace(
-                token_ids=one.token_ids, finish_reason=one.finish_reason, weight_versions=[span]
+                token_ids=one.token_ids,
+                finish_reason=one.finish_reason,
+                weight_versions=[span],
+                logprobs=logprobs,
             )
-            outputs.append(types.SimpleNamespace(outputs=[completion]))
+            outputs.append(types.SimpleNamespace(outputs=[completion], lora_request=lora_request))
         return outputs
+
+    @torch.inference_mode()
+    def _logprobs(self, prompt: list[int], written: list[int], num_top: int) -> FlatLogprobs:
+        assert num_top <= min(self.settings["max_logprobs"], self.model.config.vocab_size)
+        assert self.settings["logprobs_mode"] == "raw_logprobs"
+        logits = self.model(torch.tensor([[*prompt, *written]])).logits[0, len(prompt) - 1 : -1]
+        logps = logits.log_softmax(-1)
+        own = logps.gather(-1, torch.tensor(written)[:, None])
+        found = torch.cat([own, logps.topk(num_top).values], -1)
+        return FlatLogprobs(found.flatten().tolist(), len(written))
 
 
 @contextmanager
 def installed(**changes: Any) -> Iterator[type[LLM]]:
     """This in the place of vLLM, with some of the engine's members otherwise."""
     engine = type("LLM", (LLM,), {"started": [], **changes})
-    module = types.ModuleType("vllm")
-    module.__dict__.update(LLM=engine, SamplingParams=SamplingParams)
-    with mock.patch.dict(sys.modules, {"vllm": module}):
+    modules = {name: types.ModuleType(name) for name in ("vllm", "vllm.lora", "vllm.lora.request")}
+    modules["vllm"].__dict__.update(LLM=engine, SamplingParams=SamplingParams)
+    modules["vllm.lora.request"].__dict__.update(LoRARequest=LoRARequest)
+    with mock.patch.dict(sys.modules, modules):
         sys.modules.pop(MODULE, None)
         try:
             yield engine

@@ -685,18 +685,6 @@ def test_an_engine_that_lives_for_the_run_cannot_be_in_other_processes(
     load_params(edited(tmp_path, {"rollout.engine": "vllm", "compute.where": {"train": "process"}}))
 
 
-def test_an_engine_is_not_given_an_adapter(tmp_path: Path):
-    lora = {"rank": 4, "alpha": 8.0, "targets": "all-linear"}
-    with pytest.raises(ConfigError) as caught:
-        load_params(edited(tmp_path, {"rollout.engine": "vllm", "train.lora": lora}))
-
-    [line, *_] = str(caught.value).splitlines()
-    assert line.endswith(
-        "arms.omniopd: rollout.engine vllm is given whole weights, and train.lora trains an adapter; "
-        "take transformers, or set train.lora: null"
-    )
-
-
 def test_the_seed_decides_the_results(tmp_path: Path):
     params = load_params(edited(tmp_path, {}))
 

@@ -123,26 +123,19 @@ def _size_problems(config: RunConfig) -> list[str]:
 
 
 def _engine_problems(config: RunConfig) -> list[str]:
-    """Whether an engine of rollouts can be given what is trained, and live where rollouts are made."""
+    """Whether an engine of rollouts can live where rollouts are made."""
     if config.rollout.engine == "transformers" or config.method.source == "teacher":
         return []
-    found = []
-    if config.train.lora is not None:
-        found.append(
-            f"rollout.engine {config.rollout.engine} is given whole weights, and train.lora trains an adapter; "
-            "take transformers, or set train.lora: null"
-        )
     elsewhere = {
         "compute.dask": config.compute.dask is not None,
         "compute.where.roll_out": config.compute.place_of("roll_out") != "inline",
     }
-    found += [
+    return [
         f"rollout.engine {config.rollout.engine} lives in the flow's own process for the whole run, and {place} makes "
         f"rollouts in others; take {place} out of params.yaml, or take transformers"
         for place, is_set in elsewhere.items()
         if is_set
     ]
-    return found
 
 
 def _rate_problems(params: Params, file: str) -> list[str]:

@@ -4,36 +4,57 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
-from transformers import PreTrainedModel
+import torch
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
+from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
-from omniopd.config import Precision
+from omniopd.config import Lora, Precision
 from omniopd.data.processes import own_name
 from omniopd.engines.handover import handed_over, saved_weights
 from omniopd.engines.sampling import Sample, Sampler, Student
-from omniopd.engines.weight_sums import differing, weight_sum
+from omniopd.engines.weight_sums import adapter_sums, differing, weight_sums
 from omniopd.errors import ConfigError, RunError
+from omniopd.functional import top_entropy
+from omniopd.models.adapters import base_weights
 from omniopd.models.generation import Generation
 
 WORKER = "omniopd.engines.vllm_worker.StudentWorker"
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM makes room for
+NUM_TOP = 20  # tokens whose log-probabilities make an entropy; what vLLM returns without asking for more
 
 
 class VllmStudent:
     """An engine that holds the weights of one student at a time, and says of each response which wrote it.
 
-    Its samples are of the same distributions as InProcessSampler's, not the same bytes. settings: of vLLM's engine,
-    beside or in place of those here. With `enable_sleep_mode` it leaves the accelerator's memory between rounds.
+    Its samples are of the same distributions as InProcessSampler's, not the same bytes. Of a student with an adapter
+    it has the base from the start, and is given the adapter alone. settings: of vLLM's engine, beside or in place of
+    those here. With `enable_sleep_mode` it leaves the accelerator's memory between rounds. scores: whether samples
+    have log-probabilities and entropies, these over the NUM_TOP likeliest tokens and the rest as one: lower bounds.
     """
 
-    def __init__(self, path: str, *, batch_size: int, precision: Precision, settings: Mapping[str, Any]):
+    def __init__(
+        self, path: str, *, batch_size: int, precision: Precision, settings: Mapping[str, Any],
+        lora: Lora | None = None, scores: bool = False,
+    ):  # fmt: skip
         own = {
             "max_num_seqs": batch_size, "dtype": precision, "enable_prefix_caching": True, "generation_config": "vllm",
             "disable_log_stats": True,
         }  # fmt: skip
+        fixed: dict[str, Any] = {"model": path, "worker_extension_cls": WORKER}
+        if lora is not None:
+            _check_adapter_precision(str(settings.get("dtype", precision)))
+            own |= {
+                "max_loras": 1,
+                "max_lora_rank": min([r for r in RANKS if r >= lora.rank], default=lora.rank),
+            }
+            fixed["enable_lora"] = True
+        if scores:
+            fixed |= {"logprobs_mode": "raw_logprobs", "max_logprobs": NUM_TOP}
         try:
-            self._engine = LLM(**(own | dict(settings) | {"model": path, "worker_extension_cls": WORKER}))
+            self._engine = LLM(**(own | dict(settings) | fixed))
         except (TypeError, ValueError) as error:
             found = " ".join(str(error).split())
             raise ConfigError(
@@ -41,6 +62,10 @@ class VllmStudent:
             ) from error
         self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))
+        self._lora, self._scores = lora, scores
+        self._adapter: LoRARequest | None = None  # the one that it was given last
+        self._numbers = count(1)  # of adapters; none has another's
+        self._base: dict[str, int] = {}  # the sums of what adapters were added to
         self._expected: dict[str, int] = {}  # the sums of the weights that it was given last
         self._lock = threading.Lock()
 
@@ -55,7 +80,7 @@ class VllmStudent:
             if self._sleeps and self._engine.llm_engine.is_sleeping():
                 self._engine.wake_up()
             if self.version != student.digest:
-                self._take(student.model)
+                self._take(student)
             self._check(student)
             yield self
             if self._sleeps:
@@ -82,33 +107,54 @@ class VllmStudent:
             [
                 SamplingParams(
                     temperature=temperature, max_tokens=max_new_tokens, seed=seed, stop_token_ids=[end_id],
-                    ignore_eos=True, detokenize=False,
+                    ignore_eos=True, detokenize=False, logprobs=self._num_logprobs, flat_logprobs=True,
                 )
                 for _, seed in asked
             ],
+            lora_request=self._adapter,
             use_tqdm=False,
         )  # fmt: skip
-        samples = iter([_sample(output.outputs[0], end_id) for output in outputs])
+        samples = iter([_sample(output.outputs[0], output.lora_request, end_id) for output in outputs])
         return [[next(samples) for _ in own] for own in seeds]
 
     def close(self) -> None:
         """End the engine's processes, and with them their hold on the memory."""
         self._engine.llm_engine.engine_core.shutdown()
 
-    def _take(self, model: PreTrainedModel) -> None:
-        """Give the engine the model's weights in place of its own, and forget what it read with those."""
-        with handed_over(model) as folder:
-            self._engine.collective_rpc("take_student", args=(folder,))
-            dtype = self._engine.model_config.dtype
-            self._expected = {name: weight_sum(weight, dtype) for name, weight in saved_weights(folder)}
+    @property
+    def _num_logprobs(self) -> int | None:
+        return min(NUM_TOP, self._engine.model_config.get_vocab_size()) if self._scores else None
+
+    def _take(self, student: Student) -> None:
+        """Give the engine the student's weights in place of its own, and forget what it read with those."""
+        take = self._take_weights if self._lora is None else self._take_adapter
+        with handed_over(student.model) as folder:
+            self._expected = take(student, folder)
         if not self._engine.reset_prefix_cache():
             raise RunError(
                 "rollout.engine: vllm kept what it had read with the weights before; start the run again"
             )
 
+    def _take_weights(self, student: Student, folder: str) -> dict[str, int]:
+        del student
+        self._engine.collective_rpc("take_student", args=(folder,))
+        return weight_sums(saved_weights(folder), self._engine.model_config.dtype)
+
+    def _take_adapter(self, student: Student, folder: str) -> dict[str, int]:
+        assert self._lora is not None
+        dtype, scale = self._engine.model_config.dtype, self._lora.alpha / self._lora.rank
+        if not self._base:
+            self._base = weight_sums(base_weights(student.model), dtype)
+        if self._adapter is not None:
+            self._engine.llm_engine.remove_lora(self._adapter.lora_int_id)
+        self._adapter = LoRARequest(student.digest, next(self._numbers), folder)
+        self._engine.llm_engine.add_lora(self._adapter)
+        return self._base | adapter_sums(saved_weights(folder), scale, dtype)
+
     def _check(self, student: Student) -> None:
         """Stop where the workers compute with other weights than the student's; else name theirs by its digest."""
-        if found := differing(self._expected, self._engine.collective_rpc("held_sums")):
+        number = 0 if self._adapter is None else self._adapter.lora_int_id
+        if found := differing(self._expected, self._engine.collective_rpc("held_sums", args=(number,))):
             others = f" and {len(found) - 1} more" if len(found) > 1 else ""
             raise RunError(
                 f"rollout.engine: vllm was given the trainer's weights {student.digest} and holds others "
@@ -126,11 +172,30 @@ class VllmStudent:
             )
 
 
-def _sample(completion: Any, end_id: int) -> Sample:
+def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample:
     ids = list(completion.token_ids)
     if completion.finish_reason not in ("stop", "length"):
         raise RunError(
             f"rollout.engine: vllm left a response unfinished ({completion.finish_reason}); start the run again"
         )
     versions = [span.version for span in completion.weight_versions or []]
-    return Sample(Generation(ids, "stop" if ids[-1:] == [end_id] else "length"), "+".join(versions))
+    if adapter is not None:  # it has the name of the weights too
+        versions = list(dict.fromkeys([*versions, adapter.lora_name]))
+    finish_reason = "stop" if ids[-1:] == [end_id] else "length"
+    return Sample(Generation(ids, finish_reason, **_scores_of(completion.logprobs)), "+".join(versions))
+
+
+def _scores_of(logprobs: Any) -> dict[str, list[float]]:
+    """Entropies and log-probabilities from vLLM's flat lists: at each position the token's, and then the likeliest."""
+    if logprobs is None:
+        return {}
+    found = torch.tensor(logprobs.logprobs, dtype=torch.float64).view(len(logprobs), -1)  # (T, 1 + K)
+    return {"entropies": top_entropy(found[:, 1:]).tolist(), "logps": found[:, 0].tolist()}
+
+
+def _check_adapter_precision(dtype: str) -> None:
+    if torch.cuda.is_available() and dtype in ("float32", "float"):
+        raise ConfigError(
+            "train.lora: vLLM's kernels for adapters on a GPU take float16 and bfloat16, and rollouts are in "
+            f"{dtype}; set train.precision: bfloat16, or take rollout.engine: transformers"
+        )

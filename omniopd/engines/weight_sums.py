@@ -1,10 +1,12 @@
 """Sums that name weights however an engine fuses, packs or splits them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from omniopd.models.adapters import PREFIX
 
 MODULUS = 2**64
 PIECE = 2**24  # values summed at once: what is copied meanwhile stays small
@@ -22,6 +24,22 @@ def weight_sum(weight: Tensor, dtype: torch.dtype) -> int:
         bits = (piece.to(dtype) + 0.0).view(_BITS[dtype.itemsize]).to(torch.int64)
         total += int((bits * bits).sum())
     return total % MODULUS
+
+
+def weight_sums(weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype) -> dict[str, int]:
+    """The weight_sum of each, by its name."""
+    return {name: weight_sum(weight, dtype) for name, weight in weights}
+
+
+def adapter_sums(weights: Iterable[tuple[str, Tensor]], scale: float, dtype: torch.dtype) -> dict[str, int]:
+    """The same of a saved adapter's weights as engines hold them: by names of the model, the scale in lora_B."""
+    return weight_sums(
+        (
+            (name.removeprefix(PREFIX), weight.to(dtype) * scale if ".lora_B." in name else weight)
+            for name, weight in weights
+        ),
+        dtype,
+    )
 
 
 def differing(expected: Mapping[str, int], held: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -75,6 +75,13 @@ def base_state(model: PreTrainedModel) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if ".lora_" not in name}
 
 
+def base_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Those weights one after the other, shared ones once, under the names that they had before."""
+    for name, weight in model.named_parameters():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), weight.detach()
+
+
 def save_adapter(folder: Path, model: PreTrainedModel, state: dict[str, Tensor], *, base: str) -> None:
     """Write an adapter of the model called `base`."""
     config = copy.copy(next(iter(model.peft_config.values())))  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,23 +1,19 @@
 """The student behind vLLM itself: the other engine's distribution, and the trainer's weights after every update."""
 
-import copy
 import json
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from unittest import mock
 
 import pytest
-import torch
+from examples_student import COUNT, ENGINE, LEAST_P, MOST_P, PROMPTS, STUDENT, greedy, moved, p_same, pairs
 from projects import Project, make_project, run_plain
-from scipy.stats import chi2_contingency
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from omniopd.config import DemoModel
 from omniopd.data.processes import runs
-from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
@@ -27,17 +23,6 @@ from omniopd.errors import RunError
 from omniopd.models.loading import load_model, weights_digest
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
-
-STUDENT = {
-    "width": 64, "ffn_width": 64, "num_layers": 2, "num_heads": 2, "num_steps": 30, "batch_size": 8,
-    "num_examples": 64, "lr": 3.0e-3,
-}  # fmt: skip
-# What the build for the CPU needs: see docs/rollouts.md.
-ENGINE = {"enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False}
-PROMPTS = [Prompt(f"p{i}", f"{i}185+5874=", None) for i in range(10)]
-COUNT = 4000  # samples that are counted
-LEAST_P = 1e-4  # one correct pair of engines in ten thousand would fail
-MOST_P = 1e-7  # of another temperature
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +41,6 @@ def students(tokenizer) -> list[Student]:
     return [Student(own, tokenizer, weights_digest(own)) for own in models]
 
 
-def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:
-    other, rng = copy.deepcopy(model), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in other.parameters():
-            weight.add_(torch.randn(weight.shape, generator=rng) * (0.3 * weight.std() + 0.01))
-    return other
-
-
 @pytest.fixture(scope="module")
 def served(students, tokenizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("student")
@@ -71,34 +48,6 @@ def served(students, tokenizer, tmp_path_factory):
     found = vllm_student()(str(path), batch_size=256, precision="float32", settings=ENGINE)
     yield found
     found.close()
-
-
-def pairs(student: Student, sampler: Sampler, *, temperature: float) -> Counter[tuple[int, ...]]:
-    """The first two tokens of COUNT responses to one prompt, counted."""
-    written = rollouts(
-        student, PROMPTS[:1], sampler=sampler, round_=0, num_samples=COUNT, max_new_tokens=2,
-        temperature=temperature, seed=1,
-    )  # fmt: skip
-    return Counter(tuple(item.response_ids) for item in written)
-
-
-def p_same(first: Counter, second: Counter) -> float:
-    """The p of chi-square for both being counts of one distribution; what is rare is counted together."""
-    common = [key for key in first | second if first[key] + second[key] >= 20]
-    table = [
-        [*(own[key] for key in common), own.total() - sum(own[key] for key in common)]
-        for own in (first, second)
-    ]
-    return float(
-        chi2_contingency(table if sum(row[-1] for row in table) else [row[:-1] for row in table]).pvalue
-    )
-
-
-def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
-    written = rollouts(
-        student, PROMPTS, sampler=sampler, round_=0, num_samples=1, max_new_tokens=24, temperature=0.0, seed=1
-    )
-    return [item.response_ids for item in written]
 
 
 def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(served, students, capsys):

@@ -1,0 +1,61 @@
+"""A student for vLLM's build for the CPU, what it might become, and how what it writes is compared."""
+
+import copy
+from collections import Counter
+
+import torch
+from scipy.stats import chi2_contingency
+from transformers import PreTrainedModel
+
+from omniopd.data.prompts import Prompt
+from omniopd.engines.rollout import rollouts
+from omniopd.engines.sampling import Sampler, Student
+
+STUDENT = {
+    "width": 64, "ffn_width": 64, "num_layers": 2, "num_heads": 2, "num_steps": 30, "batch_size": 8,
+    "num_examples": 64, "lr": 3.0e-3,
+}  # fmt: skip
+# What the build for the CPU needs: see docs/rollouts.md.
+ENGINE = {"enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False}
+PROMPTS = [Prompt(f"p{i}", f"{i}185+5874=", None) for i in range(10)]
+COUNT = 4000  # samples that are counted
+LEAST_P = 1e-4  # one correct pair of engines in ten thousand would fail
+MOST_P = 1e-7  # of another temperature
+
+
+def moved(model: PreTrainedModel, seed: int, *, least: float = 0.01) -> PreTrainedModel:
+    """A copy with everything that is trained changed, by `least` where it is all the same yet."""
+    other, rng = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in other.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=rng) * (0.3 * weight.std() + least))
+    return other
+
+
+def pairs(student: Student, sampler: Sampler, *, temperature: float) -> Counter[tuple[int, ...]]:
+    """The first two tokens of COUNT responses to one prompt, counted."""
+    written = rollouts(
+        student, PROMPTS[:1], sampler=sampler, round_=0, num_samples=COUNT, max_new_tokens=2,
+        temperature=temperature, seed=1,
+    )  # fmt: skip
+    return Counter(tuple(item.response_ids) for item in written)
+
+
+def p_same(first: Counter, second: Counter) -> float:
+    """The p of chi-square for both being counts of one distribution; what is rare is counted together."""
+    common = [key for key in first | second if first[key] + second[key] >= 20]
+    table = [
+        [*(own[key] for key in common), own.total() - sum(own[key] for key in common)]
+        for own in (first, second)
+    ]
+    return float(
+        chi2_contingency(table if sum(row[-1] for row in table) else [row[:-1] for row in table]).pvalue
+    )
+
+
+def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
+    written = rollouts(
+        student, PROMPTS, sampler=sampler, round_=0, num_samples=1, max_new_tokens=24, temperature=0.0, seed=1
+    )
+    return [item.response_ids for item in written]
