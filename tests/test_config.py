@@ -637,11 +637,18 @@ CHANGES_RESULTS = {
     "batch size, by rounding": {"rollout.batch_size": 64},
     "who writes the responses": {"rollout.engine": "vllm"},
     "whether responses are written ahead": {"rollout.overlap": 1},
+    "whose entropies choose": {"rollout.selection_entropy": "engine"},
     "threads, by rounding": {"compute.num_threads": 1},
     "temperature of the teacher": {"teacher.temperature": 0.5},
     "student": {"models.student": "elsewhere"},
     "source of prompts": {"prompts.source": "prompts.jsonl"},
 }
+
+
+def test_runs_from_before_samplers_had_scores_keep_their_keys(tmp_path: Path):
+    config = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
+
+    assert "selection_entropy" not in config.determining()["rollout"]
 
 
 @pytest.mark.parametrize("edits", CHANGES_RESULTS.values(), ids=CHANGES_RESULTS)

@@ -141,6 +141,7 @@ class TeacherConfig(Section):
 class Rollout(Section):
     engine: Literal["transformers", "vllm"]
     engine_settings: dict[str, Any]
+    selection_entropy: Literal["trainer", "engine"]
     num_prompts: int = Field(gt=0)
     num_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
@@ -169,10 +170,14 @@ class Rollout(Section):
 
     @property
     def determining(self) -> dict[str, Any]:
-        """What a response depends on: not on shards, nor, where the student writes in this process, on an engine."""
+        """What a response and its scores depend on: not on shards, nor, where the student writes in this process, on an
+        engine. What was added later is named where it is in use, so that runs from before keep their keys.
+        """
         no_matter = {"num_shards"}
         if self.engine == "transformers":
             no_matter |= {"engine", "engine_settings"}
+        if self.selection_entropy == "trainer":
+            no_matter.add("selection_entropy")
         if not self.overlap:
             no_matter.add("overlap")
         return self.model_dump(exclude=no_matter)
@@ -441,6 +446,11 @@ class RunConfig(Section):
             max_new_tokens=self.rollout.max_new_tokens,
             steps_per_round=self.train.steps_per_round,
         )
+
+    @property
+    def has_sampler_scores(self) -> bool:
+        """Whether trajectories keep their sampler's scores; the student did not sample what a teacher wrote."""
+        return self.rollout.selection_entropy == "engine" and self.method.source == "student"
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, for the record."""

@@ -1,4 +1,4 @@
-"""Student rollouts, and their scores from the trainer's forward pass."""
+"""Student rollouts, and their scores: their sampler's, or from the trainer's forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +40,7 @@ def rollouts(
     seed: int,
     staleness: int = 0,
 ) -> list[Trajectory]:
-    """num_samples responses to each prompt, not yet scored: `entropies` and `logps` are empty.
+    """num_samples responses to each prompt; `entropies` and `logps` are the sampler's, empty where it has none.
 
     `staleness` is the number of rounds that it will have been trained for when they are learnt from.
 
@@ -81,8 +81,8 @@ def rollouts(
                     temperature=temperature,
                     seed=own_seed,
                     student=sample.weights,
-                    entropies=[],
-                    logps=[],
+                    entropies=sample.generation.entropies,
+                    logps=sample.generation.logps,
                     staleness=staleness,
                 )
             )

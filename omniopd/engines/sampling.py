@@ -51,11 +51,15 @@ class Sampler(Protocol):
 
 
 class InProcessSampler:
-    """The student's own model, in fixed batches of batch_size samples, of which a prompt's are never parted."""
+    """The student's own model, in fixed batches of batch_size samples, of which a prompt's are never parted.
 
-    def __init__(self, student: Student, *, batch_size: int):
+    scores: whether samples have the exact entropies and log-probabilities of the distributions that they are of.
+    """
+
+    def __init__(self, student: Student, *, batch_size: int, scores: bool = False):
         self._student = student
         self._batch_size = batch_size
+        self._scores = scores
 
     def sample(
         self,
@@ -76,6 +80,7 @@ class InProcessSampler:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 end_id=end_id,
+                scored=self._scores,
             )
             samples += [[Sample(one, self._student.digest) for one in own] for own in written]
         return samples

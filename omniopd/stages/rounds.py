@@ -34,7 +34,7 @@ from omniopd.teachers.verify import Anchored, verify
 
 
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
-    """One shard of the round's responses, not yet scored: the student's, or the teacher's where that is the source."""
+    """One shard of the round's responses: the student's, or the teacher's where that is the source."""
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     settings = run.config.rollout
@@ -91,7 +91,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
 
 
 def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
-    """The round's trajectories: the shards in order, with entropies from the trainer's forward pass."""
+    """The round's trajectories: the shards in order, with entropies of the trainer's forward pass or the sampler's."""
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     path = run.files.trajectories(round_)
@@ -101,9 +101,9 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         stop_at_failures(responses, shards, most=run.config.teacher.max_failed_share, round_=round_)
         whole = [response for response in responses if not response.failure]
         failed = [response for response in responses if response.failure]
-        student = run.writer_of(round_)
-        found = scored(student, whole, batch_size=run.config.rollout.batch_size)
-        write_records(path, [*found, *failed], Trajectory)
+        if not run.config.has_sampler_scores:
+            whole = scored(run.writer_of(round_), whole, batch_size=run.config.rollout.batch_size)
+        write_records(path, [*whole, *failed], Trajectory)
 
     _once(run, round_, "schedule", path, work, stage="schedule")
     return path

@@ -88,6 +88,8 @@ class Run:
             batch_size=settings.batch_size,
             precision=self.config.train.precision,
             settings=settings.engine_settings,
+            lora=self.config.train.lora,
+            scores=self.config.has_sampler_scores,
         )
 
     @contextmanager
@@ -95,7 +97,9 @@ class Run:
         """What writes the student's responses: its model, or the run's engine with its weights."""
         settings = self.config.rollout
         if settings.engine == "transformers":
-            yield InProcessSampler(student, batch_size=settings.batch_size)
+            yield InProcessSampler(
+                student, batch_size=settings.batch_size, scores=self.config.has_sampler_scores
+            )
             return
         with self._lock:
             engine = self.engine
