@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import loss, orchestration, rounds, similarity, step, teacher
+from benchmarks import loss, orchestration, rollouts, rounds, similarity, step, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "loss": loss.figures,
     "step": step.figures,
     "rounds": rounds.figures,
+    "rollouts": rollouts.figures,
     "teacher": teacher.figures,
     "similarity": similarity.figures,
     "orchestration": orchestration.figures,

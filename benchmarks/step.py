@@ -35,8 +35,8 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     tokenizer = character_tokenizer(TASKS["addition"].alphabet)
-    student = _endless(tokenizer, params.models.demo.student)
-    teacher = _endless(tokenizer, params.models.demo.teacher).requires_grad_(False)
+    student = endless(tokenizer, params.models.demo.student)
+    teacher = endless(tokenizer, params.models.demo.teacher).requires_grad_(False)
     prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
     own = {
         count: _Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
@@ -77,7 +77,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     ]
 
 
-def _endless(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
+def endless(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
     """A model that writes digits, and ends in none of RESPONSE_LEN tokens."""
     rng = random.Random(0)
     texts = ["".join(rng.choices("0123456789", k=RESPONSE_LEN + 20)) for _ in range(64)]
