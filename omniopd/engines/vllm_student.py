@@ -20,6 +20,7 @@ from omniopd.errors import ConfigError, RunError
 from omniopd.functional import top_entropy
 from omniopd.models.adapters import base_weights
 from omniopd.models.generation import Generation
+from omniopd.models.trust import code_is_allowed
 
 WORKER = "omniopd.engines.vllm_worker.StudentWorker"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM makes room for
@@ -41,7 +42,7 @@ class VllmStudent:
     ):  # fmt: skip
         own = {
             "max_num_seqs": batch_size, "dtype": precision, "enable_prefix_caching": True, "generation_config": "vllm",
-            "disable_log_stats": True,
+            "disable_log_stats": True, "trust_remote_code": code_is_allowed(),
         }  # fmt: skip
         fixed: dict[str, Any] = {"model": path, "worker_extension_cls": WORKER}
         if lora is not None:

@@ -9,6 +9,7 @@ from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 from omniopd.data.processes import own_name
 from omniopd.models.loading import encode_rendered, end_token, load_tokenizer, render_prompt
 from omniopd.models.text import TextDecoder
+from omniopd.models.trust import code_is_allowed
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
 WORKER = "omniopd.models.owned.OwnedWorker"
@@ -31,7 +32,7 @@ class VllmTeacher:
         self._temperature = temperature
         settings = {
             "max_num_seqs": batch_size, "enable_prefix_caching": True, "generation_config": "vllm",
-            "disable_log_stats": True,
+            "disable_log_stats": True, "trust_remote_code": code_is_allowed(),
         }  # fmt: skip
         self._engine = LLM(**(settings | dict(engine) | {"model": path, "worker_extension_cls": WORKER}))
         self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
