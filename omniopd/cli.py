@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd import cli_data
+from omniopd import cli_data, cli_prompts
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
 from omniopd.errors import ModelError, OmniOPDError
@@ -19,6 +19,7 @@ _STARTED = time.monotonic()
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_data.data, name="data")
+app.add_typer(cli_prompts.prompts, name="prompts")
 
 Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
@@ -118,12 +119,18 @@ def plan(
 def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""
     from omniopd.data.layout import Layout
+    from omniopd.data.store import read_json
+    from omniopd.report.prompts import findings_text
     from omniopd.stages.check import check as find_errors
     from omniopd.stages.prepare import prepare as write_prompts
 
     checked, warnings, _ = find_errors(params)
     warn(warnings)
-    write_prompts(checked, seed, Layout(params.parent))
+    layout = Layout(params.parent)
+    write_prompts(checked, seed, layout)
+    if (report := layout.prompt_report(seed)).exists():
+        line = f"{checked.prompts.source}: {findings_text(read_json(report))}; more in {report}"
+        Console(stderr=True, soft_wrap=True, emoji=False).print(line, markup=False, highlight=False)
     clock(f"prepare@{seed}", params)
 
 

@@ -74,6 +74,7 @@ def test_the_commands_are_the_stages_and_no_others():
         "evaluate",
         "plan",
         "prepare",
+        "prompts",
         "rates",
         "reproduce",
         "table",
@@ -221,7 +222,7 @@ def test_a_message_is_printed_to_the_letter(
     (project.root / "[red]prompts.jsonl").write_text("\n" * 99 + "{}\n")
 
     assert run(monkeypatch, "check") == 2
-    assert capsys.readouterr().err.startswith("[red]prompts.jsonl:100: has no field 'id'")
+    assert capsys.readouterr().err.startswith("[red]prompts.jsonl:100: has no field 'prompt'")
 
 
 def test_a_missing_params_file_exits_with_2(

@@ -6,6 +6,7 @@ from omniopd.config.load import (
     load_params,
     method_class,
     resolve,
+    task_problems,
 )
 from omniopd.config.overrides import nested, parsed, variant_of
 from omniopd.config.plugins import imported, make_importable
@@ -52,5 +53,6 @@ __all__ = [
     "nested",
     "parsed",
     "resolve",
+    "task_problems",
     "variant_of",
 ]

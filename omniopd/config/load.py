@@ -206,8 +206,19 @@ def demo_problems(params: Params, file: str) -> list[str]:
     ]
 
 
+def task_problems(params: Params, file: str) -> list[str]:
+    """The prompts of a built-in task are drawn as they are: what a source is read with says nothing of them."""
+    task = builtin_task(params)
+    names = ("subset", "template", "answer_pattern", "max_prompt_tokens", "decontaminate")
+    return [
+        f"{file}: prompts.{name}: {task} is a built-in task, whose prompts are made as they are; set it to null"
+        for name in names
+        if task is not None and getattr(params.prompts, name) is not None
+    ]
+
+
 def builtin_task(params: Params | RunConfig) -> str | None:
-    """The name of the built-in task that prompts.source names, or None where it names a file."""
+    """The name of the built-in task that prompts.source names, or None where it names a file or a hub dataset."""
     return params.prompts.source if params.prompts.source in TASKS else None
 
 

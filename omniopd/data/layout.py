@@ -18,6 +18,10 @@ class Layout:
         """JSONL of one split: train, validation, heldout, or the examples that `base` trains on."""
         return self.root / "data" / f"seed-{seed}" / f"{split}.jsonl"
 
+    def prompt_report(self, seed: int) -> Path:
+        """What `prepare` found in the source of the prompts; a built-in task has none."""
+        return self.prompts(seed, "train").with_name("prepare-report.json")
+
     def models(self, seed: int) -> Path:
         """The folder of the models that `base` made, and of models.json, which names those in use."""
         return self.root / "models" / f"seed-{seed}"

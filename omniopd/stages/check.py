@@ -4,17 +4,28 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from omniopd.config import DEMO, DEMO_CONTEXT, Params, builtin_task, demo_problems, load_params, resolve
+from omniopd.config import (
+    DEMO,
+    DEMO_CONTEXT,
+    Params,
+    builtin_task,
+    demo_problems,
+    load_params,
+    resolve,
+    task_problems,
+)
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.data.prompts import Prompt
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.methods import Need
 from omniopd.models.trust import allow_code
-from omniopd.stages.prepare import split_prompts
+from omniopd.report.prompts import findings_text
+from omniopd.stages.prepare import draw_prompts, prompt_source
 from omniopd.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -35,11 +46,12 @@ def check(
     params = load_params(params_file, overrides)
     layout, found = Layout(params_file.parent), _Mistakes()
     allow_code(params.models.trust_remote_code)
-    found.add(ConfigError(problem) for problem in demo_problems(params, str(params_file)))
-    prompts = found.of(lambda: _prompts(params, layout))
+    problems = [check(params, str(params_file)) for check in (demo_problems, task_problems)]
+    found.add(ConfigError(problem) for problem in chain(*problems))
+    prompts, of_prompts = found.of(lambda: _prompts(params, layout)) or ([], "")
     of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
     found.of(lambda: _check_engine(params), place=f"{params_file}: ")
-    student = found.of(lambda: _check_student(params, layout, prompts or [], params_file))
+    student = found.of(lambda: _check_student(params, layout, prompts, params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
     found.tell()
@@ -50,7 +62,7 @@ def check(
         for arm in params.arms  # an ablation leaves out what is needed on purpose
         for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size)
     ]
-    return params, warnings, _plan(params, prompts or [])
+    return params, warnings, _plan(params, of_prompts)
 
 
 class _Mistakes:
@@ -76,26 +88,33 @@ class _Mistakes:
             raise type(self._errors[0])("\n".join(map(str, self._errors)))
 
 
-def _prompts(params: Params, layout: Layout) -> list[Prompt]:
-    """The prompts of the file that prompts.source names, enough of them to split; of a built-in task one, as drawn."""
+def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
+    """The prompts that seeds draw from prompts.source, and what was found there; of a built-in task one, as drawn."""
     source, task = params.prompts.source, builtin_task(params)
     if task is not None:
         problem = TASKS[task].problem(random.Random(0))
-        return [Prompt(problem.prompt, problem.prompt, problem.answer)]
-    if not (layout.root / source).exists():
+        return [Prompt(problem.prompt, problem.prompt, problem.answer)], ""
+    path = prompt_source(params, layout).path
+    if path is not None and not path.exists():
         raise DataError(
             f"{source}: no such file of prompts, and no built-in task ({', '.join(map(repr, TASKS))}) is called so; "
             "mend prompts.source in params.yaml"
         )
-    prompts = read_prompts(layout.root / source)
-    train = split_prompts(prompts, params, params.seeds[0])["train"]
-    num_mute = sum(prompt.answer is None for prompt in train)
+    swept = params.sweep.seeds if any(map(params.is_swept, params.arms)) else []
+    drawn, findings = draw_prompts(params, [*params.seeds, *params.ablation_seeds, *swept], layout)
+    num_mute = max(sum(not prompt.can_be_measured for prompt in splits["train"]) for splits in drawn.values())
     if num_mute and (arms := _arms_that_need(params, "rewards")):
         raise DataError(
-            f"{source}: {num_mute} of {len(train)} prompts to train on have no answer, and {arms[0]} learns from "
-            "whether answers are right; add answers, or leave the arm out"
+            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no answer, and {arms[0]} "
+            "learns from whether answers are right; add answers, or leave the arm out"
         )
-    return prompts
+    first = params.seeds[0]
+    prompts = {
+        prompt.id: prompt for splits in drawn.values() for split in splits.values() for prompt in split
+    }
+    return sorted(prompts.values(), key=lambda prompt: prompt.id), findings_text(
+        findings.report(first, drawn[first])
+    )
 
 
 def _check_teacher(params: Params, layout: Layout) -> list[str]:
@@ -220,11 +239,12 @@ def _check_lengths(params: Params, prompts: Sequence[Prompt], lengths: Sequence[
     ]
     if too_long:
         id_, length = too_long[0]
+        leave_out = "" if builtin_task(params) else "leave such out with prompts.max_prompt_tokens, "
         others = f" and the {len(too_long) - 1} others that are too long" if len(too_long) > 1 else ""
         raise DataError(
             f"{params.prompts.source}: prompt {id_!r} has {length} tokens, and with rollout.max_new_tokens = "
             f"{longest_response} passes the student's context of {context}; shorten or remove it{others}, "
-            "or make responses shorter"
+            f"{leave_out}or make responses shorter"
         )
 
 
@@ -240,16 +260,9 @@ def _longest_response(params: Params) -> int:
     return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.every_arm)
 
 
-def _plan(params: Params, prompts: Sequence[Prompt]) -> list[str]:
-    source = params.prompts.source
-    if builtin_task(params) is None:
-        num_repeated = len(prompts) - len({prompt.prompt for prompt in prompts})
-        repeated = (
-            f", {num_repeated:,} of them repeat another's text and are left out" if num_repeated else ""
-        )
-        source = f"{source} ({len(prompts):,} prompts{repeated})"
+def _plan(params: Params, of_prompts: str) -> list[str]:
     lines = [
-        f"prompts   {source}: {params.prompts.num_train:,} to train, "
+        f"prompts   {params.prompts.source}{of_prompts and f' ({of_prompts})'}: {params.prompts.num_train:,} to train, "
         f"{params.prompts.num_validation:,} to watch, {params.prompts.num_heldout:,} held out",
         f"student   {_model(params.models.student)}",
         f"teacher   {_model(params.teacher.model)}, kind {params.teacher.kind}",

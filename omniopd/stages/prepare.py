@@ -1,16 +1,22 @@
-"""prepare: prompts, split, one JSONL file a split."""
+"""prepare: prompts, drawn or read, split, one JSONL file a split; and of those that were read a report."""
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 from omniopd import __version__
 from omniopd.config import Params, builtin_task
+from omniopd.data.columns import Columns
+from omniopd.data.decontaminate import EvaluationItems
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.data.prompts import Prompt
 from omniopd.data.receipts import work_key, write_receipt
-from omniopd.data.store import file_md5, write_jsonl
-from omniopd.errors import DataError
+from omniopd.data.sources import Source, source_of
+from omniopd.data.split import Findings, Rules, Splits, draw, read_rows
+from omniopd.data.store import file_md5, write_json, write_jsonl
 from omniopd.tasks import TASKS, distinct_problems
 
 
@@ -20,24 +26,33 @@ def prepare(params: Params, seed: int, layout: Layout) -> None:
     No problem stands in two of the files.
 
     Raises:
-        DataError: prompts.source is a file that cannot be used, or holds too few prompts.
+        DataError: prompts.source cannot be used, or holds too few prompts.
     """
     task = builtin_task(params)
     if task is None:
-        _split_file(params, seed, layout)
+        _split_source(params, seed, layout)
     else:
+        layout.prompt_report(seed).unlink(missing_ok=True)
         _draw(task, params, seed, layout)
     receipt = layout.made("prepare", seed)
-    files = sorted(receipt.parent.glob("*.jsonl"))
+    report = layout.prompt_report(seed)
+    files = [*sorted(receipt.parent.glob("*.jsonl")), *([report] if report.exists() else [])]
     write_receipt(receipt, key=prepare_key(params, seed, layout), files=files, base=receipt.parent)
 
 
 def prepare_key(params: Params, seed: int, layout: Layout) -> str:
     """What names the prompts of a seed: all that they are made from."""
     task, demo = builtin_task(params), params.models.demo
-    source = None if task else file_md5(layout.root / params.prompts.source)
-    num_examples = [demo.student.num_examples, demo.teacher.num_examples] if task else []
-    return work_key("prepare", seed, params.prompts.model_dump(), source, num_examples, __version__)
+    if task is not None:
+        made_from: object = [demo.student.num_examples, demo.teacher.num_examples]
+    else:  # a hub dataset stands for itself
+        sources = [prompt_source(params, layout), *(item for item, _ in _evaluation_sources(params, layout))]
+        student = [params.models.student, _tokenizer_md5(params, layout)]
+        made_from = {
+            "files": [file_md5(source.path) for source in sources if source.path is not None],
+            "student": student if params.prompts.max_prompt_tokens else None,
+        }
+    return work_key("prepare", seed, params.prompts.model_dump(), made_from, __version__)
 
 
 def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
@@ -55,44 +70,100 @@ def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
         write_jsonl(layout.prompts(seed, f"{name}-examples"), examples)
 
 
-def _split_file(params: Params, seed: int, layout: Layout) -> None:
-    prompts = read_prompts(layout.root / params.prompts.source)
-    for split, own in split_prompts(prompts, params, seed).items():
+def _split_source(params: Params, seed: int, layout: Layout) -> None:
+    drawn, findings = draw_prompts(params, [seed], layout)
+    for split, own in drawn[seed].items():
         _write_prompts(split, own, seed, layout)
+    write_json(layout.prompt_report(seed), findings.report(seed, drawn[seed]))
 
 
-def split_prompts(prompts: Sequence[Prompt], params: Params, seed: int) -> dict[str, list[Prompt]]:
-    """The prompts of a file by split, in an order of the seed's; no text stands in two of them.
+def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[dict[int, Splits], Findings]:
+    """The prompts of a source by seed and split, within the template; and what was found on the way.
 
     Raises:
-        DataError: too few prompts, or too few with an answer.
+        DataError: prompts.source or an evaluation set cannot be used, or there are too few prompts.
+        ModelError: prompts are to be measured in tokens, and the student has no tokenizer.
     """
-    source, sizes = params.prompts.source, params.prompts
-    kept: dict[str, Prompt] = {}
-    for prompt in prompts:  # of rows with one text the first with an answer, or else the first
-        if prompt.prompt not in kept or (kept[prompt.prompt].answer is None and prompt.answer is not None):
-            kept[prompt.prompt] = prompt
-    shuffled = list(kept.values())
-    random.Random(f"prepare/{seed}").shuffle(shuffled)
-    num_measured = sizes.num_heldout + sizes.num_validation
-    with_answer = [prompt for prompt in shuffled if prompt.answer is not None]
-    if len(with_answer) < num_measured:
-        raise DataError(
-            f"{source}: {len(with_answer)} prompts have an answer, and {num_measured} are to be measured on; "
-            "add answers, or lower prompts.num_heldout and prompts.num_validation"
-        )
-    measured = {prompt.id for prompt in with_answer[:num_measured]}
-    train = [prompt for prompt in shuffled if prompt.id not in measured]
-    if len(train) < sizes.num_train:
-        raise DataError(
-            f"{source}: {len(train)} prompts are left to train on after {num_measured} to measure on, "
-            f"and prompts.num_train is {sizes.num_train}; add prompts or lower it"
-        )
+    settings = params.prompts
+    drawn, findings = draw(
+        prompt_source(params, layout),
+        Rules(
+            Columns(**settings.columns.model_dump()),
+            num_train=settings.num_train,
+            num_validation=settings.num_validation,
+            num_heldout=settings.num_heldout,
+            answer_pattern=re.compile(settings.answer_pattern) if settings.answer_pattern else None,
+            max_tokens=settings.max_prompt_tokens,
+            count_tokens=_counter(params, layout) if settings.max_prompt_tokens else None,
+        ),
+        seeds,
+        evaluation=_evaluation_items(params, layout),
+    )
     return {
-        "heldout": with_answer[: sizes.num_heldout],
-        "validation": with_answer[sizes.num_heldout : num_measured],
-        "train": train[: sizes.num_train],
-    }
+        seed: {name: [_within(settings.template, prompt) for prompt in own] for name, own in splits.items()}
+        for seed, splits in drawn.items()
+    }, findings
+
+
+def prompt_source(params: Params, layout: Layout) -> Source:
+    """The file or the hub dataset that prompts.source names."""
+    settings = params.prompts
+    return source_of(settings.source, layout.root, subset=settings.subset, split=settings.split)
+
+
+def _evaluation_sources(params: Params, layout: Layout) -> list[tuple[Source, str]]:
+    """What training prompts may not overlap with, each with the column of its questions."""
+    rule = params.prompts.decontaminate
+    setting = "prompts.decontaminate.against"
+    return [
+        (
+            source_of(item.source, layout.root, subset=item.subset, split=item.split, setting=setting),
+            item.prompt or params.prompts.columns.prompt,
+        )
+        for item in (rule.against if rule else ())
+    ]
+
+
+def _evaluation_items(params: Params, layout: Layout) -> EvaluationItems | None:
+    if params.prompts.decontaminate is None:
+        return None
+    items = EvaluationItems(params.prompts.decontaminate.ngram)
+    for source, column in _evaluation_sources(params, layout):
+        columns = Columns(prompt=column, answer=None, id=None, tests=None)
+        for row, prompt, _ in read_rows(source, columns, Findings(source)):
+            items.add(f"{source.name}, row {row.number}", prompt.prompt)
+    return items
+
+
+def _within(template: str | None, prompt: Prompt) -> Prompt:
+    return prompt if template is None else replace(prompt, prompt=_filled(template, prompt.prompt))
+
+
+def _filled(template: str | None, text: str) -> str:
+    return text if template is None else template.replace("{prompt}", text)
+
+
+def _counter(params: Params, layout: Layout) -> Callable[[Sequence[str]], list[int]]:
+    """What counts the tokens of prompts as the student reads them."""
+    from omniopd.models.loading import encode_rendered, load_tokenizer, render_prompt  # takes seconds
+
+    tokenizer, template = load_tokenizer(layout.named_model(params.models.student)), params.prompts.template
+
+    def count(texts: Sequence[str]) -> list[int]:
+        rendered = [render_prompt(tokenizer, _filled(template, text)) for text in texts]
+        return list(map(len, encode_rendered(tokenizer, rendered)))
+
+    return count
+
+
+def _tokenizer_md5(params: Params, layout: Layout) -> list[str]:
+    """What a count of tokens depends on besides the student's name."""
+    folder = Path(layout.named_model(params.models.student))
+    return [
+        file_md5(file)
+        for file in sorted(folder.glob("*"))
+        if file.suffix in (".json", ".jinja", ".model", ".txt")
+    ]
 
 
 def _write_prompts(split: str, prompts: Sequence[Prompt], seed: int, layout: Layout) -> None:

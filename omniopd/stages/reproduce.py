@@ -123,6 +123,8 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
     for block, key in _PATHS:
         if settings[block].get(key):
             settings[block][key] = _reachable(settings[block][key], root, path.parent)
+    for item in (settings["prompts"]["decontaminate"] or {"against": []})["against"]:
+        item["source"] = _reachable(item["source"], root, path.parent)
     _reachable(".env", root, path.parent)
     if settings["teacher"]["kind"] == "api" and (root / settings["teacher"]["cache"]).exists():
         settings["teacher"]["offline"] = True

@@ -54,7 +54,10 @@ def own(tmp_path: Path, models: Path) -> Project:
     write_rows(tmp_path / "prompts.jsonl", ROWS)
     return project.edit(
         arms=ARMS,
-        prompts={"source": "prompts.jsonl", "num_train": 20, "num_validation": 4, "num_heldout": 6},
+        prompts__source="prompts.jsonl",
+        prompts__num_train=20,
+        prompts__num_validation=4,
+        prompts__num_heldout=6,
         models__student=str(tmp_path / "student"),
         teacher__model=str(tmp_path / "teacher"),
     )
@@ -79,6 +82,12 @@ def refusal(project: Project, kind: type[OmniOPDError]) -> list[str]:
         check(project.params_file)
     assert listing(project.root) == before
     return str(caught.value).replace(f"{project.root}/", "").splitlines()
+
+
+def warned_of(project: Project) -> list[str]:
+    """The warnings, but for that of the chat template that none of the models here has."""
+    _, warnings, _ = check(project.params_file)
+    return [line for line in warnings if "has no chat template" not in line]
 
 
 # --- what would be done
@@ -221,24 +230,24 @@ BROKEN_PROMPTS = {
         '{"id": "a", "answer": "2"}',
         "prompts.jsonl:1: has no field 'prompt'; it has 'id', 'answer'",
     ),
-    "no id": ('{"prompt": "1+1="}', "prompts.jsonl:1: has no field 'id'; it has 'prompt'"),
-    "no field": ("{}", "prompts.jsonl:1: has no field 'id'; it has none"),
-    "id a number": (
-        '{"id": 7, "prompt": "1+1="}',
-        "prompts.jsonl:1: field 'id' is 7, not a string; put it in quotes",
+    "no field": ("{}", "prompts.jsonl:1: has no field 'prompt'; it has none"),
+    "id a list": (
+        '{"id": [7], "prompt": "1+1="}',
+        "prompts.jsonl:1: field 'id' is [7], and an id is some text or a number; mend it, or set prompts.columns.id: "
+        "null",
     ),
-    "answer a number": (
-        '{"id": "a", "prompt": "1+1=", "answer": 2}',
-        "prompts.jsonl:1: field 'answer' is 2, not a string; put it in quotes",
+    "prompt a number": (
+        '{"id": "a", "prompt": 2}',
+        "prompts.jsonl:1: field 'prompt' is 2, not a string; put it in quotes",
     ),
     "prompt empty": (
         '{"id": "a", "prompt": ""}',
         "prompts.jsonl:1: field 'prompt' is empty; fill it or delete the line",
     ),
     "a list": ('["a", "1+1="]', "prompts.jsonl:1: found list, not a JSON object with 'id' and 'prompt'"),
-    "an id twice, a blank line between": (
-        '{"id": "a", "prompt": "1+1="}\n\n{"id": "b", "prompt": "1+2="}\n{"id": "a", "prompt": "1+3="}',
-        "prompts.jsonl:4: id 'a' stands on line 1 too; make ids unique",
+    "no prompt, a blank line before": (
+        '{"id": "a", "prompt": "1+1="}\n\n{"id": "b"}',
+        "prompts.jsonl:3: has no field 'prompt'; it has 'id'",
     ),
 }
 
@@ -248,6 +257,17 @@ def test_a_broken_file_of_prompts_is_refused_with_the_line(own: Project, text: s
     (own.root / "prompts.jsonl").write_text(text, encoding="utf-8")
 
     assert refusal(own, DataError) == [message]
+
+
+def test_one_id_of_two_prompts_is_refused(own: Project):
+    write_rows(own.root / "prompts.jsonl", [{**row, "id": row["id"].replace("07", "21")} for row in ROWS])
+
+    [line] = refusal(own, DataError)
+
+    assert line.startswith("prompts.jsonl: id 'sum-21' is that of ")
+    assert {"'7+1='", "'21+1='"} <= set(line.replace(";", " ").split())
+    own.edit_paths({"prompts.columns.id": None})
+    check(own.params_file)
 
 
 NOT_JSON = {
@@ -317,8 +337,8 @@ def test_too_few_answers_are_found_before_prepare(own: Project):
     write_rows(own.root / "prompts.jsonl", [{k: v for k, v in row.items() if k != "answer"} for row in ROWS])
 
     assert refusal(own, DataError) == [
-        "prompts.jsonl: 0 prompts have an answer, and 10 are to be measured on; add answers, "
-        "or lower prompts.num_heldout and prompts.num_validation"
+        "prompts.jsonl: 0 prompts have an answer, and 10 are to be measured on (30 rows without, such as 'sum-08': no "
+        "answer); add answers, or lower prompts.num_heldout and prompts.num_validation"
     ]
 
 
@@ -334,17 +354,19 @@ def test_a_prompt_fits_up_to_the_last_token_of_the_context(own: Project):
     own.edit(rollout__max_new_tokens=room + 1)
     assert refusal(own, DataError) == [
         "prompts.jsonl: prompt 'sum-10' has 5 tokens, and with rollout.max_new_tokens = 124 passes the student's "
-        "context of 128; shorten or remove it and the 19 others that are too long, or make responses shorter"
+        "context of 128; shorten or remove it and the 19 others that are too long, leave such out with "
+        "prompts.max_prompt_tokens, or make responses shorter"
     ]
 
 
 def test_one_prompt_that_does_not_fit_is_named(own: Project):
     long = {"id": "sum-long", "prompt": "1+" * 50 + "1=", "answer": "51"}
     write_rows(own.root / "prompts.jsonl", [*ROWS, long])
+    own.edit(prompts__num_train=21)
 
     assert refusal(own, DataError) == [
         "prompts.jsonl: prompt 'sum-long' has 102 tokens, and with rollout.max_new_tokens = 48 passes the student's "
-        "context of 128; shorten or remove it, or make responses shorter"
+        "context of 128; shorten or remove it, leave such out with prompts.max_prompt_tokens, or make responses shorter"
     ]
 
 
@@ -406,7 +428,10 @@ def test_prompts_that_repeat_anothers_text_are_counted(own: Project):
 
     _, _, plan = check(own.params_file)
 
-    assert "prompts.jsonl (31 prompts, 1 of them repeat another's text and are left out)" in plan[0]
+    assert (
+        "prompts.jsonl (31 prompts, 1 of them repeat another's text and are left out, 1 without an answer)"
+        in plan[0]
+    )
 
 
 # --- directories of models
@@ -568,7 +593,7 @@ def test_a_model_directory_that_lacks_one_of_several_files_of_weights_is_refused
 def test_no_anchor_is_warned_of_for_each_arm_that_has_none(own: Project):
     own.edit_paths({"arms.omniopd.settings": {"beta": 0}})
 
-    _, warnings, _ = check(own.params_file)
+    warnings = warned_of(own)
 
     assert warnings == [
         f"{own.params_file}: arms.omniopd: beta is 0: without the anchor the published score fell "
@@ -580,7 +605,7 @@ def test_short_chunks_of_a_vocabulary_of_words_are_warned_of(own: Project, model
     own.edit(models__student=str(models / "words"))
     own.edit_paths({"arms.omniopd-baseline.settings": {"chunk_len": 26}})
 
-    _, warnings, _ = check(own.params_file)
+    warnings = warned_of(own)
 
     assert warnings == [
         f"{own.params_file}: arms.omniopd: chunk_len is 2: with chunks of 25 tokens the published score fell "
@@ -589,7 +614,7 @@ def test_short_chunks_of_a_vocabulary_of_words_are_warned_of(own: Project, model
 
 
 def test_short_chunks_of_characters_are_not_warned_of(own: Project):
-    _, warnings, _ = check(own.params_file)
+    warnings = warned_of(own)
 
     assert warnings == []
 
@@ -705,7 +730,7 @@ def test_where_a_turn_ends_is_said_by_template_generation_config_and_tokenizer_a
 ):
     change(own.root / role)
 
-    _, warnings, _ = check(own.params_file)
+    warnings = warned_of(own)
 
     assert warnings == [f"{own.params_file}: {KEYS[role]}: {own.root}/{role}: {doubt}" for doubt in doubts]
 
@@ -748,7 +773,7 @@ def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
     from omniopd.stages import fit
 
     monkeypatch.setattr(fit, "room", lambda: fit.Room("this machine", 10, 2**40))
-    _, warnings, _ = check(own.params_file)
+    warnings = warned_of(own)
     [line] = warnings
     assert line.startswith(f"{own.params_file}: arms.omniopd: training takes about ")
     assert "this machine has 1,024.0 GiB, 0 MiB of it free; lower train.batch_size" in line

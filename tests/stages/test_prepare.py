@@ -144,7 +144,10 @@ def given(tmp_path: Path) -> Project:
     ]
     write_prompts(tmp_path, prompts)
     return make_project(tmp_path).edit(
-        prompts={"source": "prompts.jsonl", "num_train": 25, "num_validation": 4, "num_heldout": 6}
+        prompts__source="prompts.jsonl",
+        prompts__num_train=25,
+        prompts__num_validation=4,
+        prompts__num_heldout=6,
     )
 
 
@@ -220,8 +223,8 @@ def test_too_few_answers_are_refused_with_the_numbers(given: Project):
     given.edit(prompts__num_heldout=28)
 
     assert refusal(given) == (
-        "prompts.jsonl: 30 prompts have an answer, and 32 are to be measured on; "
-        "add answers, or lower prompts.num_heldout and prompts.num_validation"
+        "prompts.jsonl: 30 prompts have an answer, and 32 are to be measured on (10 rows without, such as 'q08': no "
+        "answer); add answers, or lower prompts.num_heldout and prompts.num_validation"
     )
 
 

@@ -1,0 +1,251 @@
+"""Sources of prompts, read row by row: JSON lines, JSON, CSV and Parquet files, and datasets of the Hugging Face hub.
+
+JSON lines and CSV are read here: a mistake is then named by its line, and no type is guessed. The rest goes through
+`datasets`: files as streams, a hub dataset by way of its cache on disk, so that it is downloaded once.
+"""
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from omniopd.data.columns import Columns, has_path, quoted
+from omniopd.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+BATCH = 1000  # rows taken from `datasets` at once
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, or a split of a hub dataset, as params name it.
+
+    >>> str(Source("openai/gsm8k", path=None, subset="main", split="train"))
+    'openai/gsm8k (main, train)'
+    """
+
+    name: str
+    path: Path | None  # None: on the hub
+    subset: str | None = None
+    split: str = "train"
+    setting: str = "prompts.source"  # what of params.yaml names it
+
+    @property
+    def kind(self) -> str:
+        """hub, or how the file is read: by the end of its name, and as JSON lines where that says nothing."""
+        if self.path is None:
+            return "hub"
+        suffix = self.path.with_suffix("").suffix if self.path.suffix == ".gz" else self.path.suffix
+        return suffix[1:] if suffix in SUFFIXES else "jsonl"
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        return f"{self.name} ({', '.join(filter(None, [self.subset, self.split]))})"
+
+
+def source_of(
+    name: str, root: Path, *, subset: str | None, split: str, setting: str = "prompts.source"
+) -> Source:
+    """What a name in params means: a file that is there or is called like one, else owner/name on the hub."""
+    path = root / name
+    looks_like_file = name.removesuffix(".gz").endswith(SUFFIXES)
+    if path.exists() or looks_like_file or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        return Source(name, path, setting=setting)
+    return Source(name, None, subset, split, setting)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: a line that is not parsed yet, or fields by name."""
+
+    source: Source
+    number: int  # from 1; of JSON lines the line
+    content: bytes | Mapping[str, Any]
+
+    @property
+    def place(self) -> str:
+        """Where it stands, to begin a sentence."""
+        of_row = ":" if self.source.kind == "jsonl" else ", row "
+        return f"{self.source}{of_row}{self.number}"
+
+    def values(self) -> Mapping[str, Any]:
+        """The fields.
+
+        Raises:
+            DataError: the line is no JSON object.
+        """
+        if not isinstance(self.content, bytes):
+            return self.content
+        try:
+            values = json.loads(self.content)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{self.place}: not a JSON object ({error}); mend or delete the line") from error
+        if not isinstance(values, dict):
+            raise DataError(
+                f"{self.place}: found {type(values).__name__}, not a JSON object with 'id' and 'prompt'"
+            )
+        return values
+
+
+def stream(source: Source, columns: Columns) -> Iterator[Row]:
+    """The rows of a source, a few at a time in memory; blank lines are passed over.
+
+    Where columns have types, those alone are read that `columns` lead to.
+
+    Raises:
+        DataError: the source is missing, out of reach or damaged, or has no such column.
+    """
+    match source.kind:
+        case "jsonl":
+            yield from _lines(source)
+        case "csv":
+            yield from _csv_rows(source, columns)
+        case _:
+            yield from _typed_rows(source, columns)
+
+
+def check_columns(source: Source, columns: Columns, fields: Mapping[str, Any]) -> None:
+    """Raise where a mapped column is not among the fields that rows have; one of the plain names may be absent.
+
+    Raises:
+        DataError: naming the column, and those that there are.
+    """
+    for thing, path in {"prompt": columns.prompt, **columns.own_names()}.items():
+        if not has_path(fields, path):
+            raise missing_column(source, thing, path, fields)
+
+
+def missing_column(source: Source, thing: str, path: str, fields: Mapping[str, Any]) -> DataError:
+    """The sentence for a mapped column that is not there."""
+    otherwise = "" if thing == "prompt" else ", or null where there is none"
+    return DataError(
+        f"{source}: has no column {path!r}; it has {quoted(_paths(fields))}; name one of them in "
+        f"prompts.columns.{thing}{otherwise}"
+    )
+
+
+def _paths(fields: Mapping[str, Any]) -> list[str]:
+    """The names of fields, and the paths into those that are structures."""
+    found = []
+    for name, value in fields.items():
+        inner = value if isinstance(value, Mapping) else {}
+        found += [f"{name}.{path}" for path in _paths(inner)] or [name]
+    return found
+
+
+def _opened(source: Source) -> IO[bytes]:
+    assert source.path is not None
+    try:
+        return cast(
+            IO[bytes], gzip.open(source.path) if source.path.suffix == ".gz" else source.path.open("rb")
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{source}: no such file of prompts; mend {source.setting} in params.yaml") from error
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
+
+
+def _unreadable(source: Source, why: object) -> DataError:
+    text = " ".join(str(why).split())[:300]
+    return DataError(
+        f"{source}: cannot be read ({text}); name a file of JSON lines, JSON, CSV or Parquet in {source.setting}"
+    )
+
+
+def _lines(source: Source) -> Iterator[Row]:
+    with _opened(source) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if not line.isspace():
+                    yield Row(source, number, line)
+        except (OSError, EOFError) as error:  # of a damaged .gz
+            raise _unreadable(source, error) from error
+
+
+def _csv_rows(source: Source, columns: Columns) -> Iterator[Row]:
+    """Every field as the text that stands there; an empty one is missing."""
+    with _opened(source) as file:
+        text = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
+        reader = csv.DictReader(text, strict=True)
+        try:
+            check_columns(source, columns, dict.fromkeys(reader.fieldnames or [], ""))
+            for number, values in enumerate(reader, start=1):
+                yield Row(source, number, {name: value or None for name, value in values.items() if name})
+        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+            raise _unreadable(source, error) from error
+
+
+def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:
+    dataset = _hub_dataset(source) if source.kind == "hub" else _streamed_file(source)
+    try:
+        fields = dataset.features or next(iter(dataset), {})
+    except Exception as error:  # whatever damage makes the libraries raise
+        raise _unreadable(source, error) from error
+    check_columns(source, columns, fields)
+    tops = columns.tops()
+    batches = dataset.select_columns([name for name in fields if name in tops]).iter(batch_size=BATCH)
+    number = 0
+    while True:
+        try:
+            batch = cast(dict[str, list[Any]], next(batches, None))
+        except Exception as error:  # likewise, in the midst of it
+            raise _unreadable(source, error) from error
+        if batch is None:
+            return
+        for values in zip(*batch.values(), strict=True):
+            number += 1
+            yield Row(source, number, dict(zip(batch, values, strict=True)))
+
+
+def _streamed_file(source: Source) -> "IterableDataset":
+    import datasets
+
+    _opened(source).close()  # tells what is wrong with the path itself
+    try:
+        return datasets.load_dataset(source.kind, data_files=str(source.path), split="train", streaming=True)
+    except Exception as error:  # whatever damage makes the libraries raise
+        raise _unreadable(source, error) from error
+
+
+def _hub_dataset(source: Source) -> "Dataset":
+    """The split, memory-mapped from the cache on disk, into which it is downloaded first where it is not there."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(
+            source.name, source.subset, split=source.split
+        )  # no code of a dataset is run
+    except ConnectionError as error:
+        raise DataError(
+            f"{source}: the hub cannot be reached ({_said(error)}); try again with a network, or load the dataset "
+            f"where there is one, save it with to_parquet, and name that file in {source.setting}"
+        ) from error
+    except DatasetNotFoundError as error:
+        raise DataError(
+            f"{source}: is no file beside params.yaml, and the hub gives no such dataset ({_said(error)}); mend "
+            f"{source.setting}, or log in with `hf auth login` where it asks for that"
+        ) from error
+    except ValueError as error:
+        block = source.setting.rpartition(".")[0]
+        raise DataError(
+            f"{source}: the dataset has no such part ({_said(error)}); mend {block}.subset and {block}.split"
+        ) from error
+    except (DatasetsError, RuntimeError, OSError) as error:
+        raise DataError(
+            f"{source}: the dataset cannot be loaded ({_said(error)}); save it as Parquet where it can, and name that "
+            f"file in {source.setting}"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
