@@ -12,6 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
 from omniopd.engines.pretrain import character_tokenizer
 from omniopd.stages.fit import fits
 from omniopd.stages.plan import plan
@@ -32,6 +33,14 @@ TEMPLATE = (
 )
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=[path.stem for path in RECIPES])
+
+
+def _row_like(source: str, question: str) -> dict:
+    """A row as that dataset has them, which its recipe's mapping is for."""
+    if source == "openai/gsm8k":
+        return {"question": question, "answer": "One is <<1=1>>1.\n#### 1"}
+    message = {"role": "user", "content": question}
+    return {"prompt": [message], "reward_model": {"ground_truth": "1", "style": "rule"}, "ability": "MATH"}
 
 
 def _shape(name: str, **changed) -> Qwen3Config:
@@ -87,11 +96,12 @@ def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, s
     project = Project(tmp_path / "project")
     project.root.mkdir()
     shutil.copy(recipe, project.params_file)
-    prompts = [{"id": f"p{i}", "prompt": f"{1000 + i}+{2000 + i}=", "answer": "1"} for i in range(40)]
-    (project.root / params.prompts.source).write_text("".join(json.dumps(line) + "\n" for line in prompts))
+    rows = [_row_like(params.prompts.source, f"{1000 + i}+{2000 + i}=") for i in range(40)] * 3
+    (project.root / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     project.edit_paths(
         {
             "models.student": str(stand_in(params.models.student)), "seeds": [0],
+            "prompts.source": "prompts.jsonl", "prompts.decontaminate.against": [],
             "prompts.num_train": 16, "prompts.num_validation": 4, "prompts.num_heldout": 4,
             "teacher.model": "hosted_vllm/demo", "teacher.base_url": server.url,
             "teacher.way": "completion", "teacher.request": {},
@@ -105,6 +115,10 @@ def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, s
         }
     )  # fmt: skip
     project.make_base()
+    trained = read_prompts(Layout(project.root).prompts(0, "train"))
+    assert len({prompt.prompt for prompt in trained}) == 16
+    assert {prompt.answer for prompt in trained} == {"1"}
+    assert all(prompt.prompt.endswith("within \\boxed{}.") for prompt in trained)
     asked = {row.name for row in plan(load_params(project.params_file), Layout(project.root))}
     for arm in params.arms:
         run_plain(project.params_file, arm)
