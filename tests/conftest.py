@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from examples import tiny_model
-from projects import Project, make_project
+from projects import REPOSITORY, Project, make_project
 
 from omniopd.engines.pretrain import character_tokenizer
 
@@ -39,6 +39,15 @@ def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(base_project: Project, tmp_path: Path) -> Project:
     """A copy of the tiny project, to run in."""
     return base_project.copied_to(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets, which are not part of the repository."""
+    folder = Path(os.environ.get("OMNIOPD_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; name their folder in OMNIOPD_SHARED_DATA")
+    return folder
 
 
 @pytest.fixture(scope="session")

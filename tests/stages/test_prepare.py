@@ -1,6 +1,7 @@
 """prepare: the sizes of the splits, that no problem stands in two of them, and that a seed decides the bytes."""
 
 import json
+import shutil
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +13,9 @@ from projects import Project, make_project
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
+from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import DataError
+from omniopd.stages.inputs import make_prompts
 from omniopd.stages.prepare import prepare
 from omniopd.tasks import TASKS
 
@@ -281,3 +284,138 @@ def test_of_a_text_under_two_ids_the_one_with_an_answer_is_kept(given: Project, 
     files = run(given)
 
     assert {row["id"].split("-")[0] for row in rows(files["heldout"])} == {with_answer}
+
+
+# --- what a source is read with
+
+
+@pytest.fixture
+def mapped(given: Project) -> Project:
+    """40 questions with their solutions, of which each fourth has none that ends with an answer; no ids."""
+    rows = [
+        {"question": f"{i}+1=", "solution": f"It is {i + 1}.\n#### {i + 1}" if i % 4 else "Who knows?"}
+        for i in range(40)
+    ]
+    write_prompts(given.root, rows)
+    return given.edit(
+        prompts__columns={"prompt": "question", "answer": "solution"},
+        prompts__answer_pattern=r"####\s*(.*)$",
+        prompts__num_train=30,
+    )
+
+
+def report_bytes(project: Project) -> bytes:
+    return (project.root / "data" / "seed-0" / "prepare-report.json").read_bytes()
+
+
+def report_of(project: Project) -> dict[str, Any]:
+    return json.loads(report_bytes(project))
+
+
+def test_columns_are_mapped_and_answers_found_by_the_pattern(mapped: Project):
+    files = run(mapped)
+    found = [row for content in files.values() for row in rows(content)]
+
+    assert {row["prompt"]: row.get("answer") for row in found} == {
+        f"{i}+1=": str(i + 1) if i % 4 else None for i in range(40)
+    }
+    assert len({row["id"] for row in found}) == 40
+    assert report_of(mapped)["without_answer"]["count"] == 10
+
+
+def test_ids_that_are_made_of_the_text_are_the_same_in_every_split_and_seed(mapped: Project):
+    ids = [
+        {row["prompt"]: row["id"] for content in run(mapped, seed).values() for row in rows(content)}
+        for seed in (0, 1)
+    ]
+
+    assert ids[0] == ids[1]
+
+
+def test_the_template_stands_around_every_prompt(mapped: Project):
+    without = run(mapped)
+    within = run(mapped.edit(prompts__template="Think {first}.\n{prompt}\nIn \\boxed{}."))
+
+    for split in SPLITS:
+        assert [row["prompt"] for row in rows(within[split])] == [
+            f"Think {{first}}.\n{row['prompt']}\nIn \\boxed{{}}." for row in rows(without[split])
+        ]
+        assert [row["id"] for row in rows(within[split])] == [row["id"] for row in rows(without[split])]
+
+
+def test_tests_of_programs_are_carried_and_can_be_measured_by(given: Project):
+    programs = [{"prompt": f"Write f{i}.", "tests": [f"f{i}() == {i}", "é"]} for i in range(40)]
+    write_prompts(given.root, programs)
+    run(given.edit(prompts__num_train=30))
+
+    [prompt] = [p for p in read_prompts(Layout(given.root).prompts(0, "heldout")) if p.prompt][:1]
+    number = prompt.prompt.removeprefix("Write f").removesuffix(".")
+    assert json.loads(prompt.tests or "") == [f"f{number}() == {number}", "é"]
+
+
+def test_long_prompts_are_left_out_as_the_student_counts_with_template_and_chat_template(given: Project):
+    tokenizer = character_tokenizer("0123456789+=;> ")
+    tokenizer.chat_template = "{% for m in messages %}>>{{ m['content'] }};{% endfor %}"
+    tokenizer.save_pretrained(given.root / "student")
+    given.edit(models__student="student", prompts__template=" {prompt}", prompts__num_train=6)
+    given.edit(prompts__max_prompt_tokens=8, prompts__num_heldout=2, prompts__num_validation=2)
+    given.edit(rollout__num_prompts=4)
+
+    files = run(given)  # `10+1=` has 5 characters, and 4 are around it
+
+    assert {len(row["prompt"]) for content in files.values() for row in rows(content)} == {len(" 1+1=")}
+    report = report_of(given)
+    assert report["too_long"]["count"] == 30
+    assert {entry["tokens"] for entry in report["too_long"]["listed"]} == {9}
+
+
+@pytest.mark.parametrize("against", ["test.jsonl", {"source": "test.jsonl", "prompt": "question"}])
+def test_training_prompts_that_overlap_with_a_file_are_left_out_and_listed(given: Project, against: Any):
+    column = "prompt" if isinstance(against, str) else "question"
+    trained = [row["id"] for row in rows(run(given.edit(prompts__num_train=28))["train"])]
+    number = int(trained[0].removeprefix("q"))
+    items = [{column: "What else?"}, {column: f"{number} + 1 = ?"}]
+    (given.root / "test.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+
+    files = run(given.edit(prompts__decontaminate={"against": [against], "ngram": 5}))
+
+    listed = report_of(given)["contaminated"]["listed"]
+    assert [(entry["id"], entry["with"]) for entry in listed] == [(trained[0], "test.jsonl, row 2")]
+    assert trained[0] not in {row["id"] for row in rows(files["train"])}
+
+
+def test_files_and_report_are_the_same_bytes_again_wherever_the_project_lies(
+    mapped: Project, tmp_path_factory: pytest.TempPathFactory
+):
+    mapped.edit(prompts__decontaminate={"against": [], "ngram": 2})
+    first, report = run(mapped), report_bytes(mapped)
+    copy = mapped.copied_to(tmp_path_factory.mktemp("elsewhere") / "copy")
+    shutil.rmtree(copy.root / "data")
+
+    assert run(copy) == first
+    assert report_bytes(copy) == report
+
+
+def test_prompts_are_made_anew_where_their_file_or_that_of_an_evaluation_set_changes(given: Project):
+    (given.root / "test.jsonl").write_text('{"prompt": "7+1="}\n')
+    given.edit(prompts__decontaminate={"against": ["test.jsonl"], "ngram": 5}, prompts__num_train=20)
+    layout, params = Layout(given.root), load_params(given.params_file)
+
+    assert make_prompts(params, 0, layout)
+    assert not make_prompts(params, 0, layout)
+    (given.root / "test.jsonl").write_text('{"prompt": "8+1="}\n')
+    assert make_prompts(params, 0, layout)
+    with (given.root / "prompts.jsonl").open("a") as file:
+        file.write('{"id": "more", "prompt": "99+1=", "answer": "100"}\n')
+    assert make_prompts(params, 0, layout)
+    layout.prompt_report(0).unlink()
+    assert make_prompts(params, 0, layout)
+
+
+def test_a_built_in_task_leaves_no_report_of_a_file_behind(given: Project):
+    run(given)
+    assert report_of(given)["rows"] == 40
+
+    run(given.edit(prompts__source="addition"))
+
+    assert not (given.root / "data" / "seed-0" / "prepare-report.json").exists()
