@@ -1,5 +1,6 @@
 """The command line: its commands, its exit codes, and what stands on standard error."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from examples import tiny_model
 from projects import REPOSITORY, Project, make_project
 from typer.main import get_command
 
@@ -15,7 +17,9 @@ from flows import __main__ as flows_cli
 from omniopd import cli
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
 from omniopd.data.store import write_json
+from omniopd.engines.pretrain import character_tokenizer, save_model
 from omniopd.stages.prepare import prepare
 from omniopd.stages.run import start_run
 
@@ -95,6 +99,7 @@ OPTIONS = {
     "rates": ["--params"],
     "table": ["--params"],
     "data": [],
+    "prompts": [],
     "reproduce": ["--into", "--params", "run"],
 }
 
@@ -105,6 +110,17 @@ def test_the_commands_of_data_are_list_and_checkout_and_no_others():
         name: sorted(option for parameter in command.params for option in parameter.opts)
         for name, command in group.commands.items()
     } == {"list": ["--json", "--params", "run"], "checkout": ["--into", "--params", "run"]}
+
+
+def test_the_commands_of_prompts_are_show_and_report_and_no_others():
+    group = get_command(cli.app).commands["prompts"]
+    assert {
+        name: sorted(option for parameter in command.params for option in parameter.opts)
+        for name, command in group.commands.items()
+    } == {
+        "show": ["--num", "--params", "--raw", "--seed", "--split"],
+        "report": ["--params", "--seed"],
+    }
 
 
 def test_the_options_of_each_command_are_these_and_no_others():
@@ -271,6 +287,73 @@ def test_prepare_writes_the_prompts_of_the_seed_beside_params(
     assert run(monkeypatch, "prepare", "--seed", "3") == 0
 
     assert {"heldout.jsonl", "train.jsonl", "validation.jsonl"} <= set(files(project.root / "data/seed-3"))
+
+
+def test_prompts_are_shown_as_the_student_reads_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    of_own(project)
+    assert run(monkeypatch, "prepare") == 0
+    assert "prompts.jsonl: 80 prompts, 20 of them repeat another's text" in capsys.readouterr().err
+
+    assert run(monkeypatch, "prompts", "show", "--split", "heldout", "--num", "2") == 0
+    shown = capsys.readouterr().out
+    assert run(monkeypatch, "prompts", "show", "--split", "heldout", "--num", "2", "--raw") == 0
+    raw = capsys.readouterr().out
+
+    prompts = read_prompts(Layout(project.root).prompts(0, "heldout"))[:2]
+    heads = [
+        f"--- {prompt.id}: {len(prompt.prompt) + 3} tokens; answer {prompt.answer}" for prompt in prompts
+    ]
+    assert shown.splitlines() == [
+        line
+        for head, prompt in zip(heads, prompts, strict=True)
+        for line in (head, f"<start>>{prompt.prompt};")
+    ]
+    assert raw == shown.replace("<start>>", "").replace(";\n", "\n")
+
+
+def test_the_report_of_prompts_lists_what_was_found(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    of_own(project)
+    assert run(monkeypatch, "prompts", "report") == 2
+    assert "run `omniopd prepare --seed 0` first" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, "prepare") == 0
+    capsys.readouterr()
+
+    assert run(monkeypatch, "prompts", "report") == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "prompts.jsonl: 80 prompts, 20 of them repeat another's text and are left out, 1 without an answer"
+    )
+    assert lines[1] == "splits: 6 heldout, 40 train, 4 validation"
+    assert lines[2:] == ["1 without an answer:", "  q00: no answer"]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_built_in_task_has_no_report_and_its_prompts_can_be_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "prepare") == 0
+
+    assert run(monkeypatch, "prompts", "show", "--num", "1") == 0
+    assert capsys.readouterr().out.startswith("--- train-00000: ")
+    assert run(monkeypatch, "prompts", "report") == 2
+
+
+def of_own(project: Project) -> None:
+    """80 rows of 60 texts, of which one has no answer; and a student with a chat template."""
+    rows = [{"id": f"q{i:02d}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(60)]
+    del rows[0]["answer"]
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, *rows[40:]])
+    (project.root / "prompts.jsonl").write_text(lines)
+    tokenizer = character_tokenizer("0123456789+=;>")
+    tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}>{{ m['content'] }};{% endfor %}"
+    save_model(project.root / "student", tiny_model(tokenizer), tokenizer)
+    project.edit(prompts__source="prompts.jsonl", prompts__num_validation=4, prompts__num_heldout=6)
+    project.edit(models__student="student", teacher__model="student")
 
 
 def test_base_before_prepare_exits_with_2(

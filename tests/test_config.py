@@ -194,6 +194,26 @@ REFUSED = {
         {"prompts.num_heldout": 0},
         "prompts.num_heldout: 0 is not positive; give another value",
     ),
+    "a template without a place": (
+        {"prompts.template": "Think."},
+        "prompts.template: 'Think.' has no {prompt}; write that where the prompt goes",
+    ),
+    "an answer pattern without a group": (
+        {"prompts.answer_pattern": "####.*"},
+        "prompts.answer_pattern: '####.*' has no group; put the part that is the answer in parentheses",
+    ),
+    "n-grams of one word": (
+        {"prompts.decontaminate": {"against": [], "ngram": 1}},
+        "prompts.decontaminate.ngram: 1 should be greater than 1; give another value",
+    ),
+    "an evaluation set of unknown settings": (
+        {"prompts.decontaminate": {"against": [{"source": "a.jsonl", "column": "q"}], "ngram": 13}},
+        "prompts.decontaminate.against.0.column: unknown key; known are source, subset, split, prompt",
+    ),
+    "no column for the prompt": (
+        {"prompts.columns": {"answer": "solution"}},
+        "prompts.columns.prompt: is missing; add it, as in the params.yaml of the repository",
+    ),
     "two learning rates": (
         {"arms.omniopd": {"method": "omniopd", "train": {"lr": 0.1}, "lr_of": "omniopd"}},
         "arms.omniopd: train.lr and lr_of both give a learning rate; delete one of the two",

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Container, Mapping
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -77,13 +77,14 @@ def _default(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The block that a path leads to; a dictionary of blocks takes two names, its own and the block's."""
+    """The block that a path leads to; a dictionary or a list of blocks takes two names, its own and the block's."""
     names = iter(map(str, loc))
     for name in names:
         field = model.model_fields.get(name)
         annotation = field.annotation if field else None
         blocks = [kind for kind in get_args(annotation) if _is_block(kind)]
-        if blocks and next(names, None) is not None:
+        is_single = get_origin(annotation) not in (dict, list)  # a block, or none
+        if blocks and (is_single or next(names, None) is not None):
             annotation = blocks[0]
         if not _is_block(annotation):
             return None

@@ -12,10 +12,12 @@ import pytest
 from projects import Project, make_project
 from transformers import AutoModelForCausalLM
 
-from omniopd.config import DemoModel
+from omniopd.config import DemoModel, load_params
+from omniopd.data.layout import Layout
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.stages.check import check
+from omniopd.stages.prepare import draw_prompts
 
 ALPHABET = "0123456789+=;>"
 CONTEXT = 128  # of every model below
@@ -82,6 +84,64 @@ def refusal(project: Project, kind: type[OmniOPDError]) -> list[str]:
         check(project.params_file)
     assert listing(project.root) == before
     return str(caught.value).replace(f"{project.root}/", "").splitlines()
+
+
+def test_a_student_without_a_chat_template_is_warned_of_once(own: Project):
+    def about_templates() -> list[str]:
+        _, warnings, _ = check(own.params_file)
+        return [line for line in warnings if "chat template" in line]
+
+    [line] = about_templates()
+    assert line.startswith(f"{own.params_file}: models.student: {own.root}/student: has no chat template, ")
+    template("{{ messages[0]['content'] }}")(own.root / "student")
+    assert not [line for line in about_templates() if "has no chat template" in line]
+
+
+def test_a_hub_that_cannot_be_reached_is_found_before_work_starts(own: Project):
+    own.edit(prompts__source="openai/gsm8k", prompts__subset="main")
+
+    [line] = refusal(own, DataError)
+
+    assert line.startswith("openai/gsm8k (main, train): the hub cannot be reached (")
+    assert "name that file in prompts.source" in line
+
+
+def test_an_evaluation_set_that_is_missing_is_told_with_its_setting(own: Project):
+    own.edit(prompts__decontaminate={"against": ["gone.jsonl"], "ngram": 13})
+
+    assert refusal(own, DataError) == [
+        "gone.jsonl: no such file of prompts; mend prompts.decontaminate.against in params.yaml"
+    ]
+
+
+def test_what_a_source_is_read_with_says_nothing_of_a_built_in_task(tmp_path: Path):
+    project = make_project(tmp_path).edit(prompts__template="{prompt}!", prompts__max_prompt_tokens=9)
+
+    assert refusal(project, ConfigError) == [
+        f"params.yaml: prompts.{name}: addition is a built-in task, whose prompts are made as they are; set it to null"
+        for name in ("template", "max_prompt_tokens")
+    ]
+
+
+def test_prompts_of_every_seed_are_looked_at(own: Project):
+    """Of 31 prompts each seed leaves out 9, and some seeds the long one."""
+    long = {"id": "sum-long", "prompt": "1+" * 50 + "1=", "answer": "51"}
+    write_rows(own.root / "prompts.jsonl", [*ROWS, long])
+    own.edit(prompts__num_train=12)
+    without = next(seed for seed in range(20) if not is_drawn(own, seed))
+    within = next(seed for seed in range(20) if is_drawn(own, seed))
+
+    own.edit(seeds=[without])
+    check(own.params_file)
+    own.edit(seeds=[without, within])
+    [line] = refusal(own, DataError)
+    assert "prompt 'sum-long' has 102 tokens" in line
+
+
+def is_drawn(project: Project, seed: int) -> bool:
+    params = load_params(project.params_file)
+    drawn, _ = draw_prompts(params, [seed], Layout(project.root))
+    return any(prompt.id == "sum-long" for prompts in drawn[seed].values() for prompt in prompts)
 
 
 def warned_of(project: Project) -> list[str]:
