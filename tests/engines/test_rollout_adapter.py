@@ -171,20 +171,24 @@ def test_adapters_in_float32_are_refused_on_a_gpu(path, monkeypatch, settings: d
     assert not engine.started
 
 
-def test_a_run_with_an_adapter_on_vllm_learns_from_what_it_has(project: Project):
+@pytest.mark.parametrize(("overlap", "weights"), [(0, [0, 1, 2]), (1, [0, 0, 1])])
+def test_a_run_with_an_adapter_on_vllm_learns_from_what_it_has(
+    project: Project, overlap: int, weights: list[int]
+):
     project.edit(
-        rollout__engine="vllm", train__num_rounds=3, train__checkpoint_every=1, train__lr=1e-2,
-        train__lora={"rank": 2, "alpha": 4.0, "targets": "all-linear"},
+        rollout__engine="vllm", rollout__overlap=overlap, train__num_rounds=3, train__checkpoint_every=1,
+        train__lr=1e-2, train__lora={"rank": 2, "alpha": 4.0, "targets": "all-linear"},
     )  # fmt: skip
     with fake_vllm.installed() as engine:
         run_dir = run_plain(project.params_file).parent.parent
     [started] = engine.started
-    assert [started.calls.count(name) for name in ("add_lora", "remove_lora", "take_student")] == [3, 2, 0]
+    num_given = len(set(weights))
+    calls = [started.calls.count(name) for name in ("add_lora", "remove_lora", "take_student")]
+    assert calls == [num_given, num_given - 1, 0]
     base, settings = str(project.root / "models/seed-0/student"), load_params(project.params_file).train
-    digests = []
-    for round_ in range(3):
-        path = base if not round_ else str(run_dir / f"checkpoints/round-{round_:04d}")
-        digests.append(weights_digest(load_student(base, path, settings, seed=0)))
-        trajectories = read_records(run_dir / f"trajectories/round-{round_:04d}.parquet", Trajectory)
-        assert {item.student for item in trajectories} == {digests[-1]}
+    paths = [base, *(str(run_dir / f"checkpoints/round-{n:04d}") for n in (1, 2))]
+    digests = [weights_digest(load_student(base, path, settings, seed=0)) for path in paths]
     assert len(set(digests)) == 3
+    for round_, before in enumerate(weights):
+        trajectories = read_records(run_dir / f"trajectories/round-{round_:04d}.parquet", Trajectory)
+        assert {item.student for item in trajectories} == {digests[before]}
