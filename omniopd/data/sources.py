@@ -1,17 +1,22 @@
 """Sources of prompts, read row by row: JSON lines, JSON, CSV and Parquet files, and datasets of the Hugging Face hub.
 
-JSON lines and CSV are read here: a mistake is then named by its line, and no type is guessed. The rest goes through
-`datasets`: files as streams, a hub dataset by way of its cache on disk, so that it is downloaded once.
+JSON lines and CSV are read here: a mistake is then named by its line, and no type is guessed. So is Parquet, group by
+group: `datasets` holds what it has read of a file until its end. The rest goes through `datasets`: JSON as a stream, a
+hub dataset by way of its cache on disk, so that it is downloaded once.
 """
 
 import csv
 import gzip
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from omniopd.data.columns import Columns, has_path, quoted
 from omniopd.errors import DataError
@@ -20,7 +25,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
-BATCH = 1000  # rows taken from `datasets` at once
+BATCH = 1000  # rows made into Python's objects at once
+READ_AT_ONCE = 2**16  # bytes of a Parquet file
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,7 @@ def source_of(
     return Source(name, None, subset, split, setting)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: a line that is not parsed yet, or fields by name."""
 
     source: Source
@@ -85,7 +90,7 @@ class Row:
         if not isinstance(self.content, bytes):
             return self.content
         try:
-            values = json.loads(self.content)
+            values = json.loads(self.content.decode())
         except (ValueError, RecursionError) as error:
             raise DataError(f"{self.place}: not a JSON object ({error}); mend or delete the line") from error
         if not isinstance(values, dict):
@@ -108,6 +113,8 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
             yield from _lines(source)
         case "csv":
             yield from _csv_rows(source, columns)
+        case "parquet":
+            yield from _parquet_rows(source, columns)
         case _:
             yield from _typed_rows(source, columns)
 
@@ -164,7 +171,8 @@ def _lines(source: Source) -> Iterator[Row]:
     with _opened(source) as file:
         try:
             for number, line in enumerate(file, start=1):
-                if not line.isspace():
+                line = line.removeprefix(BOM_UTF8) if number == 1 else line
+                if line and not line.isspace():
                     yield Row(source, number, line)
         except (OSError, EOFError) as error:  # of a damaged .gz
             raise _unreadable(source, error) from error
@@ -181,6 +189,31 @@ def _csv_rows(source: Source, columns: Columns) -> Iterator[Row]:
                 yield Row(source, number, {name: value or None for name, value in values.items() if name})
         except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
             raise _unreadable(source, error) from error
+
+
+def _parquet_rows(source: Source, columns: Columns) -> Iterator[Row]:
+    number = 0
+    with _opened(source) as opened:
+        try:
+            file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=READ_AT_ONCE)
+            check_columns(source, columns, _fields(file.schema_arrow))
+            names = [name for name in file.schema_arrow.names if name in columns.tops()]
+            for group in range(file.num_row_groups):
+                batches = file.iter_batches(BATCH, row_groups=[group], columns=names, use_threads=False)
+                for batch in batches:
+                    for values in batch.to_pylist():
+                        number += 1
+                        yield Row(source, number, values)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(source, error) from error
+
+
+def _fields(of: pa.Schema | pa.StructType) -> dict[str, Any]:
+    """The fields of a schema by name; those of a structure as a mapping of their own."""
+    return {
+        field.name: _fields(field.type) if isinstance(field.type, pa.StructType) else field.type
+        for field in of
+    }
 
 
 def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:

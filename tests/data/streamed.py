@@ -3,7 +3,6 @@
 python streamed.py FILE NUM_TRAIN
 """
 
-import resource
 import sys
 from pathlib import Path
 
@@ -12,6 +11,15 @@ from omniopd.data.sources import source_of
 from omniopd.data.split import Rules, draw
 
 source = source_of(sys.argv[1], Path(), subset=None, split="train")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def status(name: str) -> int:
+    """Bytes of that line of the process's status; ru_maxrss is at least what the parent had when it forked."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return 1024 * int(line.split()[1])
+
+
+before = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
 draw(source, Rules(PLAIN, num_train=int(sys.argv[2]), num_validation=100, num_heldout=100), [0])
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(status("VmHWM") - before)
