@@ -65,9 +65,9 @@ def at_round(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable[[]
     one_round = flows.distill._one_round
 
     def install(events: dict[int, Callable[[], object]]) -> None:
-        def disturbed(run, round_, shards):
+        def disturbed(run, round_, *given):
             events.get(round_, lambda: None)()
-            return one_round(run, round_, shards)
+            return one_round(run, round_, *given)
 
         monkeypatch.setattr(flows.distill, "_one_round", disturbed)
 
