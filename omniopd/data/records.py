@@ -112,6 +112,33 @@ class Reward:
     reward: float
 
 
+@dataclass(frozen=True)
+class ItemResult:
+    """One response to an item of a benchmark, and what grading found in it.
+
+    `reference` is the item's answer; a program, which is measured by its tests, has none. `reason` says in a word or
+    two why a response is not right.
+
+    >>> result = ItemResult(
+    ...     id="7cf19dbd37c34ec2", sample=0, prompt="How many?", response="So 41.", answer="41", reference="42",
+    ...     is_right=False, reason="another answer", num_tokens=9, finish_reason="stop", seed=88)
+    >>> result.reference
+    '42'
+    """
+
+    id: str
+    sample: int  # from 0, of this item
+    prompt: str
+    response: str
+    answer: str | None  # what the response gives as its answer, if anything
+    reference: str | None
+    is_right: bool
+    reason: str
+    num_tokens: int
+    finish_reason: str  # "stop": the end token was written; "length": cut at the limit
+    seed: int
+
+
 _STR, _BOOL = pa.string(), pa.bool_()
 _I32, _I64, _F32, _F64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
 
@@ -164,4 +191,19 @@ SCHEMAS: dict[type, pa.Schema] = {
         }
     ),
     Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64}),
+    ItemResult: pa.schema(
+        {
+            "id": _STR,
+            "sample": _I32,
+            "prompt": _STR,
+            "response": _STR,
+            "answer": _STR,
+            "reference": _STR,
+            "is_right": _BOOL,
+            "reason": _STR,
+            "num_tokens": _I64,
+            "finish_reason": _STR,
+            "seed": _I64,
+        }
+    ),
 }
