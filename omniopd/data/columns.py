@@ -1,7 +1,7 @@
 """Columns: under which names a row holds the prompt, its answer, its id and its tests."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -17,15 +17,19 @@ class Columns:
     answer: str | None
     id: str | None
     tests: str | None
+    more: tuple[str, ...] = ()  # what is read besides
 
     def own_names(self) -> dict[str, str]:
         """The paths that are not called as the thing itself, by thing: those must be there, others may."""
-        return {thing: path for thing, path in asdict(self).items() if path is not None and path != thing}
+        return {thing: path for thing, path in self._paths().items() if path != thing}
 
     def tops(self) -> set[str]:
         """Every name that a path may begin with."""
-        paths = [path for path in asdict(self).values() if path is not None]
-        return {name for path in paths for name in (path, path.split(".")[0])}
+        return {name for path in (*self._paths().values(), *self.more) for name in (path, path.split(".")[0])}
+
+    def _paths(self) -> dict[str, str]:
+        paths = {"prompt": self.prompt, "answer": self.answer, "id": self.id, "tests": self.tests}
+        return {thing: path for thing, path in paths.items() if path is not None}
 
 
 # How prompts lie in the files that `prepare` writes, and in a JSONL file that needs no mapping.

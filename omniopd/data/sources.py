@@ -11,7 +11,9 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 BATCH = 1000  # rows made into Python's objects at once
 READ_AT_ONCE = 2**16  # bytes of a Parquet file
+PEEKED = 100  # JSON lines that are looked at for their fields
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Source:
     path: Path | None  # None: on the hub
     subset: str | None = None
     split: str = "train"
-    setting: str = "prompts.source"  # what of params.yaml names it
+    setting: str = "prompts.source"  # what of params.yaml, or of the command line, names it
+    revision: str | None = None  # the commit on the hub; None: the newest
 
     @property
     def kind(self) -> str:
@@ -119,6 +123,27 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
             yield from _typed_rows(source, columns)
 
 
+def fields_of(source: Source) -> Mapping[str, Any]:
+    """The fields that rows have, by name: of JSON lines those of the first PEEKED, elsewhere of all.
+
+    Raises:
+        DataError: the source is missing, out of reach or damaged.
+    """
+    match source.kind:
+        case "jsonl":
+            return {
+                name: value for row in islice(_lines(source), PEEKED) for name, value in row.values().items()
+            }
+        case "csv":
+            with _reading(source) as file:
+                return dict.fromkeys(_csv_reader(file).fieldnames or [], "")
+        case "parquet":
+            with _reading(source) as file:
+                return _fields(pq.ParquetFile(file).schema_arrow)
+        case _:
+            return _typed(source)[1]
+
+
 def check_columns(source: Source, columns: Columns, fields: Mapping[str, Any]) -> None:
     """Raise where a mapped column is not among the fields that rows have; one of the plain names may be absent.
 
@@ -167,45 +192,49 @@ def _unreadable(source: Source, why: object) -> DataError:
     )
 
 
-def _lines(source: Source) -> Iterator[Row]:
+@contextmanager
+def _reading(source: Source) -> Iterator[IO[bytes]]:
+    """The file, open; damage that is met in it is told by its name."""
     with _opened(source) as file:
         try:
-            for number, line in enumerate(file, start=1):
-                line = line.removeprefix(BOM_UTF8) if number == 1 else line
-                if line and not line.isspace():
-                    yield Row(source, number, line)
-        except (OSError, EOFError) as error:  # of a damaged .gz
+            yield file
+        except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
             raise _unreadable(source, error) from error
+
+
+def _lines(source: Source) -> Iterator[Row]:
+    with _reading(source) as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix(BOM_UTF8) if number == 1 else line
+            if line and not line.isspace():
+                yield Row(source, number, line)
+
+
+def _csv_reader(file: IO[bytes]) -> "csv.DictReader[str]":
+    text = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
+    return csv.DictReader(text, strict=True)
 
 
 def _csv_rows(source: Source, columns: Columns) -> Iterator[Row]:
     """Every field as the text that stands there; an empty one is missing."""
-    with _opened(source) as file:
-        text = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
-        reader = csv.DictReader(text, strict=True)
-        try:
-            check_columns(source, columns, dict.fromkeys(reader.fieldnames or [], ""))
-            for number, values in enumerate(reader, start=1):
-                yield Row(source, number, {name: value or None for name, value in values.items() if name})
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-            raise _unreadable(source, error) from error
+    with _reading(source) as file:
+        reader = _csv_reader(file)
+        check_columns(source, columns, dict.fromkeys(reader.fieldnames or [], ""))
+        for number, values in enumerate(reader, start=1):
+            yield Row(source, number, {name: value or None for name, value in values.items() if name})
 
 
 def _parquet_rows(source: Source, columns: Columns) -> Iterator[Row]:
     number = 0
-    with _opened(source) as opened:
-        try:
-            file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=READ_AT_ONCE)
-            check_columns(source, columns, _fields(file.schema_arrow))
-            names = [name for name in file.schema_arrow.names if name in columns.tops()]
-            for group in range(file.num_row_groups):
-                batches = file.iter_batches(BATCH, row_groups=[group], columns=names, use_threads=False)
-                for batch in batches:
-                    for values in batch.to_pylist():
-                        number += 1
-                        yield Row(source, number, values)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(source, error) from error
+    with _reading(source) as opened:
+        file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=READ_AT_ONCE)
+        check_columns(source, columns, _fields(file.schema_arrow))
+        names = [name for name in file.schema_arrow.names if name in columns.tops()]
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=names, use_threads=False):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(source, number, values)
 
 
 def _fields(of: pa.Schema | pa.StructType) -> dict[str, Any]:
@@ -217,11 +246,7 @@ def _fields(of: pa.Schema | pa.StructType) -> dict[str, Any]:
 
 
 def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:
-    dataset = _hub_dataset(source) if source.kind == "hub" else _streamed_file(source)
-    try:
-        fields = dataset.features or next(iter(dataset), {})
-    except Exception as error:  # whatever damage makes the libraries raise
-        raise _unreadable(source, error) from error
+    dataset, fields = _typed(source)
     check_columns(source, columns, fields)
     tops = columns.tops()
     batches = dataset.select_columns([name for name in fields if name in tops]).iter(batch_size=BATCH)
@@ -236,6 +261,15 @@ def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:
         for values in zip(*batch.values(), strict=True):
             number += 1
             yield Row(source, number, dict(zip(batch, values, strict=True)))
+
+
+def _typed(source: Source) -> "tuple[Dataset | IterableDataset, Mapping[str, Any]]":
+    """What `datasets` reads, and the fields of its rows."""
+    dataset = _hub_dataset(source) if source.kind == "hub" else _streamed_file(source)
+    try:
+        return dataset, dataset.features or next(iter(dataset), {})
+    except Exception as error:  # whatever damage makes the libraries raise
+        raise _unreadable(source, error) from error
 
 
 def _streamed_file(source: Source) -> "IterableDataset":
@@ -254,10 +288,10 @@ def _hub_dataset(source: Source) -> "Dataset":
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
     datasets.disable_progress_bars()
+    revision: dict[str, Any] = {} if source.revision is None else {"revision": source.revision}
     try:
-        return datasets.load_dataset(
-            source.name, source.subset, split=source.split
-        )  # no code of a dataset is run
+        # No code of a dataset is run.
+        return datasets.load_dataset(source.name, source.subset, split=source.split, **revision)
     except ConnectionError as error:
         raise DataError(
             f"{source}: the hub cannot be reached ({_said(error)}); try again with a network, or load the dataset "
@@ -270,9 +304,8 @@ def _hub_dataset(source: Source) -> "Dataset":
         ) from error
     except ValueError as error:
         block = source.setting.rpartition(".")[0]
-        raise DataError(
-            f"{source}: the dataset has no such part ({_said(error)}); mend {block}.subset and {block}.split"
-        ) from error
+        remedy = f"mend {block}.subset and {block}.split" if block else f"name a file in {source.setting}"
+        raise DataError(f"{source}: the dataset has no such part ({_said(error)}); {remedy}") from error
     except (DatasetsError, RuntimeError, OSError) as error:
         raise DataError(
             f"{source}: the dataset cannot be loaded ({_said(error)}); save it as Parquet where it can, and name that "

@@ -123,9 +123,16 @@ def draw(
 
 
 def read_rows(
-    source: Source, columns: Columns, findings: Findings, answer_pattern: re.Pattern[str] | None = None
+    source: Source,
+    columns: Columns,
+    findings: Findings,
+    answer_pattern: re.Pattern[str] | None = None,
+    *,
+    reshape: Callable[[Row], Row] | None = None,
 ) -> Iterator[tuple[Row, Prompt, str]]:
     """(row, prompt, why it has no answer) of every row that can be used; the others are noted.
+
+    A prompt is made of what `reshape`, where there is one, makes of the row.
 
     Raises:
         DataError: no row can be used, none has a mapped column, or, of JSON lines, some cannot be used: those are the
@@ -137,7 +144,7 @@ def read_rows(
     for row in stream(source, columns):
         findings.num_rows += 1
         try:
-            prompt, reason = prompt_of(row, columns, answer_pattern)
+            prompt, reason = prompt_of(reshape(row) if reshape else row, columns, answer_pattern)
             if unseen:
                 values = row.values()
                 fields |= dict.fromkeys(values)

@@ -26,9 +26,10 @@ class BenchmarkColumns(Section):
     prompt: str
     answer: str | None = None
     id: str | None = None
-    tests: list[str] = Field([])
+    tests: list[str] = Field(default=[])
     lists: list[str] = Field(
-        [], description="those of tests that hold a list; text in their place is no test"
+        default=[],
+        description="those of them that hold lists; rows with anything else there are not measured",
     )
 
 
@@ -64,15 +65,15 @@ class Benchmark(Section):
     source: str = Field(description="its name on the Hugging Face hub")
     subset: str | None = None
     split: str
-    revision: str | None = Field(None, description="the commit on the hub; None: the newest")
+    revision: str | None = Field(default=None, description="the commit on the hub; None: the newest")
     num_items: int = Field(gt=0, description="how many there are")
     columns: BenchmarkColumns
     answer_pattern: str | None = Field(
-        None, description="its first group is the answer in the answer's column"
+        default=None, description="its first group is the answer in the answer's column"
     )
     template: str = Field(description="{prompt} and the names of columns of tests in braces are filled in")
     template_with: dict[str, str] = Field(
-        {}, description="by a column of tests: the template of rows in which that one is not empty"
+        default={}, description="by a column of tests: the template of rows in which that one is not empty"
     )
     grader: Literal["math", "code"]
     sampling: Sampling
@@ -85,11 +86,13 @@ class BenchmarkSettings(Section):
     4
     """
 
-    temperature: float | None = Field(None, ge=0)
-    num_samples: int | None = Field(None, gt=0)
-    max_new_tokens: int | None = Field(None, gt=0)
-    num_items: int | None = Field(None, gt=0, description="the first so many by hash; None: all")
-    file: str | None = Field(None, min_length=1, description="a file of the items, in place of the hub")
+    temperature: float | None = Field(default=None, ge=0)
+    num_samples: int | None = Field(default=None, gt=0)
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    num_items: int | None = Field(default=None, gt=0, description="the first so many by hash; None: all")
+    file: str | None = Field(
+        default=None, min_length=1, description="a file of the items, in place of the hub"
+    )
 
     def sampling_of(self, benchmark: Benchmark) -> Sampling:
         """The benchmark's sampling with these settings in place of its own.
