@@ -1,0 +1,95 @@
+"""A file system, process table, network and user of the program's own, made by the kernel's namespaces."""
+
+import ctypes
+import os
+from typing import Any
+
+from .linux import SYS_MOUNT_SETATTR, call
+
+# linux/sched.h, sys/mount.h, linux/mount.h
+NEW_MOUNTS, NEW_CGROUPS, NEW_NAMES, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
+NEW_USERS, NEW_PIDS, NEW_NETWORK = 0x10000000, 0x20000000, 0x40000000
+READ_ONLY, NO_SETUID, NO_DEVICES, NO_EXECUTION, REMOUNT, BIND, RECURSIVE = 1, 2, 4, 8, 32, 4096, 16384
+PRIVATE, DETACH = 1 << 18, 2
+AT_RECURSIVE = 0x8000
+NOBODY = 65534
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+ROOT = (
+    "/tmp"  # where the new file system is put together; the namespace of mounts is the program's own by then
+)
+SCRATCH = "/scratch"
+NAMES_PER_MIB = 256  # files and folders that the scratch folder holds
+
+
+def leave(*, as_user: bool) -> None:
+    """Leave the users, processes, network and the rest; the next child is the first of its process table.
+
+    Raises:
+        OSError: the kernel does not let this user.
+    """
+    user, group = os.geteuid(), os.getegid()
+    kinds = NEW_PIDS | NEW_NETWORK | NEW_IPC | NEW_NAMES | NEW_CGROUPS
+    call("unshare", kinds | (NEW_USERS if as_user else 0))
+    if as_user:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
+        _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
+
+
+def move_in(readable: list[str], limits: dict[str, Any]) -> None:
+    """Stand in a file system that holds what is readable and five devices, all read-only, and a scratch folder."""
+    call("unshare", NEW_MOUNTS)
+    _mount(None, "/", RECURSIVE | PRIVATE)
+    sources = {path: os.open(path, os.O_PATH) for path in [*readable, *DEVICES]}  # ROOT may hide some of them
+    _mount(None, ROOT, NO_SETUID | NO_DEVICES, kind="tmpfs", options="size=1m,mode=755")
+    for path, source in sources.items():
+        _show(path, source)
+    os.mkdir(ROOT + SCRATCH)
+    _mount(None, ROOT, REMOUNT | READ_ONLY | NO_SETUID | NO_DEVICES)
+    os.chdir(ROOT)
+    call("pivot_root", b".", b".")
+    call("umount2", b".", DETACH)
+    mount_scratch(limits)
+
+
+def mount_scratch(limits: dict[str, Any]) -> None:
+    """A scratch folder in memory that holds no more than it may, and is gone with the program."""
+    size = limits["scratch_bytes"]
+    names = max(64, size * NAMES_PER_MIB // 2**20)
+    options = f"size={size},nr_inodes={names},mode=700"
+    _mount(None, SCRATCH, NO_SETUID | NO_DEVICES, kind="tmpfs", options=options)
+    os.chdir(SCRATCH)
+
+
+def _show(path: str, source: int) -> None:
+    place = ROOT + path
+    is_folder = os.path.isdir(f"/proc/self/fd/{source}")
+    os.makedirs(place if is_folder else os.path.dirname(place), exist_ok=True)
+    if not is_folder:
+        os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o444))
+    _mount(f"/proc/self/fd/{source}", place, BIND | RECURSIVE)
+    os.close(source)
+    _make_read_only(place, NO_SETUID | (0 if path in DEVICES else NO_DEVICES))
+
+
+def _make_read_only(place: str, flags: int) -> None:
+    """The mount and those within it; before Linux 5.12 only the mount itself."""
+    attributes = (ctypes.c_uint64 * 4)(
+        READ_ONLY | flags, 0, 0, 0
+    )  # the attributes have the numbers of the flags
+    try:
+        arguments = (-100, place.encode(), AT_RECURSIVE, ctypes.byref(attributes), 32)
+        call("syscall", SYS_MOUNT_SETATTR, *arguments)
+    except OSError:
+        kept = os.statvfs(place).f_flag & (NO_SETUID | NO_DEVICES | NO_EXECUTION)  # which may not be cleared
+        _mount(None, place, REMOUNT | BIND | READ_ONLY | flags | kept)
+
+
+def _mount(source: str | None, place: str, flags: int, *, kind: str | None = None, options: str = "") -> None:
+    texts = [None if text is None else text.encode() for text in (source or kind, place, kind)]
+    call("mount", *texts, flags, options.encode())
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

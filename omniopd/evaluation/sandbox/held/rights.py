@@ -1,0 +1,77 @@
+"""What a process gives up for good: memory, time, capabilities, and life beyond its parent."""
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+from typing import Any
+
+from .linux import (
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+    call,
+    prctl,
+)
+
+OPEN_FILES = 64
+CAPABILITY_VERSION = 0x20080522  # linux/capability.h: version 3, two words a set
+IS_LINUX = sys.platform == "linux"
+
+
+def limit_resources(limits: dict[str, Any]) -> None:
+    """Hold this process, and what it starts, to the limits; neither can raise them again."""
+    cpu = limits["cpu_s"]
+    bounds = {
+        resource.RLIMIT_CPU: (cpu, cpu + 1),  # SIGXCPU, and a second later SIGKILL
+        resource.RLIMIT_AS: (limits["memory_bytes"],) * 2,
+        resource.RLIMIT_FSIZE: (limits["scratch_bytes"],) * 2,
+        resource.RLIMIT_NOFILE: (OPEN_FILES,) * 2,
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    if IS_LINUX:
+        bounds[resource.RLIMIT_MSGQUEUE] = (0, 0)
+        bounds[resource.RLIMIT_MEMLOCK] = (0, 0)
+    for kind, (soft, hard) in bounds.items():
+        _lower(kind, soft, hard)
+
+
+def _lower(kind: int, soft: int, hard: int) -> None:
+    most = resource.getrlimit(kind)[1]
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def drop_capabilities() -> None:
+    """No capability, and none by any program that this process may start."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_CAP_AMBIENT, 4)  # clear all
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # beyond the last that the kernel knows, or not ours to drop, and then there is none to give up
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def end_with_parent(pipe_of_parent: int) -> None:
+    """Be killed when the parent ends; end now where it has ended, and its end of the pipe with it."""
+    if not IS_LINUX:
+        return
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(pipe_of_parent, 0)
+    if poll.poll(0):
+        os._exit(1)
+
+
+def refuse_to_be_read() -> None:
+    """No process of the same user may trace this one or read its memory."""
+    if IS_LINUX:
+        prctl(PR_SET_DUMPABLE, 0)

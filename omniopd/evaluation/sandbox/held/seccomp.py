@@ -1,0 +1,152 @@
+"""System calls that a program is refused: starting processes, sockets, other processes, and what widens rights.
+
+The filter is a list of refusals and not of permissions: what Python and its C library call differs between versions, and
+a permission forgotten would fail right programs. Calls newer than the table are not there at all (ENOSYS).
+"""
+
+import ctypes
+import errno
+import os
+import platform
+from collections.abc import Collection
+
+from .linux import PR_SET_SECCOMP, prctl
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
+
+# linux/bpf_common.h, linux/seccomp.h
+LOAD, AND, RETURN = 0x20, 0x54, 0x06
+EQUAL, GREATER_OR_EQUAL, ANY_BIT = 0x15, 0x35, 0x45
+ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+CLONE_THREAD, SOCK_STREAM, SOCK_TYPE = 0x10000, 1, 0xF
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0x400000  # the last is __O_TMPFILE
+X32 = 0x40000000  # x86_64: a second table of calls begins here
+FIRST_UNKNOWN = 451  # the tables below end before it
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_…
+
+# name: (number on x86_64, number on aarch64); -1 where the machine has no such call
+REFUSED = {
+    "fork": (57, -1), "vfork": (58, -1), "execve": (59, 221), "execveat": (322, 281),
+    "socket": (41, 198), "connect": (42, 203), "bind": (49, 200),
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
+    "process_madvise": (440, 440), "process_mrelease": (448, 448), "migrate_pages": (256, 238),
+    "move_pages": (279, 239), "setpriority": (141, 140), "ioprio_set": (251, 30), "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432),
+    "fspick": (433, 433), "open_tree": (428, 428), "mount_setattr": (442, 442),
+    "unshare": (272, 97), "setns": (308, 268), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218),
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "fanotify_init": (300, 262),
+    # Memory that no limit of a process counts.
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
+    "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
+    "swapoff": (168, 225), "acct": (163, 89), "settimeofday": (164, 170), "clock_settime": (227, 112),
+    "adjtimex": (159, 171), "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "quotactl": (179, 60), "quotactl_fd": (443, 443), "iopl": (172, -1), "ioperm": (173, -1),
+    "modify_ldt": (154, -1), "syslog": (103, 116), "vhangup": (153, 58), "personality": (135, 92),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+}  # fmt: skip
+
+# What landlock does not hold: a file's mode, owner and times, wherever it lies.
+REFUSED_ON_SHARED_FILES = {
+    "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, -1), "fchown": (93, 55),
+    "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1), "utimensat": (280, 88),
+    "futimesat": (261, -1), "truncate": (76, 45),
+}  # fmt: skip
+
+# What else changes files, where not even landlock is there.
+REFUSED_WITHOUT_LANDLOCK = {
+    "creat": (85, -1), "mkdir": (83, -1), "mkdirat": (258, 34), "unlink": (87, -1), "unlinkat": (263, 35),
+    "rmdir": (84, -1), "rename": (82, -1), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, -1),
+    "linkat": (265, 37), "symlink": (88, -1), "symlinkat": (266, 36), "mknod": (133, -1), "mknodat": (259, 33),
+}  # fmt: skip
+
+CLONE, CLONE3, SOCKETPAIR, PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
+OF_A_PROCESS = {  # calls whose first argument is the process that they work on
+    "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261), "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
+    "setpgid": (109, 154),
+}  # fmt: skip
+SIGNALS = ("kill", "tgkill")  # where 0 is not oneself but one's group
+OPEN, OPENAT, OPENAT2 = (2, -1), (257, 56), (437, 437)
+
+
+def is_known(machine: str) -> bool:
+    """Whether there is a table of calls for the machine, as `platform.machine()` names it."""
+    return machine in MACHINES
+
+
+def refuse(pids: Collection[int], *, shares_files: bool, has_landlock: bool) -> None:
+    """Refuse this process the calls from now on; it may still work on the processes in pids.
+
+    Raises:
+        OSError: the kernel has no seccomp.
+    """
+    code = assemble(platform.machine(), pids, shares_files=shares_files, has_landlock=has_landlock)
+    raw = b"".join(
+        op.to_bytes(2, "little") + bytes((jt, jf)) + k.to_bytes(4, "little") for op, jt, jf, k in code
+    )
+    buffer = ctypes.create_string_buffer(raw, len(raw))
+    prctl(PR_SET_SECCOMP, 2, ctypes.byref(_Program(len(code), ctypes.cast(buffer, ctypes.c_void_p))))
+
+
+def assemble(
+    machine: str, pids: Collection[int], *, shares_files: bool, has_landlock: bool
+) -> list[Instruction]:
+    """The filter as a program of classic BPF, for x86_64 or aarch64."""
+    own = list(MACHINES).index(machine)
+    code: list[Instruction] = [
+        (LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, MACHINES[machine]), (RETURN, 0, 0, REFUSE),
+        (LOAD, 0, 0, NUMBER), (GREATER_OR_EQUAL, 0, 1, FIRST_UNKNOWN), (RETURN, 0, 0, ABSENT),
+    ]  # fmt: skip
+    refused = REFUSED | (REFUSED_ON_SHARED_FILES if shares_files else {})
+    refused |= {} if has_landlock or not shares_files else REFUSED_WITHOUT_LANDLOCK
+    for numbers in refused.values():
+        code += _on(numbers[own], [(RETURN, 0, 0, REFUSE)])
+    code += _on(CLONE3[own], [(RETURN, 0, 0, ABSENT)])  # its flags are in memory; libc then calls clone
+    code += _on(CLONE[own], _where_any_bit(0, CLONE_THREAD, REFUSE))
+    code += _on(SOCKETPAIR[own], _where(1, [SOCK_STREAM], mask=SOCK_TYPE))  # others can send to any address
+    code += _on(PRCTL[own], _unless(0, [1, 4, 36]))  # the end with the parent, traces, adoption
+    for name, numbers in OF_A_PROCESS.items():
+        code += _on(numbers[own], _where(0, [*pids] if name in SIGNALS else [0, *pids]))
+    if shares_files and not has_landlock:
+        code += _on(OPENAT2[own], [(RETURN, 0, 0, ABSENT)])
+        code += _on(OPENAT[own], _where_no_bit(2, WRITES)) + _on(OPEN[own], _where_no_bit(1, WRITES))
+    return [*code, (RETURN, 0, 0, ALLOW)]
+
+
+class _Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def _on(number: int, then: list[Instruction]) -> list[Instruction]:
+    """Where the call has the number, what decides it; every way through `then` returns."""
+    return [] if number < 0 else [(EQUAL, 0, len(then), number), *then]
+
+
+def _argument(index: int) -> Instruction:
+    return LOAD, 0, 0, ARGUMENTS + 8 * index  # its low half, on these little-endian machines
+
+
+def _where(index: int, values: list[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
+    tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [_argument(index), (AND, 0, 0, mask), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
+
+
+def _unless(index: int, values: list[int]) -> list[Instruction]:
+    tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+    return [_argument(index), *tests, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
+
+
+def _where_any_bit(index: int, bits: int, otherwise: int) -> list[Instruction]:
+    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, otherwise)]
+
+
+def _where_no_bit(index: int, bits: int) -> list[Instruction]:
+    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]

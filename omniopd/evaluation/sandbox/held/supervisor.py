@@ -1,0 +1,264 @@
+"""The process beside a program: starts it, watches it, bounds what it writes, ends it, and removes what it left.
+
+Reads a job from standard input and writes one JSON object to standard output. It outlives neither its job nor its
+caller: when the caller ends, however it ends, the kernel tells this process, which ends the program and cleans up.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from typing import Any, NoReturn
+
+from . import bubblewrap, namespaces, rights
+from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+
+TICK_S = 0.05
+BLOCK = 65536
+MOST_NAMES = 4096  # files and folders in a scratch folder on a disk
+REPORT_BYTES = 65536
+BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from held.inside import main; main()"
+
+
+def main() -> None:
+    """Do the job that standard input holds."""
+    job = json.loads(sys.stdin.buffer.read())
+    _die_with(job["caller"])
+    result: dict[str, Any] = {}
+    scratch = tempfile.mkdtemp(prefix="omniopd-", dir=job["temporary"]) if _shares_files(job) else None
+    try:
+        result = _run(job | {"scratch": scratch})
+    except OSError as error:
+        result = {"failed": str(error)}
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end_children()
+        if scratch:
+            _remove(scratch)
+    json.dump(result, sys.stdout)
+
+
+def _shares_files(job: dict[str, Any]) -> bool:
+    return job["mode"] in ("landlock", "limits")
+
+
+def _die_with(caller: int) -> None:
+    """Turn the end of the caller, or a wish of it, into an exception here."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if rights.IS_LINUX:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != caller:
+        sys.exit(1)
+
+
+def _run(job: dict[str, Any]) -> dict[str, Any]:
+    """Start the program in the mode of the job, and follow it to its end."""
+    mode, limits = job["mode"], job["limits"]
+    if mode.endswith("namespaces"):
+        namespaces.leave(as_user=mode == "namespaces")
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # which a change of user may have cleared
+    pipes = {name: os.pipe() for name in ("stdout", "stderr", "verdict")}
+    files = [_file(job["stdin"]), _file(job["program"]), _file(json.dumps(job["tests"]))]
+    child = os.fork()
+    if not child:
+        _become(job, files, pipes)
+    for file in files:
+        os.close(file)
+    for _, writes in pipes.values():
+        os.close(writes)
+    return _Follower(job, child, {name: reads for name, (reads, _) in pipes.items()}).result(limits)
+
+
+def _file(text: str) -> int:
+    """A descriptor from which the text is read; nothing of it is on a disk where there is memory for it."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("text", 0)
+    else:
+        with tempfile.TemporaryFile() as file:
+            number = os.dup(file.fileno())
+    with os.fdopen(os.dup(number), "wb") as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
+
+
+def _become(job: dict[str, Any], files: list[int], pipes: dict[str, tuple[int, int]]) -> NoReturn:
+    """In the child: stand where the program shall run, and become `inside`."""
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        stdin, source, tests = files
+        order = [stdin, pipes["stdout"][1], pipes["stderr"][1], source, tests, pipes["verdict"][1]]
+        _arrange(order)
+        if job["mode"].endswith("namespaces"):
+            namespaces.move_in(job["readable"], job["limits"])
+        elif job["scratch"]:
+            os.chdir(job["scratch"])
+        elif job["mode"] == "seccomp":
+            os.chdir("/")
+        rights.end_with_parent(5)
+        command = _command(job)
+        os.execve(command[0], command, _environment(job["scratch"] or namespaces.SCRATCH))
+    except BaseException as error:
+        os.write(5, json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode() + b"\n")
+    finally:
+        os._exit(127)
+
+
+def _arrange(order: list[int]) -> None:
+    """Make the descriptors 0, 1, 2, …, and close all others."""
+    high = [os.dup2(number, 100 + i, inheritable=False) for i, number in enumerate(order)]
+    for i, number in enumerate(high):
+        os.dup2(number, i, inheritable=True)
+    os.closerange(len(order), 200)
+
+
+def _command(job: dict[str, Any]) -> list[str]:
+    inner = {name: job[name] for name in ("mode", "limits", "readable", "scratch", "refuses_calls")}
+    inner["has_tests"] = job["tests"] is not None
+    python = [job["python"], "-s", "-S", "-P", "-X", "utf8", "-c", BOOT, job["code"], json.dumps(inner)]
+    return (
+        bubblewrap.command(job["bwrap"], job["readable"]) + python if job["mode"] == "bubblewrap" else python
+    )
+
+
+def _environment(home: str) -> dict[str, str]:
+    """All that a program finds in its environment; sets of texts have the same order in every run."""
+    return {"HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}  # fmt: skip
+
+
+class _Follower:
+    """A running program: what it wrote so far, and why it was ended."""
+
+    def __init__(self, job: dict[str, Any], child: int, pipes: dict[str, int]) -> None:
+        self._job, self._child, self._pipes = job, child, pipes
+        self._written = {name: bytearray() for name in pipes}
+        self._began = time.monotonic()
+        self._reason = ""
+        self._handle = _handle_of(child)
+
+    def result(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """What there is to say of the program, when it has ended."""
+        bounds = {"stdout": limits["output_bytes"], "stderr": limits["output_bytes"], "verdict": REPORT_BYTES}
+        for pipe in self._pipes.values():
+            os.set_blocking(pipe, False)
+        while not self._reason and not self._has_ended():
+            self._wait()
+            self._read(bounds)
+            self._reason = self._reason or self._over(limits)
+        wall_s = time.monotonic() - self._began
+        _kill(self._child)
+        self._read(bounds)
+        report = _report(self._written["verdict"])
+        texts = {name: self._written[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
+        return report | texts | {"limit": self._reason, "wall_s": wall_s}
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _wait(self) -> None:
+        """Until something was written, or the program has ended, or a tick has passed."""
+        poll = select.poll()
+        for pipe in self._pipes.values():
+            poll.register(pipe, select.POLLIN)
+        if self._handle is not None:
+            poll.register(self._handle, select.POLLIN)
+        poll.poll(TICK_S * 1000)
+
+    def _read(self, bounds: dict[str, int]) -> None:
+        for name, pipe in list(self._pipes.items()):
+            kept = self._written[name]
+            with contextlib.suppress(BlockingIOError):
+                while len(kept) <= bounds[name]:
+                    block = os.read(pipe, BLOCK)
+                    if not block:
+                        os.close(self._pipes.pop(name))
+                        break
+                    kept += block
+            if len(kept) > bounds[name]:
+                self._reason = self._reason or "output"
+                del kept[bounds[name] :]
+
+    def _over(self, limits: dict[str, Any]) -> str:
+        """The limit that is passed, of those that the kernel does not hold; empty where none is."""
+        if time.monotonic() - self._began > limits["wall_s"]:
+            return "time"
+        if _num_threads(self._child) > limits["num_threads"]:
+            return "threads"
+        scratch = self._job["scratch"]
+        return "scratch" if scratch and _is_over(scratch, limits["scratch_bytes"]) else ""
+
+
+def _report(lines: bytearray) -> dict[str, Any]:
+    """What `inside` wrote: that it began, and at the end how it went. A line that was cut says nothing."""
+    report: dict[str, Any] = {"began": False}
+    for line in lines.splitlines(keepends=True):
+        report |= json.loads(line) if line.endswith(b"\n") else {}
+    return report
+
+
+def _handle_of(child: int) -> int | None:
+    """What becomes readable when the child ends; None where the kernel has no such thing."""
+    try:
+        return os.pidfd_open(child)
+    except (AttributeError, OSError):
+        return None
+
+
+def _num_threads(pid: int) -> int:
+    """Of the process that has most, among this one and its descendants."""
+    most = 0
+    with contextlib.suppress(OSError, ValueError):
+        most = len(os.listdir(f"/proc/{pid}/task"))
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return max([most, *(_num_threads(int(child)) for child in file.read().split())])
+    return most
+
+
+def _is_over(folder: str, size: int) -> bool:
+    """Whether a folder holds more bytes, or more names, than it may."""
+    names = taken = 0
+    for place, folders, files in os.walk(folder):
+        names += len(folders) + len(files)
+        for name in files:
+            with contextlib.suppress(OSError):
+                taken += os.lstat(os.path.join(place, name)).st_blocks * 512
+        if names > MOST_NAMES or taken > size:
+            return True
+    return False
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def _end_children() -> None:
+    """End what is left: what lost its parent has become a child of this process."""
+    with contextlib.suppress(OSError):
+        while True:
+            with open("/proc/thread-self/children", encoding="ascii") as file:
+                children = [int(child) for child in file.read().split()]
+            if not children:
+                return
+            for child in children:
+                _kill(child)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder, whatever modes and depths are in it. Nothing runs in it any more."""
+    sys.setrecursionlimit(MOST_NAMES * 10)
+    for place, folders, _ in os.walk(folder):
+        for inner in (os.path.join(place, name) for name in folders):
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""One program in one sandbox: a process beside it, `held.supervisor`, holds it, and outlives neither."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omniopd.errors import ProcessError
+from omniopd.evaluation.sandbox.held import seccomp
+from omniopd.evaluation.sandbox.records import Limits, Outcome, Tests
+
+GRACE_S = 30  # for the process beside a program to start, and to clean up
+CODE = Path(__file__).parent  # the folder of the package `held`
+_BOOT = f"import sys; sys.path.append({str(CODE)!r}); from held.supervisor import main; main()"
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/zoneinfo",
+              "/etc/localtime", "/nix/store")  # fmt: skip
+
+
+def run_in(
+    mode: str, program: str, *, stdin: str = "", limits: Limits | None = None, tests: Tests | None = None
+) -> Outcome:
+    """How the program ended in the mode of that name; with tests, whether it passed them.
+
+    Raises:
+        ProcessError: the program could not be run at all.
+    """
+    limits = limits or Limits()
+    job = job_of(mode, program, stdin=stdin, limits=limits, tests=tests)
+    found = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
+    if "failed" in found or not found["began"]:
+        why = found.get("failed") or found["stderr"].strip()[-300:] or "it ended before it began"
+        raise ProcessError(f"a program could not be run in the sandbox {mode!r}: {why}; see docs/grading.md")
+    return _outcome(found, limits, has_tests=tests is not None)
+
+
+def job_of(mode: str, program: str, *, stdin: str, limits: Limits, tests: Tests | None) -> dict[str, Any]:
+    """What the process beside a program is told."""
+    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    return {
+        "mode": mode,
+        "program": program,
+        "stdin": stdin,
+        "tests": None if tests is None else tests.as_record(),
+        "limits": asdict(limits),
+        "caller": os.getpid(),
+        "temporary": tempfile.gettempdir(),
+        "python": python,
+        "code": str(CODE),
+        "readable": _readable(python),
+        "bwrap": shutil.which("bwrap"),
+        "refuses_calls": mode != "limits" and seccomp.is_known(platform.machine()),
+    }
+
+
+def _readable(python: str) -> list[str]:
+    """The files and folders that a program reads: Python, its library, the system's libraries and `held`."""
+    library = os.path.join(sys.base_prefix, "lib")
+    wanted = [python, library, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_LIBRARIES]
+    found = sorted({os.path.abspath(path) for path in [*wanted, str(CODE / "held")] if os.path.exists(path)})
+    return [path for path in found if not any(path.startswith(other + "/") for other in found)]
+
+
+def _supervised(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
+    """What the process beside the program found. It is ended, and ends the program, where this call is broken off."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, start_new_session=True
+    )  # fmt: skip
+    try:
+        text, errors = process.communicate(json.dumps(job).encode(), job["limits"]["wall_s"] + GRACE_S)
+    except subprocess.TimeoutExpired:
+        raise ProcessError(
+            f"the process beside a program did not end it within {GRACE_S} s of its limit; is the machine overloaded?"
+        ) from None
+    finally:
+        _end(process)
+    if process.returncode:
+        said = errors.decode(errors="replace").strip()[-300:]
+        raise ProcessError(f"the process beside a program ended with {process.returncode}: {said}")
+    return json.loads(text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()  # it ends the program and cleans up
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+
+
+def _outcome(found: dict[str, Any], limits: Limits, *, has_tests: bool) -> Outcome:
+    code = found.get("exit_code")
+    limit = found["limit"]
+    used_all_time = code == -signal.SIGXCPU or (code == -signal.SIGKILL and found["cpu_s"] >= limits.cpu_s)
+    if not limit and used_all_time:
+        limit = "time"
+    return Outcome(
+        stdout=found["stdout"],
+        stderr=found["stderr"],
+        exit_code=code,
+        limit=limit,
+        passed=found.get("passed", False) if has_tests else None,
+        reason=_reason(found, limit) if has_tests else "",
+        wall_s=found["wall_s"],
+    )
+
+
+def _reason(found: dict[str, Any], limit: str) -> str:
+    """Why tests did not pass; a process of tests that ended without a word was ended by what it was given."""
+    if found.get("passed"):
+        return ""
+    if limit:
+        return f"too much {limit}" if limit != "threads" else "too many threads"
+    return found.get("reason", "the tests ended early")
