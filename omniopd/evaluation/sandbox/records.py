@@ -26,7 +26,7 @@ class Tests:
 
     >>> Tests(code="assert add(1, 2) == 3").entry_point is None
     True
-    >>> Tests(function="add", calls=({"arguments": [1, 2], "expected": 3},)).code
+    >>> Tests(function="add", calls=({"arguments": [1, 2], "expected": [3]},)).code
     ''
     """
 
@@ -36,7 +36,7 @@ class Tests:
     context: str = ""  # code that stands before the tests and is not the program's
     entry_point: str | None = None  # what `check(candidate)` of the code is called with
     function: str | None = None  # what is called: a function, or a method of the class Solution
-    calls: tuple[dict[str, Any], ...] | None = None
+    calls: tuple[dict[str, Any], ...] | None = None  # "expected": the values of which one is to be returned
 
     def as_record(self) -> dict[str, Any]:
         """The tests, for JSON."""

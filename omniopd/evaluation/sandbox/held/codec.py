@@ -1,8 +1,8 @@
 """Values between the tests and the program, as JSON that can only become plain data.
 
 What the program sends becomes numbers, texts, and containers of the standard library, made here. So a value that the
-tests compare is never of a class that the program wrote, and its `==` is Python's own. All other objects stay where they
-are and are known to the other side by number.
+tests compare is never of a class that the program wrote, and its `==` is Python's own. All other objects stay where
+they are and are known to the other side by number.
 
 >>> encode({(1, 2): "a"}, number=id)
 {'dict': [[{'tuple': [1, 2]}, 'a']]}

@@ -14,8 +14,8 @@ import types
 from typing import Any, NoReturn
 
 from . import landlock, namespaces, rights, seccomp
-from .peer import Peer
 from .judge import serve_program, verdict
+from .peer import Peer
 
 SOURCE, TESTS, VERDICT = 3, 4, 5
 

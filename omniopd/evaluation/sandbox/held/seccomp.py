@@ -1,7 +1,7 @@
 """System calls that a program is refused: starting processes, sockets, other processes, and what widens rights.
 
-The filter is a list of refusals and not of permissions: what Python and its C library call differs between versions, and
-a permission forgotten would fail right programs. Calls newer than the table are not there at all (ENOSYS).
+The filter is a list of refusals and not of permissions: what Python and its C library call differs between versions,
+and a permission forgotten would fail right programs. Calls newer than the table are not there at all (ENOSYS).
 """
 
 import ctypes
