@@ -1,0 +1,180 @@
+r"""Whether an answer is the reference: by its form first, and by a computer algebra system where that does not tell.
+
+The reference decides what form an answer must have. Beside a number, an answer is a number: not a list that holds it,
+not an interval around it, and not a sum that comes to it.
+"""
+
+from collections.abc import Callable
+
+from omniopd.evaluation.expressions import is_readable, is_unfinished, variables
+from omniopd.evaluation.notation import MAX_CHARS, plain, squeezed
+from omniopd.evaluation.quantities import MIN_DIGITS, Quantity, same_quantity
+from omniopd.evaluation.structures import (
+    Choice,
+    Expression,
+    Form,
+    Grid,
+    Many,
+    Named,
+    Numeral,
+    Relation,
+    Row,
+    form,
+    list_form,
+)
+from omniopd.evaluation.symbolic import TIMEOUT_S, same_expression
+from omniopd.evaluation.units import units_agree
+
+MAX_ITEMS = 50  # of a list or set that is compared item by item
+Ask = Callable[[str, str], bool]  # whether an expression in plain notation is a reference, by algebra
+
+
+def same_answer(answer: str, reference: str, *, timeout_s: float = TIMEOUT_S) -> bool:
+    r"""Whether an answer is the reference, in whatever of many ways the two are written.
+
+    False too where algebra takes longer than timeout_s, which counts from when a process begins to work on it.
+
+    >>> same_answer(r"\frac{1}{2}", "0.5"), same_answer("1 or 2", "2"), same_answer("(2,1)", "(1,2)")
+    (True, False, False)
+    """
+    try:
+        return compare(answer, reference, lambda own, other: same_expression(own, other, timeout_s=timeout_s))
+    except TimeoutError:
+        return False
+
+
+def compare(answer: str, reference: str, ask: Ask) -> bool:
+    """As same_answer, with algebra left to `ask`; what that raises passes through."""
+    if answer.strip() == reference.strip():
+        return bool(answer.strip())
+    if max(len(answer), len(reference)) > MAX_CHARS:
+        return False
+    own_text, text = plain(answer), plain(reference)
+    if not own_text or not text:
+        return False
+    if squeezed(own_text) == squeezed(text):
+        return True
+    own, wanted = form(own_text), form(text)
+    as_list = list_form(text) if isinstance(own, Many) else None
+    return _same(own, wanted, ask) or (as_list is not None and _same(own, as_list, ask))
+
+
+def _same(own: Form, wanted: Form, ask: Ask) -> bool:
+    if own == wanted:
+        return True
+    if isinstance(wanted, Choice) or isinstance(own, Choice):
+        return _same_choice(own, wanted, ask)
+    if isinstance(wanted, Named) or isinstance(own, Named):
+        return _same_named(own, wanted, ask)
+    if isinstance(wanted, Many) and isinstance(own, Many):
+        return _same_items(own, wanted, ask)
+    if isinstance(wanted, Row) and isinstance(own, Row):
+        return _same_row(own, wanted, ask)
+    if isinstance(wanted, Grid) and isinstance(own, Grid):
+        shapes = [[len(row) for row in grid.rows] for grid in (own, wanted)]
+        return shapes[0] == shapes[1] and all(
+            _same(mine, other, ask)
+            for row, of_wanted in zip(own.rows, wanted.rows, strict=True)
+            for mine, other in zip(row, of_wanted, strict=True)
+        )
+    if isinstance(wanted, Numeral) and isinstance(own, Quantity):  # the base may be left out
+        return own.places == 0 and not own.unit and wanted.digits == str(own.value)
+    if isinstance(wanted, Relation) and isinstance(own, Relation):
+        return squeezed(own.text) == squeezed(wanted.text) or _asked(own.text, wanted.text, ask)
+    return _same_leaf(own, wanted, ask)
+
+
+def _same_leaf(own: Form, wanted: Form, ask: Ask) -> bool:
+    """Numbers and expressions."""
+    if isinstance(wanted, Quantity) and isinstance(own, Quantity):
+        return same_quantity(own, wanted)
+    if isinstance(wanted, Quantity) and isinstance(own, Expression):
+        if is_unfinished(own.text) or not units_agree(own.unit, wanted.unit):
+            return False
+        return _asked(own.text, _written(wanted), ask)
+    if isinstance(wanted, Expression) and isinstance(own, Quantity):
+        if (own.places or 0) > 0 and "." not in wanted.text and own.num_digits < MIN_DIGITS:
+            return False
+        return units_agree(own.unit, wanted.unit) and _asked(_written(own), wanted.text, ask)
+    if isinstance(wanted, Expression) and isinstance(own, Expression):
+        mine, other = (squeezed(side.text).lstrip("+") for side in (own, wanted))
+        return units_agree(own.unit, wanted.unit) and (mine == other or _asked(own.text, wanted.text, ask))
+    return False
+
+
+def _written(number: Quantity) -> str:
+    """The number in plain notation: as a decimal where it was written as one."""
+    value = number.value
+    if number.places:
+        digits = f"{abs(value.numerator) * 10**number.places // value.denominator:0{number.places + 1}d}"
+        return f"{'-' if value < 0 else ''}{digits[: -number.places]}.{digits[-number.places :]}"
+    sign, top = ("-" if value < 0 else ""), abs(value.numerator)
+    return f"{sign}{top}" if value.denominator == 1 else rf"{sign}\frac{{{top}}}{{{value.denominator}}}"
+
+
+def _asked(own: str, wanted: str, ask: Ask) -> bool:
+    """What algebra says of two expressions of the same variables, where both can be read."""
+    if variables(own) != variables(wanted) or not is_readable(own) or not is_readable(wanted):
+        return False
+    return ask(own, wanted)
+
+
+def _same_choice(own: Form, wanted: Form, ask: Ask) -> bool:
+    """A letter against a letter; what is written after it counts where the other side has no letter."""
+    if isinstance(own, Choice) and isinstance(wanted, Choice):
+        return own.letter == wanted.letter
+    if isinstance(own, Choice):
+        return own.rest is not None and _same(own.rest, wanted, ask)
+    if not isinstance(wanted, Choice):
+        return False
+    if isinstance(own, Expression) and own.text == wanted.letter.lower():
+        return True
+    return wanted.rest is not None and _same(own, wanted.rest, ask)
+
+
+def _same_named(own: Form, wanted: Form, ask: Ask) -> bool:
+    """Values, where not both have names that differ; or else one equation against the other."""
+    if isinstance(own, Named | Relation) and isinstance(wanted, Named | Relation):
+        if isinstance(own, Named) and isinstance(wanted, Named):
+            may_be_one = own.name == wanted.name or not own.name or not wanted.name
+            if may_be_one and _same(own.value, wanted.value, ask):
+                return True
+        return _asked(own.text, wanted.text, ask)
+    own, wanted = (side.value if isinstance(side, Named) else side for side in (own, wanted))
+    return _same(own, wanted, ask)
+
+
+def _same_row(own: Row, wanted: Row, ask: Ask) -> bool:
+    """Items in their order, between the same brackets; of three and more [1, 2, 3] is (1, 2, 3)."""
+    if len(own.items) != len(wanted.items) or (own.name and wanted.name and own.name != wanted.name):
+        return False
+    ends = [(row.opening, row.closing) for row in (own, wanted)]
+    if ends[0] != ends[1] and (len(own.items) == 2 or any("".join(end) not in ("()", "[]") for end in ends)):
+        return False
+    return all(_same(mine, other, ask) for mine, other in zip(own.items, wanted.items, strict=True))
+
+
+def _same_items(own: Many, wanted: Many, ask: Ask) -> bool:
+    """Every item of each in the other, what costs nothing compared first; of x = 1, y = 2 without names, in order."""
+    if max(len(own.items), len(wanted.items)) > MAX_ITEMS:
+        return False
+    names = {item.name for item in wanted.items if isinstance(item, Named)}
+    if len(names) > 1 and not any(isinstance(item, Named) for item in own.items):
+        return len(own.items) == len(wanted.items) and all(
+            _same(mine, other, ask) for mine, other in zip(own.items, wanted.items, strict=True)
+        )
+    missing = [other for other in wanted.items if not any(_same(mine, other, _no) for mine in own.items)]
+    extra = [mine for mine in own.items if not any(_same(mine, other, _no) for other in wanted.items)]
+    if len(missing) != len(extra):
+        return False
+    for other in missing:
+        match = next((mine for mine in extra if _same(mine, other, ask)), None)
+        if match is None:
+            return False
+        extra.remove(match)
+    return True
+
+
+def _no(own: str, wanted: str) -> bool:
+    del own, wanted
+    return False

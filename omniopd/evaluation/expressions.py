@@ -1,0 +1,50 @@
+r"""Which expressions are handed to a computer algebra system: those that are finished answers, and small."""
+
+import re
+
+MAX_CHARS = 300
+MAX_DEPTH = 12  # of braces and brackets
+_ALLOWED = re.compile(r"(?:[0-9A-Za-z+\-/^_{}()\[\]|!.<>= ]|\\[A-Za-z]++)*+")
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_FUNCTION_NAMES = """
+frac sqrt binom cdot pi infty sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln exp le ge ne
+lfloor rfloor lceil rceil
+"""
+_GREEK_NAMES = """alpha beta gamma delta epsilon theta lambda mu phi psi omega sigma rho tau"""
+_FUNCTIONS, _GREEK = frozenset(_FUNCTION_NAMES.split()), frozenset(_GREEK_NAMES.split())
+_TOO_LARGE = re.compile(r"[0-9.]{31}|\^\{?-?[0-9]{5}|[0-9]{5}!|!!|\^[^+]*\^[^+]*\^|__")
+_LONG_RUN = re.compile(r"[A-Za-z]{4}")
+_OPERATION = re.compile(r"\+|/|\\cdot|(?<=[0-9A-Za-z})!]) ?-|\) ?\(|[0-9] ?\(")
+
+
+def is_readable(text: str) -> bool:
+    """Whether an expression is small, and of nothing but numbers, variables, and functions that answers are made of.
+
+    Integrals, sums, limits and the like are none: they say what is to be found, not what it is.
+    """
+    if not text or len(text) > MAX_CHARS or not _ALLOWED.fullmatch(text) or _TOO_LARGE.search(text):
+        return False
+    if not set(_COMMAND.findall(text)) <= _FUNCTIONS | _GREEK:
+        return False
+    return not _LONG_RUN.search(_COMMAND.sub(" ", text)) and _depth(text) <= MAX_DEPTH
+
+
+def variables(text: str) -> frozenset[str]:
+    r"""The variables of an expression: letters but e and i, and Greek ones but \pi."""
+    letters = set(re.sub(r"[^A-Za-z]", "", _COMMAND.sub("", text))) - {"e", "i"}
+    return frozenset(letters | (_GREEK & set(_COMMAND.findall(text))))
+
+
+def is_unfinished(text: str) -> bool:
+    """Whether a sum, a difference, a product or a quotient is left to be worked out."""
+    return bool(_OPERATION.search(re.sub(r"\^\{ ?-", "^{", text.strip().lstrip("+- "))))
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for char in text:
+        depth += (char in "{([") - (char in "})]")
+        deepest = max(deepest, depth)
+        if depth < 0:
+            return MAX_DEPTH + 1
+    return deepest if depth == 0 else MAX_DEPTH + 1

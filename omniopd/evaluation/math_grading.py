@@ -1,0 +1,98 @@
+"""Grading responses to mathematical problems: which of them come to the reference."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from omniopd.evaluation.answers import final_answer, marked_answer
+from omniopd.evaluation.equivalence import compare
+from omniopd.evaluation.grade import Grade
+from omniopd.evaluation.symbolic import MAX_PROCESSES, TIMEOUT_S, same_expression
+
+Pair = tuple[str, str]  # an answer and a reference
+
+
+@dataclass(frozen=True)
+class MathCase:
+    r"""A response, the answer that it should come to, and whether it came to an end.
+
+    The answer may be a reference solution too, in which it is marked by a box or by `####`.
+
+    >>> MathCase(response=r"9 + 9 is \boxed{18}.", answer="18")
+    MathCase(response='9 + 9 is \\boxed{18}.', answer='18', finished=True)
+    """
+
+    response: str
+    answer: str
+    finished: bool = True
+
+
+def grade_math(
+    cases: Sequence[MathCase], *, timeout_s: float = TIMEOUT_S, num_processes: int | None = None
+) -> list[Grade]:
+    """A grade for each case, in their order.
+
+    A response that was cut at the limit is wrong, whatever stands in it. Equal pairs of answer and reference are
+    compared once, and only those that their form does not decide by algebra: in num_processes processes at most (by
+    default one a core), each of which has timeout_s seconds.
+
+    Raises:
+        ProcessError: no process for algebra can be started.
+    """
+    pairs = [_pair(case) for case in cases]
+    verdicts = _verdicts([pair for pair in pairs if pair is not None], timeout_s, num_processes)
+    return [
+        _grade(case, None if pair is None else verdicts[pair])
+        for case, pair in zip(cases, pairs, strict=True)
+    ]
+
+
+def _pair(case: MathCase) -> Pair | None:
+    """What is to be compared, where anything is."""
+    answer = final_answer(case.response) if case.finished else None
+    return None if answer is None else (answer, marked_answer(case.answer))
+
+
+def _grade(case: MathCase, reason: str | None) -> Grade:
+    answer = final_answer(case.response)
+    if not case.finished:
+        return Grade(is_right=False, answer=answer, reason="cut at the limit")
+    if answer is None:
+        return Grade(is_right=False, answer=None, reason="no answer")
+    return Grade(is_right=not reason, answer=answer, reason=reason or "")
+
+
+def _verdicts(pairs: list[Pair], timeout_s: float, num_processes: int | None) -> dict[Pair, str]:
+    """What is wrong with each of the pairs; empty where nothing is."""
+    verdicts = {pair: _by_form(pair) for pair in dict.fromkeys(pairs)}
+    undecided = [pair for pair, verdict in verdicts.items() if verdict is None]
+    num_threads = min(num_processes or MAX_PROCESSES, len(undecided))
+    if undecided:
+        with ThreadPoolExecutor(num_threads) as threads:
+            found = threads.map(lambda pair: _by_algebra(pair, timeout_s), undecided)
+            verdicts |= dict(zip(undecided, found, strict=True))
+    return {pair: verdict or "" for pair, verdict in verdicts.items()}
+
+
+class _UndecidedError(Exception):
+    """Form alone does not tell."""
+
+
+def _ask_later(own: str, wanted: str) -> bool:
+    raise _UndecidedError(own, wanted)
+
+
+def _by_form(pair: Pair) -> str | None:
+    """What is wrong, or None where that is for algebra to say."""
+    try:
+        return "" if compare(*pair, _ask_later) else "another answer"
+    except _UndecidedError:
+        return None
+
+
+def _by_algebra(pair: Pair, timeout_s: float) -> str:
+    try:
+        is_right = compare(*pair, lambda own, wanted: same_expression(own, wanted, timeout_s=timeout_s))
+    except TimeoutError:
+        return "took too long"
+    return "" if is_right else "another answer"

@@ -1,0 +1,146 @@
+r"""One way of writing for what LaTeX and plain text write in many: `½`, `1/2` aside, `\dfrac12` and `\tfrac{1}{2}`.
+
+Everything here works on short texts (MAX_CHARS) and in time that is at worst quadratic in their length.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+MAX_CHARS = 1000  # of an answer that is looked into; longer ones are compared to the character
+_TABLE = str.maketrans(
+    {
+        "−": "-", "–": "-", "‐": "-", "‑": "-", "﹣": "-", "—": "-",
+        "×": r"\cdot ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "⁄": "/",
+        "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "φ": r"\phi ",
+        "∞": r"\infty ", "°": r"^{\circ}", "±": r"\pm ", "∓": r"\mp ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
+        "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}",
+        "²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+        "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "’": "'", "“": '"', "”": '"', "∛": r"\sqrt[3]", "\u200b": "",
+    }
+)  # fmt: skip
+_BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"  # a group in braces that may hold groups, but no deeper ones
+_REPLACED = [
+    (re.compile(pattern), new)
+    for pattern, new in [
+        (r"√\s*([0-9.]+|[A-Za-z])", r"\\sqrt{\1}"),
+        (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\*\*", "^"),
+        (r"\*|\\(?:times|ast)(?![A-Za-z])", r"\\cdot "),
+        (r"\\div(?![A-Za-z])", "/"),
+        (r"\{,\}|,\\!", ","),
+        (r"\\!|\\(?:left|right)\.|\\(?:displaystyle|textstyle|limits|left|right|[bB]igg?[lrm]?)(?![A-Za-z])", ""),
+        (r"(\\\\)|\\[,;:> ]|~|\\(?:quad|qquad|enspace|thinspace)(?![A-Za-z])|\s+", r"\1 "),
+        (r"\\(?:lbrace|lbrack)(?![A-Za-z])", r"\\{"),
+        (r"\\(?:rbrace|rbrack)(?![A-Za-z])", r"\\}"),
+        (r"\\[lr]?vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
+        (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
+        (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\neq(?![A-Za-z])|!=", r"\\ne "),
+        (r"\\lt(?![A-Za-z])", "<"),
+        (r"\\gt(?![A-Za-z])", ">"),
+        (r"\+/?-", r"\\pm "),
+        (r"\{\\(?:rm|bf|it|sf|tt) ?([^{}]*)\}", r"\\text{\1}"),
+        (
+            r"\\(?:text[a-z]*|math(?:rm|bf|it|sf|tt)|mbox|hbox|operatorname\*?)(?![A-Za-z]) ?\{",
+            r"\\text{",
+        ),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\frac ?([0-9A-Za-z])", r"\\frac{\1}"),
+        (rf"\\frac ?{_BRACED} ?([0-9A-Za-z])", r"\\frac{\1}{\2}"),
+        (r"\\binom ?([0-9])([0-9])", r"\\binom{\1}{\2}"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\sqrt ([{\[])", r"\\sqrt\1"),
+        (r"\\sqrt ?([0-9A-Za-z])", r"\\sqrt{\1}"),
+        (r"(?<![A-Za-z\\])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![A-Za-z\\])(pi|theta|sin|cos|tan|sec|csc|cot|log|ln|arcsin|arccos|arctan)(?![A-Za-z])", r"\\\1 "),
+        (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])|\\text\{ ?infinity ?\}", r"\\infty "),
+        (r"\^ ?\(([^()]*)\)", r"^{\1}"),
+        (r"([\^_]) ?(-?[0-9]+)", r"\1{\2}"),
+        (r"\^ ?\{? ?\\circ ?\}?|\\degree(?![A-Za-z])", r"^{\\circ}"),
+        (r"\\(?:varnothing|emptyset)(?![A-Za-z])|\\\{ ?\\\}", r"\\emptyset "),
+        (r"\\%", "%"),
+        (r" +", " "),
+    ]
+]  # fmt: skip
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+
+
+def plain(text: str) -> str:
+    r"""The text in one notation, with neither mathematics' delimiters nor a full stop around it.
+
+    >>> plain(r"$\dfrac12$.")
+    '\\frac{1}{2}'
+    """
+    text = unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
+    text = _without_delimiters(text)
+    for pattern, new in _REPLACED:
+        text = pattern.sub(new, text)
+    return _without_wrapping(text)
+
+
+def squeezed(text: str) -> str:
+    """The text without the white space that means nothing, for comparing to the character."""
+    return re.sub(r"(?<![A-Za-z]) | (?![A-Za-z])", "", text.strip())
+
+
+def tokens(text: str) -> Iterator[tuple[str, int, int]]:
+    r"""(token, where it begins, how deep it stands in brackets); a command such as `\pi` or `\{` is one token.
+
+    An opening bracket has the depth outside it, and so has the one that closes it. A bracket of any form closes any:
+    of the interval `[0, 1)` both ends are brackets.
+    """
+    depth = 0
+    for match in re.finditer(r"\\(?:[A-Za-z]+|.)|.", text, re.DOTALL):
+        token = match[0]
+        closes = token in _CLOSING or token in (r"\}", r"\rangle", r"\end")
+        depth -= closes
+        yield token, match.start(), depth
+        depth += token in _OPENING or token in (r"\{", r"\langle", r"\begin")
+
+
+def split_at(text: str, separators: frozenset[str]) -> list[str]:
+    """The pieces of a text between separators that stand in no brackets."""
+    pieces, begin = [], 0
+    for token, position, depth in tokens(text):
+        if depth == 0 and token in separators:
+            pieces.append(text[begin:position].strip())
+            begin = position + len(token)
+    return [*pieces, text[begin:].strip()]
+
+
+def enclosed(text: str) -> tuple[str, str, str] | None:
+    """(opening bracket, what it holds, closing bracket) where one pair encloses the whole text."""
+    own = list(tokens(text))
+    if len(own) < 2 or own[0][0] not in ("(", "[", "{", r"\{", r"\langle", "]"):
+        return None
+    opening, (closing, end, depth) = own[0][0], own[-1]
+    inside = own[1:-1]
+    if opening == "]":  # the interval ]0, 1[
+        inner_closed = closing == "[" and all(level >= -1 for _, _, level in inside)
+        return (opening, text[1:end].strip(), closing) if inner_closed else None
+    if closing not in (")", "]", "}", r"\}", r"\rangle") or depth != 0:
+        return None
+    if any(level < 1 for _, _, level in inside):
+        return None
+    return opening, text[len(opening) : end].strip(), closing
+
+
+def _without_delimiters(text: str) -> str:
+    r"""Without `$`, `\(`, `\[` and marks of emphasis; a `$` of its own, or one with a backslash, is money: `\$`."""
+    text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text.strip())
+    text = re.sub(r"^[*_`\s]+(?=\S)|(?<=[^*_`\s])[*_`]*\s*$", "", text)
+    marks = len(re.findall(r"(?<!\\)\$", text))
+    return re.sub(r"(?<!\\)\$", r"\\$" if marks % 2 else "", text)
+
+
+def _without_wrapping(text: str) -> str:
+    """Without a full stop at the end, and without braces that hold all of it."""
+    while True:
+        shorter = re.sub(r"[\s.,;:]+$|^[\s:;]+", "", text)
+        wrapped = enclosed(shorter)
+        if wrapped and wrapped[0] == "{" and wrapped[2] == "}":
+            shorter = wrapped[1]
+        if shorter == text:
+            return text
+        text = shorter
