@@ -100,6 +100,14 @@ def test_a_file_with_our_own_columns_gives_the_answers_that_stand_there(tmp_path
     assert [(p.prompt, p.answer) for p in own.prompts] == [(p.prompt, p.answer) for p in of_dataset.prompts]
 
 
+def test_a_file_without_ids_has_them_made_of_its_texts(tmp_path: Path):
+    rows = [{"problem": f"{i}?", "answer": str(i)} for i in range(30)]
+    found, again = (read("aime25", tmp_path, own).prompts for own in (rows, rows[::-1]))
+
+    assert {prompt.id: prompt.answer for prompt in found} == {prompt.id: prompt.answer for prompt in again}
+    assert len({prompt.id for prompt in found}) == 30
+
+
 def test_a_file_without_the_columns_is_refused_with_those_that_it_has(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         read("gsm8k", tmp_path, [{"question": "1+1?", "solution": "2"}], "items.parquet")

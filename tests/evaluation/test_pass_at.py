@@ -131,6 +131,10 @@ def test_samples_that_differ_as_those_of_one_chance_do_count_each():
     assert high - low == pytest.approx(wilson[1] - wilson[0], rel=0.15)
 
 
+def test_items_that_are_all_alike_leave_no_more_sure_than_all_samples_would():
+    assert clustered_interval([0.5] * 100, 4) == pytest.approx(wilson_interval(200, 400), abs=0.002)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "num_items", "num_samples"),
     [(1, 1, 30, 4), (0.3, 0.7, 30, 32), (5, 5, 30, 32), (0.3, 0.7, 164, 10), (1, 9, 40, 8)],
