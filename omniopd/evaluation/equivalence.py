@@ -32,7 +32,7 @@ Ask = Callable[[str, str], bool]  # whether an expression in plain notation is a
 def same_answer(answer: str, reference: str, *, timeout_s: float = TIMEOUT_S) -> bool:
     r"""Whether an answer is the reference, in whatever of many ways the two are written.
 
-    False too where algebra takes longer than timeout_s, which counts from when a process begins to work on it.
+    False too where algebra takes more than timeout_s of the processor's time.
 
     >>> same_answer(r"\frac{1}{2}", "0.5"), same_answer("1 or 2", "2"), same_answer("(2,1)", "(1,2)")
     (True, False, False)
@@ -135,10 +135,9 @@ def _same_choice(own: Form, wanted: Form, ask: Ask) -> bool:
 def _same_named(own: Form, wanted: Form, ask: Ask) -> bool:
     """Values, where not both have names that differ; or else one equation against the other."""
     if isinstance(own, Named | Relation) and isinstance(wanted, Named | Relation):
-        if isinstance(own, Named) and isinstance(wanted, Named):
-            may_be_one = own.name == wanted.name or not own.name or not wanted.name
-            if may_be_one and _same(own.value, wanted.value, ask):
-                return True
+        both = isinstance(own, Named) and isinstance(wanted, Named)
+        if both and (own.name == wanted.name or not own.name or not wanted.name):
+            return _same(own.value, wanted.value, ask)
         return _asked(own.text, wanted.text, ask)
     own, wanted = (side.value if isinstance(side, Named) else side for side in (own, wanted))
     return _same(own, wanted, ask)

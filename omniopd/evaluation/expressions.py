@@ -12,7 +12,10 @@ lfloor rfloor lceil rceil
 """
 _GREEK_NAMES = """alpha beta gamma delta epsilon theta lambda mu phi psi omega sigma rho tau"""
 _FUNCTIONS, _GREEK = frozenset(_FUNCTION_NAMES.split()), frozenset(_GREEK_NAMES.split())
-_TOO_LARGE = re.compile(r"[0-9.]{31}|\^\{?-?[0-9]{5}|[0-9]{5}!|!!|\^[^+]*\^[^+]*\^|__")
+_TOWER = r"\^ ?\{ ?[0-9]+ ?(?:\^|!)|\^[^+]*\^[^+]*\^"
+_REFUSED = re.compile(  # numerals in a row, long ones, large powers, factorials and binomials, and towers of them
+    rf"[0-9] +[0-9]|[0-9.]{{31}}|\^ ?\{{? ?-?[0-9]{{5}}|[0-9]{{5}}!|! ?\)* ?!|\\binom\{{[0-9]{{5}}|{_TOWER}|__"
+)
 _LONG_RUN = re.compile(r"[A-Za-z]{4}")
 _OPERATION = re.compile(r"\+|/|\\cdot|(?<=[0-9A-Za-z})!]) ?-|\) ?\(|[0-9] ?\(")
 
@@ -22,7 +25,7 @@ def is_readable(text: str) -> bool:
 
     Integrals, sums, limits and the like are none: they say what is to be found, not what it is.
     """
-    if not text or len(text) > MAX_CHARS or not _ALLOWED.fullmatch(text) or _TOO_LARGE.search(text):
+    if not text or len(text) > MAX_CHARS or not _ALLOWED.fullmatch(text) or _REFUSED.search(text):
         return False
     if not set(_COMMAND.findall(text)) <= _FUNCTIONS | _GREEK:
         return False

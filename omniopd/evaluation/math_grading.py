@@ -34,7 +34,7 @@ def grade_math(
 
     A response that was cut at the limit is wrong, whatever stands in it. Equal pairs of answer and reference are
     compared once, and only those that their form does not decide by algebra: in num_processes processes at most (by
-    default one a core), each of which has timeout_s seconds.
+    default one a core), for timeout_s seconds of the processor's time each.
 
     Raises:
         ProcessError: no process for algebra can be started.

@@ -2,12 +2,15 @@
 
 A process is started when it is first needed, which takes a second or two, and ended and replaced where it overruns. The
 processes belong to the one that started them: what is forked from that one starts its own, and they end with it.
+
+Time is the processor's, so that what is found does not depend on what else the machine is doing.
 """
 
 import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -18,10 +21,12 @@ from omniopd.errors import ProcessError
 from omniopd.evaluation.expressions import is_readable
 
 TIMEOUT_S = 5.0
+WALL_FACTOR = 10  # a process may take so many times as long by the clock, where it has to share the processor
 MEMORY_BYTES = 2**30
 START_TIMEOUT_S = 120.0  # on a machine that is busy with much else
 MAX_USES = 2_000  # of a process: sympy keeps some of what it has seen
 MAX_PROCESSES = max(1, os.cpu_count() or 1)
+_OVERRUN = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)  # how a process ends at its own limits
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
 
 
@@ -58,12 +63,14 @@ class Worker:
         """Whether they are equal; None where memory did not suffice to tell.
 
         Raises:
-            TimeoutError: it is not done in time. It must be ended then.
+            TimeoutError: it takes more than timeout_s of the processor's time. It must be ended then.
             BrokenPipeError: the process has ended.
         """
         self.num_uses += 1
-        self._send({"answer": answer, "reference": reference, "timeout_s": timeout_s})
-        return json.loads(self._line(time.monotonic() + timeout_s))
+        wall_s = WALL_FACTOR * timeout_s
+        limits = {"timeout_s": timeout_s, "wall_s": wall_s}
+        self._send({"answer": answer, "reference": reference, **limits})
+        return json.loads(self._line(time.monotonic() + wall_s))
 
     def end(self) -> None:
         """Kill it, and wait until it is gone."""
@@ -87,20 +94,29 @@ class Worker:
 
     def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
-        os.write(
-            self._process.stdin.fileno(), json.dumps(message).encode() + b"\n"
-        )  # < PIPE_BUF, so all at once
+        line = (
+            json.dumps(message).encode() + b"\n"
+        )  # of less than PIPE_BUF bytes, so that it is written at once
+        os.write(self._process.stdin.fileno(), line)
 
     def _line(self, until: float) -> bytes:
         assert self._process.stdout is not None
         number, line = self._process.stdout.fileno(), b""
+        ready = select.poll()  # select() cannot watch what is numbered 1024 and beyond
+        ready.register(number, select.POLLIN)
         while not line.endswith(b"\n"):
-            if not select.select([number], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise TimeoutError("a comparison took too long")
             if not (piece := os.read(number, 4096)):
-                raise BrokenPipeError("a process that compares expressions has ended")
+                raise self._ended()
             line += piece
         return line
+
+    def _ended(self) -> OSError:
+        """What to raise where the process has ended in the middle of its work."""
+        if self._process.wait() in _OVERRUN:
+            return TimeoutError("a comparison took too long")
+        return BrokenPipeError("a process that compares expressions has ended")
 
 
 class Pool:
@@ -115,7 +131,7 @@ class Pool:
         """Whether they are equal; False where a process runs out of memory over it, or ends at it twice.
 
         Raises:
-            TimeoutError: it takes longer than timeout_s, from when a process begins to work on it.
+            TimeoutError: it takes more than timeout_s of the processor's time.
             ProcessError: a process does not start.
         """
         with self._free:
@@ -182,7 +198,7 @@ def same_expression(answer: str, reference: str, *, timeout_s: float = TIMEOUT_S
     Usable from threads. The reference is what math-verify calls gold.
 
     Raises:
-        TimeoutError: it takes longer than timeout_s, from when a process begins to work on it.
+        TimeoutError: it takes more than timeout_s of the processor's time.
         ProcessError: no process can be started.
     """
     if not is_readable(answer) or not is_readable(reference):

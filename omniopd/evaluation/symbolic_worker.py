@@ -30,9 +30,9 @@ def main() -> None:
     _evaluate_nothing()
     for line in sys.stdin:
         request = json.loads(line)
-        _begin(request["timeout_s"])
+        _begin(request["timeout_s"], request["wall_s"])
         reply = _reply(request["answer"], request["reference"])
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _end()
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
@@ -41,16 +41,22 @@ def _limit(limits: dict[str, int]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"], limits["memory_bytes"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, whatever it is doing
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    for number in (signal.SIGPROF, signal.SIGALRM, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_DFL)  # which ends the process, whatever it is doing
 
 
-def _begin(timeout_s: float) -> None:
-    """From here on so much time, of the wall and of the processor, also where nobody is left to end this process."""
+def _begin(timeout_s: float, wall_s: float) -> None:
+    """From here on so much time of the processor and of the wall, also where nobody is left to end this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = math.ceil(used.ru_utime + used.ru_stime + timeout_s) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-    signal.setitimer(signal.ITIMER_REAL, timeout_s + 1)
+    most = math.ceil(used.ru_utime + used.ru_stime + timeout_s) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, timeout_s)
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
+
+
+def _end() -> None:
+    for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+        signal.setitimer(timer, 0)
 
 
 def _evaluate_nothing() -> None:

@@ -1,0 +1,116 @@
+"""Grades of responses to mathematical problems."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from omniopd.evaluation import math_grading
+from omniopd.evaluation.grade import Grade
+from omniopd.evaluation.math_grading import MathCase, grade_math
+
+
+@pytest.mark.parametrize(
+    ("case", "grade"),
+    [
+        (MathCase(r"9 + 9 is \boxed{18}.", "18"), Grade(is_right=True, answer="18")),
+        (MathCase("She pays 18 dollars.", "$18.00"), Grade(is_right=True, answer="18")),
+        (MathCase("The answer is 17.", "18"), Grade(is_right=False, answer="17", reason="another answer")),
+        (MathCase("I do not know.", "18"), Grade(is_right=False, answer=None, reason="no answer")),
+        (
+            MathCase(r"\boxed{17 or 18}", "18"),
+            Grade(is_right=False, answer="17 or 18", reason="another answer"),
+        ),
+        (MathCase(r"\boxed{18", "18"), Grade(is_right=False, answer=None, reason="no answer")),
+        (
+            MathCase(r"\boxed{18}. And", "18", finished=False),
+            Grade(is_right=False, answer="18", reason="cut at the limit"),
+        ),
+        (
+            MathCase("Well", "18", finished=False),
+            Grade(is_right=False, answer=None, reason="cut at the limit"),
+        ),
+        (MathCase("#### 18", "9 * 2 = 18\n#### 18"), Grade(is_right=True, answer="18")),
+        (MathCase(r"\boxed{\frac12}", r"Then $x = \boxed{0.5}$."), Grade(is_right=True, answer=r"\frac12")),
+        (MathCase(r"\boxed{18}", ""), Grade(is_right=False, answer="18", reason="another answer")),
+    ],
+)
+def test_a_response_is_right_if_it_ends_with_the_reference(case: MathCase, grade: Grade):
+    assert grade_math([case]) == [grade]
+
+
+def test_grades_come_in_the_order_of_their_cases_whoever_decides_them():
+    answers = [r"\sqrt{16}", "4", "5", r"2^{2}", r"\sqrt{17}", "four"]
+    cases = [MathCase(rf"\boxed{{{answer}}}", "4") for answer in answers]
+    rng = random.Random(0)
+    shuffled = rng.sample(cases * 3, 18)
+    right = {rf"\boxed{{{answer}}}" for answer in (r"\sqrt{16}", "4", r"2^{2}")}
+
+    assert [grade.is_right for grade in grade_math(shuffled, num_processes=2)] == [
+        case.response in right for case in shuffled
+    ]
+
+
+def test_nothing_is_graded_where_there_is_nothing():
+    assert grade_math([]) == []
+
+
+def test_what_takes_too_long_is_wrong_and_the_rest_is_graded(monkeypatch):
+    def compared(own: str, wanted: str, *, timeout_s: float) -> bool:
+        assert (wanted, timeout_s) == ("2", 0.25)
+        if own == "9!":
+            raise TimeoutError
+        return True
+
+    monkeypatch.setattr(math_grading, "same_expression", compared)
+    cases = [MathCase(rf"\boxed{{{answer}}}", "2") for answer in ("9!", "2!", "2")]
+
+    assert [(grade.is_right, grade.reason) for grade in grade_math(cases, timeout_s=0.25)] == [
+        (False, "took too long"),
+        (True, ""),
+        (True, ""),
+    ]
+
+
+def test_equal_pairs_are_compared_once(monkeypatch):
+    asked: list[str] = []
+
+    def compared(own: str, wanted: str, *, timeout_s: float) -> bool:
+        del wanted, timeout_s
+        asked.append(own)
+        return False
+
+    monkeypatch.setattr(math_grading, "same_expression", compared)
+    grade_math([MathCase(f"{n} times: \\boxed{{\\sqrt{{16}}}}", "4") for n in range(50)])
+
+    assert asked == [r"\sqrt{16}"]
+
+
+@pytest.mark.parametrize(("split", "num_rows"), [("train", 7473), ("test", 1319)])
+def test_the_recorded_answers_of_gsm8k_are_right_and_those_of_other_rows_only_where_they_are_equal(
+    shared_data: Path, monkeypatch, split: str, num_rows: int
+):
+    monkeypatch.setattr(
+        math_grading, "same_expression", lambda *_, **__: pytest.fail("form decides all of these")
+    )
+    lines = (shared_data / "gsm8k" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    solutions = [json.loads(line)["answer"] for line in lines]
+    answers = [solution.rpartition("####")[2].strip() for solution in solutions]
+    values = [int(answer.replace(",", "")) for answer in answers]
+    next_answers, next_values = answers[1:] + answers[:1], values[1:] + values[:1]
+
+    def are_right(responses: list[str], references: list[str]) -> list[bool]:
+        cases = [MathCase(*pair) for pair in zip(responses, references, strict=True)]
+        return [grade.is_right for grade in grade_math(cases)]
+
+    assert len(solutions) == num_rows
+    assert all(are_right(solutions, answers))
+    assert all(are_right(solutions, solutions))
+    for form in ("\\boxed{{{0}.00}}", "The answer is ${0}.", "So it is {0} in all.", "Answer: {0} apples"):
+        assert all(are_right([form.format(answer) for answer in answers], answers))
+    assert are_right(solutions, next_answers) == [
+        own == other for own, other in zip(values, next_values, strict=True)
+    ]
+    both = [f"\\boxed{{{own} or {other}}}" for own, other in zip(answers, next_answers, strict=True)]
+    assert not any(are_right(both, answers))
