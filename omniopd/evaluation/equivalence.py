@@ -7,9 +7,7 @@ not an interval around it, and not a sum that comes to it.
 from collections.abc import Callable
 
 from omniopd.evaluation.expressions import is_readable, is_unfinished, variables
-from omniopd.evaluation.notation import MAX_CHARS, plain, squeezed
-from omniopd.evaluation.quantities import MIN_DIGITS, Quantity, same_quantity
-from omniopd.evaluation.structures import (
+from omniopd.evaluation.forms import (
     Choice,
     Expression,
     Form,
@@ -19,9 +17,10 @@ from omniopd.evaluation.structures import (
     Numeral,
     Relation,
     Row,
-    form,
-    list_form,
 )
+from omniopd.evaluation.notation import MAX_CHARS, plain, squeezed
+from omniopd.evaluation.quantities import MIN_DIGITS, Quantity, same_quantity
+from omniopd.evaluation.structures import form, list_form
 from omniopd.evaluation.symbolic import TIMEOUT_S, same_expression
 from omniopd.evaluation.units import units_agree
 
@@ -71,12 +70,7 @@ def _same(own: Form, wanted: Form, ask: Ask) -> bool:
     if isinstance(wanted, Row) and isinstance(own, Row):
         return _same_row(own, wanted, ask)
     if isinstance(wanted, Grid) and isinstance(own, Grid):
-        shapes = [[len(row) for row in grid.rows] for grid in (own, wanted)]
-        return shapes[0] == shapes[1] and all(
-            _same(mine, other, ask)
-            for row, of_wanted in zip(own.rows, wanted.rows, strict=True)
-            for mine, other in zip(row, of_wanted, strict=True)
-        )
+        return _same_grid(own, wanted, ask)
     if isinstance(wanted, Numeral) and isinstance(own, Quantity):  # the base may be left out
         return own.places == 0 and not own.unit and wanted.digits == str(own.value)
     if isinstance(wanted, Relation) and isinstance(own, Relation):
@@ -134,10 +128,13 @@ def _same_choice(own: Form, wanted: Form, ask: Ask) -> bool:
 
 def _same_named(own: Form, wanted: Form, ask: Ask) -> bool:
     """Values, where not both have names that differ; or else one equation against the other."""
-    if isinstance(own, Named | Relation) and isinstance(wanted, Named | Relation):
-        both = isinstance(own, Named) and isinstance(wanted, Named)
-        if both and (own.name == wanted.name or not own.name or not wanted.name):
+    if isinstance(own, Named) and isinstance(wanted, Named):
+        if own.name == wanted.name or not own.name or not wanted.name:
             return _same(own.value, wanted.value, ask)
+        return _asked(own.text, wanted.text, ask)
+    if isinstance(own, Named) and isinstance(wanted, Relation):
+        return _asked(own.text, wanted.text, ask)
+    if isinstance(own, Relation) and isinstance(wanted, Named):
         return _asked(own.text, wanted.text, ask)
     own, wanted = (side.value if isinstance(side, Named) else side for side in (own, wanted))
     return _same(own, wanted, ask)
@@ -151,6 +148,15 @@ def _same_row(own: Row, wanted: Row, ask: Ask) -> bool:
     if ends[0] != ends[1] and (len(own.items) == 2 or any("".join(end) not in ("()", "[]") for end in ends)):
         return False
     return all(_same(mine, other, ask) for mine, other in zip(own.items, wanted.items, strict=True))
+
+
+def _same_grid(own: Grid, wanted: Grid, ask: Ask) -> bool:
+    shapes = [[len(row) for row in grid.rows] for grid in (own, wanted)]
+    return shapes[0] == shapes[1] and all(
+        _same(mine, other, ask)
+        for row, of_wanted in zip(own.rows, wanted.rows, strict=True)
+        for mine, other in zip(row, of_wanted, strict=True)
+    )
 
 
 def _same_items(own: Many, wanted: Many, ask: Ask) -> bool:

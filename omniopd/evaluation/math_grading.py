@@ -39,27 +39,26 @@ def grade_math(
     Raises:
         ProcessError: no process for algebra can be started.
     """
-    pairs = [_pair(case) for case in cases]
-    verdicts = _verdicts([pair for pair in pairs if pair is not None], timeout_s, num_processes)
+    answers = [final_answer(case.response) for case in cases]
+    pairs = [
+        None if answer is None or not case.finished else (answer, marked_answer(case.answer))
+        for case, answer in zip(cases, answers, strict=True)
+    ]
+    verdicts = _verdicts([pair for pair in pairs if pair], timeout_s, num_processes)
     return [
-        _grade(case, None if pair is None else verdicts[pair])
-        for case, pair in zip(cases, pairs, strict=True)
+        _grade(case, answer, verdicts[pair] if pair else "")
+        for case, answer, pair in zip(cases, answers, pairs, strict=True)
     ]
 
 
-def _pair(case: MathCase) -> Pair | None:
-    """What is to be compared, where anything is."""
-    answer = final_answer(case.response) if case.finished else None
-    return None if answer is None else (answer, marked_answer(case.answer))
-
-
-def _grade(case: MathCase, reason: str | None) -> Grade:
-    answer = final_answer(case.response)
+def _grade(case: MathCase, answer: str | None, verdict: str) -> Grade:
+    """The grade of a case, where the verdict says what is wrong with its answer."""
+    reason = verdict
     if not case.finished:
-        return Grade(is_right=False, answer=answer, reason="cut at the limit")
-    if answer is None:
-        return Grade(is_right=False, answer=None, reason="no answer")
-    return Grade(is_right=not reason, answer=answer, reason=reason or "")
+        reason = "cut at the limit"
+    elif answer is None:
+        reason = "no answer"
+    return Grade(is_right=not reason, answer=answer, reason=reason)
 
 
 def _verdicts(pairs: list[Pair], timeout_s: float, num_processes: int | None) -> dict[Pair, str]:

@@ -84,27 +84,32 @@ def units_agree(one: str, other: str) -> bool:
 def _split_words(text: str, *, is_number: bool) -> tuple[str, str]:
     if (in_text := _TEXT.fullmatch(text)) and (unit := _unit(in_text[2], in_text[3])) is not None:
         return in_text[1].strip(), unit
-    power = None
-    if raised := _POWER.fullmatch(text):
-        body, power = raised[1], raised[2]
-    else:
-        body = text
-    tail = _TAIL.search(body)
-    if tail is None or tail.start() == 0:
-        return text, ""
-    words = tail[0]
-    if body[tail.start() - 1] == "\\":  # its first word is a command
-        words = words.partition(" ")[2]
+    raised = _POWER.fullmatch(text)
+    body, power = (raised[1], raised[2]) if raised else (text, None)
+    words = _last_words(body)
     before = body[: len(body) - len(words)]
-    own = words.lower().split()
-    is_plain = is_number or all(_name(word) in _KNOWN and len(word) > 1 for word in own)
-    stands_off = before.endswith(" ") or (
-        before[-1:].isdigit() and words.lower() in _KNOWN and len(words) > 1
-    )
-    if not (own and before.strip() and is_plain and stands_off):
+    if not before.strip() or not _is_unit_after(before, words, is_number=is_number):
         return text, ""
     unit = _unit(words, power)
     return (text, "") if unit is None else (before.strip(), unit)
+
+
+def _last_words(text: str) -> str:
+    """The words at the end of a text, without a command before them."""
+    tail = _TAIL.search(text)
+    if tail is None:
+        return ""
+    is_command = text[: tail.start()].endswith("\\")
+    return tail[0].partition(" ")[2] if is_command else tail[0]
+
+
+def _is_unit_after(before: str, words: str, *, is_number: bool) -> bool:
+    """Whether words stand after a number as a unit does, and not as variables: off it, or as a known abbreviation."""
+    own = words.lower().split()
+    if not own or not (is_number or all(_name(word) in _KNOWN and len(word) > 1 for word in own)):
+        return False
+    is_known = len(words) > 1 and words.lower() in _KNOWN
+    return before.endswith(" ") or (before[-1:].isdigit() and is_known)
 
 
 def _unit(words: str, power: str | None) -> str | None:
@@ -118,9 +123,8 @@ def _unit(words: str, power: str | None) -> str | None:
 
 
 def _may_be_unit(word: str) -> bool:
-    return _name(word) in _KNOWN or (
-        len(word) > 2 and word not in _NO_UNITS and bool(re.search("[aeiou]", word))
-    )
+    is_word = len(word) > 2 and word not in _NO_UNITS and bool(re.search("[aeiou]", word))
+    return is_word or word in _KNOWN or _name(word) in _KNOWN
 
 
 def _part(words: str) -> str:
