@@ -41,6 +41,7 @@ _CHOICE = re.compile(
 _ANOTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:[A-J]|or|and)(?![A-Za-z])")
 _AND = re.compile(r"\\text\{ ?,? ?(?:and|or) ?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_ANGLE = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)(?![A-Za-z])")
 _INEQUALITIES = {"<": (False, True), r"\le": (False, False), ">": (True, True), r"\ge": (True, False)}
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}|(?<![A-Za-z\\])[A-Za-z]{2,}'? +[A-Za-z]{2,}|\\text")
 
@@ -223,7 +224,8 @@ def _both_signs(text: str, depth: int) -> Form:
 
 def _leaf(text: str) -> Form:
     rest, unit = split_unit(text, is_number=False)
-    if rest != text and not _WORD.search(rest):
+    is_angle = unit == "°" and _ANGLE.search(rest)  # of \sin 30^\circ the sign is no unit
+    if rest != text and not is_angle and not _WORD.search(rest):
         found = quantity(rest)
         return replace(found, unit=unit) if found else Expression(rest, unit)
     is_word = _WORD.search(text) or (len(text) > 1 and text.isalpha())

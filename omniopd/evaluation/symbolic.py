@@ -25,7 +25,7 @@ WALL_FACTOR = 10  # a process may take so many times as long by the clock, where
 MEMORY_BYTES = 2**30
 START_TIMEOUT_S = 120.0  # on a machine that is busy with much else
 MAX_USES = 2_000  # of a process: sympy keeps some of what it has seen
-MAX_PROCESSES = max(1, os.cpu_count() or 1)
+MAX_PROCESSES = min(16, os.cpu_count() or 1)  # one a core
 _OVERRUN = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)  # how a process ends at its own limits
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
 

@@ -119,6 +119,6 @@ UNEQUAL = [
     # Expressions.
     ("x^2", "x^3"), (r"\sqrt{3}", r"\sqrt{2}"), (r"2\pi", r"\pi"), ("x^2+y^2=2", "x^2+y^2=1"),
     ("0=0", "x^2=-1"), ("y=2x", "y=2x+3"), ("3-4i", "3+4i"),
-    (r"\sin x", r"\cos x"), (r"\sqrt[3]{8}", "3"), ("(x+1)^2", "x^2+1"),
+    (r"\sin x", r"\cos x"), (r"\sin 30^\circ", r"\sin 30"), (r"\sqrt[3]{8}", "3"), ("(x+1)^2", "x^2+1"),
     (r"6\pi \text{ cm}", r"6\pi \text{ m}"),
 ]  # fmt: skip
