@@ -1,6 +1,7 @@
 """The ways to hold a program, strongest first, and which of them this machine can do."""
 
 import functools
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def mode_of_this_machine() -> Mode:
 
 def _possible() -> Iterator[Mode]:
     """The modes whose parts are there, whether or not this user may use them."""
-    is_linux, has_table = platform.system() == "Linux", seccomp.is_known(platform.machine())
+    is_linux, has_table = platform.system() == "Linux", seccomp.is_known(os.uname().machine)
     for mode in MODES:
         needs = {
             "bubblewrap": is_linux and shutil.which("bwrap") is not None,
@@ -75,7 +76,7 @@ def _possible() -> Iterator[Mode]:
 
 
 def _said(mode: Mode) -> Mode:
-    machine = platform.machine()
+    machine = os.uname().machine
     if mode.name == "limits" or seccomp.is_known(machine):
         return mode
     return Mode(mode.name, _NO_TABLE.format(machine=machine))

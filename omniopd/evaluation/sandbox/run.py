@@ -1,8 +1,8 @@
 """One program in one sandbox: a process beside it, `held.supervisor`, holds it, and outlives neither."""
 
 import json
+import marshal
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -48,7 +48,7 @@ def job_of(mode: str, program: str, *, stdin: str, limits: Limits, tests: Tests 
         "mode": mode,
         "program": program,
         "stdin": stdin,
-        "tests": None if tests is None else tests.as_record(),
+        "tests": None if tests is None else json.dumps(tests.as_record()),
         "limits": asdict(limits),
         "caller": os.getpid(),
         "temporary": tempfile.gettempdir(),
@@ -56,7 +56,7 @@ def job_of(mode: str, program: str, *, stdin: str, limits: Limits, tests: Tests 
         "code": str(CODE),
         "readable": _readable(python),
         "bwrap": shutil.which("bwrap"),
-        "refuses_calls": mode != "limits" and seccomp.is_known(platform.machine()),
+        "refuses_calls": mode != "limits" and seccomp.is_known(os.uname().machine),
     }
 
 
@@ -74,7 +74,7 @@ def _supervised(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, start_new_session=True
     )  # fmt: skip
     try:
-        text, errors = process.communicate(json.dumps(job).encode(), job["limits"]["wall_s"] + GRACE_S)
+        text, errors = process.communicate(marshal.dumps(job), job["limits"]["wall_s"] + GRACE_S)
     except subprocess.TimeoutExpired:
         raise ProcessError(
             f"the process beside a program did not end it within {GRACE_S} s of its limit; is the machine overloaded?"
@@ -84,7 +84,19 @@ def _supervised(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
     if process.returncode:
         said = errors.decode(errors="replace").strip()[-300:]
         raise ProcessError(f"the process beside a program ended with {process.returncode}: {said}")
-    return json.loads(text)
+    return _read(marshal.loads(text))
+
+
+def _read(found: dict[str, Any]) -> dict[str, Any]:
+    """What was found, with texts for bytes. `inside` writes a line when it begins, and others on how it went."""
+    if "failed" in found:
+        return found
+    texts = {name: found[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
+    lines = [line for line in found["verdict"].splitlines(keepends=True) if line.endswith(b"\n")]
+    report: dict[str, Any] = {"began": bool(lines)}
+    for line in lines:
+        report |= json.loads(line)
+    return found | report | texts
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,12 +10,17 @@ they are and are known to the other side by number.
 {(1, 2): 'a'}
 """
 
+from __future__ import annotations
+
 import datetime
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+
+TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
+if TYPE_CHECKING:
+    from typing import Any
 
 SMALL = 2**62  # whole numbers beyond it go as hexadecimal text, which has no limit of digits
 

@@ -1,33 +1,73 @@
 """Tests of a program, run in a process that the program cannot reach; it is asked for calls over a pipe."""
 
+from __future__ import annotations
+
 import builtins
 import json
+import os
 import sys
 import types
-from typing import Any
 
 from .peer import Gone, Peer, ProgramError, Remote
+
+TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
+if TYPE_CHECKING:
+    from typing import Any
 
 MODULES = ("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
            "itertools", "json", "math", "operator", "random", "re", "statistics", "string", "typing")  # fmt: skip
 
 
-def verdict(peer: Peer, tests: dict[str, Any]) -> dict[str, Any]:
-    """{"passed", "reason", "ended"} of the program at the other end; it passes where all tests ran to their end.
+class Report:
+    """A verdict as a line of JSON, {"passed", "reason"}, and whether the program had ended before its tests."""
 
-    `tests` holds `context`, code that stands before the tests and is not the program's; `code`; `entry_point`, what
-    `check(candidate)` is called with; or `calls` of `function`, with the values of which each must return one.
+    def __init__(self, reason: str, *, has_ended: bool = False) -> None:
+        self.text = json.dumps({"passed": not reason, "reason": reason})
+        self.has_ended = has_ended
+
+
+def report(tests: str, reads: int, writes: int) -> Report:
+    """The verdict on the program at the other end of the pipes; it passes where all tests run to their end.
+
+    `tests` is a JSON object: `context`, code that stands before the tests and is not the program's; `code`;
+    `entry_point`, what `check(candidate)` of the code is called with; or `calls` of `function`, with the values of
+    which each must return one.
     """
+    peer = Peer(os.fdopen(reads, "rb"), os.fdopen(writes, "wb"), serves_all=False)
     try:
         loaded = peer.wait()
         if "raised" in loaded:
-            return _failed(_name(loaded["raised"]))
+            return Report(_name(loaded["raised"]))
         names = {str(name): Remote(peer, int(number)) for name, number in loaded["functions"].items()}
-        names |= {str(name): peer._in(value) for name, value in loaded["values"].items()}
-        _run(tests, names)
+        names |= {str(name): peer.received(value) for name, value in loaded["values"].items()}
+        _run(json.loads(tests), names)
     except BaseException as error:  # SystemExit too: tests that end early have not passed
-        return _failed(_reason(error)) | {"ended": isinstance(error, Gone)}
-    return {"passed": True, "reason": ""}
+        return Report(_reason(error) or "error", has_ended=isinstance(error, Gone))
+    return Report("")
+
+
+def serve(source: str, space: dict[str, Any], reads: int, writes: int) -> None:
+    """In the program's process: run it, say what it defined, and serve the tests until they end."""
+    peer = Peer(os.fdopen(reads, "rb"), os.fdopen(writes, "wb"), serves_all=True)
+    try:
+        exec(compile(source, "program.py", "exec"), space)
+        defined = _defined(peer, space)
+    except BaseException as error:  # the program's own, whatever it is
+        return peer.send({"raised": [kind.__name__ for kind in type(error).__mro__], "text": ""})
+    peer.send(defined)
+    return peer.serve()
+
+
+def _defined(peer: Peer, space: dict[str, Any]) -> dict[str, Any]:
+    """What the tests may name: functions, classes and modules by number, all else by value."""
+    names = {name: value for name, value in space.items() if not name.startswith("__")}
+    by_number = {
+        name for name, value in names.items() if callable(value) or isinstance(value, types.ModuleType)
+    }
+    return {
+        "functions": {name: peer.export(names[name]) for name in names if name in by_number},
+        "values": {name: peer.sent(names[name]) for name in names if name not in by_number},
+    }
 
 
 def _run(tests: dict[str, Any], names: dict[str, Any]) -> None:
@@ -73,10 +113,6 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _failed(reason: str) -> dict[str, Any]:
-    return {"passed": False, "reason": reason}
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, AssertionError):
         return "a test failed"
@@ -91,23 +127,3 @@ def _reason(error: BaseException) -> str:
 
 def _name(kinds: list[Any]) -> str:
     return str(kinds[0])[:100] if kinds else "error"
-
-
-def serve_program(peer: Peer, space: dict[str, Any], error: BaseException | None) -> None:
-    """In the program's process: say what it defined, then serve the tests until they end."""
-    if error is not None:
-        peer._send({"raised": [kind.__name__ for kind in type(error).__mro__], "text": ""})
-        return
-    functions, values = {}, {}
-    for name, value in list(space.items()):
-        if name.startswith("__"):
-            continue
-        if isinstance(value, types.ModuleType):
-            functions[name] = peer.export(None)  # its name is enough: the tests take their own
-        elif callable(value):
-            functions[name] = peer.export(value)
-        else:
-            values[name] = peer._out(value)
-    json.dumps(values)
-    peer._send({"functions": functions, "values": values})
-    peer.serve()

@@ -4,12 +4,17 @@ A line of JSON is a message: a request {"do", "on", "with", "named"}, or a reply
 While one side waits for a reply it serves requests, so functions can be handed over and called back.
 """
 
+from __future__ import annotations
+
 import builtins
 import json
 from collections.abc import Callable
-from typing import Any, BinaryIO
 
 from .codec import decode, encode
+
+TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 LONGEST = 2**26  # bytes of a message
 OURS = "_peer", "_number"
@@ -32,7 +37,7 @@ class Remote:
 
     __slots__ = OURS
 
-    def __init__(self, peer: "Peer", number: int) -> None:
+    def __init__(self, peer: Peer, number: int) -> None:
         object.__setattr__(self, "_peer", peer)
         object.__setattr__(self, "_number", number)
 
@@ -103,13 +108,13 @@ class Peer:
             Gone: it has ended.
             ProgramError: what it raised, if not an exception that Python has.
         """
-        self._send({"do": what, "on": on, "with": self._out([*arguments]), "named": self._out(named)})
+        self.send({"do": what, "on": on, "with": self.sent([*arguments]), "named": self.sent(named)})
         reply = self.wait()
         if "raised" in reply:
             raise _exception(reply)
-        for argument, now in (self._in(reply.get("now")) or {}).items():
+        for argument, now in (self.received(reply.get("now")) or {}).items():
             _refresh(arguments[argument], now)
-        return self._in(reply.get("is"))
+        return self.received(reply.get("is"))
 
     def wait(self) -> dict[str, Any]:
         """The next reply; requests until then are served."""
@@ -122,7 +127,7 @@ class Peer:
                 raise ProgramError("no message")
             if "do" not in message:
                 return message
-            self._send(self._serve(message))
+            self.send(self._serve(message))
 
     def serve(self) -> None:
         """Serve requests until the other side ends."""
@@ -138,15 +143,17 @@ class Peer:
 
     def _serve(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
-            arguments = self._in(message["with"])
+            arguments = self.received(message["with"])
             before = [json.dumps(self._seen(argument)) for argument in arguments]
-            result = self._out(self._do(message["do"], message["on"], arguments, self._in(message["named"])))
+            result = self.sent(
+                self._do(message["do"], message["on"], arguments, self.received(message["named"]))
+            )
             now = {
                 i: argument
                 for i, (argument, old) in enumerate(zip(arguments, before, strict=True))
                 if json.dumps(self._seen(argument)) != old
             }
-            return {"is": result, "now": self._out(now) if now else None}
+            return {"is": result, "now": self.sent(now) if now else None}
         except BaseException as error:  # the program's own, whatever it is: the tests see what they expect
             return {"raised": [kind.__name__ for kind in type(error).__mro__], "text": _text(error)}
 
@@ -172,21 +179,24 @@ class Peer:
         name, *rest = arguments
         return getattr(type(target), name)(target, *rest)
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message as it is."""
         try:
             self._writes.write(json.dumps(message).encode() + b"\n")
             self._writes.flush()
         except BrokenPipeError:
             raise Gone("the program has ended") from None
 
-    def _out(self, value: Any) -> Any:
+    def sent(self, value: Any) -> Any:
+        """The value as it is sent to the other side."""
         return encode(value, self._numbered)
 
     def _seen(self, value: Any) -> Any:
-        """As `_out`, to be compared with itself: objects get no new numbers."""
+        """As `sent`, to be compared with itself: objects get no new numbers."""
         return encode(value, lambda found: {"mine": id(found)})
 
-    def _in(self, value: Any) -> Any:
+    def received(self, value: Any) -> Any:
+        """The value that the other side sent."""
         return decode(
             value, lambda number: Remote(self, int(number)), lambda number: self._objects[int(number)]
         )

@@ -1,12 +1,14 @@
 """What a process gives up for good: memory, time, capabilities, and life beyond its parent."""
 
+from __future__ import annotations
+
+import contextlib
 import ctypes
 import os
 import resource
 import select
 import signal
 import sys
-from typing import Any
 
 from .linux import (
     PR_CAP_AMBIENT,
@@ -17,6 +19,10 @@ from .linux import (
     call,
     prctl,
 )
+
+TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
+if TYPE_CHECKING:
+    from typing import Any
 
 OPEN_FILES = 64
 CAPABILITY_VERSION = 0x20080522  # linux/capability.h: version 3, two words a set
@@ -44,7 +50,10 @@ def _lower(kind: int, soft: int, hard: int) -> None:
     most = resource.getrlimit(kind)[1]
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)
-    resource.setrlimit(kind, (soft, hard))
+    with contextlib.suppress(
+        () if IS_LINUX else ValueError
+    ):  # macOS refuses some, and its mode promises little
+        resource.setrlimit(kind, (soft, hard))
 
 
 def drop_capabilities() -> None:

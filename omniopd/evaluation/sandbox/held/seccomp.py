@@ -7,8 +7,6 @@ and a permission forgotten would fail right programs. Calls newer than the table
 import ctypes
 import errno
 import os
-import platform
-from collections.abc import Collection
 
 from .linux import PR_SET_SECCOMP, prctl
 
@@ -78,17 +76,17 @@ OPEN, OPENAT, OPENAT2 = (2, -1), (257, 56), (437, 437)
 
 
 def is_known(machine: str) -> bool:
-    """Whether there is a table of calls for the machine, as `platform.machine()` names it."""
+    """Whether there is a table of calls for the machine, as `uname` names it."""
     return machine in MACHINES
 
 
-def refuse(pids: Collection[int], *, shares_files: bool, has_landlock: bool) -> None:
-    """Refuse this process the calls from now on; it may still work on the processes in pids.
+def refuse(*, shares_files: bool, has_landlock: bool) -> None:
+    """Refuse this process the calls from now on.
 
     Raises:
         OSError: the kernel has no seccomp.
     """
-    code = assemble(platform.machine(), pids, shares_files=shares_files, has_landlock=has_landlock)
+    code = assemble(os.uname().machine, os.getpid(), shares_files=shares_files, has_landlock=has_landlock)
     raw = b"".join(
         op.to_bytes(2, "little") + bytes((jt, jf)) + k.to_bytes(4, "little") for op, jt, jf, k in code
     )
@@ -96,10 +94,8 @@ def refuse(pids: Collection[int], *, shares_files: bool, has_landlock: bool) -> 
     prctl(PR_SET_SECCOMP, 2, ctypes.byref(_Program(len(code), ctypes.cast(buffer, ctypes.c_void_p))))
 
 
-def assemble(
-    machine: str, pids: Collection[int], *, shares_files: bool, has_landlock: bool
-) -> list[Instruction]:
-    """The filter as a program of classic BPF, for x86_64 or aarch64."""
+def assemble(machine: str, pid: int, *, shares_files: bool, has_landlock: bool) -> list[Instruction]:
+    """The filter of the process with that number as a program of classic BPF, for x86_64 or aarch64."""
     own = list(MACHINES).index(machine)
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, MACHINES[machine]), (RETURN, 0, 0, REFUSE),
@@ -114,7 +110,7 @@ def assemble(
     code += _on(SOCKETPAIR[own], _where(1, [SOCK_STREAM], mask=SOCK_TYPE))  # others can send to any address
     code += _on(PRCTL[own], _unless(0, [1, 4, 36]))  # the end with the parent, traces, adoption
     for name, numbers in OF_A_PROCESS.items():
-        code += _on(numbers[own], _where(0, [*pids] if name in SIGNALS else [0, *pids]))
+        code += _on(numbers[own], _where(0, [pid] if name in SIGNALS else [0, pid]))
     if shares_files and not has_landlock:
         code += _on(OPENAT2[own], [(RETURN, 0, 0, ABSENT)])
         code += _on(OPENAT[own], _where_no_bit(2, WRITES)) + _on(OPEN[own], _where_no_bit(1, WRITES))

@@ -1,22 +1,26 @@
 """The process beside a program: starts it, watches it, bounds what it writes, ends it, and removes what it left.
 
-Reads a job from standard input and writes one JSON object to standard output. It outlives neither its job nor its
-caller: when the caller ends, however it ends, the kernel tells this process, which ends the program and cleans up.
+Reads a job from standard input and writes what it found to standard output, marshalled. It outlives neither its
+job nor its caller: when the caller ends, however it ends, the kernel tells this process, which ends the program and
+cleans up.
 """
 
+from __future__ import annotations
+
 import contextlib
-import json
+import marshal
 import os
 import select
-import shutil
 import signal
 import sys
-import tempfile
 import time
-from typing import Any, NoReturn
 
 from . import bubblewrap, namespaces, rights
 from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+
+TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 TICK_S = 0.05
 BLOCK = 65536
@@ -27,10 +31,10 @@ BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from held.inside import ma
 
 def main() -> None:
     """Do the job that standard input holds."""
-    job = json.loads(sys.stdin.buffer.read())
+    job = marshal.loads(sys.stdin.buffer.read())
     _die_with(job["caller"])
     result: dict[str, Any] = {}
-    scratch = tempfile.mkdtemp(prefix="omniopd-", dir=job["temporary"]) if _shares_files(job) else None
+    scratch = _folder(job["temporary"]) if _shares_files(job) else None
     try:
         result = _run(job | {"scratch": scratch})
     except OSError as error:
@@ -40,11 +44,18 @@ def main() -> None:
         _end_children()
         if scratch:
             _remove(scratch)
-    json.dump(result, sys.stdout)
+    sys.stdout.buffer.write(marshal.dumps(result))
 
 
 def _shares_files(job: dict[str, Any]) -> bool:
     return job["mode"] in ("landlock", "limits")
+
+
+def _folder(place: str) -> str:
+    """A new folder of a name that nobody guesses, for this user alone."""
+    path = os.path.join(place, f"omniopd-{os.urandom(8).hex()}")
+    os.mkdir(path, 0o700)
+    return path
 
 
 def _die_with(caller: int) -> None:
@@ -64,7 +75,7 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         namespaces.leave(as_user=mode == "namespaces")
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # which a change of user may have cleared
     pipes = {name: os.pipe() for name in ("stdout", "stderr", "verdict")}
-    files = [_file(job["stdin"]), _file(job["program"]), _file(json.dumps(job["tests"]))]
+    files = [_file(job["stdin"]), _file(job["program"]), _file(job["tests"] or "")]
     child = os.fork()
     if not child:
         _become(job, files, pipes)
@@ -80,6 +91,8 @@ def _file(text: str) -> int:
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("text", 0)
     else:
+        import tempfile  # on Linux it is not needed, and costs as much as all else that is imported here
+
         with tempfile.TemporaryFile() as file:
             number = os.dup(file.fileno())
     with os.fdopen(os.dup(number), "wb") as file:
@@ -96,6 +109,7 @@ def _become(job: dict[str, Any], files: list[int], pipes: dict[str, tuple[int, i
         stdin, source, tests = files
         order = [stdin, pipes["stdout"][1], pipes["stderr"][1], source, tests, pipes["verdict"][1]]
         _arrange(order)
+        os.setpgid(0, 0)
         if job["mode"].endswith("namespaces"):
             namespaces.move_in(job["readable"], job["limits"])
         elif job["scratch"]:
@@ -106,7 +120,7 @@ def _become(job: dict[str, Any], files: list[int], pipes: dict[str, tuple[int, i
         command = _command(job)
         os.execve(command[0], command, _environment(job["scratch"] or namespaces.SCRATCH))
     except BaseException as error:
-        os.write(5, json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode() + b"\n")
+        os.write(2, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(127)
 
@@ -122,7 +136,18 @@ def _arrange(order: list[int]) -> None:
 def _command(job: dict[str, Any]) -> list[str]:
     inner = {name: job[name] for name in ("mode", "limits", "readable", "scratch", "refuses_calls")}
     inner["has_tests"] = job["tests"] is not None
-    python = [job["python"], "-s", "-S", "-P", "-X", "utf8", "-c", BOOT, job["code"], json.dumps(inner)]
+    python = [
+        job["python"],
+        "-s",
+        "-S",
+        "-P",
+        "-X",
+        "utf8",
+        "-c",
+        BOOT,
+        job["code"],
+        marshal.dumps(inner).hex(),
+    ]
     return (
         bubblewrap.command(job["bwrap"], job["readable"]) + python if job["mode"] == "bubblewrap" else python
     )
@@ -143,6 +168,7 @@ class _Follower:
         self._began = time.monotonic()
         self._reason = ""
         self._handle = _handle_of(child)
+        self._is_reaped = False
 
     def result(self, limits: dict[str, Any]) -> dict[str, Any]:
         """What there is to say of the program, when it has ended."""
@@ -154,14 +180,17 @@ class _Follower:
             self._read(bounds)
             self._reason = self._reason or self._over(limits)
         wall_s = time.monotonic() - self._began
-        _kill(self._child)
+        if not self._is_reaped:
+            _kill(self._child)
         self._read(bounds)
-        report = _report(self._written["verdict"])
-        texts = {name: self._written[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
-        return report | texts | {"limit": self._reason, "wall_s": wall_s}
+        return {name: bytes(written) for name, written in self._written.items()} | {
+            "limit": self._reason,
+            "wall_s": wall_s,
+        }
 
     def _has_ended(self) -> bool:
-        return os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        self._is_reaped = self._is_reaped or os.waitpid(self._child, os.WNOHANG)[0] == self._child
+        return self._is_reaped
 
     def _wait(self) -> None:
         """Until something was written, or the program has ended, or a tick has passed."""
@@ -196,14 +225,6 @@ class _Follower:
         return "scratch" if scratch and _is_over(scratch, limits["scratch_bytes"]) else ""
 
 
-def _report(lines: bytearray) -> dict[str, Any]:
-    """What `inside` wrote: that it began, and at the end how it went. A line that was cut says nothing."""
-    report: dict[str, Any] = {"began": False}
-    for line in lines.splitlines(keepends=True):
-        report |= json.loads(line) if line.endswith(b"\n") else {}
-    return report
-
-
 def _handle_of(child: int) -> int | None:
     """What becomes readable when the child ends; None where the kernel has no such thing."""
     try:
@@ -236,8 +257,9 @@ def _is_over(folder: str, size: int) -> bool:
 
 
 def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    for kill in (os.killpg, os.kill):  # where there is no /proc, its children are found by their group alone
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
 
@@ -256,6 +278,8 @@ def _end_children() -> None:
 
 def _remove(folder: str) -> None:
     """Remove a folder, whatever modes and depths are in it. Nothing runs in it any more."""
+    import shutil  # costs more than all else that is imported here, and most modes have no folder to remove
+
     sys.setrecursionlimit(MOST_NAMES * 10)
     for place, folders, _ in os.walk(folder):
         for inner in (os.path.join(place, name) for name in folders):
