@@ -6,9 +6,10 @@ import textwrap
 import threading
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
-_THOUGHT = re.compile(r".*</think(?:ing)?>", re.S)
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>")
 _FIRST_LINE = re.compile(r"^(?:import |from \S+ import |(?:async )?def |class |@\w)", re.M)
 _DEFINITION = re.compile(r"^(?:async def|def|class) ", re.M)
 _PYTHON = ("python", "python3", "py", "py3")
@@ -40,7 +41,7 @@ def program_of(response: str, prompt: str) -> str | None:
     defines anything; else the last. Without a fence the response is code as far as it can be read as such: a body where
     the prompt holds a head, else from the first import or definition on. A head stands before what completes it.
     """
-    text, head = _THOUGHT.sub("", response), head_of(prompt)
+    text, head = _END_OF_THOUGHT.split(response)[-1], head_of(prompt)
     if not text.strip():
         return None
     blocks = _blocks(text)
@@ -150,8 +151,7 @@ def _as_far_as_code(text: str) -> str:
 def _error_line(code: str) -> int | None:
     """The line that Python cannot read, from 1; None where it can read all."""
     try:
-        with _filters, warnings.catch_warnings(action="ignore"):
-            compile(code, "program.py", "exec", dont_inherit=True)
+        _compiled(code)
     except SyntaxError as error:
         return error.lineno or 1
     except (ValueError, MemoryError, RecursionError, OverflowError):
@@ -160,4 +160,12 @@ def _error_line(code: str) -> int | None:
 
 
 def _statements(code: str) -> list[ast.stmt] | None:
-    return ast.parse(code).body if compiles(code) else None
+    return _compiled(code, ast.PyCF_ONLY_AST).body if compiles(code) else None
+
+
+def _compiled(code: str, flags: int = 0) -> Any:
+    with (
+        _filters,
+        warnings.catch_warnings(action="ignore"),
+    ):  # such as that of '\\d', which is a response's own affair
+        return compile(code, "program.py", "exec", flags, dont_inherit=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.evaluation.programs import Head, head_of
+from omniopd.evaluation.programs import head_of
 from omniopd.evaluation.sandbox import Tests
 
 MAX_PRIVATE_BYTES = 2**28  # of hidden cases, unpacked
@@ -88,11 +88,9 @@ def _of_code(code: str, prompt: str, entry_point: str | None) -> Suite:
             )
     else:
         entry_point = None
-    return Suite(Tests(code=code, context=_context(head), entry_point=entry_point), ())
-
-
-def _context(head: Head | None) -> str:
-    return head.as_code if head else ""
+    if head is None:
+        return Suite(Tests(code=code, entry_point=entry_point), ())
+    return Suite(Tests(code=code, context=head.as_code, entry_point=entry_point, function=head.name), ())
 
 
 def _only_defines_check(code: str) -> bool:
@@ -137,8 +135,7 @@ def _cases_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(found, Mapping) and {"inputs", "outputs"} <= found.keys():
         record |= {"fn_name": record.get("fn_name") or found.get("fn_name")}
         kind = "functional" if record["fn_name"] else "stdin"
-        sides = zip(found["inputs"], found["outputs"], strict=True)
-        found = [{"input": one, "output": other, "testtype": kind} for one, other in sides]
+        found = [{"input": one, "output": other, "testtype": kind} for one, other in _sides(found)]
     if not isinstance(found, list) or not all(
         isinstance(case, dict) and {"input", "output"} <= case.keys() for case in found
     ):
@@ -147,6 +144,15 @@ def _cases_of(record: dict[str, Any]) -> list[dict[str, Any]]:
             "shows those that are"
         )
     return found
+
+
+def _sides(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    inputs, outputs = record["inputs"], record["outputs"]
+    if len(inputs) != len(outputs):
+        raise DataError(
+            f"tests hold {len(inputs)} inputs and {len(outputs)} outputs; give each input its output"
+        )
+    return list(zip(inputs, outputs, strict=True))
 
 
 def _function_name(record: dict[str, Any]) -> str | None:
@@ -160,9 +166,18 @@ def _call(case: dict[str, Any]) -> dict[str, Any]:
     given, wanted = case["input"], case["output"]
     if isinstance(given, str):
         lines = [line for line in given.split("\n") if line.strip()]
-        return {"arguments": [json.loads(line) for line in lines], "expected": [json.loads(wanted)]}
+        return {"arguments": [_json(line) for line in lines], "expected": [_json(wanted)]}
     one_in_a_list = [wanted[0]] if isinstance(wanted, list) and len(wanted) == 1 else []
     return {"arguments": given, "expected": [wanted, *one_in_a_list]}
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError):
+        raise DataError(
+            f"tests: {text!r:.80} is no JSON, and is to be an argument or a result; mend it"
+        ) from None
 
 
 def _unpacked(cases: Any, name: str) -> list[dict[str, Any]]:

@@ -188,7 +188,9 @@ while True: time.sleep(600)
 BURNS_TIME = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
 CLOSES_ALL = "import os, time\nos.closerange(0, 1000)\ntime.sleep(600)"
 RECURSION = "import sys\nsys.setrecursionlimit(10**9)\ndef f(n): return [f(n + 1)]\nf(0)"
-RECURSION_IN_C = "import sys\nsys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**5): x = [x]\nrepr(x)"
+RECURSION_IN_C = (
+    "import sys\nsys.setrecursionlimit(10**9)\nx, y = [], []\nfor _ in range(10**6): x, y = [x], [y]\nx == y"
+)
 THREAD_BOMB = """
 import threading, time
 threading.stack_size(32768)

@@ -62,7 +62,7 @@ def _with_tests(job: dict[str, Any], source: str) -> NoReturn:
     os.close(to_tests)
     with open(TESTS, encoding="utf-8") as file:
         tests = file.read()
-    _confine(job)
+    _confine(job, warns=True)
     report = judge.report(tests, hears, asks)
     _say(report.text)
     # The program ends with this process and is not waited for. If it has ended already, it is told how.
@@ -105,9 +105,9 @@ def _module(name: str) -> dict[str, Any]:
     return module.__dict__
 
 
-def _confine(job: dict[str, Any]) -> None:
+def _confine(job: dict[str, Any], *, warns: bool = False) -> None:
     """Hold this process to its limits, its folders and its system calls."""
-    rights.limit_resources(job["limits"])
+    rights.limit_resources(job["limits"], warns=warns)
     if job["mode"] == "landlock":
         landlock.confine([*job["readable"], *namespaces.DEVICES], [job["scratch"], "/dev/null"])
     if job["refuses_calls"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import signal
 import sys
 import types
 
@@ -12,7 +13,7 @@ from .peer import Gone, Peer, ProgramError, Remote
 
 TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 MODULES = ("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
            "itertools", "json", "math", "operator", "random", "re", "statistics", "string", "typing")  # fmt: skip
@@ -34,6 +35,7 @@ def report(tests: str, reads: int, writes: int) -> Report:
     which each must return one.
     """
     peer = Peer(os.fdopen(reads, "rb"), os.fdopen(writes, "wb"), serves_all=False)
+    signal.signal(signal.SIGXCPU, _out_of_time)
     try:
         loaded = peer.wait()
         if "raised" in loaded:
@@ -44,6 +46,10 @@ def report(tests: str, reads: int, writes: int) -> Report:
     except BaseException as error:  # SystemExit too: tests that end early have not passed
         return Report(_reason(error) or "error", has_ended=isinstance(error, Gone))
     return Report("")
+
+
+def _out_of_time(*_: object) -> NoReturn:
+    raise TimeoutError
 
 
 def serve(source: str, space: dict[str, Any], reads: int, writes: int) -> None:
@@ -81,8 +87,8 @@ def _run(tests: dict[str, Any], names: dict[str, Any]) -> None:
     space |= {name: __import__(name) for name in MODULES if name in names}
     exec(compile(tests.get("context") or "", "context.py", "exec"), space)
     entry = tests.get("entry_point")
-    if entry:
-        space[entry] = _function(entry, names)
+    for name in {entry, tests.get("function")} - {None}:  # of which the context has the head alone
+        space[name] = _function(name, names)
     exec(compile(tests["code"], "tests.py", "exec"), space)
     if entry:
         space["check"](_function(entry, names))
@@ -118,6 +124,8 @@ def _reason(error: BaseException) -> str:
         return "a test failed"
     if isinstance(error, Gone):
         return "the program ended"
+    if isinstance(error, TimeoutError):
+        return "the tests took too much time"
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return "the tests ended early"
     if isinstance(error, ProgramError):

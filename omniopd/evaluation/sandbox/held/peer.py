@@ -166,7 +166,8 @@ class Peer:
         if what == "next":
             return target.step()
         if not self._serves_all:
-            raise ProgramError(f"the tests' objects can be called and iterated over, and not asked to {what}")
+            kind = AttributeError if what == "get" else TypeError
+            raise kind(f"objects of the tests can be called and iterated over, and not asked to {what}")
         return self._ask_object(target, what, arguments)
 
     def _ask_object(self, target: Any, what: str, arguments: list[Any]) -> Any:
@@ -177,7 +178,10 @@ class Peer:
         if what == "isinstance":
             return isinstance(arguments[0], target)
         name, *rest = arguments
-        return getattr(type(target), name)(target, *rest)
+        operation = getattr(type(target), name, None)
+        if operation is None:
+            raise TypeError(f"{type(target).__name__!r} has no {name}")
+        return operation(target, *rest)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message as it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -29,11 +28,10 @@ CAPABILITY_VERSION = 0x20080522  # linux/capability.h: version 3, two words a se
 IS_LINUX = sys.platform == "linux"
 
 
-def limit_resources(limits: dict[str, Any]) -> None:
-    """Hold this process, and what it starts, to the limits; neither can raise them again."""
-    cpu = limits["cpu_s"]
+def limit_resources(limits: dict[str, Any], *, warns: bool = False) -> None:
+    """Hold this process to the limits, for good; where it `warns`, SIGXCPU comes a second before SIGKILL."""
     bounds = {
-        resource.RLIMIT_CPU: (cpu, cpu + 1),  # SIGXCPU, and a second later SIGKILL
+        resource.RLIMIT_CPU: (limits["cpu_s"], limits["cpu_s"] + warns),
         resource.RLIMIT_AS: (limits["memory_bytes"],) * 2,
         resource.RLIMIT_FSIZE: (limits["scratch_bytes"],) * 2,
         resource.RLIMIT_NOFILE: (OPEN_FILES,) * 2,
@@ -50,10 +48,11 @@ def _lower(kind: int, soft: int, hard: int) -> None:
     most = resource.getrlimit(kind)[1]
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)
-    with contextlib.suppress(
-        () if IS_LINUX else ValueError
-    ):  # macOS refuses some, and its mode promises little
+    try:
         resource.setrlimit(kind, (soft, hard))
+    except ValueError:
+        if IS_LINUX:
+            raise  # macOS refuses some, and its mode promises little
 
 
 def drop_capabilities() -> None:
