@@ -160,7 +160,16 @@ def _error_line(code: str) -> int | None:
 
 
 def _statements(code: str) -> list[ast.stmt] | None:
-    return _compiled(code, ast.PyCF_ONLY_AST).body if compiles(code) else None
+    return parsed(code).body if compiles(code) else None
+
+
+def parsed(code: str) -> ast.Module:
+    """The syntax of the code, without the warnings that Python has for it.
+
+    Raises:
+        SyntaxError, ValueError, MemoryError, RecursionError: it has none, or is nested too deep.
+    """
+    return _compiled(code, ast.PyCF_ONLY_AST)
 
 
 def _compiled(code: str, flags: int = 0) -> Any:

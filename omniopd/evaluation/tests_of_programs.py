@@ -6,6 +6,7 @@ The forms are those of HumanEval, MBPP, LiveCodeBench and APPS; docs/grading.md 
 import ast
 import base64
 import binascii
+import builtins
 import json
 import pickletools
 import zlib
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.evaluation.programs import head_of
+from omniopd.evaluation.programs import head_of, parsed
 from omniopd.evaluation.sandbox import Tests
 
 MAX_PRIVATE_BYTES = 2**28  # of hidden cases, unpacked
@@ -57,7 +58,7 @@ def suite_of(tests: str, prompt: str) -> Suite:
     except ValueError:
         found = tests
     if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
-        return Suite(Tests(code="\n".join(found)), ())
+        return _of_code("\n".join(found), prompt, None)
     if isinstance(found, list):
         found = {"input_output": found}
     if not isinstance(found, dict):
@@ -68,7 +69,7 @@ def suite_of(tests: str, prompt: str) -> Suite:
 def _of_record(record: dict[str, Any], prompt: str) -> Suite:
     if "test_list" in record:
         setup = record.get("test_setup_code") or "\n".join(record.get("test_imports") or [])
-        return Suite(Tests(code="\n".join([setup, *_nonempty(record["test_list"], "test_list")])), ())
+        return _of_code("\n".join([setup, *_nonempty(record["test_list"], "test_list")]), prompt, None)
     if "test" in record:
         return _of_code(_text(record["test"], "test"), prompt, record.get("entry_point"))
     return _of_cases(record)
@@ -89,16 +90,39 @@ def _of_code(code: str, prompt: str, entry_point: str | None) -> Suite:
     else:
         entry_point = None
     if head is None:
-        return Suite(Tests(code=code, entry_point=entry_point), ())
+        return Suite(Tests(code=code, entry_point=entry_point, shadows=_shadows(code)), ())
     return Suite(Tests(code=code, context=head.as_code, entry_point=entry_point, function=head.name), ())
+
+
+def _shadows(code: str) -> tuple[str, ...]:
+    """The names of Python's own that tests call the program by, as MBPP has a `sum` of two numbers.
+
+    Only where they use no name that neither they nor Python define: that would be the program's.
+    """
+    nodes = list(ast.walk(_parsed(code)))
+    named = {node.id for node in nodes if isinstance(node, ast.Name)}
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    bound |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    bound |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
+    if named - bound - set(dir(builtins)):
+        return ()
+    called = {
+        node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    return tuple(sorted(called - bound))
+
+
+def _parsed(code: str) -> ast.Module:
+    try:
+        return parsed(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise DataError(f"tests are neither JSON nor Python ({error}); mend them") from None
 
 
 def _only_defines_check(code: str) -> bool:
     """Whether the code defines `check` and does not call it."""
-    try:
-        statements = ast.parse(code).body
-    except SyntaxError as error:
-        raise DataError(f"tests are neither JSON nor Python ({error}); mend them") from None
+    statements = _parsed(code).body
     functions = [one for one in statements if isinstance(one, ast.FunctionDef) and one.name == "check"]
     outside = [node for one in statements if one not in functions for node in ast.walk(one)]
     return bool(functions) and not any(isinstance(node, ast.Name) and node.id == "check" for node in outside)

@@ -208,6 +208,16 @@ def test_code_may_call_the_function_whose_head_the_prompt_holds():
     assert grade("    return pi * r\n" * 2, "assert area(2) > 12", HEAD).reason == "a test failed"
 
 
+def test_a_function_may_be_called_what_python_calls_one_of_its_own():
+    """MBPP has such; but where tests name the program's function, they compute with Python's."""
+    right, tests = "def sum(a, b): return a + b", ["assert sum(1, 2) == 3"]
+    cheat = "def sum(a): return 3\ndef f(): return None"
+
+    assert grade(right, tests).reason == ""
+    assert grade(cheat, tests).reason == "TypeError"
+    assert grade(cheat, ["assert sum(f()) == 3"]).reason == "TypeError"
+
+
 def test_grades_come_in_order_whatever_the_number_of_processes():
     cases = [CodeCase(f"def f(): return {i}", "Write it.", "assert f() % 3 == 0") for i in range(7)]
     grades = grade_programs(cases, num_processes=3)

@@ -35,6 +35,7 @@ class Tests:
     code: str = ""
     context: str = ""  # code that stands before the tests and is not the program's
     entry_point: str | None = None  # what `check(candidate)` of the code is called with
+    shadows: tuple[str, ...] = ()  # names of Python's own that are the program's
     function: str | None = None  # what is the program's, though the context has its head; what `calls` call
     calls: tuple[dict[str, Any], ...] | None = None  # "expected": the values of which one is to be returned
 

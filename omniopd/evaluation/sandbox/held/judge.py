@@ -83,11 +83,12 @@ def _run(tests: dict[str, Any], names: dict[str, Any]) -> None:
     sys.modules["tests"] = module
     space = module.__dict__
     # What the tests compute with is never the program's, even where it gave the same name to something.
-    space |= {name: value for name, value in names.items() if not hasattr(builtins, name)}
+    shadows = tests.get("shadows") or ()
+    space |= {name: value for name, value in names.items() if not hasattr(builtins, name) or name in shadows}
     space |= {name: __import__(name) for name in MODULES if name in names}
     exec(compile(tests.get("context") or "", "context.py", "exec"), space)
     entry = tests.get("entry_point")
-    for name in {entry, tests.get("function")} - {None}:  # of which the context has the head alone
+    for name in filter(None, (entry, tests.get("function"))):  # of which the context has the head alone
         space[name] = _function(name, names)
     exec(compile(tests["code"], "tests.py", "exec"), space)
     if entry:
