@@ -65,8 +65,8 @@ class Verdict:
 
     The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here. Where the
     method reads tokens, `reply_ids` are the replies as student tokens, complete ones alone, chunk_len at most;
-    they are empty where the prefix's own tokens came out changed with a reply behind it (`boundary`). Where the
-    teacher could not be heard, `failure` says why in a word: such a chunk is left unaudited.
+    they are empty where the prefix came out in other tokens with a reply behind it, or its text does not say all of
+    it (`boundary`). Where the teacher could not be heard, `failure` says why in a word: such a chunk is left unaudited.
 
     >>> verdict = Verdict(
     ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",

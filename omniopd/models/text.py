@@ -8,6 +8,13 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.models.loading import encode_rendered, render_prompt
 
+PART = "\ufffd"  # as a part of a character is decoded, in tokenizers over bytes
+
+
+def legible(text: str, finish_reason: str) -> str:
+    """The text without what a cut may have left of a last character: no token of that is one that was written."""
+    return text if finish_reason == "stop" else text.rstrip(PART)
+
 
 @dataclass(frozen=True)
 class Context:
@@ -43,22 +50,35 @@ class TextDecoder:
         return self._after(before, tuple(token_ids))
 
     def read_after(self, contexts: Sequence[Context], texts: Sequence[str]) -> list[list[int] | None]:
-        """The tokens of each text behind its context, or None where the context's own tokens come out changed.
+        """The tokens of each text behind its context, or None where no token ends between the two.
 
-        That happens where a token would reach across the boundary, and where the model wrote a text in
-        other tokens than the tokenizer would.
+        That happens where a token would reach across, and behind a context whose text does not say all of it. A context
+        that the model wrote in other tokens than the tokenizer would is read as the tokenizer reads its text: the
+        tokens behind it are the same.
         """
         if not texts:
             return []
-        joined = [
-            render_prompt(self._tokenizer, context.prompt) + self.text(context.response_ids) + text
-            for context, text in zip(contexts, texts, strict=True)
+        prefixes = [
+            render_prompt(self._tokenizer, context.prompt) + self.text(context.response_ids)
+            for context in contexts
         ]
-        found: list[list[int] | None] = []
-        for context, row in zip(contexts, encode_rendered(self._tokenizer, joined), strict=True):
-            before = [*context.prompt_ids, *context.response_ids]
-            found.append(row[len(before) :] if row[: len(before)] == before else None)
-        return found
+        joined = [prefix + text for prefix, text in zip(prefixes, texts, strict=True)]
+        heads, rows = self._read(prefixes), encode_rendered(self._tokenizer, joined)
+        return [
+            row[len(head) :] if row[: len(head)] == head and self._says_all(context.response_ids) else None
+            for context, head, row in zip(contexts, heads, rows, strict=True)
+        ]
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, equal ones read once."""
+        distinct = list(dict.fromkeys(texts))
+        tokens = dict(zip(distinct, encode_rendered(self._tokenizer, distinct), strict=True))
+        return [tokens[text] for text in texts]
+
+    def _says_all(self, token_ids: list[int]) -> bool:
+        """Whether the text of the tokens shows each of them: no special token, no part of a character."""
+        text = self.text(token_ids)
+        return PART not in text and text == self._tokenizer.decode(token_ids, skip_special_tokens=False)
 
     def read_alone(self, text: str) -> list[int]:
         """The tokens of a text with nothing before it."""

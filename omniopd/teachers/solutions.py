@@ -9,7 +9,7 @@ from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.loading import encode_prompt, end_token
-from omniopd.models.text import Context, TextDecoder
+from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 
 
@@ -87,9 +87,12 @@ def _read(
 ) -> list[tuple[str, list[int], str]]:
     """Each reply's text, its student tokens, and its finish reason."""
     contexts = [Context(prompt.prompt, prompt_ids, [])] * len(answer.replies)
+    texts = [
+        legible(text, reason) for text, reason in zip(answer.replies, answer.finish_reasons, strict=True)
+    ]
     found = []
     for text, reason, ids in zip(
-        answer.replies, answer.finish_reasons, decoder.read_after(contexts, answer.replies), strict=True
+        texts, answer.finish_reasons, decoder.read_after(contexts, texts), strict=True
     ):
         # Read alone where the prompt's last token would reach into it: the student will write it so.
         own = decoder.read_alone(text) if ids is None else ids

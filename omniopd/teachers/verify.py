@@ -8,7 +8,7 @@ from omniopd.functional import geometric_mean, posterior_std
 from omniopd.functional.seeds import stable_seed
 from omniopd.methods import Audit
 from omniopd.methods.agreement import similarities
-from omniopd.models.text import Context, TextDecoder
+from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 
 
@@ -133,7 +133,9 @@ def _hear(
     ]
     read: list[list[int] | None] = [None] * len(said)
     if audit.reads_tokens:
-        read = decoder.read_after([chunk.context for chunk, _, _ in said], [text for _, text, _ in said])
+        read = decoder.read_after(
+            [chunk.context for chunk, _, _ in said], [legible(text, reason) for _, text, reason in said]
+        )
     kept = [
         None if ids is None else _complete(ids, reason, audit, end_id)
         for (_, _, reason), ids in zip(said, read, strict=True)

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.engines.pretrain import character_tokenizer
-from omniopd.models.text import TextDecoder
+from omniopd.models.text import Context, TextDecoder, legible
 
 
 @pytest.fixture(scope="module", params=["byte level", "metaspace"])
@@ -45,3 +45,56 @@ def test_the_end_token_has_no_text():
     assert decoder.text_after(0, [1, tokenizer.eos_token_id]) == "9"
     assert decoder.text_after(0, [tokenizer.eos_token_id]) == ""
     assert decoder.text_after(None, [2, 0]) == ">0"
+
+
+@pytest.fixture(scope="module")
+def bytes_bpe() -> PreTrainedTokenizerFast:
+    """Every byte is a token, and so are 'an', 'ana' and 'aa'."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {token: i for i, token in enumerate([*sorted(alphabet), "an", "ana", "aa", "<end>"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("a", "n"), ("an", "a"), ("a", "a")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", clean_up_tokenization_spaces=False
+    )
+
+
+def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
+    return [tokenizer.get_vocab()[token] for token in tokens]
+
+
+def read(tokenizer: PreTrainedTokenizerFast, response_ids: list[int], text: str) -> list[int] | None:
+    [found] = TextDecoder(tokenizer).read_after([Context("b", ids_of(tokenizer, "b"), response_ids)], [text])
+    return found
+
+
+def test_a_text_is_read_behind_words_that_the_model_wrote_in_other_tokens_than_the_tokenizer_would(
+    bytes_bpe: PreTrainedTokenizerFast,
+):
+    for written in (["ana", "s"], ["an", "a", "s"], ["a", "n", "a", "s"]):
+        context = ids_of(bytes_bpe, *written)
+        assert read(bytes_bpe, context, "bana") == ids_of(bytes_bpe, "b", "ana")
+
+
+def test_no_text_is_read_where_a_token_would_reach_into_it(bytes_bpe: PreTrainedTokenizerFast):
+    for written in (["s", "an"], ["s", "a", "n"]):
+        assert read(bytes_bpe, ids_of(bytes_bpe, *written), "as") is None  # the tokenizer's: s, ana, s
+        assert read(bytes_bpe, ids_of(bytes_bpe, *written), "s") == ids_of(bytes_bpe, "s")
+
+
+def test_no_text_is_read_behind_what_a_text_does_not_show(bytes_bpe: PreTrainedTokenizerFast):
+    euro = bytes_bpe.encode("€")
+    assert len(euro) == 3
+    assert read(bytes_bpe, euro, "5") == ids_of(bytes_bpe, "5")
+    assert read(bytes_bpe, euro[:2], "5") is None
+    assert read(bytes_bpe, [*euro[:1], *ids_of(bytes_bpe, "s")], "5") is None
+    assert read(bytes_bpe, ids_of(bytes_bpe, "s", "<end>", "s"), "5") is None
+
+
+def test_what_a_cut_leaves_of_a_character_is_not_legible(bytes_bpe: PreTrainedTokenizerFast):
+    half = TextDecoder(bytes_bpe).text(bytes_bpe.encode("5 €")[:-1])
+
+    assert legible(half, "length") == "5 "
+    assert legible("5 €", "length") == "5 €"
+    assert legible(half, "stop") == half  # a text that is whole is what it is

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import oracle
 import pytest
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.records import Trajectory
@@ -194,6 +194,28 @@ def test_a_reply_that_changes_the_tokens_before_it_is_a_boundary_and_leaves_the_
     assert (verdict("a", "a").boundary, verdict("a", "a").reply_ids) == (False, [[0], [0]])
     assert (verdict("a", "b").boundary, verdict("a", "b").reply_ids) == (True, [])
     assert verdict("a", "b").replies == ["a", "b"]
+
+
+def test_a_reply_that_is_cut_within_a_character_casts_no_vote_for_what_nobody_wrote():
+    """A teacher that shares the student's bytes, asked for one token where it would write '€', writes a third of it."""
+    alphabet = {token: i for i, token in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"])}
+    of_bytes = Tokenizer(models.BPE(alphabet, []))
+    of_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    of_bytes.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=of_bytes, eos_token="<end>")
+    decoder, five = TextDecoder(tokenizer), tokenizer.encode("5")
+    trajectory = replace(
+        _anchored().trajectory, prompt="5", prompt_ids=five, response_ids=five * 2, logps=[-0.1] * 2
+    )
+    third = decoder.text(tokenizer.encode("€")[:1])
+    [verdict] = verify(
+        [Anchored(trajectory, [1])],
+        teacher=Teacher((third, "length"), ("5", "length"), ("5" + third, "length")),
+        audit=replace(READ, similarity="exact"), decoder=decoder, end_id=alphabet["<end>"], seed=0,
+    )  # fmt: skip
+
+    assert verdict.reply_ids == [[], five, five]
+    assert verdict.replies == [third, "5", "5" + third]
 
 
 def test_a_clipped_reply_is_compared_as_far_as_the_chunk_is_long():
