@@ -45,13 +45,15 @@ def train_demo_model(
     *,
     seed: int,
     on_step: Callable[[int], None],
+    context: int = DEMO_CONTEXT,
 ) -> Qwen3ForCausalLM:
     """A model trained on (prompt, solution) pairs, in shuffled epochs, with AdamW and a cosine schedule.
 
-    on_step is told the number of steps done.
+    Prompts are as the model is to read them, within a chat template where there is one. `context` is the number of
+    tokens that the model can read. on_step is told the number of steps done.
     """
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(_model_config(tokenizer, settings))
+    model = Qwen3ForCausalLM(_model_config(tokenizer, settings, context))
     rows = _rows(tokenizer, examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, foreach=True)
     generator = torch.Generator().manual_seed(seed)
@@ -94,7 +96,7 @@ def _rows(tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]
     ]
 
 
-def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Qwen3Config:
+def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel, context: int) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,
@@ -103,7 +105,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Qw
         num_attention_heads=settings.num_heads,
         num_key_value_heads=settings.num_heads,
         head_dim=settings.width // settings.num_heads,
-        max_position_embeddings=DEMO_CONTEXT,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         initializer_range=INIT_STD,
