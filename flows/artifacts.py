@@ -73,6 +73,23 @@ class Pages:
             )
         )
 
+    def benchmarks(self, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Show what benchmarks came to, by model; nothing where there were none."""
+        rows = [
+            {
+                "benchmark": record["benchmark"], "model": model, "Pass@1": record["mean"],
+                "95% interval": record["interval"], "items": record["num_items"], "cut": record["cut_share"],
+                "tokens": record["mean_tokens"],
+            }
+            for model, own in measured.items() for record in own
+        ]  # fmt: skip
+        if rows:
+            _shown(
+                lambda: artifacts.create_table_artifact(
+                    rows, self.key("benchmarks"), "What benchmarks came to"
+                )
+            )
+
     def link(self, address: str) -> None:
         """Show where the run lies in MLflow."""
         if address:

@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
 from flows.artifacts import Pages
 from flows.distill import PARAMS_FILE
@@ -13,10 +14,19 @@ from flows.tasks import gpu
 from omniopd.config import Params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout
+from omniopd.errors import ConfigError
+from omniopd.evaluation.benchmarks import benchmark_named
 from omniopd.stages import evaluate as measuring
 from omniopd.stages.compare import compare as collect
+from omniopd.stages.measure import measure_model
+from omniopd.stages.subjects import folder_of
 from omniopd.stages.track import track_comparison, track_evaluation
 from omniopd.versions import commit
+
+
+def _named() -> str:
+    given = flow_run.get_parameters()
+    return given["model"] or f"{given['arm']}-{given['seed']}"
 
 
 @task(
@@ -26,33 +36,62 @@ from omniopd.versions import commit
     persist_result=False,
 )
 def measure(params: Params, arm: str, seed: int, root: Path, variant: str) -> dict[str, Any]:
-    """Held-out accuracies before and after, written and told to MLflow."""
+    """Held-out accuracies and benchmarks before and after, written and told to MLflow."""
     with gpu(params.compute):
-        record = measuring.evaluate(arm, seed, Layout(root), variant)
+        record = measuring.evaluate(arm, seed, Layout(root), variant, benchmarks=params.benchmarks)
+    warn(record["notes"])
     track_evaluation(record, Layout(root), variant=variant, warn=lambda line: warn([line]))
     return record
 
 
-@flow(name="evaluate", flow_run_name="{arm}-{seed}", persist_result=False)
+@task(
+    name="benchmark", task_run_name="benchmark · {model}", cache_policy=NO_CACHE, persist_result=False
+)  # fmt: skip
+def benchmark(params: Params, model: str, root: Path) -> dict[str, dict[str, Any]]:
+    """What the benchmarks of params come to, written and told to MLflow."""
+    with gpu(params.compute):
+        measured = measure_model(
+            model, params, Layout(root), on_items=lambda *_: None, warn=lambda line: warn([line])
+        )
+    warn([note for found in measured for note in found.notes])
+    return {found.name: found.record for found in measured}
+
+
+@flow(name="evaluate", flow_run_name=_named, persist_result=False)
 def evaluate(
-    arm: str, seed: int = 0, overrides: dict[str, Any] | None = None, params_file: Path = PARAMS_FILE
+    arm: str | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
+    params_file: Path = PARAMS_FILE,
+    model: str | None = None,
+    suite: list[str] | None = None,
 ) -> Path:
-    """Measure a finished run on the held-out prompts, before and after. Returns the record.
+    """Measure a finished run, before and after, or any model on benchmarks. Returns the record, or their folder.
 
     Args:
-        arm: One of `arms` or `ablations` in params.yaml.
+        arm: One of `arms` or `ablations` in params.yaml, whose run is measured.
         seed: The seed of the run.
         overrides: Those that the run was given, if any.
         params_file: The file of settings; results lie beside it.
+        model: In place of a run: a directory, or a name of the hub.
+        suite: Benchmarks, in place of those of params.yaml.
     """
-    params, layout, variant = (
-        checked(params_file, overrides),
-        Layout(params_file.parent),
-        variant_of(overrides or {}),
-    )
+    params, layout = _with_suite(checked(params_file, overrides), suite), Layout(params_file.parent)
+    if (arm is None) == (model is None):
+        raise ConfigError(
+            "give either arm, whose run is measured, or model, a directory or a name of the hub"
+        )
+    if model is not None:
+        records = benchmark(params, model, layout.root)
+        Pages(folder_of(model)).benchmarks({model: list(records.values())})
+        return layout.benchmarks(folder_of(model))
+    assert arm is not None
+    variant = variant_of(overrides or {})
     resolve(params, arm, seed, file=str(params_file))
     record = measure(params, arm, seed, layout.root, variant)
-    Pages(f"{arm}-{seed}{variant}").evaluation(record)
+    pages = Pages(f"{arm}-{seed}{variant}")
+    pages.evaluation(record)
+    pages.benchmarks({when: list(record[when]["benchmarks"].values()) for when in ("before", "after")})
     if not variant:
         stage = "evaluate" if arm in params.arms else "evaluate-ablation"
         _record_in_dvc(layout.root, f"{stage}@{arm}-{seed}")
@@ -77,6 +116,14 @@ def compare(
     if not arms and not seeds:
         _record_in_dvc(layout.root, "compare")
     return layout.comparison
+
+
+def _with_suite(params: Params, suite: list[str] | None) -> Params:
+    if suite is None:
+        return params
+    for name in suite:
+        benchmark_named(name)
+    return params.model_copy(update={"benchmarks": params.benchmarks.model_copy(update={"suite": suite})})
 
 
 def _record_in_dvc(root: Path, stage: str) -> None:

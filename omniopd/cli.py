@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd import cli_data, cli_prompts
+from omniopd import cli_data, cli_evaluate, cli_prompts
+from omniopd.clock import clock
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
 from omniopd.errors import ModelError, OmniOPDError
-
-_STARTED = time.monotonic()
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(cli_data.data, name="data")
@@ -152,25 +150,7 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     clock(f"base@{seed}", params)
 
 
-@app.command()
-def evaluate(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None) -> None:
-    """Measure a finished run on the held-out prompts, before and after."""
-    from omniopd.config import load_params, parsed, resolve, variant_of
-    from omniopd.data.layout import Layout
-
-    own = parsed(overrides or ())
-    resolve(
-        load_params(params, own), arm, seed, file=str(params)
-    )  # the cheapest mistakes, before torch is imported
-    from omniopd.stages.evaluate import evaluate as measure
-    from omniopd.stages.track import track_evaluation
-
-    layout = Layout(params.parent)
-    record = measure(arm, seed, layout, variant_of(own))
-    track_evaluation(record, layout, variant=variant_of(own), warn=lambda line: warn([line]))
-    before, after = (record[when]["greedy"]["accuracy"] for when in ("before", "after"))
-    Console(stderr=True).print(f"{arm}, seed {seed}: greedy {before:.3f} → {after:.3f}", highlight=False)
-    clock(f"evaluate@{arm}-{seed}", params)
+app.command()(cli_evaluate.evaluate)
 
 
 @app.command()
@@ -224,14 +204,6 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
 
 
 app.command()(cli_data.reproduce)
-
-
-def clock(stage: str, params: Path) -> None:
-    """Note the seconds that this process has taken for a stage, so that the table can say where time went."""
-    from omniopd.data.layout import Layout
-    from omniopd.data.store import write_json
-
-    write_json(Layout(params.parent).seconds(stage), {"seconds": round(time.monotonic() - _STARTED, 1)})
 
 
 def _say_start(starts: list[float], wanted: "DemoStart") -> None:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]

@@ -104,7 +104,7 @@ UNKNOWN_KEYS = {
     "top, far from any": (
         {"nonsense": 1},
         "nonsense: unknown key; known are seeds, prompts, models, teacher, rollout, train, evaluation, "
-        "compute, tracking, "
+        "benchmarks, compute, tracking, "
         "alarms, methods, sweep, comparison, arms, ablations, ablation_seeds",
     ),
     "top": ({"armz": {}}, "armz: unknown key; did you mean 'arms'?"),

@@ -301,14 +301,49 @@ class Train(Section):
         return self.num_rounds * self.steps_per_round
 
 
+Grader = Literal["pattern", "math", "code"]
+
+
 class Evaluation(Section):
-    answer_pattern: str
+    grader: Grader
+    answer_pattern: str | None
     batch_size: int = Field(gt=0)
 
     @field_validator("answer_pattern")
     @classmethod
-    def _one_group(cls, pattern: str) -> str:
-        return _with_group(pattern)
+    def _one_group(cls, pattern: str | None) -> str | None:
+        return None if pattern is None else _with_group(pattern)
+
+    @model_validator(mode="after")
+    def _pattern_has_one(self) -> "Evaluation":
+        if self.grader == "pattern" and self.answer_pattern is None:
+            raise ValueError(
+                "grader pattern needs an answer_pattern, and it is null; write one, or take grader: math"
+            )
+        return self
+
+    @property
+    def determining(self) -> dict[str, Any]:
+        """What a grade depends on; `pattern` is not named, so that runs from before there were others keep keys."""
+        return self.model_dump(exclude={"grader" if self.grader == "pattern" else "answer_pattern"})
+
+
+class Benchmarks(Section):
+    """What models are measured on besides the held-out prompts, and what of it is not as the benchmarks have it."""
+
+    suite: list[str]
+    files: dict[str, str]
+    num_items: int | None = Field(gt=0)
+    num_samples: int | None = Field(gt=0)
+    temperature: float | None = Field(ge=0)
+    max_new_tokens: int | None = Field(gt=0)
+
+    @field_validator("suite")
+    @classmethod
+    def _once(cls, suite: list[str]) -> list[str]:
+        if twice := [name for name in dict.fromkeys(suite) if suite.count(name) > 1]:
+            raise ValueError(f"{twice[0]} stands there twice; delete one of the two")
+        return suite
 
 
 Step = Literal["roll_out", "schedule", "verify", "train", "validate"]
@@ -434,6 +469,7 @@ class Params(Section):
     rollout: Rollout
     train: Train
     evaluation: Evaluation
+    benchmarks: Benchmarks
     compute: Compute
     tracking: Tracking
     alarms: Alarms
@@ -521,4 +557,5 @@ class RunConfig(Section):
         settings["rollout"] = self.rollout.determining
         settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
         settings["compute"] = self.compute.determining
+        settings["evaluation"] = self.evaluation.determining
         return settings

@@ -83,6 +83,18 @@ class Layout:
         """The same accuracies alone, for `dvc metrics`: it shows no lists."""
         return self.root / "metrics" / "heldout" / f"{arm}-{seed}{variant}.json"
 
+    def benchmarks(self, name: str) -> Path:
+        """What benchmarks came to: of a run by its name, of another model by the name that its path gives."""
+        return self.root / "metrics" / "benchmarks" / name
+
+    def benchmark_work(self, key: str) -> Path:
+        """The parts of a measurement; results are made of them, so they are not tracked."""
+        return self.root / ".cache" / "benchmarks" / key
+
+    def benchmark_lock(self, key: str) -> Path:
+        """The lock of whoever makes them."""
+        return self.benchmark_work(f".{key}.lock")
+
     def made(self, stage: str, seed: int) -> Path:
         """What `prepare` and `base` leave behind of their own making: what it was made from, and its digests."""
         folder = {"prepare": self.prompts(seed, "train").parent, "base": self.models(seed)}[stage]

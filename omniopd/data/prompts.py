@@ -30,10 +30,9 @@ class Prompt:
     answer: str | None = None
     tests: str | None = None  # of a program: code, or JSON
 
-    @property
-    def can_be_measured(self) -> bool:
-        """Whether it is known what a right response is."""
-        return self.answer is not None or self.tests is not None
+    def can_be_measured(self, *, by_tests: bool) -> bool:
+        """Whether it is known what a right response is: by tests that a program passes, or else by its answer."""
+        return (self.tests if by_tests else self.answer) is not None
 
     def as_row(self) -> dict[str, str]:
         """The prompt as it stands in a JSONL file; what is unknown is left out."""

@@ -41,6 +41,7 @@ class Rules:
     num_validation: int
     num_heldout: int
     answer_pattern: re.Pattern[str] | None = None
+    by_tests: bool = False  # what is measured needs tests, not an answer
     max_tokens: int | None = None
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None  # needed where there is a most
 
@@ -240,9 +241,9 @@ def _read_all(
             for own in seeds:
                 key = own.key(digest)
                 if trains:
-                    _keep(own.train, key, prompt)
-                if prompt.can_be_measured:
-                    _keep(own.measured, key, prompt)
+                    _keep(own.train, key, prompt, rules)
+                if prompt.can_be_measured(by_tests=rules.by_tests):
+                    _keep(own.measured, key, prompt, rules)
     return too_long
 
 
@@ -275,7 +276,7 @@ def _read_train(
                 continue
             overlap = (everywhere or items.overlap(prompt.prompt)) if is_new else None
             if overlap is None:
-                _keep(own.train, key, prompt)
+                _keep(own.train, key, prompt, rules)
                 continue
             dropped[own.seed].add(digest)
             entry = {"id": prompt.id, "with": overlap.item, "words": overlap.words}
@@ -295,16 +296,17 @@ def _drop_long(
             findings.too_long.add(int.from_bytes(digest, "big"), {"id": prompt.id, "tokens": length})
 
 
-def _keep(kept: Smallest[Prompt], key: int, prompt: Prompt) -> None:
+def _keep(kept: Smallest[Prompt], key: int, prompt: Prompt, rules: Rules) -> None:
     """Offer a prompt; of two of one text that stays which comes first by `_rank`."""
     other = kept.get(key)
-    if other is None or _rank(prompt) < _rank(other):
+    if other is None or _rank(prompt, rules) < _rank(other, rules):
         kept.offer(key, prompt)
 
 
-def _rank(prompt: Prompt) -> tuple[bool, str, str, str, str]:
+def _rank(prompt: Prompt, rules: Rules) -> tuple[bool, str, str, str, str]:
+    mute = not prompt.can_be_measured(by_tests=rules.by_tests)
     return (
-        not prompt.can_be_measured, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
+        mute, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
     )  # fmt: skip
 
 

@@ -87,6 +87,11 @@ class VllmStudent:
             if self._sleeps:
                 self._engine.sleep(level=1)
 
+    def as_loaded(self, digest: str) -> Sampler:
+        """This engine with the weights that it started with, which the digest names."""
+        self._engine.update_weight_version(digest)
+        return self
+
     @property
     def version(self) -> str:
         """The digest of the weights that the engine says it holds."""

@@ -1,7 +1,6 @@
 """Accuracy on prompts with known answers, with a 95 % interval."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Reward, Trajectory
-from omniopd.errors import DataError
+from omniopd.evaluation.graders import Case, grade
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.generation import generate
 from omniopd.models.loading import encode_prompt, end_token
@@ -49,23 +47,6 @@ def wilson_interval(num_correct: int, num_prompts: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def answer_of(response: str, pattern: str) -> str | None:
-    """The first group of the last match of the pattern, or None."""
-    matches = list(re.finditer(pattern, response))
-    return matches[-1].group(1) if matches else None
-
-
-def reward_of(trajectory: Trajectory, prompt: Prompt, pattern: str) -> Reward:
-    """1 where the response gives the prompt's answer to the character, else 0. One cut at the limit is wrong.
-
-    Raises:
-        DataError: the prompt has no answer to compare with.
-    """
-    answer = answer_of(trajectory.response, pattern)
-    is_right = _is_right(prompt, answer, finished=trajectory.finish_reason == "stop")
-    return Reward(trajectory.id, answer, float(is_right))
-
-
 def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -76,13 +57,13 @@ def measure(
     settings: Evaluation,
     seed: int,
 ) -> Accuracy:
-    """Accuracy of one response a prompt; temperature 0 is greedy. A response cut at the limit is wrong.
+    """Accuracy of one response a prompt, by the grader of the settings; temperature 0 is greedy.
 
     Raises:
-        DataError: a prompt has no answer to compare with.
+        DataError: a prompt has nothing to compare with.
     """
     decoder = TextDecoder(tokenizer)
-    num_correct = 0
+    cases: list[Case] = []
     for first in range(0, len(prompts), settings.batch_size):
         group = prompts[first : first + settings.batch_size]
         samples = generate(
@@ -94,12 +75,8 @@ def measure(
             end_id=end_token(tokenizer),
         )
         for prompt, (sample,) in zip(group, samples, strict=True):
-            answer = answer_of(decoder.text(sample.token_ids), settings.answer_pattern)
-            num_correct += _is_right(prompt, answer, finished=sample.finish_reason == "stop")
-    return Accuracy(num_correct, len(prompts))
-
-
-def _is_right(prompt: Prompt, answer: str | None, *, finished: bool) -> bool:
-    if prompt.answer is None:
-        raise DataError(f"prompt {prompt.id!r} has no answer to measure with; give it an 'answer'")
-    return finished and answer == prompt.answer
+            cases.append(
+                Case(prompt, decoder.text(sample.token_ids), finished=sample.finish_reason == "stop")
+            )
+    grades = grade(cases, settings.grader, pattern=settings.answer_pattern)
+    return Accuracy(sum(found.is_right for found in grades), len(prompts))

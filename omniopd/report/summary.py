@@ -22,6 +22,9 @@ class ArmSummary:
     before: Mean  # greedy accuracy
     after: Mean
     sampled: Mean
+    benchmarks: dict[
+        str, tuple[Mean, Mean]
+    ]  # Pass@1 before and after, of those that all its runs were measured on
     paired: Mean | None  # greedy accuracy beyond that of the arm compared with, over the seeds that both have
     at_budget: Mean | None  # greedy on validation prompts when `budget` teacher tokens had been bought
     student_entropy: float | None  # nats, where the student is least sure
@@ -52,8 +55,9 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
     """The comparison as a Markdown table, with what its columns mean."""
     beyond = f"beyond `{against}`" if against else ""
     cost = "cost" if any(own.cost_usd for own in summaries) else ""
+    benchmarks = list(dict.fromkeys(name for own in summaries for name in own.benchmarks))
     names = [
-        "arm", "lr", "steps", "seeds", "greedy", beyond, "sampled", f"at {_k(budget)} teacher tokens",
+        "arm", "lr", "steps", "seeds", "greedy", beyond, "sampled", *benchmarks, f"at {_k(budget)} teacher tokens",
         "teacher tokens", cost, "student tokens", "trained tokens", "seconds", "entropy, nats",
     ]  # fmt: skip
     rows = [
@@ -65,6 +69,7 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
             f"{own.before.value:.3f} → {_mean(own.after)}",
             _mean(own.paired, sign="+"),
             _mean(own.sampled),
+            *(_before_and_after(own.benchmarks.get(name)) for name in benchmarks),
             _mean(own.at_budget),
             _k(own.teacher_tokens),
             dollars(own.cost_usd),
@@ -78,10 +83,11 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
     kept = [i for i, name in enumerate(names) if name]
     lines = [_line([names[i] for i in kept]), _line(["---" if i < 1 else "--:" for i in kept])]
     lines += [_line([row[i] for i in kept]) for row in rows]
-    return "\n".join([*lines, "", *_legend(against, budget, num_prompts)]) + "\n"
+    return "\n".join([*lines, "", *_legend(against, budget, num_prompts, benchmarks)]) + "\n"
 
 
-def _legend(against: str | None, budget: int, num_prompts: int) -> list[str]:
+def _legend(against: str | None, budget: int, num_prompts: int, benchmarks: Sequence[str]) -> list[str]:
+    suite = f"{', '.join(f'`{name}`' for name in benchmarks)}: Pass@1, before → after."
     paired = f" `beyond {against}` is the paired difference over seeds." if against else ""
     return [
         f"Accuracy on {num_prompts:,} held-out prompts; means over seeds ± half of a 95 % t interval.{paired} "
@@ -89,6 +95,7 @@ def _legend(against: str | None, budget: int, num_prompts: int) -> list[str]:
         "measuring.",
         f"`at {_k(budget)} teacher tokens`: greedy accuracy on validation prompts of the same runs, when each had "
         "last been measured before it had bought more than a hundredth beyond that.",
+        *([suite] if benchmarks else []),
         "`entropy`: the student's after its run, where it is least sure, and in parentheses the teacher's there.",
     ]
 
@@ -113,6 +120,7 @@ def _summary(arm: str, own: Sequence[Record], other: dict[int, Record], budget: 
         before=mean_interval(over_seeds(lambda record: record["before"]["greedy"]["accuracy"])),
         after=mean_interval(list(after.values())),
         sampled=mean_interval(over_seeds(lambda record: record["after"]["sampled"]["accuracy"])),
+        benchmarks=_benchmarks(own),
         paired=mean_interval(paired) if paired else None,
         at_budget=mean_interval([_at(record, budget) for record in own])
         if all(record["teacher_tokens"] for record in own)
@@ -125,6 +133,18 @@ def _summary(arm: str, own: Sequence[Record], other: dict[int, Record], budget: 
         cost_usd=mean(lambda record: record["cost_usd"]),
         seconds=mean(lambda record: sum(record["seconds"].values())),
     )
+
+
+def _benchmarks(own: Sequence[Record]) -> dict[str, tuple[Mean, Mean]]:
+    def over_seeds(when: str, name: str) -> Mean:
+        return mean_interval([record[when]["benchmarks"][name]["mean"] for record in own])
+
+    first, *others = [record["after"].get("benchmarks", {}) for record in own]
+    return {
+        name: (over_seeds("before", name), over_seeds("after", name))
+        for name in first
+        if all(name in other for other in others)
+    }
 
 
 def _mean_of(values: Sequence[float | None]) -> float | None:
@@ -150,6 +170,10 @@ def _mean(mean: Mean | None, *, sign: str = "") -> str:
     if mean is None:
         return "–"
     return f"{mean.value:{sign}.3f}" + (f" ± {mean.half:.3f}" if mean.half is not None else "")
+
+
+def _before_and_after(found: tuple[Mean, Mean] | None) -> str:
+    return "–" if found is None else f"{found[0].value:.3f} → {_mean(found[1])}"
 
 
 def _k(count: float) -> str:

@@ -81,7 +81,7 @@ def base_key(params: Params, seed: int, layout: Layout) -> str:
     }
     return work_key(
         "base", seed, names, params.teacher.kind, in_directories, prompts, params.models.model_dump(),
-        params.evaluation.model_dump(), params.rollout.max_new_tokens,
+        params.evaluation.determining, params.rollout.max_new_tokens,
         {"num_threads": params.compute.num_threads}, __version__,
     )  # fmt: skip
 

@@ -102,11 +102,16 @@ def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
         )
     swept = params.sweep.seeds if any(map(params.is_swept, params.arms)) else []
     drawn, findings = draw_prompts(params, [*params.seeds, *params.ablation_seeds, *swept], layout)
-    num_mute = max(sum(not prompt.can_be_measured for prompt in splits["train"]) for splits in drawn.values())
+    by_tests = params.evaluation.grader == "code"
+    num_mute = max(
+        sum(not prompt.can_be_measured(by_tests=by_tests) for prompt in splits["train"])
+        for splits in drawn.values()
+    )
     if num_mute and (arms := _arms_that_need(params, "rewards")):
+        what = ("tests", "programs pass tests") if by_tests else ("answer", "answers are right")
         raise DataError(
-            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no answer, and {arms[0]} "
-            "learns from whether answers are right; add answers, or leave the arm out"
+            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {what[0]}, and {arms[0]} "
+            f"learns from whether {what[1]}; add {what[0].removesuffix('s')}s, or leave the arm out"
         )
     first = params.seeds[0]
     prompts = {

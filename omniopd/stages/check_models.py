@@ -60,13 +60,18 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     config = load_config(student)
     tokenizer = _checked_tokenizer(student, config)
     lengths = [len(encode_prompt(tokenizer, prompt.prompt)) for prompt in prompts]
-    warnings = end_warnings(student, tokenizer)
-    if not tokenizer.chat_template:
-        warnings.append(
-            f"{student}: has no chat template, so that prompts are given to it as they are; that is right for a base "
-            "model, and else take the tokenizer that belongs to the model"
-        )
+    warnings = [*end_warnings(student, tokenizer), *template_warning(student, tokenizer)]
     return StudentFacts(config, len(tokenizer), context_len(config), lengths, warnings)
+
+
+def template_warning(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Where there is no chat template."""
+    if tokenizer.chat_template:
+        return []
+    return [
+        f"{name}: has no chat template, so that prompts are given to it as they are; that is right for a base "
+        "model, and else take the tokenizer that belongs to the model"
+    ]
 
 
 def _checked_tokenizer(name: str, config: PretrainedConfig) -> PreTrainedTokenizerBase:

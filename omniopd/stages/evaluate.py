@@ -1,4 +1,4 @@
-"""evaluate: held-out accuracy before and after a run, greedy and sampled, once at the end."""
+"""evaluate: held-out accuracy before and after a run, greedy and sampled, and benchmarks; once at the end."""
 
 import json
 from collections import defaultdict
@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from omniopd.config import Benchmarks
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt
 from omniopd.data.store import write_json
@@ -15,15 +16,27 @@ from omniopd.errors import RunError
 from omniopd.evaluation import measure
 from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
+from omniopd.stages.benchmark import Measured, OnItems, keep_only, measure_suite
 from omniopd.stages.compare import CURVES
 from omniopd.stages.run import Run, open_run
 from omniopd.stages.sharpness import fork_entropies
+from omniopd.stages.subjects import student_of
 
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
 
 
-def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str, Any]:
-    """Measure the student of (arm, seed) before and after its run on the held-out prompts, and write the record.
+def evaluate(
+    arm: str,
+    seed: int,
+    layout: Layout,
+    variant: str = "",
+    *,
+    benchmarks: Benchmarks | None = None,
+    on_items: OnItems = lambda name, done, total: None,  # noqa: ARG005
+) -> dict[str, Any]:
+    """Measure the student of (arm, seed) before and after its run, and write the record.
+
+    On the held-out prompts, and on benchmarks, whose `notes` are what is to be known of them.
 
     Raises:
         RunError: the run is not finished.
@@ -36,6 +49,7 @@ def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str
             f"python -m flows distill --arm {arm} --seed {seed}"
         )
     use_threads(run.config.compute.num_threads)
+    measured = _benchmarks(run, benchmarks, layout.benchmarks(run.files.root.name), on_items)
     heldout, teacher = run.prompts("heldout"), run.readable_teacher()
     students = {
         "before": load_model(run.model_path("student")),
@@ -50,8 +64,12 @@ def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str
         **{
             when: _accuracies(run, student, heldout)
             | {"fork_entropy": fork_entropies(run, student, teacher, heldout)}
+            | {"benchmarks": {found.name: found.record for found in measured[when]}}
             for when, student in students.items()
         },
+        "notes": list(
+            dict.fromkeys(note for own in measured.values() for found in own for note in found.notes)
+        ),
         **_totals(run),
     }
     write_json(layout.evaluation(arm, seed, variant), record)
@@ -60,6 +78,28 @@ def evaluate(arm: str, seed: int, layout: Layout, variant: str = "") -> dict[str
     }
     write_json(layout.heldout(arm, seed, variant), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
     return record
+
+
+def _benchmarks(
+    run: Run, suite: Benchmarks | None, into: Path, on_items: OnItems
+) -> dict[str, list[Measured]]:
+    """What the benchmarks came to before and after; a folder without them where there are none."""
+    rounds = {"before": 0, "after": run.config.train.num_rounds}
+    if suite is None or not suite.suite:
+        keep_only(into, [])
+        return {when: [] for when in rounds}
+    try:
+        measured = {
+            when: measure_suite(
+                student_of(run, round_), suite, run.layout, into=into / when,
+                on_items=lambda name, done, total, when=when: on_items(f"{name} {when}", done, total),
+            )
+            for when, round_ in rounds.items()
+        }  # fmt: skip
+    finally:
+        run.let_go_of("engine")
+    keep_only(into, suite.suite)
+    return measured
 
 
 def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> dict[str, Any]:

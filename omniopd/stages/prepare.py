@@ -51,8 +51,13 @@ def prepare_key(params: Params, seed: int, layout: Layout) -> str:
         made_from = {
             "files": [file_md5(source.path) for source in sources if source.path is not None],
             "student": student if params.prompts.max_prompt_tokens else None,
+            **({"by_tests": True} if _is_measured_by_tests(params) else {}),
         }
     return work_key("prepare", seed, params.prompts.model_dump(), made_from, __version__)
+
+
+def _is_measured_by_tests(params: Params) -> bool:
+    return params.evaluation.grader == "code"
 
 
 def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
@@ -93,6 +98,7 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
             num_validation=settings.num_validation,
             num_heldout=settings.num_heldout,
             answer_pattern=re.compile(settings.answer_pattern) if settings.answer_pattern else None,
+            by_tests=_is_measured_by_tests(params),
             max_tokens=settings.max_prompt_tokens,
             count_tokens=_counter(params, layout) if settings.max_prompt_tokens else None,
         ),

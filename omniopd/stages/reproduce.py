@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from omniopd.config import Params, RunConfig, load_params, make_importable, method_class
+from omniopd.config import Benchmarks, Params, RunConfig, load_params, make_importable, method_class
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json, write_atomic, write_json
@@ -132,6 +132,7 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
     params = {
         "seeds": [config.seed],
         **{name: settings[name] for name in _SHARED},
+        "benchmarks": {**dict.fromkeys(Benchmarks.model_fields), "suite": [], "files": {}},
         "methods": {},
         "sweep": {"seeds": [config.seed + 1], "lrs": [config.train.lr]},
         "comparison": {"against": None},

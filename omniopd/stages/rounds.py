@@ -14,7 +14,7 @@ from omniopd.engines.rollout import rollouts, scored, shard
 from omniopd.engines.sampling import batches
 from omniopd.engines.trainer import Trainer
 from omniopd.errors import RunError
-from omniopd.evaluation import measure, reward_of
+from omniopd.evaluation import measure, rewards
 from omniopd.functional import repetition
 from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
@@ -158,12 +158,9 @@ def reward(run_dir: Path, round_: int) -> Path:
     path = run.files.rewards(round_)
 
     def work() -> None:
-        prompts = {prompt.id: prompt for prompt in run.prompts("train")}
-        pattern = run.config.evaluation.answer_pattern
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
-        write_records(
-            path, [reward_of(item, prompts[item.prompt_id], pattern) for item in trajectories], Reward
-        )
+        found = rewards(trajectories, run.prompts("train"), run.config.evaluation)
+        write_records(path, found, Reward)
 
     _once(run, round_, "rewards", path, work, stage="verify")
     return path

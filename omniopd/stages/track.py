@@ -12,7 +12,7 @@ from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
 from omniopd.stages.run import Run, open_run
-from omniopd.tracking import SENT_LATER, Checkpoint, DataFile, Origin, RoundRecord, Tracker
+from omniopd.tracking import SENT_LATER, Checkpoint, DataFile, Origin, RoundRecord, Tracker, score_metrics
 
 
 def tracker_of(run: Run, warn: Callable[[str], None], later: str = SENT_LATER) -> Tracker:
@@ -63,6 +63,8 @@ def _tell_heldout(tracker: Tracker, run: Run, record: dict[str, Any]) -> None:
             metrics[f"heldout/{how}/{when}"] = record[when][how]["accuracy"]
         for who, entropy in record[when]["fork_entropy"].items():
             metrics[f"heldout/fork_entropy_{who}/{when}"] = entropy
+        for benchmark, found in record[when].get("benchmarks", {}).items():
+            metrics |= {f"{name}/{when}": value for name, value in score_metrics(benchmark, found).items()}
     tracker.log_heldout(metrics, _checkpoint(run, run.config.train.num_rounds))
 
 

@@ -1,6 +1,7 @@
 """MLflow: what is told of a run, and what can be read of it again."""
 
 from omniopd.tracking.lookup import Lookup, TrackedRun
+from omniopd.tracking.models import MeasuredModel, log_scores, score_metrics
 from omniopd.tracking.records import Checkpoint, DataFile, Origin, RoundRecord
 from omniopd.tracking.tracker import SENT_LATER, Tracker
 
@@ -9,8 +10,11 @@ __all__ = [
     "Checkpoint",
     "DataFile",
     "Lookup",
+    "MeasuredModel",
     "Origin",
     "RoundRecord",
     "TrackedRun",
     "Tracker",
+    "log_scores",
+    "score_metrics",
 ]

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
 from sqlalchemy import make_url
 
-from omniopd.config import RunConfig
+from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
 from omniopd.tracking.messages import prompts_input, slices
 from omniopd.tracking.origin import changes, code_tags
@@ -36,7 +36,7 @@ def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Conne
     """Find the run with this key, or create it; root is the folder whose code the run is made with."""
     bound_waits()
     client = MlflowClient(config.tracking.uri)
-    experiment_id = _experiment_id(client, config)
+    experiment_id = experiment_id_of(client, config.tracking)
     known = {"omniopd.key": key, "omniopd.arm": config.arm, "omniopd.seed": str(config.seed)}
     query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
     # One with overrides that decide no result has the key of the run without, and is another run all the same.
@@ -59,12 +59,13 @@ def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Conne
     return Connection(client, experiment_id, run.info.run_id, end_time)
 
 
-def _experiment_id(client: MlflowClient, config: RunConfig) -> str:
-    name = config.tracking.experiment
+def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
+    """The id of the experiment that params name, which is created where there is none."""
+    name = tracking.experiment
     experiment = client.get_experiment_by_name(name)
     if isinstance(experiment, Experiment):
         return experiment.experiment_id
-    return client.create_experiment(name, artifact_location=_artifacts_beside(config.tracking.uri, name))
+    return client.create_experiment(name, artifact_location=_artifacts_beside(tracking.uri, name))
 
 
 def _artifacts_beside(uri: str, experiment: str) -> str | None:

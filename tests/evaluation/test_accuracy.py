@@ -4,10 +4,9 @@ import pytest
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Reward, Trajectory
 from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import DataError
-from omniopd.evaluation import accuracy, answer_of, measure, reward_of, wilson_interval
+from omniopd.evaluation import accuracy, answer_of, measure, wilson_interval
 from omniopd.models.generation import Generation
 
 TOKENIZER = character_tokenizer("0123456789+=;>")
@@ -42,7 +41,7 @@ def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "4
         return [[Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)]]
 
     monkeypatch.setattr(accuracy, "generate", write)
-    settings = Evaluation(answer_pattern=r">(.*)$", batch_size=1)
+    settings = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
     prompts = [Prompt("p", "1+2=", answer)]
     return measure(None, TOKENIZER, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
 
@@ -66,26 +65,3 @@ def test_an_answer_is_right_to_the_character_and_only_when_the_response_has_ende
 def test_a_prompt_without_an_answer_cannot_be_measured(monkeypatch):
     with pytest.raises(DataError, match="'p' has no answer"):
         _measure(monkeypatch, ";>46", "stop", answer=None)
-
-
-@pytest.mark.parametrize(
-    ("response", "finish_reason", "answer", "reward"),
-    [
-        ("3;>42", "stop", "42", 1.0),
-        ("3;>43", "stop", "43", 0.0),
-        ("3;>42", "length", "42", 0.0),
-        ("3;", "stop", None, 0.0),
-    ],
-)
-def test_a_response_is_rewarded_for_the_right_answer_if_it_came_to_an_end(
-    response: str, finish_reason: str, answer: str | None, reward: float
-):
-    trajectory = Trajectory(
-        id="t", round=0, prompt_id="p", prompt="40+2=", prompt_ids=[], response=response, response_ids=[],
-        finish_reason=finish_reason, temperature=1.0, seed=0, student="w", entropies=[], logps=[],
-    )  # fmt: skip
-    found = reward_of(trajectory, Prompt("p", "40+2=", "42"), ">(.*)$")
-
-    assert found == Reward("t", answer, reward)
-    with pytest.raises(DataError, match="prompt 'p' has no answer"):
-        reward_of(trajectory, Prompt("p", "40+2="), ">(.*)$")

@@ -26,9 +26,14 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         tracking__enabled=True,
         ablation_seeds=[0],
         comparison__against="omniopd",
+        benchmarks__suite=["gsm8k"],
+        benchmarks__files={"gsm8k": "sums.jsonl"},
+        benchmarks__max_new_tokens=4,
         arms__omniopd={"method": "omniopd", "lr_of": "omniopd"},
         ablations={"random": {"method": "omniopd", "lr_of": "omniopd", "settings": {"selection": "random"}}},
     )
+    rows = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(8)]
+    (project.root / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     under_dvc(project)
     (project.root / "learning_rates.json").unlink()  # the sweep's to make
     shutil.copytree(REPOSITORY / ".dvc" / "plots", project.root / ".dvc" / "plots")
@@ -50,6 +55,31 @@ def test_the_pipeline_ends_with_a_record_per_run(reproduced: Project):
         assert record["student_tokens"] > 0
         assert record["teacher_tokens"] > 0
         assert set(record["seconds"]) == {"validate", "roll out", "schedule", "verify", "train"}
+
+
+def test_every_run_is_measured_on_the_benchmarks_before_and_after(reproduced: Project):
+    """Arms of a seed start from one student, which is measured once."""
+    for arm, seed in RUNS:
+        record = json.loads((reproduced.root / "metrics" / "evaluation" / f"{arm}-{seed}.json").read_text())
+        for when in ("before", "after"):
+            folder = reproduced.root / "metrics" / "benchmarks" / f"{arm}-{seed}" / when
+            assert json.loads((folder / "gsm8k.json").read_text()) == record[when]["benchmarks"]["gsm8k"]
+            assert record[when]["benchmarks"]["gsm8k"]["num_items"] == 8
+            assert (folder / "gsm8k.parquet").is_file()
+    assert len([path for path in reproduced.root.glob(".cache/benchmarks/*") if path.is_dir()]) == 1 + len(
+        RUNS
+    )
+    client = MlflowClient(f"sqlite:///{reproduced.root / 'mlflow.db'}")
+    [experiment] = [found for found in client.search_experiments() if found.name == "omniopd"]
+    last = [
+        found
+        for found in client.search_logged_models([experiment.experiment_id])
+        if found.params["round"] == "2"
+    ]
+    assert len(last) == len(RUNS)
+    for model in last:
+        names = {own.key for own in model.metrics or []}
+        assert {"benchmark/gsm8k/pass_at_1/before", "benchmark/gsm8k/pass_at_1/after"} < names
 
 
 def test_the_rate_that_the_sweep_found_best_is_the_one_that_runs_take(reproduced: Project):
@@ -88,6 +118,8 @@ def test_the_markdown_table_has_a_row_an_arm(reproduced: Project):
     text = (reproduced.root / "metrics" / "comparison.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["omniopd", "omniopd-baseline", "random"]
+    assert "| gsm8k |" in text
+    assert "`gsm8k`: Pass@1, before → after." in text
     assert len({row.count("|") for row in text.splitlines() if row.startswith("|")}) == 1
 
 

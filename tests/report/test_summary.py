@@ -76,6 +76,28 @@ def test_arms_that_buy_tokens_are_compared_at_the_budget_of_the_cheapest():
     assert all(own.paired is None for own in found.values())
 
 
+def test_benchmarks_that_all_runs_of_an_arm_have_are_columns():
+    def measured(arm: str, seed: int, **benchmarks: tuple[float, float]) -> dict[str, Any]:
+        made = record(arm, seed, 0.5)
+        for i, when in enumerate(("before", "after")):
+            made[when]["benchmarks"] = {name: {"mean": pair[i]} for name, pair in benchmarks.items()}
+        return made
+
+    records = [
+        measured("fork", 0, gsm8k=(0.25, 0.5), mbpp=(0.1, 0.2)), measured("fork", 1, gsm8k=(0.25, 0.7)),
+        record("sft", 0, 0.5),
+    ]  # fmt: skip
+    found = {own.arm: own for own in summarise(records, against=None)}
+
+    assert list(found["fork"].benchmarks) == ["gsm8k"]
+    assert [mean.value for mean in found["fork"].benchmarks["gsm8k"]] == pytest.approx([0.25, 0.6])
+    assert found["sft"].benchmarks == {}
+    text = markdown(list(found.values()), against=None, budget=0, num_prompts=9)
+    assert "| gsm8k |" in text
+    assert "| 0.250 → 0.600 ± 1.271 |" in text
+    assert "`gsm8k`: Pass@1, before → after." in text
+
+
 def test_no_arm_that_buys_tokens():
     for tokens, reached in ((1005, 0.8), (1020, 0.6)):
         more = record("short", 0, 0.8, tokens=tokens, curve=(0.4, 0.6, 0.8))

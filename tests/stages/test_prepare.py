@@ -346,7 +346,7 @@ def test_the_template_stands_around_every_prompt(mapped: Project):
 def test_tests_of_programs_are_carried_and_can_be_measured_by(given: Project):
     programs = [{"prompt": f"Write f{i}.", "tests": [f"f{i}() == {i}", "é"]} for i in range(40)]
     write_prompts(given.root, programs)
-    run(given.edit(prompts__num_train=30))
+    run(given.edit(prompts__num_train=30, evaluation__grader="code"))
 
     [prompt] = [p for p in read_prompts(Layout(given.root).prompts(0, "heldout")) if p.prompt][:1]
     number = prompt.prompt.removeprefix("Write f").removesuffix(".")

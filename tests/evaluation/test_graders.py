@@ -1,0 +1,100 @@
+"""One way of grading for rewards, accuracy and benchmarks, chosen by name."""
+
+import pytest
+
+from omniopd.config import Evaluation
+from omniopd.data.prompts import Prompt
+from omniopd.data.records import Reward, Trajectory
+from omniopd.errors import DataError
+from omniopd.evaluation import Case, Grade, grade, rewards
+
+PATTERN = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
+
+
+def _trajectory(id_: str, prompt_id: str, response: str, finish_reason: str = "stop") -> Trajectory:
+    return Trajectory(
+        id=id_, round=0, prompt_id=prompt_id, prompt="40+2=", prompt_ids=[], response=response, response_ids=[],
+        finish_reason=finish_reason, temperature=1.0, seed=0, student="w", entropies=[], logps=[],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("response", "finished", "expected"),
+    [
+        ("3;>42", True, Grade(True, "42")),
+        ("3;>43", True, Grade(False, "43", "another answer")),
+        ("3;>042", True, Grade(False, "042", "another answer")),
+        ("3;>42", False, Grade(False, "42", "cut at the limit")),
+        ("3;", True, Grade(False, None, "no answer")),
+    ],
+)
+def test_a_pattern_is_right_to_the_character_in_a_response_that_has_ended(
+    response: str, finished: bool, expected: Grade
+):
+    case = Case(Prompt("p", "40+2=", "42"), response, finished=finished)
+
+    assert grade([case], "pattern", pattern=r">(.*)$") == [expected]
+
+
+def test_rewards_stand_in_the_order_of_the_responses_each_by_its_own_prompt():
+    prompts = [Prompt("a", "40+2=", "42"), Prompt("b", "1+1=", "2")]
+    trajectories = [
+        _trajectory("t0", "b", ";>2"), _trajectory("t1", "a", ";>2"), _trajectory("t2", "a", ";>42"),
+        _trajectory("t3", "b", ";>2", "length"), _trajectory("t4", "b", "?"),
+    ]  # fmt: skip
+
+    assert rewards(trajectories, prompts, PATTERN) == [
+        Reward("t0", "2", 1.0), Reward("t1", "2", 0.0), Reward("t2", "42", 1.0), Reward("t3", "2", 0.0),
+        Reward("t4", None, 0.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("grader", "prompt", "what"),
+    [
+        ("pattern", Prompt("p", "40+2=", tests="assert f() == 42"), "answer"),
+        ("math", Prompt("p", "40+2="), "answer"),
+        ("code", Prompt("p", "40+2=", "42"), "tests"),
+    ],
+)
+def test_a_prompt_that_the_grader_has_nothing_of_to_compare_with_is_named(grader, prompt: Prompt, what: str):
+    with pytest.raises(DataError, match=f"prompt 'p' has no {what} to measure with; give it {what}"):
+        grade([Case(prompt, ">42", finished=True)], grader, pattern=">(.*)")
+
+
+def test_no_responses_have_no_grades():
+    assert grade([], "math") == grade([], "code") == grade([], "pattern", pattern="(x)") == []
+
+
+TESTED = Prompt("p", "def one():\n    pass\n", tests="assert one() == 1")
+
+
+@pytest.mark.parametrize(
+    ("grader", "prompt", "responses"),
+    [
+        ("pattern", Prompt("p", "40+2=", "42"), [(">42", True, ""), (">42", False, "cut at the limit")]),
+        (
+            "math", Prompt("p", "40+2=", "42"),
+            [
+                ("\\boxed{42.0}", True, ""), ("\\boxed{42.0}", False, "cut at the limit"),
+                ("\\boxed{41}", True, "another answer"), ("nothing", True, "no answer"),
+            ],
+        ),
+        (
+            "code", TESTED,
+            [
+                ("```python\ndef one(): return 1\n```", True, ""), ("words alone", True, "no program"),
+                ("```python\ndef one(): return 1\n```", False, "cut at the limit"),
+                ("```python\ndef one(): return 2\n```", True, "a test failed"),
+            ],
+        ),
+    ],
+    ids=["pattern", "math", "code"],
+)  # fmt: skip
+def test_each_grader_says_what_is_wrong_and_holds_what_was_cut_for_wrong(grader, prompt, responses):
+    cases = [Case(prompt, text, finished=finished) for text, finished, _ in responses]
+
+    grades = grade(cases, grader, pattern=">(.*)")
+
+    assert [found.reason for found in grades] == [reason for _, _, reason in responses]
+    assert [found.is_right for found in grades] == [not reason for _, _, reason in responses]

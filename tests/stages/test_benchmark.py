@@ -1,0 +1,371 @@
+"""A model on benchmarks: what is asked, what is graded, what is kept of a stopped measurement, and what is said."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from projects import Project
+from text_models import save_text_model, text_tokenizer
+
+from omniopd.config import Benchmarks, load_params
+from omniopd.data.layout import Layout
+from omniopd.data.records import ItemResult
+from omniopd.data.store import read_json, read_records
+from omniopd.engines.sampling import Sample
+from omniopd.errors import ConfigError, ModelError, RunError
+from omniopd.models.generation import Generation
+from omniopd.stages import benchmark as stage
+from omniopd.stages.benchmark import Measured, Subject, measure_suite
+from omniopd.stages.measure import measure_model
+from omniopd.stages.subjects import folder_of
+
+TOKENIZER = text_tokenizer()
+END = TOKENIZER.eos_token_id
+
+
+class Scripted:
+    """Writes what a function of prompt and seed says, and counts what it was asked."""
+
+    def __init__(self, write: Callable[[str, int], str], *, weights: str = "w"):
+        self.write, self.weights = write, weights
+        self.asked: list[tuple[str, tuple[int, ...]]] = []
+        self.limits: set[tuple[int, float]] = set()
+        self.num_opened = 0
+
+    @contextmanager
+    def opened(self):
+        self.num_opened += 1
+        yield self
+
+    def sample(self, prompts, *, seeds, max_new_tokens, temperature, end_id) -> list[list[Sample]]:
+        self.limits.add((max_new_tokens, temperature))
+        texts = [str(TOKENIZER.decode(prompt)) for prompt in prompts]
+        self.asked += [(text, tuple(own)) for text, own in zip(texts, seeds, strict=True)]
+        return [
+            [Sample(_generation(self.write(text, seed), end_id), self.weights) for seed in own]
+            for text, own in zip(texts, seeds, strict=True)
+        ]
+
+
+def _generation(text: str, end_id: int) -> Generation:
+    """`text` with its end; without it where the text has none to show, marked by a tilde."""
+    ids = TOKENIZER.encode(text.removesuffix("~"))
+    return Generation(ids, "length") if text.endswith("~") else Generation([*ids, end_id], "stop")
+
+
+def subject(sampler: Scripted, **changes: Any) -> Subject:
+    settings: dict[str, Any] = {
+        "weights": "w", "tokenizer": TOKENIZER, "sampler": sampler.opened, "engine": {}, "batch_size": 2,
+        "context": None,
+    }  # fmt: skip
+    return Subject(**{**settings, **changes})
+
+
+def suite(*names: str, **changes: Any) -> Benchmarks:
+    settings = {
+        "suite": list(names), "files": {}, "num_items": None, "num_samples": None, "temperature": None,
+        "max_new_tokens": None,
+    }  # fmt: skip
+    return Benchmarks(**{**settings, **changes})
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    """Ten questions as GSM8K writes them: what is i and 10?"""
+    path = tmp_path / "sums.jsonl"
+    rows = [
+        {"question": f"What is {i} and 10?", "answer": f"Put together.\n#### {i + 10}"} for i in range(10)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def right(text: str, seed: int) -> str:
+    del seed
+    return f"So \\boxed{{{int(text.split()[2]) + 10}}}"
+
+
+def measured(
+    sampler: Scripted, sums: Path, into: str = "m", on_items=lambda *_: None, model: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Measured:  # fmt: skip
+    layout = Layout(sums.parent)
+    chosen = suite("gsm8k", **{"files": {"gsm8k": str(sums)}, **changes})
+    own = subject(sampler, **(model or {}))
+    [found] = measure_suite(own, chosen, layout, into=layout.benchmarks(into), on_items=on_items)
+    return found
+
+
+def results(found: Measured) -> Sequence[ItemResult]:
+    return read_records(found.results, ItemResult)
+
+
+# --- figures
+
+
+def test_every_item_is_asked_in_the_benchmarks_words_and_graded(sums: Path):
+    sampler = Scripted(right)
+
+    found = measured(sampler, sums)
+
+    assert len(sampler.asked) == 10
+    assert all("Please reason step by step" in text for text, _ in sampler.asked)
+    assert found.record["mean"] == 1.0
+    assert found.record["num_items"] == 10
+    assert [(item.reference, item.is_right, item.reason) for item in results(found)] == [
+        (str(i + 10), True, "") for i in range(10)
+    ]
+    assert read_json(sums.parent / "metrics" / "benchmarks" / "m" / "gsm8k.json") == found.record
+
+
+def test_wrong_answers_and_cut_responses_are_counted_with_the_reason(sums: Path):
+    def write(text: str, seed: int) -> str:
+        number = int(text.split()[2])
+        return right(text, seed) if number < 5 else "\\boxed{99}" if number < 8 else right(text, seed) + "~"
+
+    found = measured(Scripted(write), sums)
+
+    assert found.record["mean"] == 0.5
+    assert found.record["cut_share"] == pytest.approx(0.2)
+    assert [item.reason for item in results(found)] == [
+        *[""] * 5, *["another answer"] * 3, *["cut at the limit"] * 2
+    ]  # fmt: skip
+    low, high = found.record["interval"]
+    assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_samples_of_an_item_have_seeds_of_their_own_also_where_a_batch_holds_fewer(sums: Path):
+    def sometimes(text: str, seed: int) -> str:
+        return right(text, seed) if seed % 2 else "\\boxed{0}"
+
+    sampler = Scripted(sometimes)
+    found = measured(sampler, sums, num_samples=5, temperature=0.7)
+
+    seeds = [seed for _, own in sampler.asked for seed in own]
+    assert len(set(seeds)) == 50
+    assert [(item.id, item.sample) for item in results(found)] == [
+        (item.id, n) for item in results(found)[::5] for n in range(5)
+    ]
+    share = sum(item.is_right for item in results(found)) / 50
+    assert found.record["mean"] == pytest.approx(share)
+    assert found.record["num_samples"] == 5
+    assert found.record["pass_at"]["1"] == pytest.approx(share)
+    assert found.record["pass_at"]["1"] < found.record["pass_at"]["5"] <= 1
+
+
+def test_a_program_is_run_with_its_tests(tmp_path: Path):
+    path = tmp_path / "programs.jsonl"
+    rows = [
+        {
+            "task_id": f"t{i}", "prompt": f"def add{i}(a):\n    '''a and {i}'''\n", "entry_point": f"add{i}",
+            "test": f"def check(candidate):\n    assert candidate(1) == {i + 1}\n",
+        }
+        for i in range(3)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(text: str, seed: int) -> str:
+        del seed
+        i = int(text.split("def add")[1][0])
+        return [f"```python\ndef add0(a):\n    return a + {i}\n```", "    return a + 1\n", "    return a\n"][
+            i
+        ]
+
+    layout = Layout(tmp_path)
+    chosen = suite("humaneval", files={"humaneval": str(path)})
+    [found] = measure_suite(
+        subject(Scripted(write)), chosen, layout, into=layout.benchmarks("m"), on_items=lambda *_: None
+    )
+
+    assert [item.is_right for item in results(found)] == [True, True, False]
+    assert found.record["mean"] == pytest.approx(2 / 3)
+
+
+# --- what is kept
+
+
+def test_what_was_measured_is_not_measured_again_and_the_model_is_not_even_loaded(sums: Path):
+    first = measured(Scripted(right), sums, into="a")
+    sampler = Scripted(right)
+    second = measured(sampler, sums, into="b")
+
+    assert sampler.num_opened == 0
+    assert second.record == first.record
+    assert second.results.read_bytes() == first.results.read_bytes()
+
+
+def test_a_measurement_that_was_stopped_goes_on_after_the_parts_that_it_had(
+    sums: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stage, "BATCHES_A_PART", 1)
+    undisturbed = measured(Scripted(right, weights="v"), sums, into="a", model={"weights": "v"})
+
+    def stopped(text: str, seed: int) -> str:
+        if text.split()[2] == "5":
+            raise KeyboardInterrupt
+        return right(text, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(Scripted(stopped), sums, into="b")
+    sampler = Scripted(right)
+    found = measured(sampler, sums, into="b")
+
+    assert [text.split()[2] for text, _ in sampler.asked] == ["4", "5", "6", "7", "8", "9"]
+    assert found.results.read_bytes() == undisturbed.results.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"weights": "other"}}, {"model": {"seed": 1}}, {"max_new_tokens": 7}, {"num_items": 9},
+        {"temperature": 0.5}, {"model": {"engine": {"engine": "vllm"}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_weights_settings_or_items_are_measured_anew(sums: Path, changes: dict[str, Any]):
+    measured(Scripted(right), sums)
+    weights = changes.get("model", {}).get("weights", "w")
+    sampler = Scripted(right, weights=weights)
+
+    measured(sampler, sums, **changes)
+
+    assert sampler.num_opened == 1
+    assert len(sampler.asked) == changes.get("num_items", 10)
+
+
+def test_fewer_items_are_a_part_of_more(sums: Path):
+    few = {item.id for item in results(measured(Scripted(right), sums, num_items=3))}
+    more = {item.id for item in results(measured(Scripted(right), sums, num_items=6))}
+
+    assert len(few) == 3
+    assert few < more
+
+
+def test_progress_is_told_by_items(sums: Path):
+    told: list[tuple[str, int, int]] = []
+    measured(Scripted(right), sums, on_items=lambda *said: told.append(said))
+
+    assert told == [("gsm8k", 8, 10), ("gsm8k", 10, 10)]  # four batches of two
+
+
+# --- what is said and refused
+
+
+def test_responses_are_no_longer_than_the_model_can_read_and_that_is_said(sums: Path):
+    sampler = Scripted(right)
+    found = measured(sampler, sums, model={"context": 200})
+
+    [(limit, _)] = sampler.limits
+    longest = max(len(TOKENIZER.encode(text)) for text, _ in sampler.asked)
+    assert limit == found.record["sampling"]["max_new_tokens"] == 200 - longest
+    assert any(f"gsm8k: {limit} new tokens in place of 2048" in note for note in found.notes)
+
+
+def test_an_item_that_the_model_cannot_read_is_named(sums: Path):
+    with pytest.raises(ConfigError, match=r"gsm8k: item .* has \d+ tokens, and the model reads 50; "):
+        measured(Scripted(right), sums, model={"context": 50})
+
+
+def test_responses_of_other_weights_stop_the_measurement(sums: Path):
+    with pytest.raises(
+        RunError, match="gsm8k: the engine wrote a response with weights old, and those measured are w"
+    ):
+        measured(Scripted(right, weights="old"), sums)
+
+
+def test_items_that_are_not_the_benchmarks_are_said(sums: Path):
+    found = measured(Scripted(right), sums)
+
+    assert any("10 rows, and gsm8k has 1,319 items" in note for note in found.notes)
+
+
+# --- a model of a directory
+
+
+@pytest.fixture
+def text_project(project: Project, sums: Path) -> Project:
+    save_text_model(project.root / "tiny")
+    return project.edit(
+        benchmarks__suite=["gsm8k"], benchmarks__files={"gsm8k": str(sums)}, benchmarks__max_new_tokens=8,
+        tracking__enabled=True,
+    )  # fmt: skip
+
+
+def _measure_model(project: Project, name: str = "tiny") -> tuple[list[Measured], list[str]]:
+    said: list[str] = []
+    params, layout = load_params(project.params_file), Layout(project.root)
+    params = params.model_copy(
+        update={"tracking": params.tracking.model_copy(update={"uri": f"sqlite:///{project.root}/mlflow.db"})}
+    )
+    return measure_model(name, params, layout, on_items=lambda *_: None, warn=said.append), said
+
+
+def test_a_model_is_measured_and_stands_in_mlflow_with_its_figures(text_project: Project):
+    [found], said = _measure_model(text_project)
+
+    assert said == []
+    assert {item.num_tokens for item in results(found)} <= set(range(1, 9))
+    client = MlflowClient(f"sqlite:///{text_project.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("omniopd")
+    assert experiment is not None
+    [model] = client.search_logged_models([experiment.experiment_id])
+    assert (model.name, model.tags["omniopd.weights"]) == ("tiny", found.record["weights"])
+    figures = {own.key: own.value for own in model.metrics or []}
+    assert figures["benchmark/gsm8k/pass_at_1"] == found.record["mean"]
+    assert figures["benchmark/gsm8k/cut_share"] == found.record["cut_share"]
+    [run] = client.search_runs([experiment.experiment_id])
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "benchmarks")] == [
+        "benchmarks/gsm8k.parquet"
+    ]
+
+
+def test_measured_again_a_model_stands_in_mlflow_once_and_each_figure_once(text_project: Project):
+    _measure_model(text_project)
+    _measure_model(text_project)
+
+    client = MlflowClient(f"sqlite:///{text_project.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("omniopd")
+    assert experiment is not None
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
+    [run] = client.search_runs([experiment.experiment_id])
+    assert len(client.get_metric_history(run.info.run_id, "benchmark/gsm8k/pass_at_1")) == 1
+
+
+def test_mlflow_that_does_not_answer_is_told_and_the_figures_are_written(text_project: Project):
+    (text_project.root / "mlflow.db").mkdir()
+
+    [found], said = _measure_model(text_project)
+
+    assert found.results.exists()
+    assert len(said) == 1
+    assert said[0].startswith("MLflow does not answer (")
+    assert "the same command sends it" in said[0]
+
+
+def test_a_model_without_a_chat_template_is_measured_on_the_prompts_as_they_are_and_that_is_said(
+    text_project: Project,
+):
+    save_text_model(text_project.root / "base", chat_template=None)
+
+    [found], said = _measure_model(text_project, "base")
+
+    assert len(said) == 1
+    assert "has no chat template" in said[0]
+    assert found.record["num_items"] == 10
+
+
+def test_a_model_that_is_not_there_is_refused(text_project: Project):
+    with pytest.raises(ModelError, match="no such model directory"):
+        _measure_model(text_project, "./nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("Qwen/Qwen3-1.7B", "Qwen--Qwen3-1.7B"), ("./tiny", "tiny"), ("/a/b/c", "a--b--c"), ("../x", "x")],
+)
+def test_results_lie_under_the_name_of_the_model(name: str, folder: str):
+    assert folder_of(name) == folder
