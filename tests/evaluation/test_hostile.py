@@ -1,10 +1,12 @@
 """Programs that mean harm, in every mode of this machine: what they try is refused, and nothing is left of them."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import hostile
 import psutil
 import pytest
+from nobody import NOBODY, as_nobody
 from projects import REPOSITORY
 
 from omniopd.errors import ProcessError
@@ -232,3 +235,32 @@ def test_folders_within_folders_are_removed(mode: Mode):
     outcome = run_program(hostile.DEEP_FOLDERS, mode=mode, limits=QUICK)
 
     assert outcome.stdout == ("" if mode.name == "seccomp" else "deep\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_user_without_rights_is_protected_from_programs_too(mode: Mode, around: dict[str, Any]):
+    """All that the program tries to harm is this user's own."""
+    if mode.name == "root namespaces":
+        pytest.skip("a mode of root")
+    secret = Path(tempfile.mkdtemp(dir="/var/tmp")) / "secret_file"
+    secret.write_text(SECRET)
+    for path in (secret.parent, secret):
+        os.chown(path, NOBODY, NOBODY)
+    sleeps = ["/usr/bin/sleep", "600"]
+    victim = subprocess.Popen(sleeps, env={"API_KEY": SECRET}, user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        given = around | {
+            "secret_file": str(secret),
+            "env_file": str(secret),
+            "victim": victim.pid,
+            "parent": victim.pid,
+        }
+        found = as_nobody(mode.name, hostile.program_of_attempts(given))
+        got = {name for name, one in hostile.told(found["stdout"].decode())["told"].items() if "got" in one}
+        assert {name for name in got if mode.name in HOLDS_FILES or not name.startswith("reads: ")} == set()
+        assert victim.poll() is None
+        assert secret.read_text() == SECRET
+    finally:
+        victim.kill()
+        victim.wait()
+        shutil.rmtree(secret.parent)

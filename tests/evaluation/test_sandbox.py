@@ -1,13 +1,11 @@
 """One program in one sandbox: its outcome, from threads and processes, as another user, and when its caller ends."""
 
 import json
-import marshal
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -16,12 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+from nobody import as_nobody
 from projects import REPOSITORY
 
 from omniopd.errors import ProcessError
 from omniopd.evaluation.sandbox import MODES, Limits, Mode, Outcome, Tests, mode_of_this_machine, run_program
 from omniopd.evaluation.sandbox.held import codec, seccomp
-from omniopd.evaluation.sandbox.run import CODE, job_of
 
 ADD = "def add(a, b): return a + b"
 ALLOWED, REFUSED, ABSENT = seccomp.ALLOW, seccomp.REFUSE, seccomp.ABSENT
@@ -168,37 +166,11 @@ def test_processes_that_fork_can_run_programs_too():
 def test_a_user_without_rights_can_do_it_too(mode: str):
     if mode == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")
-    found = _as_nobody(mode, "import os\nprint(1 + 1, os.getuid())")
+    found = as_nobody(mode, "import os\nprint(1 + 1, os.getuid())")
     uid = 65534
 
     assert found["stdout"] == f"2 {uid}\n".encode(), found
     assert b'"exit_code": 0' in found["verdict"]
-
-
-def _as_nobody(mode: str, program: str) -> dict[str, Any]:
-    """What the process beside a program finds, where it runs as a user that owns nothing, on the system's Python."""
-    python = "/usr/bin/python3"
-    version = subprocess.run(
-        [python, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True, text=True
-    )
-    if version.stdout != "True\n":
-        pytest.skip("the system has no Python 3.11 that every user can read")
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
-        os.chmod(place, 0o755)
-        subprocess.run(["cp", "-r", str(CODE / "held"), place], check=True)
-        subprocess.run(["chmod", "-R", "a+rX", place], check=True)
-        job = job_of(mode, program, stdin="", limits=Limits(), tests=None)
-        system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
-        readable = [
-            path for path in [*system, os.path.realpath(python), f"{place}/held"] if os.path.exists(path)
-        ]
-        job |= {"python": os.path.realpath(python), "code": place, "readable": readable, "temporary": "/tmp"}
-        boot = f"import sys; sys.path.append({place!r}); from held.supervisor import main; main()"
-        done = subprocess.run(
-            [python, "-I", "-S", "-B", "-c", boot], input=marshal.dumps(job), capture_output=True, check=True,
-            user=65534, group=65534, extra_groups=[], env={}, cwd="/",
-        )  # fmt: skip
-    return marshal.loads(done.stdout)
 
 
 def _decided(machine: str, number: int, *arguments: int, **kind: bool) -> int:
