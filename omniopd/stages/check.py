@@ -51,6 +51,10 @@ def check(
     prompts, of_prompts = found.of(lambda: _prompts(params, layout)) or ([], "")
     of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
     found.of(lambda: _check_engine(params), place=f"{params_file}: ")
+    for name in dict.fromkeys([*params.benchmarks.suite, *params.benchmarks.files]):
+        found.of(
+            lambda name=name: _check_benchmark(name, params, layout), place=f"{params_file}: benchmarks: "
+        )
     student = found.of(lambda: _check_student(params, layout, prompts, params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
     of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
@@ -108,10 +112,11 @@ def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
         for splits in drawn.values()
     )
     if num_mute and (arms := _arms_that_need(params, "rewards")):
-        what = ("tests", "programs pass tests") if by_tests else ("answer", "answers are right")
+        what, right = ("tests", "programs pass tests") if by_tests else ("answers", "answers are right")
+        lacked = what if by_tests else "answer"
         raise DataError(
-            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {what[0]}, and {arms[0]} "
-            f"learns from whether {what[1]}; add {what[0].removesuffix('s')}s, or leave the arm out"
+            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {lacked}, and {arms[0]} "
+            f"learns from whether {right}; add {what}, or leave the arm out"
         )
     first = params.seeds[0]
     prompts = {
@@ -120,6 +125,19 @@ def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
     return sorted(prompts.values(), key=lambda prompt: prompt.id), findings_text(
         findings.report(first, drawn[first])
     )
+
+
+def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
+    from omniopd.evaluation.benchmarks import (
+        benchmark_named,
+    )  # transformers comes with it, which takes seconds
+
+    benchmark_named(name)
+    file = params.benchmarks.files.get(name)
+    if file is not None and not (layout.root / file).is_file():
+        raise DataError(
+            f"files.{name}: {layout.root / file}: no such file of items; mend it, or leave it out"
+        )
 
 
 def _check_teacher(params: Params, layout: Layout) -> list[str]:

@@ -721,6 +721,35 @@ def test_prompts_without_an_answer_cannot_be_rewarded(own: Project):
     )
 
 
+def test_prompts_without_tests_cannot_be_rewarded_by_tests(own: Project):
+    rows = [row | ({"tests": "assert True"} if i < 12 else {}) for i, row in enumerate(ROWS)]
+    write_rows(own.root / "prompts.jsonl", rows)
+    own.edit(evaluation__grader="code")
+    check(own.params_file)
+    own.edit(arms={"rewarded": {"method": "grpo", "rollout": {"num_prompts": 3, "num_samples": 4}}})
+
+    [line] = refusal(own, DataError)
+
+    assert line == (
+        "prompts.jsonl: 18 of 20 prompts to train on have no tests, and arms.rewarded (grpo) learns from whether "
+        "programs pass tests; add tests, or leave the arm out"
+    )
+
+
+def test_benchmarks_and_their_files_are_looked_for(own: Project):
+    (own.root / "items.jsonl").write_text("{}\n")
+    own.edit(benchmarks__suite=["gsm8k"], benchmarks__files={"gsm8k": "items.jsonl"})
+    check(own.params_file)
+    own.edit(benchmarks__suite=["gsm8", "mbpp"], benchmarks__files={"mbpp": "none.jsonl"})
+
+    misspelt, missing = refusal(own, ConfigError)
+
+    assert misspelt == "params.yaml: benchmarks: gsm8: no such benchmark; did you mean 'gsm8k'?"
+    assert missing == (
+        "params.yaml: benchmarks: files.mbpp: none.jsonl: no such file of items; mend it, or leave it out"
+    )
+
+
 def test_the_plan_says_when_the_teacher_writes(own: Project):
     own.edit(arms={"imitation": {"method": "sft"}})
 
