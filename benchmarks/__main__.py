@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import loss, orchestration, prompts, rollouts, rounds, similarity, step, teacher
+from benchmarks import grading, loss, orchestration, prompts, rollouts, rounds, similarity, step, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "rollouts": rollouts.figures,
     "teacher": teacher.figures,
     "similarity": similarity.figures,
+    "grading": grading.figures,
     "prompts": prompts.figures,
     "orchestration": orchestration.figures,
 }
