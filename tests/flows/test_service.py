@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from projects import REPOSITORY, Project, digests, run_plain
 from started import all_ended, finished, processes_in, start, wait_until
+from text_models import save_text_model
 
 SECONDS = 15.0  # until a cancelled run has ended, on a busy machine; the worker looks every few
 
@@ -27,7 +28,12 @@ def served(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> I
     """A project with a server and a worker, and its flows deployed."""
     project = base_project.copied_to(tmp_path_factory.mktemp("served") / "project")
     shutil.copy(REPOSITORY / "prefect.yaml", project.root)
-    project.edit_paths({"tracking.enabled": True, "train.num_rounds": 3})
+    project.edit_paths(
+        {"tracking.enabled": True, "train.num_rounds": 3, "benchmarks.files.gsm8k": "sums.jsonl"}
+    )
+    rows = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(4)]
+    (project.root / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_text_model(project.root / "tiny")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -77,6 +83,17 @@ def test_a_deployment_makes_the_run_that_a_command_makes_and_shows_it(served: Pr
     assert (served.root / "metrics" / "evaluation" / "omniopd-0.json").exists()
     assert "finished successfully" in _run(served, "compare/default", 'arms=["omniopd"]')
     assert "omniopd" in (served.root / "metrics" / "comparison.md").read_text()
+
+
+def test_a_deployment_measures_any_model_on_benchmarks(served: Project):
+    said = _run(served, "evaluate/default", "model=./tiny", 'suite=["gsm8k"]')
+
+    assert "finished successfully" in said
+    record = json.loads((served.root / "metrics" / "benchmarks" / "tiny" / "gsm8k.json").read_text())
+    assert record["num_items"] == 4
+    shown = {found["key"]: found for found in _api(served, "artifacts/latest/filter", limit=100)}
+    [row] = json.loads(shown["tiny-benchmarks"]["data"])
+    assert (row["benchmark"], row["model"], row["Pass@1"]) == ("gsm8k", "./tiny", record["mean"])
 
 
 def test_the_form_of_a_deployment_says_what_each_parameter_is(served: Project):
