@@ -1,7 +1,7 @@
 """Real text through the whole pipeline: GSM8K, tokens of several characters, every method.
 
-Accuracy stays near 0 with models this small. What is held is what the steps in between say. Margins are half or less of
-the smallest value that was seen on five seeds (docs/experiments.md).
+Accuracy stays near 0 with models this small. What is held is what the steps in between say, with margins that five
+seeds of models, prompts and samples kept (docs/experiments.md).
 """
 
 import re
@@ -136,11 +136,12 @@ def test_verdicts_can_be_recomputed_from_their_rows(finished: Finished):
     )
 
 
-@pytest.mark.parametrize("arm", ["omniopd", "omniopd-baseline"])
-def test_the_teacher_agrees_more_with_a_chunk_than_with_another(finished: Finished, arm: str):
-    over_floor = [row["k_sem_over_floor"] for row in metrics_of(finished(arm))[:2]]
+def test_the_teacher_agrees_more_with_a_chunk_than_with_another(finished: Finished):
+    rows = metrics_of(finished("omniopd"))
 
-    assert fmean(over_floor) > 0.0
+    assert fmean(row["k_sem_over_floor"] for row in rows) > 0.02
+    for row in rows:
+        assert row["k_sem/mean"] - row["k_sem_floor/mean"] == pytest.approx(row["k_sem_over_floor"])
 
 
 def test_few_chunks_lie_where_a_token_would_reach_over_their_borders(finished: Finished):
@@ -189,6 +190,8 @@ def test_grpo_is_rewarded_by_the_answers_of_the_data_set(finished: Finished):
         found.append(answer)
 
     assert len(rewards) == len(found) == 24 * NUM_ROUNDS
+    for row in metrics_of(run):
+        assert (row["grad_norm"] == 0) == (row["groups_without_signal"] == 1)
     assert sum(answer is not None for answer in found) / len(found) > 0.2
     assert [row["reward/mean"] for row in metrics_of(run)] == [
         fmean(rewards[item.id].reward for item in trajectories_of(run) if item.round == n)
@@ -208,7 +211,7 @@ def test_what_the_teacher_says_leaves_omniopd_nearer_to_its_text(losses_of: Call
     heard, deaf = losses_of("omniopd"), losses_of("omniopd-deaf")
 
     assert heard.before == deaf.before
-    assert deaf.after - heard.after > 0.02
+    assert deaf.after - heard.after > 0.01
 
 
 def test_without_a_baseline_every_chunk_is_reinforced_and_the_student_is_sharpened(finished: Finished):
