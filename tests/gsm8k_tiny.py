@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from omniopd.data.records import Trajectory
 from omniopd.data.rows import Row
 from omniopd.engines.pretrain import save_model, train_demo_model
 from omniopd.engines.sampling import batches
+from omniopd.methods import Annotated, OmniOPD
 from omniopd.models.loading import encode_rendered, load_model, render_prompt
 from omniopd.models.scoring import score
 from omniopd.models.threads import use_threads
@@ -119,6 +120,24 @@ def make_models(folder: Path, train_file: Path, *, seed: int) -> None:
         save_model(folder / role, model, tokenizer)
 
 
+class Shuffled(OmniOPD):
+    """The published form with the agreement of another chunk, half a round away, in place of a chunk's own."""
+
+    def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
+        audits = [verdict for item in annotated for verdict in item.verdicts]
+        half = len(audits) // 2
+        others = [*audits[half:], *audits[:half]]
+        k_sem = {verdict.id: other.k_sem for verdict, other in zip(audits, others, strict=True)}
+        return super().rows(
+            [
+                replace(
+                    item, verdicts=[replace(verdict, k_sem=k_sem[verdict.id]) for verdict in item.verdicts]
+                )
+                for item in annotated
+            ]
+        )
+
+
 NUM_ROUNDS = 8
 AUDITS = {"num_chunks": 4, "num_replies": 4, "chunk_len": 8}
 ARMS: dict[str, dict[str, Any]] = {
@@ -127,8 +146,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "opd": {"method": "opd"},
     "omniopd": {"method": "omniopd", "settings": AUDITS},
     "omniopd-baseline": {"method": "omniopd", "settings": {**AUDITS, "baseline": "batch"}},
-    # With so strong a prior a chunk's target is the student's own belief, and the teacher is not heard.
-    "omniopd-deaf": {"method": "omniopd", "settings": {**AUDITS, "alpha": 1e6}},
+    "omniopd-shuffled": {"method": "gsm8k_tiny:Shuffled", "settings": AUDITS},
     "fork": {"method": "fork", "settings": {"num_chunks": 6, "chunk_len": 6}},
 }
 
