@@ -206,6 +206,13 @@ def test_sft_foresees_more_of_the_teachers_text(losses_of: Callable[[str], Losse
     assert found.gain > 0.12
 
 
+def test_opd_comes_nearer_to_the_teachers_distributions_on_its_own_text(finished: Finished):
+    run = finished("opd")
+    divergence = [row["loss/reverse_kl"] / row["response_len"] for row in metrics_of(run)]  # nats a token
+
+    assert fmean(divergence[-2:]) < fmean(divergence[:2]) - 0.1
+
+
 def test_agreement_leaves_the_student_nearer_to_the_teachers_text_than_the_same_numbers_shuffled(
     losses_of: Callable[[str], Losses],
 ):
