@@ -175,7 +175,8 @@ def make_gsm8k_project(root: Path, data: Path, models: Path) -> Project:
             "train.batch_size": 24,
             "train.checkpoint_every": NUM_ROUNDS,
             "train.validate_every": NUM_ROUNDS,
-            "evaluation.answer_pattern": ANSWER,
+            "evaluation.grader": "math",
+            "evaluation.answer_pattern": None,
             "arms": ARMS,
         }
     )

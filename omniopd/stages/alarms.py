@@ -128,5 +128,6 @@ def _limit(name: str, rule: Rule, settings: Alarms, earlier: Sequence[Mapping[st
     limit: float | None = getattr(settings, name)
     if limit is None or rule.sense != "times":
         return limit
-    before = [row[name] for row in earlier[-WINDOW:] if name in row and math.isfinite(row[name])]
+    # Where no response was right there was no gradient, and beside that any is large.
+    before = [row[name] for row in earlier[-WINDOW:] if 0 < row.get(name, 0.0) < math.inf]
     return limit * median(before) if len(before) >= LEAST else math.inf

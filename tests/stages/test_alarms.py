@@ -54,6 +54,10 @@ def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():
     assert alarm_metrics(SETTINGS, {"grad_norm": 20.1}, earlier) == {"alarm/grad_norm": 1.0}
     few = earlier[: LEAST - 1]
     assert alarm_metrics(SETTINGS, {"grad_norm": 1e9}, few) == {"alarm/grad_norm": 0.0}
+    sparse = [{"grad_norm": 0.0}] * 10 + [{"grad_norm": 2.0}] * LEAST
+    assert alarm_metrics(SETTINGS, {"grad_norm": 19.0}, sparse) == {"alarm/grad_norm": 0.0}
+    assert alarm_metrics(SETTINGS, {"grad_norm": 21.0}, sparse) == {"alarm/grad_norm": 1.0}
+    assert alarm_metrics(SETTINGS, {"grad_norm": 5.0}, sparse[:10]) == {"alarm/grad_norm": 0.0}
     long_ago = [{"grad_norm": 1e6}] * 50 + [{"grad_norm": 1.0}] * WINDOW
     assert alarm_metrics(SETTINGS, {"grad_norm": 11.0}, long_ago) == {"alarm/grad_norm": 1.0}
 
