@@ -1,6 +1,6 @@
 """The methods: each says whose text it trains on, what it needs, and how a row becomes a loss."""
 
-from omniopd.methods.base import Annotated, Audit, Method, Need, Plan, Stopping
+from omniopd.methods.base import Annotated, Audit, Method, Need, Plan, Reading, Stopping
 from omniopd.methods.fork import Fork
 from omniopd.methods.grpo import GRPO
 from omniopd.methods.omniopd import OmniOPD
@@ -18,5 +18,6 @@ __all__ = [
     "Need",
     "OmniOPD",
     "Plan",
+    "Reading",
     "Stopping",
 ]

@@ -66,6 +66,18 @@ class Annotated:
     reward: float | None = None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a method makes of one verdict, as a number in [0, 1], for those who read along.
+
+    >>> Reading("target", 0.775).value
+    0.775
+    """
+
+    name: str
+    value: float
+
+
 class Method(BaseModel, abc.ABC):
     """One way to learn. The trainer and the flow know this class and no other."""
 
@@ -119,6 +131,11 @@ class Method(BaseModel, abc.ABC):
     @abc.abstractmethod
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         """What this method logs of a round; the same keys every round."""
+
+    def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
+        """What a verdict says about its chunk, in the run's report; None where this method has no such number."""
+        del trajectory, verdict
+        return None
 
     def problems(self, plan: Plan) -> list[str]:
         """Settings that cannot work in such a run: reason and remedy, a sentence each."""

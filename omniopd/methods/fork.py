@@ -1,5 +1,6 @@
 """The fork posterior (method.md, section 3b): this project's own text-only form."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from omniopd import functional as F
-from omniopd.data.records import Trajectory
+from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Columns, Row
 from omniopd.functional import Score, TokenScores
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
@@ -18,6 +19,7 @@ from omniopd.methods.base import (
     Method,
     Need,
     Plan,
+    Reading,
     mean_and_spread,
     plain_row,
 )
@@ -51,6 +53,22 @@ class Fork(Method):
         return choose_anchors(
             self.selection, trajectory, num_chunks=self.num_chunks, chunk_len=self.chunk_len
         )
+
+    def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
+        """q of the token that the student wrote at the anchor; None where no reply voted there."""
+        votes = F.tally(
+            trajectory.response_ids, verdict.reply_ids, anchor=verdict.anchor, chunk_len=verdict.chunk_len
+        ).get(verdict.anchor)
+        if not votes:
+            return None
+        agreeing = votes.count(trajectory.response_ids[verdict.anchor])
+        mass = F.posterior_target(
+            float(agreeing),
+            num_replies=len(votes),
+            pi_bar=math.exp(trajectory.logps[verdict.anchor]),
+            alpha=self.alpha,
+        )
+        return Reading("posterior", mass)
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         return [_row(item, self.num_replies) for item in annotated]

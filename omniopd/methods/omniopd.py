@@ -19,6 +19,7 @@ from omniopd.methods.base import (
     Method,
     Need,
     Plan,
+    Reading,
     Stopping,
     as_if_written_now,
     mean_and_spread,
@@ -110,6 +111,10 @@ class OmniOPD(Method):
         return F.posterior_target(
             verdict.k_sem, num_replies=verdict.num_replies, pi_bar=verdict.pi_bar, alpha=self.alpha
         )
+
+    def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading:
+        del trajectory
+        return Reading("target", self.target(verdict))
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         audits = [verdict for item in annotated for verdict in item.verdicts]

@@ -1,0 +1,43 @@
+"""The page of one run."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from omniopd.report.page.curves import charts
+from omniopd.report.page.facts import seconds_by_stage, tables
+from omniopd.report.page.readings import readings
+from omniopd.report.page.render import rendered
+from omniopd.report.page.story import RunStory
+
+VENDOR = ("vendor/uplot/uPlot.iife.min.js", "vendor/jsdiff/diff.min.js")
+SCRIPTS = (*VENDOR, *(f"assets/{name}.js" for name in ("data", "charts", "find", "reading", "audit", "run")))
+
+
+def run_page(story: RunStory) -> str:
+    """The report of a run, as HTML."""
+    found = readings(story.told, story.config.method, story.decoder)
+    drawn = charts(story.rounds, budget_usd=story.config.teacher.budget_usd)
+    num_audits = sum(len(row["audits"]) for row in found["rows"])
+    return rendered(
+        "run.html.j2",
+        scripts=SCRIPTS,
+        payloads={"charts": finite([asdict(chart) for chart in drawn]), "trajectories": finite(found)},
+        title=story.name,
+        tables=tables(story),
+        seconds=seconds_by_stage(story),
+        alarms=story.alarms,
+        charts=drawn,
+        num_trajectories=len(found["rows"]),
+        num_audits=num_audits,
+        has_tokens=story.decoder is not None,
+    )
+
+
+def finite(value: Any) -> Any:
+    """The same with None for what is no number: JSON knows neither NaN nor infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(own) for name, own in value.items()}
+    return [finite(own) for own in value] if isinstance(value, list) else value

@@ -1,0 +1,145 @@
+"""Trajectories as the report's page holds them: tokens' texts, targets, failures, and what is left out."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import stories
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from omniopd.data.records import Reward
+from omniopd.methods import SFT, Fork, OmniOPD
+from omniopd.models.text import TextDecoder
+from omniopd.report.page.readings import pieces, readings
+from omniopd.report.page.story import Told
+
+
+def byte_decoder() -> TextDecoder:
+    """A token a byte: characters beyond ASCII take several."""
+    vocabulary = {token: i for i, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return TextDecoder(
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+    )
+
+
+def test_the_text_of_a_character_of_several_tokens_stands_at_the_last_of_them():
+    decoder = byte_decoder()
+    ids = decoder.read_alone("a😀é.")
+
+    assert pieces(decoder, ids) == ["a", "", "", "", "😀", "", "é", "."]
+
+
+def test_part_of_a_character_is_shown_as_such_and_hides_no_token_behind_it():
+    decoder = byte_decoder()
+    ids = decoder.read_alone("😀")[:2] + decoder.read_alone("abcd")
+
+    found = pieces(decoder, ids)
+
+    assert found == ["\ufffd", "", "a", "b", "c", "d"]
+    assert "".join(found) == decoder.text(ids)
+
+
+def test_each_prompt_and_each_tokens_text_is_kept_once_and_the_response_is_made_of_them():
+    items = stories.few()
+
+    found = readings(items, OmniOPD(), stories.decoder())
+
+    assert len(found["prompts"]) == len(set(found["prompts"])) == 4
+    assert len(found["tokens"]) == len(set(found["tokens"]))
+    for row, item in zip(found["rows"], items, strict=True):
+        assert "".join(found["tokens"][place] for place in row["tokens"]) == item.trajectory.response
+        assert found["prompts"][row["prompt"]] == item.trajectory.prompt
+        assert "response" not in row
+        assert len(row["entropies"]) == len(row["logps"]) == row["len"] == len(item.trajectory.response_ids)
+
+
+def test_without_a_tokenizer_the_response_is_kept_whole():
+    item = stories.few()[0]
+
+    (row,) = readings([item], OmniOPD(), None)["rows"]
+
+    assert row["response"] == item.trajectory.response
+    assert not row.keys() & {"tokens", "entropies", "logps"}
+
+
+def test_a_response_that_is_not_the_text_of_its_tokens_is_kept_whole():
+    item = stories.few()[0]
+    other = replace(item, trajectory=replace(item.trajectory, response="something else"))
+
+    (row,) = readings([other], OmniOPD(), stories.decoder())["rows"]
+
+    assert (row["response"], "tokens" in row) == ("something else", False)
+
+
+def test_a_target_is_the_methods_own_and_a_failure_has_none():
+    item = stories.few()[1]
+    method = OmniOPD(alpha=2.0)
+
+    agreeing, other, failed = readings([item], method, None)["rows"][0]["audits"]
+
+    assert (agreeing["what"], agreeing["value"]) == (
+        "target",
+        pytest.approx((2.9 + 2.0 * 0.5) / (3 + 2.0), abs=1e-4),
+    )
+    assert other["value"] == pytest.approx((0.3 + 1.0) / 5.0, abs=1e-4)
+    assert (failed["failure"], "value" in failed, failed["replies"]) == ("timeout", False, [])
+    assert agreeing["likeness"] == [1000, 1000, 900]
+
+
+def test_a_target_of_zero_is_a_number_and_not_left_out():
+    item = stories.few()[0]
+    nothing = replace(item.verdicts[1], k_sem=0.0, similarities=[0.0, 0.0, 0.0])
+
+    (row,) = readings([Told(item.trajectory, [nothing])], OmniOPD(alpha=0.0), None)["rows"]
+
+    assert row["audits"][0]["value"] == 0.0
+
+
+def test_of_a_fork_the_posterior_of_the_written_token_and_the_replies_tokens_are_kept():
+    item = stories.few()[0]
+    first = item.trajectory.response_ids[0]
+    other = first + 1
+    verdict = replace(item.verdicts[0], chunk_len=1, num_replies=3, reply_ids=[[first], [other], [first]])
+
+    found = readings([Told(item.trajectory, [verdict])], Fork(alpha=1.0, num_replies=3), stories.decoder())
+
+    (audit,) = found["rows"][0]["audits"]
+    believed = math.exp(item.trajectory.logps[0])
+    assert (audit["what"], audit["value"]) == ("posterior", pytest.approx((2 + believed) / 4, abs=1e-4))
+    written = item.trajectory.response[0]
+    assert [found["tokens"][places[0]] for places in audit["votes"]] == [
+        written,
+        stories.ALPHABET[other],
+        written,
+    ]
+
+
+def test_a_place_without_a_vote_has_no_posterior():
+    item = stories.few()[0]
+
+    (row,) = readings([Told(item.trajectory, item.verdicts[:1])], Fork(), None)["rows"]
+
+    assert "value" not in row["audits"][0]
+
+
+def test_a_method_without_verdicts_has_trajectories_and_rewards_alone():
+    item = stories.few()[0]
+
+    (row,) = readings([replace(item, verdicts=(), reward=Reward("r", None, 0.5))], SFT(), None)["rows"]
+
+    assert row["audits"] == []
+    assert row["reward"] == {"answer": None, "value": 0.5}
+
+
+def test_what_is_no_number_is_kept_as_none():
+    item = stories.few()[0]
+    broken = replace(item.trajectory, entropies=[math.nan, math.inf, *item.trajectory.entropies[2:]])
+
+    (row,) = readings([Told(broken)], OmniOPD(), stories.decoder())["rows"]
+
+    assert row["entropies"][:2] == [None, None]
+    assert row["entropies"][2] == round(1000 * broken.entropies[2])
