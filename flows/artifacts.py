@@ -95,6 +95,10 @@ class Pages:
         if address:
             _shown(lambda: artifacts.create_link_artifact(address, "MLflow run", self.key("mlflow")))
 
+    def report(self, address: str) -> None:
+        """Show where the report of the run lies: in MLflow, or else as a file."""
+        _shown(lambda: artifacts.create_link_artifact(address, "Report of the run", self.key("report")))
+
     def summary(self, markdown: str) -> None:
         """Show what the run came to."""
         _shown(lambda: artifacts.create_markdown_artifact(markdown, self.key("summary"), "What it came to"))

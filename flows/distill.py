@@ -24,10 +24,12 @@ from omniopd.config import Params, load_params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
+from omniopd.errors import OmniOPDError
 from omniopd.progress import Bar, bar
 from omniopd.report.run import run_summary
 from omniopd.stages import alarms, ledger, rounds
 from omniopd.stages.meet import meet_teacher
+from omniopd.stages.report import write_report
 from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.sweep import chosen_rate
 from omniopd.stages.track import tell_recorded, tell_round, tracker_of
@@ -163,10 +165,24 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
         tell_round(tracker, run, num_rounds)
     ledger.tidy(run_dir)
+    report = _report(run, tracker)
     tracker.finish()
+    if report is not None:
+        pages.report(tracker.report_page or report.resolve().as_uri())
     pages.accuracies(ledger.accuracies(run_dir))
     pages.summary(run_summary(run.config, ledger.recorded_metrics(run_dir), page=tracker.page))
     return run.files.checkpoint(num_rounds)
+
+
+def _report(run: Run, tracker: Tracker) -> Path | None:
+    """Write the run's report, for MLflow too. One that cannot be written stops no run: `omniopd report` tells why."""
+    try:
+        path = write_report(run.files.root)
+    except OmniOPDError as error:
+        warn([f"{run.files.root.name}: its report is not written: {error}"])
+        return None
+    tracker.report_done(path)
+    return path
 
 
 def _sound(lines: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd import cli_data, cli_evaluate, cli_prompts
+from omniopd import cli_data, cli_evaluate, cli_prompts, cli_report
 from omniopd.clock import clock
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
@@ -204,6 +204,7 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
 
 
 app.command()(cli_data.reproduce)
+app.command()(cli_report.report)
 
 
 def _say_start(starts: list[float], wanted: "DemoStart") -> None:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]

@@ -198,7 +198,10 @@ def _told(database: Path) -> dict[str, Any]:
             for entry in run.inputs.dataset_inputs
         ),
         "models": sorted((model.name, model.tags["omniopd.weights"], str(model.status)) for model in models),
-        "artifacts": [(entry.path, entry.file_size) for entry in client.list_artifacts(run.info.run_id)],
+        "artifacts": [
+            (entry.path, entry.file_size if entry.path != "report.html" else "with timings")
+            for entry in client.list_artifacts(run.info.run_id)
+        ],
     }
 
 

@@ -80,6 +80,7 @@ def test_the_commands_are_the_stages_and_no_others():
         "prepare",
         "prompts",
         "rates",
+        "report",
         "reproduce",
         "table",
     ]
@@ -113,6 +114,7 @@ OPTIONS = {
     "table": ["--params"],
     "data": [],
     "prompts": [],
+    "report": ["--out", "--params", "--seed", "run"],
     "reproduce": ["--into", "--params", "run"],
 }
 

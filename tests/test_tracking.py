@@ -126,9 +126,12 @@ def test_a_run_says_what_it_was_made_from(tracked: tuple[Project, MlflowClient, 
     assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == [
         "changes.patch",
         "config.json",
+        "report.html",
     ]
     told = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     assert (told / "config.json").read_bytes() == (project.run_dir() / "config.json").read_bytes()
+    page = project.root / "reports" / "omniopd-0.html"
+    assert (told / "report.html").read_bytes() == page.read_bytes()
     changed = (told / "changes.patch").read_text()
     assert "secret" not in changed
     before = project.params_file.read_bytes()

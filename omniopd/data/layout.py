@@ -95,6 +95,10 @@ class Layout:
         """The lock of whoever makes them."""
         return self.benchmark_work(f".{key}.lock")
 
+    def report(self, name: str) -> Path:
+        """The page of a run by the name of its folder, or of a comparison."""
+        return self.root / "reports" / f"{name}.html"
+
     def made(self, stage: str, seed: int) -> Path:
         """What `prepare` and `base` leave behind of their own making: what it was made from, and its digests."""
         folder = {"prepare": self.prompts(seed, "train").parent, "base": self.models(seed)}[stage]

@@ -29,6 +29,7 @@ FAILURES = (MlflowException, SQLAlchemyError, OSError)
 MAX_METRICS = 1000  # of one log_batch
 EVERY_S = 5.0  # between two messages while a run is going
 RETRY_S = 30.0  # after a failure
+REPORT = "report.html"  # the artifact
 SENT_LATER = "The run goes on: its metrics are in metrics.jsonl and are sent when MLflow is back."
 
 
@@ -56,6 +57,8 @@ class Tracker:
         self._pending: list[RoundRecord] = []
         self._checkpoints: list[Checkpoint] = []
         self._logged: set[Checkpoint] = set()
+        self._report: Path | None = None  # that is to be sent
+        self._has_report = False  # whether MLflow has it
         self._next_try = 0.0
         self._has_warned = False
         self._has_new = False  # whether a round was added to what MLflow had
@@ -71,6 +74,11 @@ class Tracker:
         to, tracking = self._connection, self._config.tracking
         address = tracking.uri if tracking.uri.startswith("http") else tracking.ui
         return f"{address.rstrip('/')}/#/experiments/{to.experiment_id}/runs/{to.run_id}" if to else ""
+
+    @property
+    def report_page(self) -> str:
+        """Where MLflow shows the report of the run; empty where it does not have it."""
+        return f"{self.page}/artifacts/{REPORT}" if self._has_report else ""
 
     @property
     def has_failed(self) -> bool:
@@ -93,6 +101,10 @@ class Tracker:
         if checkpoint not in self._logged:
             self._checkpoints.append(checkpoint)
 
+    def report_done(self, path: Path) -> None:
+        """Log the page of the run as its artifact report.html, with the next message."""
+        self._report = path
+
     def finish(self) -> None:
         """Send what is pending, and end the run; where that could not be sent the next start ends it."""
 
@@ -103,7 +115,7 @@ class Tracker:
         self._next_try = 0.0
         self._flush()
         self.close()
-        if not (self._pending or self._checkpoints):
+        if not self._has_pending:
             self._safely(end)
 
     def close(self) -> None:
@@ -170,8 +182,12 @@ class Tracker:
         self._next_try = 0.0
         self._safely(send)
 
+    @property
+    def _has_pending(self) -> bool:
+        return bool(self._pending or self._checkpoints or self._report)
+
     def _flush(self) -> None:
-        if not (self._pending or self._checkpoints) or time.monotonic() < self._next_try:
+        if not self._has_pending or time.monotonic() < self._next_try:
             return
         self._next_try = time.monotonic() + EVERY_S
         self._safely(self._send)
@@ -192,6 +208,9 @@ class Tracker:
         while self._checkpoints:
             self._model_id(to, self._checkpoints[0])
             self._logged.add(self._checkpoints.pop(0))
+        if self._report is not None:
+            to.client.log_text(to.run_id, self._report.read_text(encoding="utf-8"), REPORT)
+            self._report, self._has_report = None, True
         self._sample(to)
 
     def _sample(self, to: Connection) -> None:

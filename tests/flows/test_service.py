@@ -75,6 +75,7 @@ def test_a_deployment_makes_the_run_that_a_command_makes_and_shows_it(served: Pr
     assert kinds["omniopd-0-progress"]["data"] == 100.0
     assert [row["round"] for row in json.loads(kinds["omniopd-0-accuracy"]["data"])] == [0, 2, 3]
     assert "http://127.0.0.1:5000/#/experiments/" in kinds["omniopd-0-mlflow"]["data"]
+    assert "/artifacts/report.html" in kinds["omniopd-0-report"]["data"]
     assert "| rounds | 3 of 3 |" in kinds["omniopd-0-summary"]["data"]
     names = {found["name"] for found in _api(served, "task_runs/filter", limit=100)}
     assert {"round 0002 · verify · shard 1/1", "round 0002 · train", "finish"} <= names

@@ -1,0 +1,115 @@
+"""report: the page of a run, gathered from the files of its folder."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from omniopd.data.layout import Layout
+from omniopd.data.records import Reward, Trajectory, Verdict
+from omniopd.data.store import read_json, read_records, write_atomic
+from omniopd.errors import DataError, ModelError
+from omniopd.models.text import TextDecoder
+from omniopd.report.page.run import run_page
+from omniopd.report.page.story import Alarm, RunStory, Told
+from omniopd.stages.alarms import WINDOW, begun
+from omniopd.stages.ledger import recorded_metrics
+from omniopd.stages.run import Run, open_run
+
+MAX_NAMED = 8  # runs in a message
+
+
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the page of a run as far as it has come, and return where it lies: `out`, or a place of its own.
+
+    Raises:
+        DataError: a file of the run is damaged.
+    """
+    run = open_run(run_dir)
+    path = out or run.layout.report(run_dir.name)
+    text = run_page(story_of(run))
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return path
+
+
+def find_run(name: str, layout: Layout, *, seed: int) -> Path:
+    """The folder of a run by its path, by its name, or by its arm and the seed.
+
+    Raises:
+        DataError: there is no such run.
+    """
+    runs = layout.run("any", 0).root.parent
+    for folder in (Path(name), runs / name, layout.run(name, seed).root):
+        if (folder / "config.json").is_file():
+            return folder
+    known = sorted(path.parent.name for path in runs.glob("*/config.json"))
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    listed = f"it holds {', '.join(known[:MAX_NAMED])}{more}" if known else "it holds none yet"
+    raise DataError(
+        f"{name}: is no run of {runs}; {listed}; give one of them, its path, or an arm with --seed"
+    )
+
+
+def story_of(run: Run) -> RunStory:
+    """What the page is told of a run: the rounds that are complete, and their trajectories as they are read."""
+    rounds = recorded_metrics(run.files.root)
+    return RunStory(
+        name=run.files.root.name,
+        key=run.key,
+        config=run.config,
+        inputs=read_json(run.files.config)["inputs"],
+        models=_models(run),
+        rounds=rounds,
+        seconds=_seconds(run.files.timings),
+        alarms=[
+            Alarm(round(row["round"]), line)
+            for n, row in enumerate(rounds)
+            for line in begun(run.config.alarms, row, rounds[max(0, n - WINDOW) : n])
+        ],
+        told=_told(run, [round(row["round"]) for row in rounds]),
+        decoder=_decoder(run),
+    )
+
+
+def _told(run: Run, rounds: list[int]) -> Iterator[Told]:
+    """The trajectories of the rounds, with verdicts that failed and without; the last measurement has none."""
+    for round_ in rounds:
+        if not run.files.trajectories(round_).exists():
+            continue
+        verdicts: dict[str, list[Verdict]] = defaultdict(list)
+        if (path := run.files.verdicts(round_)).exists():
+            for verdict in read_records(path, Verdict):
+                verdicts[verdict.trajectory_id].append(verdict)
+        found = read_records(path, Reward) if (path := run.files.rewards(round_)).exists() else []
+        rewards = {reward.id: reward for reward in found}
+        for own in read_records(run.files.trajectories(round_), Trajectory):
+            yield Told(own, sorted(verdicts[own.id], key=lambda one: one.anchor), rewards.get(own.id))
+
+
+def _models(run: Run) -> dict[str, str]:
+    """Where the models lie, from the folder of params.yaml; of a run that was taken elsewhere what its settings say."""
+    try:
+        paths = {role: run.model_path(role) for role in ("student", "teacher")}
+    except DataError:
+        return {}
+    return {role: path.removeprefix(f"{run.layout.root}/") for role, path in paths.items()}
+
+
+def _decoder(run: Run) -> TextDecoder | None:
+    """None where the tokenizer is not there, as in a folder that was taken elsewhere."""
+    try:
+        return run.decoder
+    except (DataError, ModelError):
+        return None
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Seconds by stage, in all that was written; half a line, as a killed process may leave it, is skipped."""
+    seconds: dict[str, float] = defaultdict(float)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+            seconds[entry["stage"]] += entry["seconds"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return dict(seconds)

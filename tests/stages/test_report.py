@@ -1,0 +1,101 @@
+"""report: what a run's page is told, from the files of a tiny run."""
+
+import base64
+import gzip
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import Project, run_plain
+
+from omniopd.data.layout import Layout
+from omniopd.data.records import Trajectory, Verdict
+from omniopd.data.store import read_records
+from omniopd.errors import DataError
+from omniopd.methods import OmniOPD
+from omniopd.stages.report import find_run, story_of, write_report
+from omniopd.stages.run import open_run
+
+
+@pytest.fixture(scope="module")
+def done(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose arm omniopd has run; not to be written to."""
+    project = base_project.copied_to(tmp_path_factory.mktemp("report") / "project")
+    run_plain(project.edit(train__num_rounds=3).params_file)
+    return project
+
+
+def payload(path: Path, name: str) -> Any:
+    """What a page holds under that name."""
+    found = re.search(rf'id="data-{name}">([^<]*)<', path.read_text(encoding="utf-8"))
+    assert found is not None
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+
+def test_a_run_ends_with_its_report_beside_the_runs(done: Project):
+    page = done.root / "reports" / "omniopd-0.html"
+
+    assert "3 of 3" in page.read_text(encoding="utf-8")
+    assert write_report(done.run_dir()) == page
+
+
+def test_every_trajectory_and_verdict_of_the_run_is_in_the_page(done: Project, tmp_path: Path):
+    page = write_report(done.run_dir(), tmp_path / "own.html")
+
+    found = payload(page, "trajectories")
+    files = open_run(done.run_dir()).files
+    trajectories = [own for r in range(3) for own in read_records(files.trajectories(r), Trajectory)]
+    verdicts = {own.id: own for r in range(3) for own in read_records(files.verdicts(r), Verdict)}
+    assert [row["id"] for row in found["rows"]] == [own.id for own in trajectories]
+    method = open_run(done.run_dir()).config.method
+    assert isinstance(method, OmniOPD)
+    assert sum(len(row["audits"]) for row in found["rows"]) == len(verdicts) > 0
+    for row, own in zip(found["rows"], trajectories, strict=True):
+        assert "".join(found["tokens"][place] for place in row["tokens"]) == own.response
+        for audit in row["audits"]:
+            verdict = verdicts[f"{own.id}/{audit['at']}"]
+            assert audit["replies"] == verdict.replies
+            assert audit["value"] == pytest.approx(method.target(verdict), abs=1e-4)
+
+
+def test_accuracy_is_drawn_where_it_was_measured_the_end_of_the_run_included(done: Project, tmp_path: Path):
+    over_rounds, *_ = payload(write_report(done.run_dir(), tmp_path / "own.html"), "charts")
+
+    assert over_rounds["x"] == [0, 2, 3]
+
+
+def test_a_folder_that_was_taken_elsewhere_is_shown_without_tokens(done: Project, tmp_path: Path):
+    moved = tmp_path / "runs" / "omniopd-0"
+    shutil.copytree(done.run_dir(), moved)
+
+    page = write_report(moved, tmp_path / "own.html")
+
+    assert "tokenizer could not be loaded" in page.read_text(encoding="utf-8")
+    rows = payload(page, "trajectories")["rows"]
+    assert all("tokens" not in row for row in rows)
+    assert [row["response"] for row in rows[:4]] == [
+        own.response for own in read_records(open_run(moved).files.trajectories(0), Trajectory)[:4]
+    ]
+
+
+def test_half_a_line_of_timings_is_skipped(done: Project, tmp_path: Path):
+    moved = tmp_path / "runs" / "omniopd-0"
+    shutil.copytree(done.run_dir(), moved)
+    (moved / "timings.jsonl").write_text('{"stage": "train", "round": 0, "seconds": 2.5}\n{"stage": "tr')
+
+    assert story_of(open_run(moved)).seconds == {"train": 2.5}
+
+
+def test_a_run_is_found_by_its_name_its_path_or_its_arm_and_seed(done: Project):
+    layout = Layout(done.root)
+
+    for name in ("omniopd-0", str(done.run_dir()), "omniopd"):
+        assert find_run(name, layout, seed=0).samefile(done.run_dir())
+
+
+def test_a_run_that_is_not_there_is_named_beside_those_that_are(done: Project):
+    with pytest.raises(DataError, match=r"^sft: is no run of .*; it holds omniopd-0; give one of them"):
+        find_run("sft", Layout(done.root), seed=0)
