@@ -1,4 +1,4 @@
-# make demo · make test · make test-faults · make check · make bench · make server · make ui · make lock · make golden
+# make demo · make setup-browser · make test · make test-faults · make check · make bench · make server · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -11,13 +11,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check format ui lock golden
+.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## make .venv and install the pinned set, where requirements.lock changed
 	@scripts/setup $(PYTHON)
+
+setup-browser: ## install Debian's chromium, in which pages are tested, where that can be done
+	@scripts/setup-browser
 
 demo: setup ## distil a small student from a teacher that only returns text, and show what it gained
 	@scripts/demo

@@ -23,7 +23,7 @@ const Data = {
 
   /** A number for people: up to four digits. */
   number(value) {
-    return !Data.has(value) ? "–" : Number(value.toPrecision(4)).toLocaleString("en");
+    return !Data.has(value) ? "–" : value.toLocaleString("en", { maximumSignificantDigits: 4 });
   },
 
   /** A line of names and values; those without a value are left out. */
