@@ -1,15 +1,16 @@
-"""Made runs for tests of the report: words, a few rounds, audits that agree, disagree and fail, and hostile texts."""
+"""Made runs and answers for tests of the report: audits that agree, disagree and fail, and hostile texts."""
 
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from projects import REPOSITORY
 
 from omniopd.config import RunConfig, load_params, resolve
-from omniopd.data.records import Reward, Trajectory, Verdict
+from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
 from omniopd.engines.pretrain import character_tokenizer
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.story import Alarm, RunStory, Told
@@ -151,3 +152,35 @@ def story(
         told=items,
         decoder=decoder() if reads_tokens else None,
     )
+
+
+def record(arm: str, seed: int, *, after: float, teacher_tokens: int = 1000) -> dict[str, Any]:
+    """What `evaluate` writes of a run, as far as a comparison reads it."""
+    points = [(0, 0, 0.5), (5, teacher_tokens // 2, 0.6), (9, teacher_tokens, after)]
+    curve = [{"round": r, "teacher_tokens": tokens, "value": value} for r, tokens, value in points]
+    measured = {
+        when: {
+            "greedy": {"accuracy": value, "num_prompts": 4},
+            "sampled": {"accuracy": value},
+            "fork_entropy": {},
+        }
+        for when, value in (("before", 0.5), ("after", after))
+    }
+    return {
+        "arm": arm, "seed": seed, "lr": 0.001, "steps": 80, **measured, "teacher_tokens": teacher_tokens,
+        "trained_tokens": 5000, "student_tokens": 5000, "cost_usd": 0.0, "seconds": {"train": 9.0},
+        "curves": {"validation/greedy": curve},
+    }  # fmt: skip
+
+
+def answers(right: Sequence[bool], *, seed: int = 0) -> list[ItemResult]:
+    """Answers to held-out prompts, the last of which is hostile."""
+    texts = [*(f"What is {n} + {n}?" for n in range(len(right) - 1)), HOSTILE[2]]
+    return [
+        ItemResult(
+            id=f"heldout-{n:05d}", sample=0, prompt=text, response=f"So {2 * n + (not is_right)}. {HOSTILE[0]}",
+            answer=str(2 * n + (not is_right)), reference=str(2 * n), is_right=is_right,
+            reason="" if is_right else "another answer", num_tokens=7, finish_reason="stop", seed=seed,
+        )
+        for n, (text, is_right) in enumerate(zip(texts, right, strict=True))
+    ]  # fmt: skip

@@ -114,7 +114,7 @@ OPTIONS = {
     "table": ["--params"],
     "data": [],
     "prompts": [],
-    "report": ["--out", "--params", "--seed", "run"],
+    "report": ["--compare", "--out", "--params", "--seed", "runs"],
     "reproduce": ["--into", "--params", "run"],
 }
 

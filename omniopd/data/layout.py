@@ -77,11 +77,20 @@ class Layout:
 
     def evaluation(self, arm: str, seed: int, variant: str = "") -> Path:
         """The held-out accuracies of one run."""
-        return self.root / "metrics" / "evaluation" / f"{arm}-{seed}{variant}.json"
+        return self.evaluations / f"{arm}-{seed}{variant}.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of those, by the names of the runs."""
+        return self.root / "metrics" / "evaluation"
 
     def heldout(self, arm: str, seed: int, variant: str = "") -> Path:
         """The same accuracies alone, for `dvc metrics`: it shows no lists."""
         return self.root / "metrics" / "heldout" / f"{arm}-{seed}{variant}.json"
+
+    def answers(self, name: str, when: str, how: str) -> Path:
+        """The held-out prompts as the student of a run answered them, before or after it, a row a prompt."""
+        return self.root / "metrics" / "answers" / name / f"{when}-{how}.parquet"
 
     def benchmarks(self, name: str) -> Path:
         """What benchmarks came to: of a run by its name, of another model by the name that its path gives."""

@@ -8,9 +8,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
+from omniopd.data.records import ItemResult
 from omniopd.evaluation.graders import Case, grade
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.generation import generate
+from omniopd.models.generation import Generation, generate
 from omniopd.models.loading import encode_prompt, end_token
 from omniopd.models.text import TextDecoder
 
@@ -62,21 +63,66 @@ def measure(
     Raises:
         DataError: a prompt has nothing to compare with.
     """
+    return accuracy_of(
+        answered(
+            model, tokenizer, prompts, temperature=temperature, max_new_tokens=max_new_tokens, settings=settings,
+            seed=seed,
+        )
+    )  # fmt: skip
+
+
+def accuracy_of(results: Sequence[ItemResult]) -> Accuracy:
+    """How many of the responses are right."""
+    return Accuracy(sum(result.is_right for result in results), len(results))
+
+
+def answered(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    settings: Evaluation,
+    seed: int,
+) -> list[ItemResult]:
+    """One response a prompt with its grade, in the order of the prompts; as `measure` writes and grades them.
+
+    Raises:
+        DataError: a prompt has nothing to compare with.
+    """
     decoder = TextDecoder(tokenizer)
-    cases: list[Case] = []
+    seeds = [stable_seed("evaluate", seed, prompt.id) for prompt in prompts]
+    samples: list[Generation] = []
     for first in range(0, len(prompts), settings.batch_size):
-        group = prompts[first : first + settings.batch_size]
-        samples = generate(
+        group = slice(first, first + settings.batch_size)
+        written = generate(
             model,
-            [encode_prompt(tokenizer, prompt.prompt) for prompt in group],
-            seeds=[[stable_seed("evaluate", seed, prompt.id)] for prompt in group],
+            [encode_prompt(tokenizer, prompt.prompt) for prompt in prompts[group]],
+            seeds=[[own] for own in seeds[group]],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             end_id=end_token(tokenizer),
         )
-        for prompt, (sample,) in zip(group, samples, strict=True):
-            cases.append(
-                Case(prompt, decoder.text(sample.token_ids), finished=sample.finish_reason == "stop")
-            )
+        samples += [sample for (sample,) in written]
+    cases = [
+        Case(prompt, decoder.text(sample.token_ids), finished=sample.finish_reason == "stop")
+        for prompt, sample in zip(prompts, samples, strict=True)
+    ]
     grades = grade(cases, settings.grader, pattern=settings.answer_pattern)
-    return Accuracy(sum(found.is_right for found in grades), len(prompts))
+    return [
+        ItemResult(
+            id=case.prompt.id,
+            sample=0,
+            prompt=case.prompt.prompt,
+            response=case.response,
+            answer=found.answer,
+            reference=case.prompt.answer,
+            is_right=found.is_right,
+            reason=found.reason,
+            num_tokens=len(sample.token_ids),
+            finish_reason=sample.finish_reason,
+            seed=own,
+        )
+        for case, sample, found, own in zip(cases, samples, grades, seeds, strict=True)
+    ]

@@ -51,8 +51,21 @@ def token_budget(records: Sequence[Record]) -> int:
     return min((record["teacher_tokens"] for record in records if record["teacher_tokens"]), default=0)
 
 
-def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> str:
-    """The comparison as a Markdown table, with what its columns mean."""
+@dataclass(frozen=True)
+class Cells:
+    """The comparison as texts: a head, a row an arm, and what the columns mean.
+
+    >>> Cells(["arm", "seeds"], [["sft", "3"]], ["Means over seeds."]).rows[0][1]
+    '3'
+    """
+
+    names: list[str]
+    rows: list[list[str]]
+    legend: list[str]
+
+
+def cells(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> Cells:
+    """The comparison, without the columns that no arm has."""
     beyond = f"beyond `{against}`" if against else ""
     cost = "cost" if any(own.cost_usd for own in summaries) else ""
     benchmarks = list(dict.fromkeys(name for own in summaries for name in own.benchmarks))
@@ -81,9 +94,19 @@ def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: in
         for own in summaries
     ]
     kept = [i for i, name in enumerate(names) if name]
-    lines = [_line([names[i] for i in kept]), _line(["---" if i < 1 else "--:" for i in kept])]
-    lines += [_line([row[i] for i in kept]) for row in rows]
-    return "\n".join([*lines, "", *_legend(against, budget, num_prompts, benchmarks)]) + "\n"
+    return Cells(
+        [names[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        _legend(against, budget, num_prompts, benchmarks),
+    )
+
+
+def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> str:
+    """The comparison as a Markdown table, with what its columns mean."""
+    found = cells(summaries, against=against, budget=budget, num_prompts=num_prompts)
+    lines = [_line(found.names), _line(["---" if i < 1 else "--:" for i in range(len(found.names))])]
+    lines += [_line(row) for row in found.rows]
+    return "\n".join([*lines, "", *found.legend]) + "\n"
 
 
 def _legend(against: str | None, budget: int, num_prompts: int, benchmarks: Sequence[str]) -> list[str]:

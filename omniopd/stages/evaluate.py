@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 from omniopd.config import Benchmarks
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt
-from omniopd.data.store import write_json
+from omniopd.data.records import ItemResult
+from omniopd.data.store import write_json, write_records
 from omniopd.errors import RunError
-from omniopd.evaluation import measure
+from omniopd.evaluation import accuracy_of, answered
 from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
 from omniopd.stages.benchmark import Measured, OnItems, keep_only, measure_suite
@@ -62,7 +63,7 @@ def evaluate(
         "lr": run.config.train.lr,
         "steps": run.config.train.num_steps,
         **{
-            when: _accuracies(run, student, heldout)
+            when: _accuracies(run, student, heldout, when)
             | {"fork_entropy": fork_entropies(run, student, teacher, heldout)}
             | {"benchmarks": {found.name: found.record for found in measured[when]}}
             for when, student in students.items()
@@ -102,9 +103,11 @@ def _benchmarks(
     return measured
 
 
-def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    return {
-        name: measure(
+def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
+    """The accuracies of a student; its answers are written, a row a prompt."""
+    found = {}
+    for how, temperature in TEMPERATURES.items():
+        results = answered(
             model,
             run.tokenizer,
             prompts,
@@ -112,9 +115,10 @@ def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt]) -> 
             max_new_tokens=run.config.rollout.max_new_tokens,
             settings=run.config.evaluation,
             seed=run.config.seed,
-        ).as_record()
-        for name, temperature in TEMPERATURES.items()
-    }
+        )
+        write_records(run.layout.answers(run.files.root.name, when, how), results, ItemResult)
+        found[how] = accuracy_of(results).as_record()
+    return found
 
 
 def _totals(run: Run) -> dict[str, Any]:

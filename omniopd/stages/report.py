@@ -1,21 +1,24 @@
-"""report: the page of a run, gathered from the files of its folder."""
+"""report: the page of a run, gathered from the files of its folder, and that of a comparison of evaluated runs."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omniopd.data.layout import Layout
-from omniopd.data.records import Reward, Trajectory, Verdict
+from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records, write_atomic
 from omniopd.errors import DataError, ModelError
 from omniopd.models.text import TextDecoder
+from omniopd.report.page.comparison import Answered, comparison_page
 from omniopd.report.page.run import run_page
 from omniopd.report.page.story import Alarm, RunStory, Told
+from omniopd.report.summary import Record, cells, summarise, token_budget
 from omniopd.stages.alarms import WINDOW, begun
 from omniopd.stages.ledger import recorded_metrics
 from omniopd.stages.run import Run, open_run
 
+EVALUATE = "`omniopd evaluate --arm ARM --seed SEED`"
 MAX_NAMED = 8  # runs in a message
 
 
@@ -32,6 +35,57 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
     return path
 
 
+def write_comparison(
+    run_dirs: Sequence[Path], *, against: str | None = None, out: Path | None = None
+) -> Path:
+    """Write the page that compares evaluated runs, and return where it lies: `out`, or a place of its own.
+
+    against: the arm that the others are compared with, paired over seeds.
+
+    Raises:
+        DataError: one of them has not been evaluated, or by a version that kept no answers.
+    """
+    runs = {run_dir.name: _layout_of(run_dir) for run_dir in run_dirs}
+    records = {name: _evaluation(name, layout) for name, layout in runs.items()}
+    answered = [
+        Answered(name, when, _answers(name, when, layout))
+        for name, layout in runs.items()
+        for when in ("before", "after")
+    ]
+    found = list(records.values())
+    table = cells(
+        summarise(found, against=against),
+        against=against,
+        budget=token_budget(found),
+        num_prompts=found[0]["after"]["greedy"]["num_prompts"],
+    )
+    title = " and ".join(runs)
+    text = comparison_page(records, answered, table, title=title)
+    path = out or _layout_of(run_dirs[0]).report("comparison")
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    return path
+
+
+def _layout_of(run_dir: Path) -> Layout:
+    return Layout(run_dir.parent.parent)
+
+
+def _evaluation(name: str, layout: Layout) -> Record:
+    path = layout.evaluations / f"{name}.json"
+    if not path.is_file():
+        raise DataError(
+            f"{name}: is not evaluated ({path} is not there); run {EVALUATE} for its arm and seed"
+        )
+    return read_json(path)
+
+
+def _answers(name: str, when: str, layout: Layout) -> list[ItemResult]:
+    path = layout.answers(name, when, "greedy")
+    if not path.is_file():
+        raise DataError(f"{name}: its answers are not kept ({path} is not there); run {EVALUATE} anew")
+    return read_records(path, ItemResult)
+
+
 def find_run(name: str, layout: Layout, *, seed: int) -> Path:
     """The folder of a run by its path, by its name, or by its arm and the seed.
 
@@ -39,7 +93,7 @@ def find_run(name: str, layout: Layout, *, seed: int) -> Path:
         DataError: there is no such run.
     """
     runs = layout.run("any", 0).root.parent
-    for folder in (Path(name), runs / name, layout.run(name, seed).root):
+    for folder in (Path(name).absolute(), runs / name, layout.run(name, seed).root):
         if (folder / "config.json").is_file():
             return folder
     known = sorted(path.parent.name for path in runs.glob("*/config.json"))

@@ -1,4 +1,4 @@
-"""report: what a run's page is told, from the files of a tiny run."""
+"""report: what the pages of a run and of a comparison are told, from the files of a tiny run."""
 
 import base64
 import gzip
@@ -12,11 +12,12 @@ import pytest
 from projects import Project, run_plain
 
 from omniopd.data.layout import Layout
-from omniopd.data.records import Trajectory, Verdict
-from omniopd.data.store import read_records
+from omniopd.data.records import ItemResult, Trajectory, Verdict
+from omniopd.data.store import read_json, read_records
 from omniopd.errors import DataError
 from omniopd.methods import OmniOPD
-from omniopd.stages.report import find_run, story_of, write_report
+from omniopd.stages.evaluate import evaluate
+from omniopd.stages.report import find_run, story_of, write_comparison, write_report
 from omniopd.stages.run import open_run
 
 
@@ -99,3 +100,49 @@ def test_a_run_is_found_by_its_name_its_path_or_its_arm_and_seed(done: Project):
 def test_a_run_that_is_not_there_is_named_beside_those_that_are(done: Project):
     with pytest.raises(DataError, match=r"^sft: is no run of .*; it holds omniopd-0; give one of them"):
         find_run("sft", Layout(done.root), seed=0)
+
+
+# --- a comparison
+
+
+@pytest.fixture(scope="module")
+def evaluated(done: Project) -> Project:
+    """The same project, with its run measured."""
+    evaluate("omniopd", 0, Layout(done.root))
+    return done
+
+
+def test_the_answers_of_an_evaluation_are_kept_and_give_its_accuracies(evaluated: Project):
+    layout = Layout(evaluated.root)
+    record = read_json(layout.evaluation("omniopd", 0))
+
+    for when in ("before", "after"):
+        for how in ("greedy", "sampled"):
+            results = read_records(layout.answers("omniopd-0", when, how), ItemResult)
+            assert [own.id for own in results] == [
+                own.id for own in open_run(evaluated.run_dir()).prompts("heldout")
+            ]
+            assert sum(own.is_right for own in results) / len(results) == record[when][how]["accuracy"]
+
+
+def test_a_comparison_holds_every_held_out_prompt_before_and_after(evaluated: Project, tmp_path: Path):
+    page = write_comparison([evaluated.run_dir()], out=tmp_path / "comparison.html")
+
+    found = payload(page, "answers")
+    assert len(found["prompts"]) == 12
+    after = read_records(Layout(evaluated.root).answers("omniopd-0", "after", "greedy"), ItemResult)
+    assert [own["answers"][-1]["response"] for own in found["prompts"]] == [own.response for own in after]
+
+
+def test_a_run_that_is_not_evaluated_or_kept_no_answers_is_named_with_the_remedy(
+    evaluated: Project, tmp_path: Path
+):
+    moved = tmp_path / "runs" / "omniopd-0"
+    shutil.copytree(evaluated.run_dir(), moved)
+    with pytest.raises(DataError, match=r"omniopd-0: is not evaluated .*; run `omniopd evaluate --arm"):
+        write_comparison([moved])
+    shutil.copytree(Layout(evaluated.root).evaluations, Layout(tmp_path).evaluations)
+    with pytest.raises(
+        DataError, match=r"omniopd-0: its answers are not kept .*; run `omniopd evaluate --arm"
+    ):
+        write_comparison([moved])

@@ -11,7 +11,10 @@ from omniopd.report.page.render import rendered
 from omniopd.report.page.story import RunStory
 
 VENDOR = ("vendor/uplot/uPlot.iife.min.js", "vendor/jsdiff/diff.min.js")
-SCRIPTS = (*VENDOR, *(f"assets/{name}.js" for name in ("data", "charts", "find", "reading", "audit", "run")))
+SCRIPTS = (
+    *VENDOR,
+    *(f"assets/{name}.js" for name in ("data", "charts", "list", "find", "reading", "audit", "run")),
+)
 
 
 def run_page(story: RunStory) -> str:

@@ -1,26 +1,14 @@
-// Which trajectories are listed: filters, search, order, pages.
+// Which trajectories are listed: filters, search, order.
 
 const Find = {
-  PER_PAGE: 50,
   trajectories: null, // {prompts, tokens, rows}
-  found: [],
-  page: 0,
-  open: null, // the row that is read
 
   begin(trajectories, onOpen) {
     Find.trajectories = trajectories;
-    Find.onOpen = onOpen;
     const form = document.getElementById("find");
     Find.offer(form.elements.round, new Set(trajectories.rows.map((row) => String(row.round))));
     Find.offer(form.elements.failure, new Set(trajectories.rows.flatMap(Find.failures)));
-    let timer = 0;
-    const soon = () => { clearTimeout(timer); timer = setTimeout(Find.refresh, 120); };
-    form.addEventListener("input", soon);
-    form.addEventListener("reset", soon);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    document.getElementById("pages").addEventListener("click", (event) => Find.turn(Number(event.target.dataset.step)));
-    document.getElementById("list").addEventListener("keydown", Find.onKey);
-    Find.refresh();
+    List.begin({ num: trajectories.rows.length, button: Find.button, onOpen, refresh: Find.refresh });
   },
 
   offer(select, values) {
@@ -76,60 +64,14 @@ const Find = {
 
   refresh() {
     const wanted = Find.wanted();
-    Find.found = Find.sorted(Find.trajectories.rows.filter((row) => Find.matches(row, wanted)), wanted.order);
-    Find.page = 0;
-    Find.list();
+    List.set(Find.sorted(Find.trajectories.rows.filter((row) => Find.matches(row, wanted)), wanted.order));
   },
 
-  turn(step) {
-    if (!step) return;
-    Find.page += step;
-    Find.list();
-    document.querySelector("#list button")?.focus();
-  },
-
-  list() {
-    const first = Find.page * Find.PER_PAGE;
-    const shown = Find.found.slice(first, first + Find.PER_PAGE);
-    document.getElementById("list").replaceChildren(...shown.map((row) => Data.element("li", {}, Find.button(row))));
-    const all = Find.trajectories.rows.length.toLocaleString("en");
-    document.getElementById("count").textContent = `${Find.found.length.toLocaleString("en")} of ${all} match`;
-    const last = Math.max(0, Math.ceil(Find.found.length / Find.PER_PAGE) - 1);
-    document.getElementById("page").textContent = `page ${Find.page + 1} of ${last + 1}`;
-    const [back, forth] = document.querySelectorAll("#pages button");
-    back.disabled = Find.page === 0;
-    forth.disabled = Find.page >= last;
-  },
-
+  /** What a line of the list says. */
   button(row) {
     const said = Find.failures(row).length ? `, ${Find.failures(row).length} failed` : "";
     const reward = row.reward ? `, reward ${Data.number(row.reward.value)}` : "";
-    const made = Data.element("button", { type: "button", "aria-current": String(row === Find.open) },
-      `round ${row.round} · ${row.prompt_id}`,
-      Data.element("small", {}, Find.prompt(row).slice(0, 80)),
-      Data.element("small", {}, `${row.len} tokens, ${row.audits.length} audits${said}${reward}`));
-    made.addEventListener("click", () => Find.show(row, { focus: true }));
-    return made;
-  },
-
-  show(row, { focus = false } = {}) {
-    Find.open = row;
-    const at = Find.found.indexOf(row);
-    if (at >= 0) Find.page = Math.floor(at / Find.PER_PAGE);
-    Find.list();
-    Find.onOpen(row, focus);
-  },
-
-  /** Back to the list, at what is open, or else at its first line. */
-  focusList() {
-    (document.querySelector("#list [aria-current=true]") ?? document.querySelector("#list button"))?.focus();
-  },
-
-  onKey(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!step) return;
-    const buttons = [...document.querySelectorAll("#list button")];
-    buttons[buttons.indexOf(document.activeElement) + step]?.focus();
-    event.preventDefault();
+    return [`round ${row.round} · ${row.prompt_id}`, Find.prompt(row).slice(0, 80),
+      `${row.len} tokens, ${row.audits.length} audits${said}${reward}`];
   },
 };

@@ -7,7 +7,7 @@ const Reading = {
     document.getElementById("reading").addEventListener("keydown", Reading.onKey);
   },
 
-  open(row, focus) {
+  open(row) {
     const article = document.getElementById("reading");
     article.replaceChildren(
       Data.element("h3", {}, `${row.prompt_id}, round ${row.round}`),
@@ -21,9 +21,6 @@ const Reading = {
       Data.element("h3", {}, "Prompt"), Data.element("p", { class: "text" }, Find.prompt(row)),
       Data.element("h3", {}, "Response"), ...Reading.response(row),
       Data.element("div", { id: "audit-place" }));
-    if (!focus) return;
-    article.focus({ preventScroll: true });
-    article.scrollIntoView({ block: "nearest" });
   },
 
   /** The same prompt in the rounds before and after. */
@@ -37,7 +34,7 @@ const Reading = {
       const button = Data.element("button", { type: "button", "data-same": name }, says);
       button.disabled = !other;
       button.addEventListener("click", () => {
-        Find.show(other, { focus: true });
+        List.show(other);
         document.querySelector(`[data-same=${name}]:enabled`)?.focus();
       });
       line.append(button, " ");
@@ -101,7 +98,7 @@ const Reading = {
   onKey(event) {
     const chunk = event.target.closest(".chunk");
     if (event.key === "Escape") {
-      if (!Audit.close()) Find.focusList();
+      if (!Audit.close()) List.focus();
     } else if (chunk && (event.key === "Enter" || event.key === " ")) {
       chunk.click();
     } else if (chunk && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
