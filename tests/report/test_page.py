@@ -239,7 +239,7 @@ def test_without_colour_entropy_target_and_difference_can_still_be_told(page: An
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, written: Path, scheme: str):
     with opened(browser, written, scheme=scheme) as page:
-        found = page.evaluate(COLOURS)
+        found = {name: numbers(colour) for name, colour in page.evaluate(COLOURS).items()}
 
     dark_on_light = luminance(found["--ink"]) < luminance(found["--paper"])
     assert dark_on_light == (scheme == "light")
@@ -252,21 +252,51 @@ def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, wr
     assert min(ratios.values()) >= 4.5, ratios  # WCAG 2.2, 1.4.3
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_every_shade_of_entropy_and_mark_of_difference(
+    browser: Any, written: Path, scheme: str
+):
+    with opened(browser, written, scheme=scheme) as page:
+        first(page, 1).locator(".chunk").nth(1).click()
+        found = page.evaluate(SHADED)
+
+    assert {kind for kind, *_ in found} >= {*(f"entropy-{n}" for n in range(5)), "del", "ins"}
+    for kind, ink, shade, paper in found:
+        assert contrast(ink, blended(shade, paper)) >= 4.5, kind
+
+
+SHADED = """() => [...document.querySelectorAll('#response [class*=entropy], #audit del, #audit ins')].map(own => [
+    [...own.classList].find(name => name.startsWith('entropy')) ?? own.localName,
+    ...[getComputedStyle(own).color, getComputedStyle(own).backgroundColor,
+        getComputedStyle(own.closest('.text')).backgroundColor].map(text => text.match(/[\\d.]+/g).map(Number))])"""
+
+
+def blended(shade: list[float], paper: list[float]) -> list[float]:
+    """What is seen of a colour with some opacity on another."""
+    alpha = shade[3] if len(shade) > 3 else 1.0
+    return [alpha * own + (1 - alpha) * under for own, under in zip(shade[:3], paper, strict=True)]
+
+
 COLOURS = """() => Object.fromEntries(['--ink', '--quiet', '--link', '--bad', '--paper', '--raised',
     ...[0, 1, 2, 3, 4].map(n => `--target-${n}`)]
     .map(name => [name, getComputedStyle(document.documentElement).getPropertyValue(name).trim()]))"""
 
 
-def luminance(colour: str) -> float:
-    """Relative luminance of #rrggbb (WCAG 2.2)."""
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+def numbers(colour: str) -> list[float]:
+    """#rrggbb as red, green and blue of 255."""
+    return [int(colour[n : n + 2], 16) for n in (1, 3, 5)]
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance of red, green and blue (WCAG 2.2)."""
+    parts = [own / 255 for own in colour]
     red, green, blue = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     ]
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(one: list[float], other: list[float]) -> float:
     low, high = sorted([luminance(one), luminance(other)])
     return (high + 0.05) / (low + 0.05)
 
