@@ -321,8 +321,17 @@ def test_each_curve_is_drawn_and_has_its_numbers_as_a_table(page: Any):
     assert charts.count() == page.locator("figure.chart canvas").count() > 8
     accuracy = charts.first
     accuracy.locator("summary").click()
+    accuracy.locator("tbody tr").last.wait_for()
     assert accuracy.locator("thead th").all_text_contents() == ["round", "greedy, validation"]
     assert accuracy.locator("tbody tr").last.locator("td").all_text_contents() == ["6", "0.7"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "axis"),
+    [((0, 0), [0, 1]), ((0.5, 0.5), [0, 1]), ((-2, -2), [-4, 0]), ((None, None), [0, 1])],
+)
+def test_a_flat_line_is_drawn_on_an_axis_of_its_own_size(page: Any, ends: tuple[Any, Any], axis: list[float]):
+    assert page.evaluate("([low, high]) => Charts.range(null, low, high)", list(ends)) == axis
 
 
 # --- without a tokenizer, and many

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import stories
+from examples import METHODS, annotated
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.records import Reward
-from omniopd.methods import SFT, Fork, OmniOPD
+from omniopd.methods import SFT, Fork, Method, OmniOPD
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.readings import pieces, readings
 from omniopd.report.page.story import Told
@@ -133,6 +134,18 @@ def test_a_method_without_verdicts_has_trajectories_and_rewards_alone():
 
     assert row["audits"] == []
     assert row["reward"] == {"answer": None, "value": 0.5}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_every_method_has_readings_and_those_with_verdicts_a_share(method: Method):
+    items = [Told(own.trajectory, own.verdicts) for own in annotated(method)]
+
+    audits = [audit for row in readings(items, method, None)["rows"] for audit in row["audits"]]
+
+    assert bool(audits) == ("verdicts" in method.needs)
+    values = [audit["value"] for audit in audits if "value" in audit]
+    assert bool(values) == bool(audits)
+    assert all(0 <= value <= 1 for value in values)
 
 
 def test_what_is_no_number_is_kept_as_none():

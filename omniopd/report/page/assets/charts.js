@@ -29,11 +29,18 @@ const Charts = {
       value: (_, value) => Data.number(value),
     }));
     const options = {
-      width: place.clientWidth, height: Charts.HEIGHT, scales: { x: { time: false } },
+      width: place.clientWidth, height: Charts.HEIGHT, scales: { x: { time: false }, y: { range: Charts.range } },
       series: [{ label: chart.x_name, value: (_, value) => Data.number(value) }, ...series],
       axes: [{ ...axis, label: chart.x_name, labelSize: 20, size: 34 }, { ...axis, label: chart.y_name, labelSize: 20, size: 56 }],
     };
     plot.drawn = new uPlot(options, [chart.x, ...chart.lines.map((line) => line.values)], place);
+  },
+
+  /** The ends of the axis: a tenth of room around the lines; around one that is flat, so that it is seen to be. */
+  range(_, low, high) {
+    if (low === null) return [0, 1];
+    if (low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+    return low === 0 ? [0, 1] : [Math.min(0, 2 * low), Math.max(0, 2 * low)];
   },
 
   tabulate(chart, place) {
