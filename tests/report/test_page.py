@@ -47,7 +47,7 @@ def matching(page: Any, **fields: str) -> list[str]:
     for name, value in fields.items():
         field = page.locator(f"#find [name={name}]")
         field.select_option(value) if name in ("round", "failure", "order") else field.fill(value)
-    page.wait_for_timeout(300)
+    page.locator("#list[aria-busy=false]").wait_for(state="attached")
     return page.locator("#list button").all_inner_texts()
 
 

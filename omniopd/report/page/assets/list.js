@@ -11,7 +11,11 @@ const List = {
     Object.assign(List, { num, button, onOpen });
     const form = document.getElementById("find");
     let timer = 0;
-    const soon = () => { clearTimeout(timer); timer = setTimeout(refresh, 120); };
+    const soon = () => {
+      document.getElementById("list").setAttribute("aria-busy", "true");
+      clearTimeout(timer);
+      timer = setTimeout(refresh, 120);
+    };
     form.addEventListener("input", soon);
     form.addEventListener("reset", soon);
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -36,7 +40,9 @@ const List = {
   draw() {
     const first = List.page * List.PER_PAGE;
     const shown = List.found.slice(first, first + List.PER_PAGE);
-    document.getElementById("list").replaceChildren(...shown.map((row) => Data.element("li", {}, List.line(row))));
+    const list = document.getElementById("list");
+    list.replaceChildren(...shown.map((row) => Data.element("li", {}, List.line(row))));
+    list.setAttribute("aria-busy", "false");
     const count = (number) => number.toLocaleString("en");
     document.getElementById("count").textContent = `${count(List.found.length)} of ${count(List.num)} match`;
     const last = Math.max(0, Math.ceil(List.found.length / List.PER_PAGE) - 1);

@@ -30,7 +30,8 @@ const Reading = {
     if (same.length < 2) return line;
     const at = same.indexOf(row);
     for (const [name, other] of [["earlier", same[at - 1]], ["later", same[at + 1]]]) {
-      const says = other ? `${name}, round ${other.round}` : `none ${name}`;
+      const where = other?.round === row.round ? "another response of this round" : `round ${other?.round}`;
+      const says = other ? `${name}, ${where}` : `none ${name}`;
       const button = Data.element("button", { type: "button", "data-same": name }, says);
       button.disabled = !other;
       button.addEventListener("click", () => {
