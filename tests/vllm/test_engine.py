@@ -14,7 +14,10 @@ from served import Served
 from omniopd.data.processes import runs
 from omniopd.teachers import InProcessTeacher, teacher_class
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # vLLM's own, of which it has many
+    pytest.mark.timeout(900),  # the first test trains what is served
+]
 
 
 ENGINE = {

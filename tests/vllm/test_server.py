@@ -18,6 +18,8 @@ from omniopd.teachers.capabilities import Capabilities, tabled
 from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.probe import probe
 
+pytestmark = pytest.mark.timeout(900)  # the first test trains what is served
+
 CONDUCT = Conduct(16, None, None, timeout_s=60.0, max_attempts=3, budget=Budget(), offline=False)
 
 
