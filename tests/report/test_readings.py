@@ -76,6 +76,21 @@ def test_a_response_that_is_not_the_text_of_its_tokens_is_kept_whole():
     assert (row["response"], "tokens" in row) == ("something else", False)
 
 
+def test_what_a_cut_left_of_a_character_hides_no_tokens():
+    item = stories.few()[0]
+    decoder = byte_decoder()
+    ids = [*decoder.read_alone("ab"), *decoder.read_alone("😀")[:2]]
+    cut = replace(
+        item.trajectory, response="ab", response_ids=ids, finish_reason="length", entropies=[0.1] * 4,
+        logps=[-0.1] * 4,
+    )  # fmt: skip
+
+    found = readings([Told(cut)], OmniOPD(), decoder)
+
+    (row,) = found["rows"]
+    assert [found["tokens"][place] for place in row["tokens"]] == ["a", "b", "\ufffd", ""]
+
+
 def test_a_target_is_the_methods_own_and_a_failure_has_none():
     item = stories.few()[1]
     method = OmniOPD(alpha=2.0)

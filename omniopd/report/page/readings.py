@@ -67,7 +67,7 @@ def _row(
 ) -> dict[str, Any]:
     own = item.trajectory
     texts = pieces(decoder, own.response_ids) if decoder else []
-    says_all = bool(texts) and "".join(texts).rstrip(PART) == own.response
+    says_all = bool(texts) and "".join(texts).rstrip(PART) == own.response.rstrip(PART)
     row: dict[str, Any] = {
         "id": own.id,
         "round": own.round,
