@@ -419,5 +419,28 @@ def test_a_checkpoint_that_could_not_be_logged_is_logged_later_though_no_round_i
     assert [output.model_id for output in outputs] == [model.model_id]
 
 
+def test_a_report_that_could_not_be_sent_is_sent_later_and_has_a_page_only_then(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch, tmp_path: Path
+):
+    project, client, name = tracked
+    report = tmp_path / "omniopd-0.html"
+    report.write_text("<p>é</p>", encoding="utf-8")
+    warnings: list[str] = []
+    own = tracker_of(_open(project), warnings.append)
+    own.report_done(report)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_text", _disk_full)
+        own.finish()
+    assert (len(warnings), own.report_page) == (1, "")
+    (begun,) = client.search_runs([_experiment_id(client, name)])
+    assert begun.info.status == "RUNNING"
+    own.finish()
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.info.status == "FINISHED"
+    assert own.report_page.endswith(f"/runs/{run.info.run_id}/artifacts/report.html")
+    told = Path(client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
+    assert told.read_bytes() == report.read_bytes()
+
+
 def _disk_full(*_, **__):
     raise OSError("disk full")
