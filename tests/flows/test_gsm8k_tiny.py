@@ -196,8 +196,10 @@ def test_grpo_is_rewarded_by_the_answers_of_the_data_set(finished: Finished):
 
     assert len(rewards) == 24 * NUM_ROUNDS
     assert marked > 3
+    has_learnt = False  # from then on the anchor pulls too
     for row in metrics_of(run):
-        assert (row["grad_norm"] == 0) == (row["groups_without_signal"] == 1)
+        has_learnt = has_learnt or row["groups_without_signal"] < 1
+        assert (row["grad_norm"] > 0) == has_learnt
     assert [row["reward/mean"] for row in metrics_of(run)] == [
         fmean(rewards[item.id].reward for item in trajectories_of(run) if item.round == n)
         for n in range(NUM_ROUNDS)
