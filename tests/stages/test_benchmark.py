@@ -295,11 +295,17 @@ def text_project(project: Project, sums: Path) -> Project:
     )  # fmt: skip
 
 
-def _measure_model(project: Project, name: str = "tiny") -> tuple[list[Measured], list[str]]:
+def _measure_model(
+    project: Project, name: str = "tiny", *, uri: str = ""
+) -> tuple[list[Measured], list[str]]:
     said: list[str] = []
     params, layout = load_params(project.params_file), Layout(project.root)
     params = params.model_copy(
-        update={"tracking": params.tracking.model_copy(update={"uri": f"sqlite:///{project.root}/mlflow.db"})}
+        update={
+            "tracking": params.tracking.model_copy(
+                update={"uri": uri or f"sqlite:///{project.root}/mlflow.db"}
+            )
+        }
     )
     return measure_model(name, params, layout, on_items=lambda *_: None, warn=said.append), said
 
@@ -336,9 +342,7 @@ def test_measured_again_a_model_stands_in_mlflow_once_and_each_figure_once(text_
 
 
 def test_mlflow_that_does_not_answer_is_told_and_the_figures_are_written(text_project: Project):
-    (text_project.root / "mlflow.db").mkdir()
-
-    [found], said = _measure_model(text_project)
+    [found], said = _measure_model(text_project, uri="http://127.0.0.1:9")
 
     assert found.results.exists()
     assert len(said) == 1
