@@ -82,12 +82,13 @@ def with_suite(
     given: Given = {name: value for name, value in limits.items() if value is not None}
     if suite is not None:
         given["suite"] = [name.strip() for name in suite.split(",") if name.strip()]
-    if files:
-        given["files"] = {**params.benchmarks.files, **dict(map(_file, files))}
+    own_files = dict(map(_file, files))
+    if own_files:
+        given["files"] = {**params.benchmarks.files, **own_files}
     merged = validated(Benchmarks, {**params.benchmarks.model_dump(), **given}, "--suite")
     for name in [*merged.suite, *merged.files]:
         benchmark_named(name)
-    if unused := [name for name in dict(map(_file, files)) if name not in merged.suite]:
+    if unused := [name for name in own_files if name not in merged.suite]:
         raise ConfigError(f"--file {unused[0]}: is not measured; name it in --suite too")
     return params.model_copy(update={"benchmarks": merged})
 

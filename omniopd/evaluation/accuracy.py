@@ -41,10 +41,13 @@ class Accuracy:
 
 def wilson_interval(num_correct: int, num_prompts: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a share: it stays in [0, 1] and holds at 0 and 1 (Wilson, 1927)."""
-    share, z2 = num_correct / num_prompts, Z_95**2
-    centre = (share + z2 / (2 * num_prompts)) / (1 + z2 / num_prompts)
-    spread = math.sqrt(share * (1 - share) / num_prompts + z2 / (4 * num_prompts**2))
-    half = Z_95 * spread / (1 + z2 / num_prompts)
+    return wilson(num_correct / num_prompts, num_prompts, Z_95)
+
+
+def wilson(share: float, size: float, z: float) -> tuple[float, float]:
+    """Wilson's interval of a share of so many samples, which need be no whole number; z is the quantile."""
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    half = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from omniopd.data.records import ItemResult
 from omniopd.errors import DataError
-from omniopd.evaluation.accuracy import wilson_interval
+from omniopd.evaluation.accuracy import wilson, wilson_interval
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
@@ -58,7 +58,7 @@ def clustered_interval(shares: Sequence[float], num_samples: int) -> tuple[float
     mean = math.fsum(shares) / num_items
     error2 = math.fsum((share - mean) ** 2 for share in shares) / (num_items - 1) / num_items
     size = _effective_size(mean * (1 - mean), error2, num_items, num_samples)
-    return _wilson(mean, size, float(stdtrit(num_items - 1, 0.975)))
+    return wilson(mean, size, float(stdtrit(num_items - 1, 0.975)))
 
 
 def _effective_size(variance: float, error2: float, num_items: int, num_samples: int) -> float:
@@ -67,13 +67,6 @@ def _effective_size(variance: float, error2: float, num_items: int, num_samples:
         return num_items
     most = num_items * num_samples
     return most if variance >= most * error2 else variance / error2
-
-
-def _wilson(share: float, size: float, z: float) -> tuple[float, float]:
-    """Wilson's interval of a share of so many samples, which need be no whole number."""
-    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)
