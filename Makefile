@@ -9,9 +9,10 @@ HOST ?= 127.0.0.1
 PORT ?= 4200
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+export NO_MKDOCS_2_WARNING := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check format ui lock golden
+.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check docs format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,11 +50,15 @@ bench: setup ## speed, each figure beside a named alternative
 bench-gpu: setup ## the loss and a whole step on a GPU
 	@python -m benchmarks --gpu
 
-check: setup ## lint, types, and the direction of imports
+check: setup ## lint, types, the direction of imports, and the docs with their links
 	@ruff check .
 	@ruff format --check .
 	@pyright
 	@lint-imports
+	@mkdocs build --strict --quiet
+
+docs: setup ## the docs as a site, at http://127.0.0.1:8001 until Ctrl-C
+	@mkdocs serve --dev-addr 127.0.0.1:8001
 
 format: setup ## put the code in the house's form
 	@ruff check --fix .

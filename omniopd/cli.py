@@ -15,9 +15,12 @@ from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
 from omniopd.errors import ModelError, OmniOPDError
 
+# Those that only dvc.yaml calls, as a rule, are not listed.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(cli_data.data, name="data")
-app.add_typer(cli_prompts.prompts, name="prompts")
+app.add_typer(
+    cli_data.data, name="data", short_help="The data that runs were trained on, as MLflow recorded it."
+)
+app.add_typer(cli_prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")
 
 Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
 Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
@@ -48,17 +51,7 @@ def run(program: Callable[[], object]) -> None:
         sys.exit(2)
 
 
-def main() -> None:
-    """The `omniopd` command."""
-    run(app)
-
-
-@app.callback()
-def about() -> None:
-    """On-policy distillation from a teacher that only answers text."""
-
-
-@app.command()
+@app.command(hidden=True)
 def check(params: ParamsFile = PARAMS_FILE) -> None:
     """Read params, prompts and models; find every error before work starts; say what would be done."""
     from omniopd.stages.check import check as find_errors
@@ -70,7 +63,7 @@ def check(params: ParamsFile = PARAMS_FILE) -> None:
     warn(warnings)
 
 
-@app.command()
+@app.command(short_help="Say what runs will cost: calls, tokens, dollars, time, memory.")
 def plan(
     params: ParamsFile = PARAMS_FILE,
     arm: Arms = None,
@@ -113,7 +106,7 @@ def plan(
     warn(warnings)
 
 
-@app.command()
+@app.command(hidden=True)
 def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""
     from omniopd.data.layout import Layout
@@ -132,7 +125,7 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     clock(f"prepare@{seed}", params)
 
 
-@app.command()
+@app.command(hidden=True)
 def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Train or find the student and the teacher of a seed."""
     from omniopd.data.layout import Layout
@@ -150,10 +143,10 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     clock(f"base@{seed}", params)
 
 
-app.command()(cli_evaluate.evaluate)
+app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(cli_evaluate.evaluate)
 
 
-@app.command()
+@app.command(hidden=True)
 def rates(params: ParamsFile = PARAMS_FILE) -> None:
     """Choose each arm's learning rate from the sweeps: learning_rates.json."""
     from omniopd.config import load_params
@@ -166,7 +159,7 @@ def rates(params: ParamsFile = PARAMS_FILE) -> None:
     warn(warnings)
 
 
-@app.command()
+@app.command(hidden=True)
 def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None) -> None:
     """Put evaluated arms side by side: metrics/comparison.json, a Markdown table, and plots."""
     from omniopd.config import load_params
@@ -183,7 +176,7 @@ def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = No
     )
 
 
-@app.command()
+@app.command(hidden=True)
 def table(params: ParamsFile = PARAMS_FILE) -> None:
     """Show the comparison, and where the time went."""
     from omniopd.config import load_params
@@ -203,8 +196,8 @@ def table(params: ParamsFile = PARAMS_FILE) -> None:
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
 
 
-app.command()(cli_data.reproduce)
-app.command()(cli_report.report)
+app.command(short_help="Make a run of MLflow's again, and compare digest by digest.")(cli_data.reproduce)
+app.command(short_help="Write a run, or a comparison, as one HTML page.")(cli_report.report)
 
 
 def _say_start(starts: list[float], wanted: "DemoStart") -> None:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]

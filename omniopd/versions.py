@@ -56,6 +56,11 @@ def commit(root: Path, stages: Sequence[str]) -> str | None:
     )
 
 
+def remotes(root: Path) -> list[str] | None:
+    """The names of a DVC project's remotes, the default first; None where root is no such project."""
+    return Store(root).remotes if _is_project(root) else None
+
+
 class Store:
     """The cache and the remotes of a DVC project; of a folder that is none, nothing."""
 
@@ -71,7 +76,7 @@ class Store:
         for digest in left:
             if self._repo is not None and os.path.exists(path := self._cache.oid_to_path(digest)):
                 found[digest] = Place("cache", path)
-        for name in self._remotes:
+        for name in self.remotes:
             left = [digest for digest in left if digest not in found]
             found |= dict.fromkeys(self._in_remote(name, left), Place("remote", name))
         return found
@@ -111,8 +116,8 @@ class Store:
         return self._repo.cache.local
 
     @property
-    def _remotes(self) -> list[str]:
-        """The default remote first."""
+    def remotes(self) -> list[str]:
+        """Their names, the default remote first."""
         if self._repo is None:
             return []
         default = self._repo.config["core"].get("remote")

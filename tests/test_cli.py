@@ -11,9 +11,13 @@ from types import ModuleType
 import pytest
 from examples import tiny_model
 from projects import REPOSITORY, Project, make_project
+from typer import Context
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from flows import __main__ as flows_cli
+from flows import command as flows_command
+from flows.command import COMMANDS, STEPS, app
 from omniopd import cli
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
@@ -69,21 +73,28 @@ def files(folder: Path) -> list[str]:
 # --- what there is
 
 
-def test_the_commands_are_the_stages_and_no_others():
-    assert sorted(get_command(cli.app).commands) == [
-        "base",
-        "check",
-        "compare",
-        "data",
-        "evaluate",
-        "plan",
-        "prepare",
-        "prompts",
-        "rates",
-        "report",
-        "reproduce",
-        "table",
-    ]
+def test_the_commands_are_these_in_this_order_and_no_others():
+    assert COMMANDS == ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
+    assert STEPS == ("check", "prepare", "base", "rates", "compare", "table")
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert group.list_commands(Context(group))[: len(COMMANDS)] == list(COMMANDS)
+    assert set(group.commands) == {*COMMANDS, *STEPS}
+
+
+def test_the_help_fits_one_screen_and_names_each_command(tmp_path: Path):
+    environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("omniopd"), "--help"], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+    lines = done.stdout.rstrip().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    listed = [line.split()[1] for line in lines if line.startswith("│") and not line.startswith("│ --")]
+    assert listed == list(COMMANDS)
+    assert all(step in done.stdout for step in STEPS)
 
 
 def test_the_flows_are_distill_and_sweep_beside_their_server_and_no_others():
@@ -91,6 +102,8 @@ def test_the_flows_are_distill_and_sweep_beside_their_server_and_no_others():
 
 
 OPTIONS = {
+    "distill": ["--arm", "--params", "--seed", "--set"],
+    "doctor": ["--json", "--params", "--teacher"],
     "check": ["--params"],
     "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
@@ -120,7 +133,7 @@ OPTIONS = {
 
 
 def test_the_commands_of_data_are_list_and_checkout_and_no_others():
-    group = get_command(cli.app).commands["data"]
+    group = get_command(app).commands["data"]
     assert {
         name: sorted(option for parameter in command.params for option in parameter.opts)
         for name, command in group.commands.items()
@@ -128,7 +141,7 @@ def test_the_commands_of_data_are_list_and_checkout_and_no_others():
 
 
 def test_the_commands_of_prompts_are_show_and_report_and_no_others():
-    group = get_command(cli.app).commands["prompts"]
+    group = get_command(app).commands["prompts"]
     assert {
         name: sorted(option for parameter in command.params for option in parameter.opts)
         for name, command in group.commands.items()
@@ -139,7 +152,7 @@ def test_the_commands_of_prompts_are_show_and_report_and_no_others():
 
 
 def test_the_options_of_each_command_are_these_and_no_others():
-    commands = get_command(cli.app).commands
+    commands = get_command(app).commands
 
     assert {
         name: sorted(option for parameter in command.params for option in parameter.opts)
@@ -149,7 +162,7 @@ def test_the_options_of_each_command_are_these_and_no_others():
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_every_command_says_what_it_does(command: str):
-    assert get_command(cli.app).commands[command].help
+    assert get_command(app).commands[command].help
 
 
 # --- started as a user starts it
@@ -290,7 +303,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["omniopd", "check"])
 
     with pytest.raises(AssertionError, match="ours"):
-        cli.main()
+        flows_command.main()
 
 
 # --- stages in order
@@ -440,7 +453,7 @@ def test_evaluate_before_the_run_is_finished_exits_with_2(
 
     assert capsys.readouterr().err == (
         "runs/omniopd-0: has no checkpoint of its last round (5); finish it first: "
-        "python -m flows distill --arm omniopd --seed 0\n"
+        "omniopd distill --arm omniopd --seed 0\n"
     )
     assert files(project.root) == before
 

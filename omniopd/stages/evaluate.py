@@ -47,7 +47,7 @@ def evaluate(
     if not run.has_checkpoint(num_rounds):
         raise RunError(
             f"{run.files.root}: has no checkpoint of its last round ({num_rounds}); finish it first: "
-            f"python -m flows distill --arm {arm} --seed {seed}"
+            f"omniopd distill --arm {arm} --seed {seed}"
         )
     use_threads(run.config.compute.num_threads)
     measured = _benchmarks(run, benchmarks, layout.benchmarks(run.files.root.name), on_items)

@@ -146,6 +146,11 @@ async def call(
     return _answer(endpoint, answer)
 
 
+def absent_keys(model: str) -> list[str]:
+    """The environment variables of the vendor's key that are not set, as far as litellm knows the vendor."""
+    return list(litellm.validate_environment(model)["missing_keys"])
+
+
 async def close_connections() -> None:
     """Close what is kept open to ask again sooner."""
     await async_client_cleanup.close_litellm_async_clients()

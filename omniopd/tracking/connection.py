@@ -8,10 +8,13 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
+from mlflow.exceptions import MlflowException
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
+from omniopd.errors import TrackingError
 from omniopd.tracking.messages import prompts_input, slices
 from omniopd.tracking.origin import changes, code_tags
 from omniopd.tracking.patience import bound_waits
@@ -57,6 +60,22 @@ def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Conne
     if RECORDED not in run.data.tags:
         _record_origin(client, run, config, origin, root)
     return Connection(client, experiment_id, run.info.run_id, end_time)
+
+
+def reach(uri: str) -> str:
+    """Ask MLflow at the address; what was found there, in words. A database that is not there is not made.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
+    bound_waits()
+    if uri.startswith("sqlite") and (database := make_url(uri).database) and not Path(database).exists():
+        return "is made by the first run"
+    try:
+        found = MlflowClient(uri).search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"{uri}: {' '.join(str(error).split())[:200]}") from error
+    return "answers" if found else "answers, and is empty"
 
 
 def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:

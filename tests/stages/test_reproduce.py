@@ -62,7 +62,7 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _command(project: Project, *arguments: str) -> subprocess.Popen:
-    program = "from omniopd.cli import main; main()"
+    program = "from flows.command import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "reproduce", *arguments, "--params", str(project.params_file)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

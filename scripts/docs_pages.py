@@ -1,0 +1,188 @@
+"""Pages of the docs that are made from the code: commands, params.yaml, and the rooms of the library.
+
+A hook of MkDocs (mkdocs.yml); nothing is written into docs/.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from typer.main import get_command
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))  # whence `flows` and `omniopd` are read, as the pages are
+
+from flows.command import COMMANDS, STEPS, app  # noqa: E402
+from omniopd.config import Params  # noqa: E402
+
+ROOMS = {
+    "functional": "The mathematics: pure functions of tensors and lists. [The method](../method.md) has the equations.",
+    "methods": "What a method is, and those that there are. [Adding a method](../adding-a-method.md) makes one.",
+    "teachers": "Who answers. [Adding a teacher](../adding-a-teacher.md) makes one.",
+    "data": "Records, and the files that hold them. [Data](../data.md) says where they lie.",
+    "engines": "Rollouts, the trainer, checkpoints.",
+    "evaluation": "Grading and accuracy. [Grading](../grading.md) says how each grader judges.",
+    "errors": "What the user can mend: the command line prints these in a line, and exits with 2.",
+}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages."""
+    pages = {"commands": commands_page(), "params": params_page((REPOSITORY / "params.yaml").read_text())}
+    pages |= {room: room_page(room, about) for room, about in ROOMS.items()}
+    for name, text in pages.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
+    return files
+
+
+def commands_page() -> str:
+    """Each command with its options, as `--help` has them."""
+    group = get_command(app)
+    parts = [
+        "# Commands",
+        "`omniopd COMMAND --help` prints the same. Exit codes of every command: 0, done; 1, a fault of ours, with its "
+        "traceback; 2, something that you can mend, said in a line on standard error. What a program would read "
+        "(`--json`, tables) is on standard output, progress and warnings on standard error; without a terminal "
+        "progress is a line every quarter of a minute.",
+    ]
+    for title, names in (("", COMMANDS), ("## Steps of the pipeline", STEPS)):
+        parts += [title, *("These are what `dvc repro` calls.",) * bool(title)]
+        for name in names:
+            parts += _command(f"omniopd {name}", group.commands[name])
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"## {name}"
+    yield (command.help or "").strip()
+    if hasattr(command, "commands"):
+        for child, below in command.commands.items():
+            yield from (part.replace("## ", "### ", 1) for part in _command(f"{name} {child}", below))
+        return
+    rows = [_option(parameter) for parameter in command.params]
+    if rows:
+        yield "\n".join(["| option | default | |", "|---|---|---|", *rows])
+
+
+def _option(parameter: Any) -> str:
+    names = " ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    default = parameter.default
+    if callable(default) or default in (None, (), []) or parameter.required:
+        shown = "required" if parameter.required else ""
+    else:
+        shown = f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    return f"| {names} | {shown} | {_cell(getattr(parameter, 'help', None) or '')} |"
+
+
+def params_page(text: str) -> str:
+    """Each setting: its default as the repository's params.yaml has it, what it may be, and what it does."""
+    schema = Params.model_json_schema()
+    parts = [
+        "# params.yaml",
+        "Every setting has its default in one place, the repository's `params.yaml`. This page is made of it, and of "
+        "the types of the schema. An unknown name, a wrong type or a pair of settings that cannot go together is "
+        "refused before work starts; `--set path=value` gives one run another value.",
+    ]
+    section, rows = "", []
+    for path, value, comment in _settings(text):
+        top = path.split(".")[0]
+        if top in ("arms", "ablations"):
+            continue
+        if top != section:
+            parts += _table(rows)
+            section, rows = top, []
+            parts.append(f"## {top}")
+        if value or comment:
+            cells = (
+                _code(path.removeprefix(f"{top}.")),
+                _code(value),
+                _cell(_type(schema, path)),
+                _cell(comment),
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    parts += _table(rows)
+    parts += [
+        "## arms",
+        "One entry an arm: `method` (a name above, or `package.module:Class`), `settings`, `train` and `rollout`, "
+        "which override the blocks of that name, and `lr_of`, the arm whose sweep decides the learning rate. `ablations` has "
+        "the same form, and runs on `ablation_seeds`.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: list[str]) -> list[str]:
+    head = ["| setting | default | may be | |", "|---|---|---|---|"]
+    return ["\n".join([*head, *rows])] if rows else []
+
+
+def _settings(text: str) -> Iterator[tuple[str, str, str]]:
+    """(path, value, comment) of each line of params.yaml that names a setting."""
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        name, colon, rest = line.strip().partition(":")
+        if not colon or name.startswith(("#", "-", "{")):
+            continue
+        indent = len(line) - len(line.lstrip())
+        above = [(depth, named) for depth, named in above if depth < indent]
+        value, _, comment = f"{rest} ".partition(" # ")
+        yield ".".join([*(named for _, named in above), name]), value.strip(), comment.strip()
+        above.append((indent, name))
+
+
+def _type(schema: dict[str, Any], path: str) -> str:
+    """What the schema allows at a path; empty where it says nothing of one."""
+    found: dict[str, Any] = schema
+    for name in path.split("."):
+        found = next(
+            (
+                option["properties"][name]
+                for option in _options(schema, found)
+                if name in option.get("properties", {})
+            ),
+            {},
+        )
+    return " or ".join(dict.fromkeys(filter(None, (_said(option) for option in _options(schema, found)))))
+
+
+def _options(schema: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The forms that a value may have, references followed."""
+    if "$ref" in found:
+        return _options(schema, schema["$defs"][found["$ref"].rsplit("/", 1)[1]])
+    forms = [*found.get("anyOf", ()), *found.get("allOf", ())]
+    return [option for form in forms for option in _options(schema, form)] if forms else [found]
+
+
+def _said(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return ", ".join(f"`{value}`" for value in option["enum"])
+    if "const" in option:
+        return f"`{option['const']}`"
+    signs = {"exclusiveMinimum": "> ", "minimum": "≥ ", "exclusiveMaximum": "< ", "maximum": "≤ "}
+    limits = [f"{sign}{option[name]:g}" for name, sign in signs.items() if name in option]
+    kind = {"object": "block", "array": "list", "null": "null"}.get(
+        option.get("type", ""), option.get("type", "")
+    )
+    return " ".join([kind, ", ".join(limits)]).strip()
+
+
+def room_page(room: str, about: str) -> str:
+    """The public names of a room's modules, from their docstrings."""
+    folder = REPOSITORY / "omniopd" / room
+    modules = sorted(
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for path in folder.rglob("*.py")
+        if not path.name.startswith("_") and "held" not in path.parts
+    )
+    named = modules or [f"omniopd.{room}"]
+    return "\n\n".join([f"# omniopd.{room}", about, *(f"::: {module}" for module in named)]) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
