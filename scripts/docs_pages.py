@@ -107,8 +107,8 @@ def params_page(text: str) -> str:
     parts += [
         "## arms",
         "One entry an arm: `method` (a name above, or `package.module:Class`); `settings`, `train` and `rollout`, "
-        "which override the blocks above; and `lr_of`, the arm whose sweep decides the learning rate. `ablations` has the "
-        "same form, and runs on `ablation_seeds`.",
+        "which override the blocks above; and `lr_of`, the arm whose sweep decides the learning rate. `ablations` "
+        "has the same form, and runs on `ablation_seeds`.",
     ]
     return "\n\n".join(parts) + "\n"
 
