@@ -39,12 +39,30 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(900)
-def test_the_tutorial_runs_word_for_word_and_both_students_learn(tmp_path: Path):
+# Of params.yaml, from which the tutorial starts: models that learn little, and rounds that take little time.
+SHORT = {
+    "num_steps: 450,": "num_steps: 45,", "num_steps: 400,": "num_steps: 40,", "max_draws: 6": "max_draws: 1",
+    "  num_prompts: 128": "  num_prompts: 16", "max_new_tokens: 48": "max_new_tokens: 16",
+    "num_threads: 2": "num_threads: 1", "num_train: 10240": "num_train: 700",
+    "num_validation: 400": "num_validation: 20",
+    "num_heldout: 1000": "num_heldout: 40",
+}  # fmt: skip
+WHOLE = bool(os.environ.get("OMNIOPD_TEST_TUTORIAL"))
+
+
+@pytest.mark.timeout(3600 if WHOLE else 1500)
+def test_the_tutorial_runs_word_for_word(tmp_path: Path):
+    """With OMNIOPD_TEST_TUTORIAL set, at the length that a reader sees, when students must learn too."""
     blocks = re.findall(
         r"^```bash\n(.*?)^```$", (DOCS / "tutorial.md").read_text(encoding="utf-8"), re.M | re.S
     )
     root = clone(tmp_path / "omniopd")
+    if not WHOLE:
+        params = (root / "params.yaml").read_text()
+        for old, new in SHORT.items():
+            assert params.count(old) == 1, old
+            params = params.replace(old, new)
+        (root / "params.yaml").write_text(params)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(root),
@@ -53,16 +71,16 @@ def test_the_tutorial_runs_word_for_word_and_both_students_learn(tmp_path: Path)
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail"], input="\n".join(blocks), cwd=root, env=environment, capture_output=True,
-        text=True, timeout=880, check=False,
+        text=True, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr[-2000:]
     for project, arms in (("first", ("omniopd-fork", "omniopd")), ("mine", ("omniopd-fork",))):
         for arm in arms:
-            assert (root / project / "reports" / f"{arm}-0.html").stat().st_size > 100_000
+            assert (root / project / "reports" / f"{arm}-0.html").stat().st_size > 50_000
         record = read_json(Layout(root / project).evaluation("omniopd-fork", 0))
         before, after = (record[when]["greedy"]["accuracy"] for when in ("before", "after"))
-        assert after > before + 0.1
+        assert not WHOLE or after > before + 0.1
 
 
 def test_the_guide_to_teachers_makes_one_that_is_asked_word_for_word(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from campaign import ARMS, MOST_IN_FLIGHT, Shop, account, where_it_stands
 
-NUM_KILLS = int(os.environ.get("OMNIOPD_TEST_KILLS", "18"))
+NUM_KILLS = int(os.environ.get("OMNIOPD_TEST_KILLS", "10"))
 SEED = int(os.environ.get("OMNIOPD_TEST_SEED", "0"))
 
 
