@@ -34,12 +34,12 @@ demo-served: setup ## distil from that server, in another terminal
 	@scripts/demo-served
 
 test: setup ## the test suite, files side by side
-	@python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	@python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-faults: setup ## what make test has in short, at its full length: ten thousand requests, 200 kills, the tutorial
 	@OMNIOPD_TEST_REQUESTS=10000 OMNIOPD_TEST_KILLS=200 OMNIOPD_TEST_TUTORIAL=1 python -m pytest -rP tests/teachers/test_faults.py \
 	  tests/flows/test_campaign.py tests/flows/test_prefect_kills.py tests/flows/test_disk_faults.py tests/flows/test_clock.py \
-	  tests/test_docs.py
+	  tests/flows/test_interruption.py tests/test_docs.py
 
 test-vllm: ## teachers and rollouts on vLLM's build for the CPU, in an environment of their own
 	@scripts/setup-vllm $(PYTHON)

@@ -31,6 +31,7 @@ from omniopd.teachers.cache import ReplyCache, Spent
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["campaign", "flows.distill", "omniopd.teachers.api"])
 
+WHOLE = bool(os.environ.get("OMNIOPD_TEST_KILLS"))  # as make test-faults runs them
 MOST_IN_FLIGHT = 4
 ARMS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft"},
@@ -80,7 +81,7 @@ class Shop:
         process.start()
         return process
 
-    def finish(self, *, within_s: float = 240) -> None:
+    def finish(self, *, within_s: float = 480) -> None:
         """Run it to its end."""
         process = self.start()
         process.join(within_s)

@@ -1,12 +1,14 @@
 """What the whole suite shares: tiny projects in temporary folders, and shapes checked by beartype."""
 
 import os
+from collections.abc import Iterator
 
 # Before any library is imported: nothing here may reach a network, a terminal or the user's own state.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TOKENIZERS_PARALLELISM="false",
+    OMP_NUM_THREADS="1",  # two suites of threads on the same cores wait for each other
     MLFLOW_DISABLE_TELEMETRY="true",
     DO_NOT_TRACK="1",
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
@@ -23,6 +25,7 @@ from pathlib import Path
 import pytest
 from examples import tiny_model
 from projects import REPOSITORY, Project, make_project
+from warm import warm_commands
 
 from omniopd.engines.pretrain import character_tokenizer
 
@@ -39,6 +42,19 @@ def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(base_project: Project, tmp_path: Path) -> Project:
     """A copy of the tiny project, to run in."""
     return base_project.copied_to(tmp_path / "project")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first, or one process would end with it while the others wait."""
+    first = ("flows", "pipeline", "test_docs.py")
+    items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in first)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Path]:
+    """The folder of commands that start at once, for PATH; see warm.py."""
+    with warm_commands() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def start_flow(project: Project, arm: str = "omniopd", *settings: str) -> subpro
     return start(project, sys.executable, "-m", "flows", "distill", "--arm", arm, *overrides)
 
 
-def finished(process: subprocess.Popen[str], *, within_s: float = 240) -> str:
+def finished(process: subprocess.Popen[str], *, within_s: float = 480) -> str:
     """What a command printed that ended well."""
     output, _ = process.communicate(timeout=within_s)
     assert process.returncode == 0, output
@@ -53,7 +53,7 @@ def finished(process: subprocess.Popen[str], *, within_s: float = 240) -> str:
 
 
 def wait_until(
-    happened: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, within_s: float = 180
+    happened: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, within_s: float = 480
 ) -> None:
     """Return when it has happened; the process must not end before."""
     deadline = time.monotonic() + within_s

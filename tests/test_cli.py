@@ -58,7 +58,7 @@ def start(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A command as a user starts it."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -86,7 +86,7 @@ def test_the_help_fits_one_screen_and_names_each_command(tmp_path: Path):
     environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"}
     done = subprocess.run(
         [Path(sys.executable).with_name("omniopd"), "--help"], cwd=tmp_path, env=environment, capture_output=True,
-        text=True, timeout=60, check=True,
+        text=True, timeout=180, check=True,
     )  # fmt: skip
 
     lines = done.stdout.rstrip().splitlines()

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,21 @@ from text_models import save_text_model
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records
 
+Evaluate = Callable[..., subprocess.CompletedProcess[str]]
 
-def evaluate(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("omniopd")), "evaluate", *arguments],
-        cwd=project.root, env={**os.environ, "COLUMNS": "100"}, capture_output=True, text=True, check=False,
-        timeout=280,
-    )  # fmt: skip
+
+@pytest.fixture
+def evaluate(warm: Path) -> Evaluate:
+    """`omniopd evaluate` in a project's folder, with those arguments."""
+
+    def evaluated(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(warm / "omniopd"), "evaluate", *arguments],
+            cwd=project.root, env={**os.environ, "COLUMNS": "100"}, capture_output=True, text=True, check=False,
+            timeout=580,
+        )  # fmt: skip
+
+    return evaluated
 
 
 @pytest.fixture
@@ -38,8 +46,10 @@ def write_sums(path: Path, *, without_answer: int = 0) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.timeout(300)
-def test_a_tiny_model_is_measured_on_gsm8k_and_humaneval_from_their_files(tiny: Project, shared_data: Path):
+@pytest.mark.timeout(600)
+def test_a_tiny_model_is_measured_on_gsm8k_and_humaneval_from_their_files(
+    evaluate: Evaluate, tiny: Project, shared_data: Path
+):
     done = evaluate(
         tiny, "--model", "./tiny", "--suite", "gsm8k,humaneval", "--num-items", "30", "--max-new-tokens", "40",
         "--file", f"gsm8k={shared_data / 'gsm8k' / 'test.jsonl'}",
@@ -61,7 +71,7 @@ def test_a_tiny_model_is_measured_on_gsm8k_and_humaneval_from_their_files(tiny: 
     assert sum("rows, and" in line for line in done.stderr.splitlines()) == 0
 
 
-def test_json_is_the_figures_alone(tiny: Project):
+def test_json_is_the_figures_alone(evaluate: Evaluate, tiny: Project):
     write_sums(tiny.root / "sums.jsonl")
 
     done = evaluate(
@@ -76,7 +86,7 @@ def test_json_is_the_figures_alone(tiny: Project):
     assert set(record["pass_at"]) == {"1", "2", "3"}
 
 
-def test_rows_that_cannot_be_measured_are_counted_and_named(tiny: Project):
+def test_rows_that_cannot_be_measured_are_counted_and_named(evaluate: Evaluate, tiny: Project):
     write_sums(tiny.root / "sums.jsonl", without_answer=2)
 
     done = evaluate(
@@ -91,7 +101,9 @@ def test_rows_that_cannot_be_measured_are_counted_and_named(tiny: Project):
     assert record["items"]["without_answer"]["count"] == 2
 
 
-def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name(project: Project):
+def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name(
+    evaluate: Evaluate, project: Project
+):
     write_sums(project.root / "sums.jsonl")
     project.edit(train__num_rounds=1, train__checkpoint_every=1, train__validate_every=1)
     run_plain(project.params_file)
@@ -152,7 +164,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_a_sentence_and_writes_no_figures(tiny: Project, arguments: list[str], said: str):
+def test_a_mistake_is_a_sentence_and_writes_no_figures(
+    evaluate: Evaluate, tiny: Project, arguments: list[str], said: str
+):
     write_sums(tiny.root / "sums.jsonl")
 
     done = evaluate(tiny, *arguments)

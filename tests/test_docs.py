@@ -51,7 +51,7 @@ WHOLE = bool(os.environ.get("OMNIOPD_TEST_TUTORIAL"))
 
 
 @pytest.mark.timeout(3600 if WHOLE else 1500)
-def test_the_tutorial_runs_word_for_word(tmp_path: Path):
+def test_the_tutorial_runs_word_for_word(warm: Path, tmp_path: Path):
     """With OMNIOPD_TEST_TUTORIAL set, at the length that a reader sees, when students must learn too."""
     blocks = re.findall(
         r"^```bash\n(.*?)^```$", (DOCS / "tutorial.md").read_text(encoding="utf-8"), re.M | re.S
@@ -65,7 +65,8 @@ def test_the_tutorial_runs_word_for_word(tmp_path: Path):
         (root / "params.yaml").write_text(params)
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(root),
+        "PATH": os.pathsep.join((str(warm), str(Path(sys.executable).parent), os.environ["PATH"])),
+        "PYTHONPATH": str(root),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }  # fmt: skip
 
@@ -88,6 +89,7 @@ def test_the_guide_to_teachers_makes_one_that_is_asked_word_for_word(
 ):
     guide = (DOCS / "adding-a-teacher.md").read_text(encoding="utf-8")
     lines = guide[guide.index("    # my_lab/rules.py") : guide.index("    teacher: {")].splitlines()
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)  # of the guide to methods
     package = tmp_path / "my_lab"
     package.mkdir()
     (package / "__init__.py").touch()

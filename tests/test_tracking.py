@@ -310,7 +310,7 @@ def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, Ml
         [sys.executable, "-c", program, str(project.run_dir())],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     assert time.time() - float(done.stdout.splitlines()[-1]) < 5

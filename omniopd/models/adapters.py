@@ -1,13 +1,14 @@
-"""LoRA adapters (arXiv 2106.09685) through peft: added to a model in place, saved as the hub and vLLM have them."""
+"""LoRA adapters (arXiv 2106.09685) through peft: added to a model in place, saved as the hub and vLLM have them.
+
+peft takes seconds to import, and is so only where there is an adapter.
+"""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import peft
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer, cast_adapter_dtype
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,6 +27,9 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
     Raises:
         ModelError: no layer has a name that targets names.
     """
+    import peft
+    from peft.tuners.tuners_utils import cast_adapter_dtype
+
     model.requires_grad_(False)
     torch.manual_seed(seed)
     config = peft.LoraConfig(
@@ -46,12 +50,14 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
 
 def has_adapter(model: PreTrainedModel) -> bool:
     """Whether add_adapter has been called on it."""
-    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    return hasattr(model, "peft_config")
 
 
 @contextmanager
 def adapter_off(model: PreTrainedModel) -> Iterator[None]:
     """The model as it was before the adapter, for the block."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for layer in layers:
@@ -96,6 +102,8 @@ def load_adapter(folder: Path, model: PreTrainedModel) -> None:
     Raises:
         ModelError: they cannot be read, or belong to another adapter.
     """
+    import peft
+
     try:
         state = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
     except (SafetensorError, OSError) as error:
@@ -112,6 +120,8 @@ def load_adapter(folder: Path, model: PreTrainedModel) -> None:
 
 
 def _state(model: PreTrainedModel) -> dict[str, Tensor]:
+    import peft
+
     return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
 
 

@@ -49,7 +49,7 @@ def test_the_clock_of_the_test_is_the_one_that_a_process_sees(clock: Clock):
     assert all(abs(float(moment) - time.time() - YEAR_S) < 60 for moment in seen)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_run_whose_clock_jumps_and_that_is_killed_ends_as_one_whose_clock_did_not(
     clock: Clock, open_shop, undisturbed
 ):

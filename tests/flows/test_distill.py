@@ -70,7 +70,7 @@ def test_the_flow_through_prefect_is_killed_and_resumed_and_gives_the_bytes_of_p
     assert (project.root / "teacher-failed-once").exists()
 
     second = _start_flow(project)
-    output, _ = second.communicate(timeout=150)
+    output, _ = second.communicate(timeout=300)
     assert second.returncode == 0, output
     assert "Traceback" not in output
     assert "at the end" in output

@@ -3,7 +3,9 @@
 import json
 import math
 import re
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,12 +223,15 @@ def test_the_next_responses_are_written_while_a_round_is_trained_on(
     run_plain(project.params_file, "omniopd-ahead")
 
 
-def test_the_method_of_the_guide_runs_from_beside_params_yaml(base_project: Project, tmp_path):
+def test_the_method_of_the_guide_runs_from_beside_params_yaml(
+    base_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """docs/adding-a-method.md, word for word."""
     project = base_project.copied_to(tmp_path / "project")
     guide = (REPOSITORY / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
     code = re.search(r"    # my_lab/reinforce.py\n((?:    .*\n|\n)+)", guide)
     assert code is not None
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)  # of the guide to teachers
     (project.root / "my_lab").mkdir()
     (project.root / "my_lab" / "reinforce.py").write_text(re.sub(r"^    ", "", code[1], flags=re.MULTILINE))
     arm = {

@@ -14,11 +14,13 @@ from started import all_ended, finished, processes_in, start, start_flow, wait_u
 
 SECONDS = 12.0  # on a busy machine; about one on an idle one
 
+WHOLE = bool(os.environ.get("OMNIOPD_TEST_KILLS"))  # as make test-faults runs them
 INTERRUPTIONS = {
     "Ctrl-C in the flow's process": (signal.SIGINT, ()),
     "SIGTERM in shards": (signal.SIGTERM, ("rollout.num_shards=3",)),
-    "Ctrl-C in a process of its own": (signal.SIGINT, ("compute.where={verify: process}",)),
 }
+if WHOLE:  # in short, the last test here has one
+    INTERRUPTIONS["Ctrl-C in a process of its own"] = (signal.SIGINT, ("compute.where={verify: process}",))
 
 
 @pytest.mark.parametrize(("sign", "settings"), INTERRUPTIONS.values(), ids=INTERRUPTIONS)
@@ -30,7 +32,7 @@ def test_an_interrupted_run_ends_in_seconds_with_all_that_it_started_and_goes_on
     wait_until(lambda: len(list(project.root.glob("runs/*/manifests/round-*"))) > 1, process)
     before = time.monotonic()
     process.send_signal(sign)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert time.monotonic() - before < SECONDS
     assert process.returncode != 0
     assert all_ended(project.root), processes_in(project.root)
@@ -56,7 +58,7 @@ def test_ctrl_c_ends_dvc_repro_in_seconds_with_its_flow_and_server(pipeline: Pro
     wait_until(lambda: len(list(pipeline.root.glob("runs/*/manifests/round-*"))) > 1, process)
     before = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert time.monotonic() - before < SECONDS
     assert process.returncode != 0
     assert all_ended(pipeline.root), processes_in(pipeline.root)
@@ -72,7 +74,7 @@ def test_a_flow_whose_dvc_repro_was_killed_goes_on_and_a_second_is_refused(pipel
     [flow] = [found for found in psutil.process_iter(["cmdline"]) if _is_flow_in(pipeline.root, found)]
     flow.suspend()  # so that it cannot end before the second has begun
     second = start(pipeline, "dvc", "repro", "distill@omniopd-0")
-    output, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=300)
     assert second.returncode != 0, output
     assert "runs/omniopd-0: is being written by process" in output
     flow.resume()
@@ -87,13 +89,13 @@ def _is_flow_in(root: Path, process: psutil.Process) -> bool:
 
 
 def test_a_run_that_was_interrupted_in_process_places_ends_as_one_left_alone(project: Project, tmp_path):
-    twin = project.copied_to(tmp_path / "twin")
+    twin = project.edit(train__num_rounds=2).copied_to(tmp_path / "twin")
     run_plain(twin.params_file)
     project.edit_paths({"compute.where": {"train": "process"}})
     process = start_flow(project)
     wait_until((project.run_dir() / "manifests" / "round-0000.json").exists, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     finished(start_flow(project))
     own, expected = digests(project.run_dir()), digests(twin.run_dir())
     own.pop("config.json"), expected.pop("config.json")  # it names the place

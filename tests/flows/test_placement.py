@@ -25,7 +25,7 @@ from omniopd.stages.run import start_run
 @pytest.fixture(scope="module")
 def plain(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The digests of a short run in one process."""
-    project = base_project.copied_to(tmp_path_factory.mktemp("plain") / "project").edit(train__num_rounds=2)
+    project = base_project.copied_to(tmp_path_factory.mktemp("plain") / "project").edit(train__num_rounds=1)
     run_plain(project.params_file)
     return _without_config(project.run_dir())
 
@@ -42,7 +42,7 @@ def _placed(project: Project, **compute) -> Path:
 
 def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(project: Project, plain):
     steps = ("roll_out", "schedule", "verify", "train", "validate")
-    project.edit_paths({"train.num_rounds": 2, "compute.where": dict.fromkeys(steps, "process")})
+    project.edit_paths({"train.num_rounds": 1, "compute.where": dict.fromkeys(steps, "process")})
     run_plain(project.params_file)
     assert _without_config(project.run_dir()) == plain
 
@@ -50,7 +50,7 @@ def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(proje
 def test_responses_written_ahead_through_prefect_by_other_processes_are_those_of_one_process(
     project: Project, tmp_path: Path
 ):
-    project.edit(rollout__overlap=1, train__num_rounds=3)
+    project.edit(rollout__overlap=1, train__num_rounds=2)
     twin = project.copied_to(tmp_path / "twin")
     run_plain(twin.params_file)
     project.edit_paths({"compute.where": {"roll_out": "process"}, "rollout.num_shards": 2})
@@ -95,7 +95,7 @@ def test_a_process_that_takes_too_long_is_ended(project: Project):
 def test_a_process_that_is_killed_is_started_again_and_the_run_ends_as_if_it_had_not_been(
     project: Project, plain
 ):
-    project.edit_paths({"train.num_rounds": 2, "compute.where": {"train": "process"}})
+    project.edit_paths({"train.num_rounds": 1, "compute.where": {"train": "process"}})
     flow = start_flow(project)
     wait_until(lambda: bool(_workers(psutil.Process(flow.pid))), flow)
     [worker] = _workers(psutil.Process(flow.pid))
@@ -137,11 +137,11 @@ def cluster(tmp_path: Path) -> Iterator[str]:
     finally:
         for process in reversed(started):
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 def test_shards_on_two_dask_workers_give_the_bytes_of_one_process(project: Project, plain, cluster: str):
-    project.edit_paths({"train.num_rounds": 2, "rollout.num_shards": 3, "compute.dask": cluster})
+    project.edit_paths({"train.num_rounds": 1, "rollout.num_shards": 3, "compute.dask": cluster})
     finished(start_flow(project))
     assert _without_config(project.run_dir()) == plain
     log = (project.run_dir() / "run.log").read_text()

@@ -58,7 +58,7 @@ def test_a_flow_bears_the_death_of_a_tasks_process_and_of_its_server_and_goes_on
     rng, kills = random.Random(SEED), Counter()
     for number in range(NUM_RUNS):
         arm = list(ARMS)[(2 + number) % len(ARMS)]
-        twin = base_project.copied_to(tmp_path / f"twin-{number}").edit(arms=ARMS)
+        twin = base_project.copied_to(tmp_path / f"twin-{number}").edit(arms=ARMS, train__num_rounds=3)
         run_plain(twin.params_file, arm)
         project = twin.copied_to(tmp_path / f"project-{number}")
         shutil.rmtree(project.run_dir(arm).parent)
@@ -119,7 +119,7 @@ def test_a_deployments_run_goes_on_after_its_worker_its_server_and_itself_were_k
     lock = (deployed.root / "runs" / ".omniopd-0.lock").read_text()
     orphan = psutil.Process(int(lock.split()[1]))
     orphan.suspend()  # so that it cannot end before the second has begun
-    output, _ = (refused := start_flow(deployed)).communicate(timeout=240)
+    output, _ = (refused := start_flow(deployed)).communicate(timeout=480)
     assert refused.returncode == 2, output
     assert f"runs/omniopd-0: is being written by process {orphan.pid} on " in output
     assert "wait for it, or stop it first" in output
@@ -130,7 +130,7 @@ def test_a_deployments_run_goes_on_after_its_worker_its_server_and_itself_were_k
     _serve(deployed)
     _run_deployment(deployed)
     wait_until(lambda: _rounds(deployed, "omniopd") == 41)
-    wait_until(lambda: _results(deployed, "omniopd") == _results(twin, "omniopd"), within_s=60)
+    wait_until(lambda: _results(deployed, "omniopd") == _results(twin, "omniopd"), within_s=180)
     assert not half_written(deployed.root)
 
 

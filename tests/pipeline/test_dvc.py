@@ -16,7 +16,7 @@ RUNS = [("omniopd", 0), ("omniopd-baseline", 0), ("random", 0)]
 
 
 @pytest.fixture(scope="module")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def reproduced(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project of two arms, one of them swept, and an ablation of it; reproduced once from nothing."""
     project = make_project(tmp_path_factory.mktemp("dvc") / "project")
     project.edit(
@@ -37,7 +37,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     under_dvc(project)
     (project.root / "learning_rates.json").unlink()  # the sweep's to make
     shutil.copytree(REPOSITORY / ".dvc" / "plots", project.root / ".dvc" / "plots")
-    dvc(project, "repro")
+    dvc(project, "repro", commands=warm)
     return project
 
 

@@ -90,7 +90,7 @@ def test_a_run_comes_out_the_same_though_its_reproduction_was_killed_on_the_way(
     models = (into / "models" / "seed-0" / "models.json").stat().st_mtime_ns
 
     done = _command(original, run.short_id, "--into", str(into))
-    out, errors = done.communicate(timeout=200)
+    out, errors = done.communicate(timeout=480)
 
     assert done.returncode == 0, errors
     assert [line.split() for line in out.splitlines()] == [
