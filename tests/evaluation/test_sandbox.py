@@ -1,5 +1,6 @@
 """One program in one sandbox: its outcome, from threads and processes, as another user, and when its caller ends."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -122,6 +123,28 @@ def test_nothing_is_left_in_any_mode_when_the_caller_ends(tmp_path: Path, ending
     finally:
         caller.kill()
         caller.wait()
+
+
+@pytest.mark.parametrize("mode", ["landlock", "limits"])
+def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Path):
+    """As the kernel tells it of a caller with threads: again for each of them."""
+    if not _works(found := next(one for one in MODES if one.name == mode)):
+        pytest.skip("not on this machine")
+    for _ in range(5):
+        caller = subprocess.Popen(
+            [sys.executable, "-c", CALLER, str(REPOSITORY), found.name],
+            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
+            stderr=subprocess.DEVNULL,
+        )
+        family = _until(lambda pid=caller.pid: _family(pid, 1), 1)
+        _until(lambda: list(tmp_path.iterdir()), 1)
+        [beside] = psutil.Process(caller.pid).children()
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(beside.pid, signal.SIGTERM)
+        caller.wait(30)
+        _until(lambda those=family: [one for one in those if not one.is_running()], len(family))
+        assert not list(tmp_path.iterdir())
 
 
 def _works(mode: Mode) -> bool:

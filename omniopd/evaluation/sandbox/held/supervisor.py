@@ -34,8 +34,10 @@ def main() -> None:
     job = marshal.loads(sys.stdin.buffer.read())
     _die_with(job["caller"])
     result: dict[str, Any] = {}
-    scratch = _folder(job["temporary"]) if _shares_files(job) else None
+    scratch = _name(job["temporary"]) if _shares_files(job) else None
     try:
+        if scratch:
+            os.mkdir(scratch, 0o700)
         result = _run(job | {"scratch": scratch})
     except OSError as error:
         result = {"failed": str(error)}
@@ -51,21 +53,25 @@ def _shares_files(job: dict[str, Any]) -> bool:
     return job["mode"] in ("landlock", "limits")
 
 
-def _folder(place: str) -> str:
-    """A new folder of a name that nobody guesses, for this user alone."""
-    path = os.path.join(place, f"omniopd-{os.urandom(8).hex()}")
-    os.mkdir(path, 0o700)
-    return path
+def _name(place: str) -> str:
+    """A name in that folder that nobody guesses."""
+    return os.path.join(place, f"omniopd-{os.urandom(8).hex()}")
 
 
 def _die_with(caller: int) -> None:
     """Turn the end of the caller, or a wish of it, into an exception here."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end)
     if rights.IS_LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != caller:
         sys.exit(1)
+
+
+def _end(*_: object) -> NoReturn:
+    """Once: of a caller with threads the kernel tells again for each of them, and cleaning up would be broken off."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
