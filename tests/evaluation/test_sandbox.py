@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -110,16 +111,24 @@ for mode in MODES:
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
 def test_nothing_is_left_in_any_mode_when_the_caller_ends(tmp_path: Path, ending: signal.Signals):
     modes = [mode.name for mode in MODES if mode.name != "limits" and _works(mode)]
-    caller = subprocess.Popen(
-        [sys.executable, "-c", CALLER, str(REPOSITORY), *modes],
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
-    )
-    try:
+    with _caller(tmp_path, *modes) as caller:
         family = _until(lambda: _family(caller.pid, len(modes)), 1)
         caller.send_signal(ending)
         caller.wait(30)
         _until(lambda: [process for process in family if not process.is_running()], len(family))
         _until(lambda: [] if list(tmp_path.iterdir()) else [True], 1)
+
+
+@contextlib.contextmanager
+def _caller(temporary: Path, *modes: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a program in each of the modes, for the block."""
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(REPOSITORY), *modes],
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield caller
     finally:
         caller.kill()
         caller.wait()
@@ -128,23 +137,18 @@ def test_nothing_is_left_in_any_mode_when_the_caller_ends(tmp_path: Path, ending
 @pytest.mark.parametrize("mode", ["landlock", "limits"])
 def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Path):
     """As the kernel tells it of a caller with threads: again for each of them."""
-    if not _works(found := next(one for one in MODES if one.name == mode)):
+    if not _works(next(one for one in MODES if one.name == mode)):
         pytest.skip("not on this machine")
     for _ in range(5):
-        caller = subprocess.Popen(
-            [sys.executable, "-c", CALLER, str(REPOSITORY), found.name],
-            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
-            stderr=subprocess.DEVNULL,
-        )
-        family = _until(lambda pid=caller.pid: _family(pid, 1), 1)
-        _until(lambda: list(tmp_path.iterdir()), 1)
-        [beside] = psutil.Process(caller.pid).children()
-        with contextlib.suppress(ProcessLookupError):
-            while True:
-                os.kill(beside.pid, signal.SIGTERM)
-        caller.wait(30)
-        _until(lambda those=family: [one for one in those if not one.is_running()], len(family))
-        assert not list(tmp_path.iterdir())
+        with _caller(tmp_path, mode) as caller:
+            family = _until(lambda pid=caller.pid: _family(pid, 1), 1)
+            _until(lambda: list(tmp_path.iterdir()), 1)
+            [beside] = psutil.Process(caller.pid).children()
+            with contextlib.suppress(ProcessLookupError):
+                while True:
+                    os.kill(beside.pid, signal.SIGTERM)
+            _until(lambda those=family: [one for one in those if not one.is_running()], len(family))
+            assert not list(tmp_path.iterdir())
 
 
 def _works(mode: Mode) -> bool:

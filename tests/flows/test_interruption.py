@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from campaign import WHOLE
 from dvc_projects import under_dvc
 from projects import Project, digests, run_plain
 from started import all_ended, finished, processes_in, start, start_flow, wait_until
 
 SECONDS = 12.0  # on a busy machine; about one on an idle one
 
-WHOLE = bool(os.environ.get("OMNIOPD_TEST_KILLS"))  # as make test-faults runs them
 INTERRUPTIONS = {
     "Ctrl-C in the flow's process": (signal.SIGINT, ()),
     "SIGTERM in shards": (signal.SIGTERM, ("rollout.num_shards=3",)),
