@@ -10,6 +10,7 @@ from typing import Any
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.store import read_json, write_atomic, write_json
+from omniopd.errors import DataError
 from omniopd.report.summary import Record, markdown, summarise, token_budget
 
 CURVES = (
@@ -32,12 +33,12 @@ def compare(
     Of every run that params list, or of those arms and seeds among them alone.
 
     Raises:
-        DataError: an arm has not been evaluated.
+        DataError: one of them has not been evaluated.
     """
     chosen = [
         (arm, seed) for arm, seed in params.runs if (not arms or arm in arms) and (not seeds or seed in seeds)
     ]
-    evaluations: list[Record] = [read_json(layout.evaluation(arm, seed)) for arm, seed in chosen]
+    evaluations: list[Record] = [_evaluation(arm, seed, layout) for arm, seed in chosen]
     write_json(layout.comparison, [_without_curves(found) for found in evaluations])
     text = markdown(
         summarise(evaluations, against=params.comparison.against),
@@ -55,6 +56,16 @@ def compare(
     _write_csv(layout.plots / "agreement.csv", agreement)
     _write_csv(layout.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
     return evaluations
+
+
+def _evaluation(arm: str, seed: int, layout: Layout) -> Record:
+    path = layout.evaluation(arm, seed)
+    if not path.exists():
+        raise DataError(
+            f"{path}: there is none; make it with `omniopd evaluate --arm {arm} --seed {seed}`, or compare fewer with "
+            "--arm and --seed"
+        )
+    return read_json(path)
 
 
 def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> list[dict[str, Any]]:
