@@ -458,19 +458,23 @@ def test_evaluate_before_the_run_is_finished_exits_with_2(
     assert files(project.root) == before
 
 
-@pytest.mark.parametrize("command", ["compare", "table"])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("compare", "omniopd evaluate --arm omniopd --seed 0"), ("table", ": no such file; ")],
+)
 def test_a_comparison_before_anything_is_evaluated_exits_with_2(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     command: str,
+    said: str,
 ):
     before = files(project.root)
 
     assert run(monkeypatch, command) == 2
 
     [line] = capsys.readouterr().err.splitlines()
-    assert ": no such file; " in line
+    assert said in line
     assert files(project.root) == before
 
 
