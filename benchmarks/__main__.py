@@ -4,28 +4,21 @@ import json
 import platform
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import grading, loss, orchestration, prompts, rollouts, rounds, similarity, step, teacher
 from benchmarks.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
-ON_GPU = {"loss": lambda: loss.figures(loss.GPU), "step": step.figures}
-BENCHMARKS = {
-    "loss": loss.figures,
-    "step": step.figures,
-    "rounds": rounds.figures,
-    "rollouts": rollouts.figures,
-    "teacher": teacher.figures,
-    "similarity": similarity.figures,
-    "grading": grading.figures,
-    "prompts": prompts.figures,
-    "orchestration": orchestration.figures,
-}
+NAMES = (
+    "loss", "step", "rounds", "rollouts", "teacher", "similarity", "grading", "prompts", "orchestration"
+)  # fmt: skip
+ON_GPU = {"loss": "loss.figures_gpu", "step": "step_gpu.figures"}
+BENCHMARKS = {name: f"{name}.figures" for name in NAMES}
 
 
 def main() -> None:
@@ -34,7 +27,7 @@ def main() -> None:
     if on_gpu and not torch.cuda.is_available():
         sys.exit("bench-gpu: torch finds no GPU here; `make bench` measures on the CPU")
     known = ON_GPU if on_gpu else BENCHMARKS
-    found = [figure for name in named or known for figure in known[name]()]
+    found = [figure for name in named or known for figure in _figures(known[name])]
     Console().print(_table(found))
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
@@ -44,6 +37,12 @@ def main() -> None:
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     print(path)
+
+
+def _figures(where: str) -> list[Figure]:
+    """Each module is imported when it is its turn: on a GPU there need be nothing but what is measured there."""
+    module, function = where.split(".")
+    return getattr(import_module(f"benchmarks.{module}"), function)()
 
 
 def _table(figures: list[Figure]) -> Table:

@@ -7,7 +7,7 @@ memory of one form, in a process of its own, in MiB above the inputs.
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,40 +16,42 @@ from torch.utils.checkpoint import checkpoint
 from benchmarks.figure import Figure, in_turns
 from omniopd.functional import Head, Positions, States, forward_kl, fused_loss, token_scores
 
-SLICE = 256
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class Size:
-    """N positions, H hidden, V vocabulary, and where."""
+    """N positions, H hidden, V vocabulary, how many positions are worked on at once, and where."""
 
     num: int
     width: int
     vocabulary: int
     device: str
     dtype: torch.dtype
+    slice_len: int = 256
 
 
 CPU = Size(512, 1024, 151_936, "cpu", torch.float32)
-GPU = Size(8192, 2048, 151_936, "cuda", torch.bfloat16)
+GPU = Size(4096, 2048, 151_936, "cuda", torch.bfloat16)
 
 
 class Inputs:
     """Hidden states of a student and of a reference near it, and their heads."""
 
     def __init__(self, size: Size, *, trains_head: bool):
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(size.device).manual_seed(0)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator).to(size.device, size.dtype)
+            return torch.randn(*shape, generator=generator, device=size.device).to(size.dtype)
+
+        self.slice_len = size.slice_len
 
         self.hidden = (normal(size.num, size.width) * 0.5).requires_grad_()
         self.ref_hidden = self.hidden.detach() + normal(size.num, size.width) * 0.05
         self.weight = (normal(size.vocabulary, size.width) * 0.05).requires_grad_(trains_head)
         self.ref_weight = self.weight.detach().clone()
         self.ids = torch.zeros(size.num, dtype=torch.int64, device=size.device)
-        shape = (SLICE, size.vocabulary)
+        shape = (size.slice_len, size.vocabulary)
         self.sheets = [torch.empty(shape, device=size.device, dtype=size.dtype) for _ in range(2)]
         self.gradient = torch.zeros_like(self.weight) if trains_head else None
 
@@ -64,7 +66,7 @@ def ours(inputs: Inputs) -> None:
         reference=States(inputs.ref_hidden, Head(inputs.ref_weight)),
     )  # fmt: skip
     fused_loss(
-        positions, {"ref_kl"}, lambda scores, _: {"kl": scores["ref_kl"].sum()}, slice_len=SLICE
+        positions, {"ref_kl"}, lambda scores, _: {"kl": scores["ref_kl"].sum()}, slice_len=inputs.slice_len
     ).loss.backward()
 
 
@@ -72,7 +74,9 @@ def products(inputs: Inputs) -> None:
     """The matrix products alone, in sheets that are there already; the head's gradient too."""
     logits, ref_logits = inputs.sheets
     hidden, weight = inputs.hidden.detach(), inputs.weight.detach()
-    for own, ref in zip(hidden.split(SLICE), inputs.ref_hidden.split(SLICE), strict=True):
+    for own, ref in zip(
+        hidden.split(inputs.slice_len), inputs.ref_hidden.split(inputs.slice_len), strict=True
+    ):
         torch.mm(own, weight.T, out=logits)
         torch.mm(ref, inputs.ref_weight.T, out=ref_logits)
         torch.mm(logits, weight)
@@ -87,7 +91,9 @@ def naive(inputs: Inputs) -> None:
 def checkpointed(inputs: Inputs) -> None:
     """Slices whose logits are computed again on the way back."""
     loss = torch.zeros((), device=inputs.hidden.device)
-    for own, ref in zip(inputs.hidden.split(SLICE), inputs.ref_hidden.split(SLICE), strict=True):
+    for own, ref in zip(
+        inputs.hidden.split(inputs.slice_len), inputs.ref_hidden.split(inputs.slice_len), strict=True
+    ):
         loss = loss + checkpoint(_kl, own, inputs.weight, ref, inputs.ref_weight, use_reentrant=False)
     loss.backward()
 
@@ -131,13 +137,13 @@ def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
         memory = {
             name: _peak_mib(name, size, trains_head=trains_head) for name in forms if name != "products"
         }
-        kind = f"head {'trained' if trains_head else 'frozen'}"
+        kind = f"exact KL, head {'trained' if trains_head else 'frozen'}"
         for name in forms:
             if name != "ours":
-                found.append(Figure(f"exact KL, {kind}", "positions/s", rates["ours"], name, rates[name]))
+                found.append(Figure(kind, "positions/s", rates["ours"], name, rates[name]))
             if name not in ("ours", "products"):
-                found.append(Figure(f"exact KL, {kind}: peak", "MiB", memory["ours"], name, memory[name]))
-    longer = Size(4 * size.num, size.width, size.vocabulary, size.device, size.dtype)
+                found.append(Figure(f"{kind}: peak", "MiB", memory["ours"], name, memory[name]))
+    longer = replace(size, num=4 * size.num)
     found.append(
         Figure(
             "exact KL, head frozen: peak", "MiB", _peak_mib("ours", longer, trains_head=False),
@@ -145,6 +151,22 @@ def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
         )
     )  # fmt: skip
     return [*found, _entropies(size, rounds)]
+
+
+def figures_gpu(size: Size = GPU, rounds: int = 5) -> list[Figure]:
+    """Those of a GPU; and longer slices and vocabularies of other sizes, each beside its own products."""
+    found = figures(size, rounds)
+    longer = replace(size, slice_len=1024)
+    for own in (longer, replace(longer, num=4 * size.num), replace(size, vocabulary=32_000, slice_len=4096)):
+        forms: dict[str, Callable[[Inputs], None]] = {"ours": ours, "products": products, "trl": trl}
+        for trains_head in (True, False):
+            rates = _rates(forms, own, trains_head=trains_head, rounds=rounds)
+            kind = f"N = {own.num}, V = {own.vocabulary}, slices of {own.slice_len}, "
+            kind += f"head {'trained' if trains_head else 'frozen'}"
+            found += [
+                Figure(kind, "positions/s", rates["ours"], name, rates[name]) for name in ("products", "trl")
+            ]
+    return found
 
 
 def _rates(
@@ -169,12 +191,12 @@ def _entropies(size: Size, rounds: int) -> Figure:
     states = States(inputs.hidden.detach(), Head(inputs.weight))
 
     def scored() -> int:
-        token_scores(Positions(states, inputs.ids), {"entropy", "logp"}, slice_len=SLICE)
+        token_scores(Positions(states, inputs.ids), {"entropy", "logp"}, slice_len=size.slice_len)
         _wait(size)
         return size.num
 
     def multiplied() -> int:
-        for own in states.hidden.split(SLICE):
+        for own in states.hidden.split(size.slice_len):
             torch.mm(own, inputs.weight.T, out=inputs.sheets[0])
         _wait(size)
         return size.num
@@ -189,9 +211,10 @@ def _wait(size: Size) -> None:
 
 
 def _peak_mib(form: str, size: Size, *, trains_head: bool) -> float:
-    """In a process of its own, where nothing else has been."""
-    where = "cuda" if size is GPU or size.device == "cuda" else "cpu"
-    arguments = [form, where, str(size.num), str(int(trains_head))]
+    """On a CPU in a process of its own, where nothing else has been."""
+    if size.device == "cuda":
+        return _measure_gpu(form, size, trains_head=trains_head)
+    arguments = [form, str(size.num), str(int(trains_head))]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.loss", *arguments], capture_output=True, text=True, check=True
     )
@@ -200,17 +223,20 @@ def _peak_mib(form: str, size: Size, *, trains_head: bool) -> float:
 
 def _measure(form: str, size: Size, *, trains_head: bool) -> float:
     inputs = Inputs(size, trains_head=trains_head)
-    if size.device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        (FORMS | {"liger": liger})[form](inputs)
-        return (torch.cuda.max_memory_allocated() - before) / MIB
     torch.mm(inputs.hidden.detach()[:8], inputs.ref_weight.T)  # what the library keeps for itself
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the high-water mark begins here
     before = _status_mib("VmRSS")
-    (FORMS)[form](inputs)
+    FORMS[form](inputs)
     return _status_mib("VmHWM") - before
+
+
+def _measure_gpu(form: str, size: Size, *, trains_head: bool) -> float:
+    inputs = Inputs(size, trains_head=trains_head)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    (FORMS | {"liger": liger})[form](inputs)
+    return (torch.cuda.max_memory_allocated() - before) / MIB
 
 
 def _status_mib(name: str) -> float:
@@ -229,10 +255,8 @@ def _has_liger() -> bool:
 
 def main() -> None:
     """Print one form's peak."""
-    form, where, num, trains_head = sys.argv[1:]
-    size = GPU if where == "cuda" else CPU
-    size = Size(int(num), size.width, size.vocabulary, size.device, size.dtype)
-    print(_measure(form, size, trains_head=bool(int(trains_head))))
+    form, num, trains_head = sys.argv[1:]
+    print(_measure(form, replace(CPU, num=int(num)), trains_head=bool(int(trains_head))))
 
 
 if __name__ == "__main__":

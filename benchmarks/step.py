@@ -7,8 +7,10 @@ import copy
 import logging
 import random
 import tempfile
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -39,11 +41,11 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     teacher = endless(tokenizer, params.models.demo.teacher).requires_grad_(False)
     prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
     own = {
-        count: _Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
+        count: Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
         for count in (num, 2 * num)
     }
     with tempfile.TemporaryDirectory() as folder:
-        theirs = _Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, prompts[:num], Path(folder))
+        theirs = Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, prompts[:num], Path(folder))
         rates = in_turns(
             {
                 "whole": own[num].step, "trl": theirs.step, "generate": own[num].generate, "score": own[num].score,
@@ -87,15 +89,16 @@ def endless(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrain
     )
 
 
-class _Ours:
+class Ours:
     """A round's steps, apart and together."""
 
     def __init__(
         self, params: Params, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
-        prompts: list[str],
+        prompts: list[str], response_len: int = RESPONSE_LEN, trainer: Trainer | None = None,
     ):  # fmt: skip
         self._student, self._teacher = Student(student, tokenizer, "w"), teacher
-        self._trainer = Trainer(student, params.train, teacher=teacher)
+        self.trainer = trainer or Trainer(student, params.train, teacher=teacher)
+        self._response_len = response_len
         self._prompts = [Prompt(prompt, prompt, "") for prompt in prompts]
         self._size = params.rollout.batch_size
         self._written = self._rolled_out()
@@ -104,7 +107,7 @@ class _Ours:
     def _rolled_out(self):
         return rollouts(
             self._student, self._prompts, sampler=InProcessSampler(self._student, batch_size=self._size),
-            round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN, temperature=1.0, seed=0,
+            round_=0, num_samples=1, max_new_tokens=self._response_len, temperature=1.0, seed=0,
         )  # fmt: skip
 
     def generate(self) -> int:
@@ -116,7 +119,7 @@ class _Ours:
 
     def train(self) -> int:
         rows = [Row(item.id, item.prompt_ids, item.response_ids) for item in self._written]
-        self._trainer.round(rows, self._method)
+        self.trainer.round(rows, self._method)
         return len(rows)
 
     def bodies(self) -> int:
@@ -140,12 +143,12 @@ class _Ours:
         return self.train()
 
 
-class _Trl:
+class Trl:
     """Steps of one long run of DistillationTrainer, each begun where the last ended."""
 
     def __init__(
         self, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
-        prompts: list[str], folder: Path,
+        prompts: list[str], folder: Path, response_len: int = RESPONSE_LEN,
     ):  # fmt: skip
         from datasets import Dataset
         from trl import DistillationConfig, DistillationTrainer
@@ -154,8 +157,9 @@ class _Trl:
         warnings.simplefilter("ignore")
         tokenizer.padding_side = "left"
         config = DistillationConfig(
-            output_dir=str(folder), per_device_train_batch_size=len(prompts), max_completion_length=RESPONSE_LEN,
-            use_cpu=not torch.cuda.is_available(), bf16=False, beta=1.0, temperature=1.0, top_k=0, top_p=1.0,
+            output_dir=str(folder), per_device_train_batch_size=len(prompts), max_completion_length=response_len,
+            use_cpu=not torch.cuda.is_available(), bf16=torch.cuda.is_available(), beta=1.0, temperature=1.0,
+            top_k=0, top_p=1.0,
             report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, max_steps=10_000,
             gradient_checkpointing=False, learning_rate=5e-4,
         )  # fmt: skip
@@ -166,7 +170,19 @@ class _Trl:
         self._trainer.current_gradient_accumulation_steps = 1  # what its loop sets
         self._count = len(prompts)
         self._trainer.create_optimizer_and_scheduler(10_000)
+        # What its loop does first: without it products would be taken in float32, whatever bf16 says.
+        self._model = self._trainer.accelerator.prepare_model(self._trainer.model)
         self._batches = iter(self._trainer.get_train_dataloader())
+        self.generating_s = 0.0  # of its last step
+        generate = self._trainer._generate
+
+        def timed(prompts: list) -> Any:
+            start = time.perf_counter()
+            found = generate(prompts)
+            self.generating_s = time.perf_counter() - start
+            return found
+
+        self._trainer._generate = timed
 
     def step(self) -> int:
         trainer = self._trainer
@@ -175,8 +191,8 @@ class _Trl:
         except StopIteration:
             self._batches = iter(trainer.get_train_dataloader())
             batch = next(self._batches)
-        trainer.model.train()
-        trainer.training_step(trainer.model, batch, None)
+        self._model.train()
+        trainer.training_step(self._model, batch, None)
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before any library is imported: nothing here may reach a network, a terminal or the user's own state.
 os.environ.update(
@@ -14,13 +15,19 @@ os.environ.update(
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
 )
 
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # kernels run in its interpreter; read where they are defined
+
 collect_ignore = [] if os.environ.get("OMNIOPD_TEST_VLLM") else ["vllm"]  # see `make test-vllm`
 
 from jaxtyping import install_import_hook
 
-install_import_hook("omniopd.functional", "beartype.beartype")
-
-from pathlib import Path
+# Kernels are read from their source by Triton, and shall find it as it was written.
+FUNCTIONAL = Path(__file__).parent.parent / "omniopd" / "functional"
+install_import_hook(
+    [f"omniopd.functional.{path.stem}" for path in FUNCTIONAL.glob("[a-z]*.py") if path.stem != "kernels"],
+    "beartype.beartype",
+)
 
 import pytest
 from examples import tiny_model

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from omniopd.config import Lora
 from omniopd.errors import ModelError
-from omniopd.functional import SHEET_ELEMENTS, Score, num_sheets
+from omniopd.functional import Score, sheet_bytes
 from omniopd.models.adapters import add_adapter
 
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
@@ -86,6 +86,7 @@ def training_memory(
     num_sharing: int = 1,
     accumulates: bool = True,
     num_copies: int = 0,
+    on_gpu: bool = False,
 ) -> Memory:
     """Bytes of one process in an optimiser step.
 
@@ -103,6 +104,7 @@ def training_memory(
         num_sharing: Processes that divide the weights, and all that is kept of them, among themselves.
         accumulates: Whether a step has more than one forward pass.
         num_copies: Of the student as it stood earlier, beside it.
+        on_gpu: Whether the loss is worked on by kernels, in longer slices.
     """
     num_trained = model.num_parameters if lora_parameters is None else lora_parameters
     parameters = model.num_parameters * MASTER
@@ -127,8 +129,13 @@ def training_memory(
     activations = round(kept + layer + once)
 
     trains_head = lora_parameters is None
-    slice_len = min(num_scored, max(1, SHEET_ELEMENTS // model.vocab_size))
-    loss = num_sheets(scores) * slice_len * model.vocab_size * 4
+    loss = sheet_bytes(
+        scores,
+        num_positions=num_scored,
+        vocab_size=model.vocab_size,
+        compute_bytes=compute_bytes,
+        on_gpu=on_gpu,
+    )
     loss += num_scored * model.width * (4 + compute_bytes * (1 + len(frozen)))
     loss += model.head_size * MASTER * trains_head
     if compute_bytes < MASTER:

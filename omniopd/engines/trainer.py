@@ -88,8 +88,13 @@ class Trainer:
                 settings.precision,
             )
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        on_gpu = self._trained[0].is_cuda  # where one kernel for all of it reads and writes weights once
         self.optimizer = torch.optim.AdamW(
-            self._trained, lr=settings.lr, weight_decay=settings.weight_decay, foreach=True
+            self._trained,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            fused=on_gpu,
+            foreach=not on_gpu,
         )
 
     def round(self, rows: Sequence[Row], method: Method) -> StepReport:

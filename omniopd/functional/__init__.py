@@ -3,7 +3,7 @@
 from omniopd.functional.advantage import group_normalised, leave_one_out
 from omniopd.functional.anchors import peak_entropy, random_anchors, uniform_stride
 from omniopd.functional.distributions import forward_kl, reverse_kl, token_entropy, token_logp, top_entropy
-from omniopd.functional.fused import Fused, LossOf, fused_loss, token_scores
+from omniopd.functional.fused import Fused, LossOf, fused_loss, has_kernels, token_scores
 from omniopd.functional.losses import audited_loss, clipped_ratio, importance, masked_sum, policy_gradient
 from omniopd.functional.positions import Head, Positions, Score, States, TokenScores, Votes
 from omniopd.functional.posterior import (
@@ -14,7 +14,7 @@ from omniopd.functional.posterior import (
     token_posterior,
 )
 from omniopd.functional.repetition import repetition
-from omniopd.functional.sheets import SHEET_ELEMENTS, num_sheets
+from omniopd.functional.sheets import SHEET_ELEMENTS, num_sheets, sheet_bytes
 from omniopd.functional.similarity import SIMILARITIES, edit, exact, rouge1
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "fused_loss",
     "geometric_mean",
     "group_normalised",
+    "has_kernels",
     "importance",
     "leave_one_out",
     "masked_sum",
@@ -48,6 +49,7 @@ __all__ = [
     "repetition",
     "reverse_kl",
     "rouge1",
+    "sheet_bytes",
     "tally",
     "token_entropy",
     "token_logp",

@@ -5,8 +5,12 @@ N × V is ever held. A loss that is a sum over positions has its gradient comput
 while the sheet still holds what it needs.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -33,7 +37,7 @@ def token_scores(
     positions: Positions, wanted: Set[Score], *, slice_len: int | None = None
 ) -> dict[Score, Float[Tensor, " N"]]:
     """The scores of every position, without gradient."""
-    sheets = Sheets(positions, wanted, slice_len)
+    sheets = _sheets(positions, wanted, slice_len)
     found = [sheets.scores(at) for at in sheets.slices()]
     return _joined(found)
 
@@ -57,9 +61,25 @@ def fused_loss(
     report: dict[str, Any] = {}
     loss = _FusedLoss.apply(
         positions.student.hidden, head.weight, head.bias,
-        Sheets(positions, wanted, slice_len), loss_of, divisor, report,
+        _sheets(positions, wanted, slice_len), loss_of, divisor, report,
     )  # fmt: skip
     return Fused(loss, report["parts"], report["scores"])
+
+
+@cache
+def has_kernels() -> bool:
+    """Whether Triton is here, as with torch's builds for GPUs, and the C compiler that it starts kernels with."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return bool(compiler) and find_spec("triton") is not None
+
+
+def _sheets(positions: Positions, wanted: Set[Score], slice_len: int | None) -> Sheets:
+    """What slices are worked on in: by kernels on a GPU, where they can be built, else by torch's own operations."""
+    if positions.student.hidden.is_cuda and has_kernels():
+        from omniopd.functional.kernels import KernelSheets
+
+        return KernelSheets(positions, wanted, slice_len)
+    return Sheets(positions, wanted, slice_len)
 
 
 class _FusedLoss(torch.autograd.Function):

@@ -19,18 +19,28 @@ from omniopd.functional.positions import Positions, Score
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
+GPU_SHEET = 4  # times as many on a GPU, which is faster done with a slice than it is told what to do
 READS: dict[str, frozenset[Score]] = {  # the scores that a model beside the student is read for
     "reference": frozenset({"ref_kl", "kl_to_ref"}),
     "teacher": frozenset({"kl_to_teacher", "teacher_logp"}),
 }
 CAST_ROWS = 8192  # of a head's gradient, that are added at once where products are less exact than sums
 # Of the rows worked on at once: on a CPU what its caches hold.
-BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}
+BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}  # the latter where there is no Triton
 
 
 def num_sheets(wanted: Set[Score]) -> int:
     """How many sheets the scores take, of a student whose logits are not capped."""
     return 1 + sum(bool(own & wanted) for own in READS.values()) + (wanted >= READS["reference"])
+
+
+def sheet_bytes(
+    wanted: Set[Score], *, num_positions: int, vocab_size: int, compute_bytes: int, on_gpu: bool
+) -> int:
+    """What the sheets take of a student whose logits are not capped, where products are taken in compute_bytes."""
+    elements, size = (GPU_SHEET * SHEET_ELEMENTS, compute_bytes) if on_gpu else (SHEET_ELEMENTS, 4)
+    rows = min(num_positions, max(1, elements // vocab_size))
+    return num_sheets(wanted) * rows * vocab_size * size
 
 
 @dataclass(eq=False)
@@ -48,9 +58,14 @@ class Slopes:
         size = gradient.shape[1]
         if not self.begun:
             self.weight[size:].zero_()
-        if gradient.dtype == self.weight.dtype:
-            own = self.weight[:size]
+        own = self.weight[:size]
+        if gradient.dtype == own.dtype:
             own.addmm_(gradient.T, hidden) if self.begun else torch.mm(gradient.T, hidden, out=own)
+        elif gradient.is_cuda:  # where products can be summed in what they are not taken in
+            if self.begun:
+                torch.addmm(own, gradient.T, hidden, out_dtype=own.dtype, out=own)
+            else:
+                torch.mm(gradient.T, hidden, out_dtype=own.dtype, out=own)
         else:
             for first in range(0, size, CAST_ROWS):
                 rows = slice(first, min(first + CAST_ROWS, size))
@@ -67,12 +82,14 @@ class Slopes:
 class Sheets:
     """The sheets that slices are worked on in, and what is done on them."""
 
+    elements = SHEET_ELEMENTS
+
     def __init__(self, positions: Positions, wanted: Set[Score], slice_len: int | None):
         self.positions = positions
         self.wanted = frozenset(wanted)
         hidden = positions.student.hidden
         self._size = positions.num_tokens
-        self._slice_len = min(len(positions), slice_len or max(1, SHEET_ELEMENTS // self._size))
+        self._slice_len = min(len(positions), slice_len or max(1, self.elements // self._size))
         self.dtype = torch.promote_types(hidden.dtype, torch.float32)
         self._device = hidden.device
         elements = BLOCK_ELEMENTS.get(hidden.device.type, SHEET_ELEMENTS)
@@ -85,16 +102,19 @@ class Sheets:
         }
         self._states = {"student": positions.student, **self._others}
         self._weights = self._cast_weights()
+        self._votes: Voted | None = None
+        self._allocate()
+
+    def _allocate(self) -> None:
         self._sheet = self._empty(self._slice_len)
         self._other_sheets = {name: self._empty(self._slice_len) for name in self._others}
         if self.wanted >= READS["reference"]:  # r and log(p / r) at once
             self._other_sheets["r"] = self._empty(self._slice_len)
-        self._capped = self._empty(self._slice_len) if positions.student.head.softcap else None
+        self._capped = self._empty(self._slice_len) if self.positions.student.head.softcap else None
         self._blocks = self._empty(self._block_rows), self._empty(self._block_rows)
-        self._votes: _Voted | None = None
 
-    def _empty(self, num_rows: int) -> Tensor:
-        return torch.empty((num_rows, self._size), dtype=self.dtype, device=self._device)
+    def _empty(self, num_rows: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.empty((num_rows, self._size), dtype=dtype or self.dtype, device=self._device)
 
     def _cast_weights(self) -> dict[str, Tensor]:
         """The heads' weights in what products are taken in; one that several models share is cast once."""
@@ -122,7 +142,7 @@ class Sheets:
         token = z.gather(1, ids).squeeze(1)
         teacher_token = others["teacher"].gather(1, ids).squeeze(1) if "teacher_logp" in self.wanted else None
         votes = self.positions.votes
-        voted = z.gather(1, votes.ids[at]) if votes is not None and "posterior_kl" in self.wanted else None
+        voted_z = z.gather(1, votes.ids[at]) if votes is not None and "posterior_kl" in self.wanted else None
         if self._capped is not None:
             self._capped[:num].copy_(z)
         # Logarithms of sums are differences of large numbers of like size: kept in float64.
@@ -146,10 +166,10 @@ class Sheets:
             found["logp"] = (token - lse).to(self.dtype)
         if teacher_token is not None:
             found["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self.dtype)
-        if voted is not None:
+        if voted_z is not None:
             assert votes is not None
-            self._votes = _voted(
-                (voted - lse[:, None]).to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha
+            self._votes = voted(
+                (voted_z - lse[:, None]).to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha
             )
             found["posterior_kl"] = self._votes.kl
         self._entropy = found["entropy"]
@@ -194,16 +214,20 @@ class Sheets:
             for rows in self._rows(num):
                 inner = self._capped[:num][rows].div_(head.softcap)
                 gradient[rows].mul_(inner.mul_(inner).neg_().add_(1))
-        scale = (scale * head.scale)[:, None]
+        self._add(gradient.to(self._weights["student"].dtype), (scale * head.scale)[:, None], at, slopes)
+
+    def _add(self, gradient: Tensor, scale: Tensor, at: slice, slopes: Slopes) -> None:
+        """Add what follows from the slice's gradient, (n, V) in what products are taken in, times (n, 1) or ()."""
         weight = self._weights["student"]
-        gradient = gradient.to(weight.dtype)
         if slopes.hidden is not None:
             slopes.hidden[at] = ((gradient @ weight) * scale).to(slopes.hidden.dtype)
         if slopes.weight is not None:
             hidden = self.positions.student.hidden[at].to(self.dtype) * scale
             slopes.add_to_weight(gradient, hidden.to(weight.dtype))
         if slopes.bias is not None:
-            slopes.bias[: self._size] += (gradient.T @ scale.to(gradient.dtype)).squeeze(1)
+            slopes.bias[: self._size] += (
+                gradient.T @ scale.expand(len(gradient), 1).to(gradient.dtype)
+            ).squeeze(1)
 
     def _gradient(
         self, at: slice, scores: Mapping[Score, Tensor], by_score: Mapping[Score, Tensor]
@@ -267,6 +291,15 @@ class Sheets:
 
     def _logits(self, name: str, at: slice, out: Tensor) -> Tensor:
         """(n, V) logits of a slice by that model, into that sheet."""
+        self._multiply(name, at, out)
+        head = self._states[name].head
+        if head.scale != 1.0:
+            out.mul_(head.scale)
+        if head.softcap:
+            out.div_(head.softcap).tanh_().mul_(head.softcap)
+        return out
+
+    def _multiply(self, name: str, at: slice, out: Tensor) -> None:
         head, weight = self._states[name].head, self._weights[name]
         hidden = self._states[name].hidden[at].to(weight.dtype)
         if weight.dtype == out.dtype:
@@ -275,11 +308,6 @@ class Sheets:
             out.copy_(hidden @ weight.T)
         if head.bias is not None:
             out.add_(head.bias[: self._size])
-        if head.scale != 1.0:
-            out.mul_(head.scale)
-        if head.softcap:
-            out.div_(head.softcap).tanh_().mul_(head.softcap)
-        return out
 
     def _rows(self, num: int) -> Iterator[slice]:
         step = self._block_rows
@@ -287,7 +315,7 @@ class Sheets:
 
 
 @dataclass(frozen=True, eq=False)
-class _Voted:
+class Voted:
     """The posteriors of a slice, seen at the tokens that were voted for."""
 
     ids: Tensor  # (n, K)
@@ -296,7 +324,7 @@ class _Voted:
     kl: Tensor  # (n,)
 
 
-def _voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> _Voted:
+def voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> Voted:
     """logp: (n, K) of the tokens that were voted for."""
     order = torch.arange(ids.shape[1], device=ids.device)
     cast = order < counts[:, None]  # (n, K)
@@ -306,7 +334,7 @@ def _voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> _Voted:
     mass = math.log(alpha) + logp
     gains = torch.where(first, logp.exp() * (torch.logaddexp(num.to(logp.dtype).log(), mass) - mass), 0.0)
     ceiling = torch.log1p(counts.to(logp.dtype) / alpha)
-    return _Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
+    return Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -84,12 +84,20 @@ def torch_and_memory() -> Iterator[Finding]:
     """torch and the GPUs that it finds, and the memory that training has."""
     import torch  # seconds
 
+    from omniopd.functional import has_kernels
     from omniopd.stages.fit import GIB, room
 
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if num_gpus:
         names = ", ".join(dict.fromkeys(torch.cuda.get_device_properties(i).name for i in range(num_gpus)))
-        yield Finding("torch", "ok", f"{torch.__version__}; {num_gpus} × {names}")
+        found = f"{torch.__version__}; {num_gpus} × {names}"
+        if has_kernels():
+            yield Finding("torch", "ok", found)
+        else:
+            yield Finding(
+                "torch", "doubt", f"{found}; no C compiler or no Triton, so losses are slower than they could be",
+                "install gcc, and Triton where torch did not bring it",
+            )  # fmt: skip
     elif NVIDIA.exists():
         yield Finding(
             "torch", "wrong", f"{torch.__version__} sees no GPU, and an NVIDIA driver is here",

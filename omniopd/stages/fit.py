@@ -121,6 +121,7 @@ def memory_of(
         num_sharing=config.compute.num_processes if train.shard else 1,
         accumulates=num_rows > num_sequences * config.compute.num_processes,
         num_copies=int(rollout.overlap and not config.compute.hands_over),
+        on_gpu=torch.cuda.is_available(),
     )
 
 

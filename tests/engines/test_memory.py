@@ -14,6 +14,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig
 from omniopd.engines.memory import ALLOWANCE, MASTER, count_parameters, size_of, training_memory
 from omniopd.errors import ModelError
 from omniopd.functional import SHEET_ELEMENTS, num_sheets
+from omniopd.functional.sheets import GPU_SHEET
 
 HERE = Path(__file__).parent
 SMALL = config_of(128, 2, 500)
@@ -81,6 +82,15 @@ def test_sheets_of_logits_stay_as_large_as_they_are_however_long_responses_get()
     hidden = 4 * 1000 * 128 * (4 + 4)
     assert long.loss - short.loss == hidden
     assert short.loss - hidden - 500 * 128 * 4 == SHEET_ELEMENTS * 4
+
+
+def test_on_a_gpu_they_are_longer_and_of_what_products_are_taken_in():
+    size = replace(size_of(SMALL, compute_bytes=2), vocab_size=151_936)
+    found = [
+        training_memory(size, **{**RUN, "response_len": 2000}, compute_bytes=2, on_gpu=on)
+        for on in (False, True)
+    ]
+    assert found[1].loss - found[0].loss == SHEET_ELEMENTS * (GPU_SHEET * 2 - 4)
 
 
 @pytest.mark.parametrize(

@@ -32,24 +32,24 @@ def names(wanted: frozenset[Score]) -> str:
     return "-".join(sorted(wanted))
 
 
-def _normal(*shape: int, seed: int) -> Tensor:
+def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _positions(*, softcap: float | None = None, scale: float = 1.0, bias: bool = False) -> Positions:
+def positions_of(*, softcap: float | None = None, scale: float = 1.0, bias: bool = False) -> Positions:
     """N positions of a student that is to be trained, beside models of other widths and longer vocabularies."""
     generator = torch.Generator().manual_seed(9)
     head = Head(
-        _normal(V, H, seed=1).requires_grad_(),
-        _normal(V, seed=2).requires_grad_() if bias else None,
+        normal(V, H, seed=1).requires_grad_(),
+        normal(V, seed=2).requires_grad_() if bias else None,
         scale,
         softcap,
     )
     return Positions(
-        States(_normal(N, H, seed=3).requires_grad_(), head),
+        States(normal(N, H, seed=3).requires_grad_(), head),
         torch.randint(V, (N,), generator=generator),
-        reference=States(_normal(N, 4, seed=4), Head(_normal(V, 4, seed=5), softcap=softcap)),
-        teacher=States(_normal(N, 6, seed=6), Head(_normal(V + 2, 6, seed=7))),
+        reference=States(normal(N, 4, seed=4), Head(normal(V, 4, seed=5), softcap=softcap)),
+        teacher=States(normal(N, 6, seed=6), Head(normal(V + 2, 6, seed=7))),
         votes=Votes(
             torch.randint(3, (N, K), generator=generator),
             torch.randint(K + 1, (N,), generator=generator),
@@ -67,7 +67,7 @@ def _logits(states: States) -> Tensor:
     return head.softcap * torch.tanh(z / head.softcap) if head.softcap else z
 
 
-def _naive(positions: Positions) -> dict[Score, Tensor]:
+def naive(positions: Positions) -> dict[Score, Tensor]:
     assert positions.reference is not None
     assert positions.teacher is not None
     return naive_scores(
@@ -76,12 +76,12 @@ def _naive(positions: Positions) -> dict[Score, Tensor]:
     )  # fmt: skip
 
 
-def _trained(positions: Positions) -> list[Tensor]:
+def trained(positions: Positions) -> list[Tensor]:
     head = positions.student.head
     return [positions.student.hidden, head.weight, *([] if head.bias is None else [head.bias])]
 
 
-def _loss_of(weights: dict[Score, Tensor]):
+def loss_of(weights: dict[Score, Tensor]):
     """A sum of functions of the scores that are not all linear."""
 
     def loss_of(scores, at: slice) -> dict[str, Tensor]:
@@ -99,17 +99,17 @@ def _loss_of(weights: dict[Score, Tensor]):
 def test_scores_loss_and_gradient_are_the_naive_ones(
     wanted: frozenset[Score], slice_len: int | None, head: dict
 ):
-    positions = _positions(**head)
-    weights: dict[Score, Tensor] = {name: _normal(N, seed=20 + i) for i, name in enumerate(sorted(EVERY))}
+    positions = positions_of(**head)
+    weights: dict[Score, Tensor] = {name: normal(N, seed=20 + i) for i, name in enumerate(sorted(EVERY))}
     weights["logp"][2] = 0.0
     weights["ref_kl"][:3] = 0.0  # where nothing holds the student, and where the two pull alike:
-    naive = _naive(positions)
-    weights["ref_kl"][4] = (weights["logp"] * naive["logp"].detach().exp())[4]
-    loss_of = _loss_of(weights)
-    expected = sum(loss_of({name: naive[name] for name in wanted}, slice(0, N)).values()) / 3
-    gradients = torch.autograd.grad(2 * expected, _trained(positions), allow_unused=True)
+    known = naive(positions)
+    weights["ref_kl"][4] = (weights["logp"] * known["logp"].detach().exp())[4]
+    loss = loss_of(weights)
+    expected = sum(loss({name: known[name] for name in wanted}, slice(0, N)).values()) / 3
+    gradients = torch.autograd.grad(2 * expected, trained(positions), allow_unused=True)
 
-    found = fused_loss(positions, wanted, loss_of, divisor=3.0, slice_len=slice_len)
+    found = fused_loss(positions, wanted, loss, divisor=3.0, slice_len=slice_len)
     (2 * found.loss).backward()
 
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-12)
@@ -117,15 +117,15 @@ def test_scores_loss_and_gradient_are_the_naive_ones(
     scores = token_scores(positions, wanted, slice_len=slice_len)
     for name in wanted:
         for own in (found.scores, scores):
-            assert torch.allclose(own[name], naive[name], rtol=0, atol=1e-12), name
-    for parameter, gradient in zip(_trained(positions), gradients, strict=True):
+            assert torch.allclose(own[name], known[name], rtol=0, atol=1e-12), name
+    for parameter, gradient in zip(trained(positions), gradients, strict=True):
         assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("slice_len", [2, None])
 def test_what_a_student_has_beyond_the_others_vocabulary_is_no_token_and_takes_no_gradient(slice_len):
-    positions = _positions()
-    wider = torch.cat([positions.student.head.weight.detach(), _normal(3, H, seed=8)]).requires_grad_()
+    positions = positions_of()
+    wider = torch.cat([positions.student.head.weight.detach(), normal(3, H, seed=8)]).requires_grad_()
     wide = replace(positions, student=States(positions.student.hidden.detach(), Head(wider)))
     assert positions.reference is not None
     for own in (positions, replace(wide, teacher=None)):
@@ -141,7 +141,7 @@ def test_a_heads_gradient_is_summed_in_float32_whatever_products_are_taken_in(
 ):
     """In parts of a few rows, over several slices."""
     monkeypatch.setattr("omniopd.functional.sheets.CAST_ROWS", 4)
-    hidden, weight = (_normal(n, 32, seed=n).float() for n in (40, 50))
+    hidden, weight = (normal(n, 32, seed=n).float() for n in (40, 50))
     ids = torch.arange(40)
 
     def gradient(dtype: torch.dtype | None) -> Tensor:
@@ -159,7 +159,7 @@ def test_a_heads_gradient_is_summed_in_float32_whatever_products_are_taken_in(
 
 
 def test_a_frozen_head_is_given_no_gradient():
-    positions = _positions()
+    positions = positions_of()
     positions.student.head.weight.requires_grad_(False)
     fused_loss(positions, {"logp"}, lambda scores, _: {"nll": -scores["logp"].sum()}).loss.backward()
     assert positions.student.head.weight.grad is None
@@ -167,14 +167,14 @@ def test_a_frozen_head_is_given_no_gradient():
 
 
 def test_a_loss_that_depends_on_nothing_moves_nothing():
-    positions = _positions()
+    positions = positions_of()
     found = fused_loss(positions, {"logp"}, lambda *_: {"none": torch.zeros(())})
     found.loss.backward()
     assert positions.student.hidden.grad.abs().max() == 0
 
 
 def test_bfloat16_states_are_reduced_in_float32():
-    hidden, weight = _normal(N, 64, seed=1).bfloat16(), _normal(500, 64, seed=2).bfloat16()
+    hidden, weight = normal(N, 64, seed=1).bfloat16(), normal(500, 64, seed=2).bfloat16()
     ids = torch.arange(N)
     found = token_scores(Positions(States(hidden, Head(weight)), ids), {"logp", "entropy"})
     logits = (hidden @ weight.T).float()
