@@ -10,7 +10,7 @@ from omniopd.data.rows import Row
 from omniopd.engines.sampling import Sampler, Student, batches
 from omniopd.errors import RunError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.loading import encode_prompt, end_token
+from omniopd.models.loading import encode_prompts, end_token
 from omniopd.models.scoring import score
 from omniopd.models.text import TextDecoder
 
@@ -48,7 +48,7 @@ def rollouts(
         RunError: a response was written by other weights than the student's.
     """
     decoder = TextDecoder(student.tokenizer)
-    prompt_ids = [encode_prompt(student.tokenizer, prompt.prompt) for prompt in prompts]
+    prompt_ids = encode_prompts(student.tokenizer, [prompt.prompt for prompt in prompts])
     seeds = [
         [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)] for prompt in prompts
     ]

@@ -12,7 +12,7 @@ from omniopd.data.records import ItemResult
 from omniopd.evaluation.graders import Case, grade
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.generation import Generation, generate
-from omniopd.models.loading import encode_prompt, end_token
+from omniopd.models.loading import encode_prompts, end_token
 from omniopd.models.text import TextDecoder
 
 Z_95 = 1.959964
@@ -101,7 +101,7 @@ def answered(
         group = slice(first, first + settings.batch_size)
         written = generate(
             model,
-            [encode_prompt(tokenizer, prompt.prompt) for prompt in prompts[group]],
+            encode_prompts(tokenizer, [prompt.prompt for prompt in prompts[group]]),
             seeds=[[own] for own in seeds[group]],
             max_new_tokens=max_new_tokens,
             temperature=temperature,

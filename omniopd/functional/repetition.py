@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 
 MAX_PERIOD = 256  # tokens that a loop may repeat: a long paragraph
 MIN_COPIES = 3  # of them in a row, the first included
@@ -28,21 +28,22 @@ def repetition(
     0.8333333333333334
     """
     num_tokens = len(token_ids)
-    ids = torch.tensor(token_ids, dtype=torch.int64)  # (T,)
-    edges = torch.zeros(
-        num_tokens + 1, dtype=torch.int64
+    if num_tokens < min_len:
+        return 0.0
+    ids = np.asarray(token_ids, dtype=np.int64)  # (T,)
+    edges = np.zeros(
+        num_tokens + 1, dtype=np.int64
     )  # (T + 1,): loops that begin at a token, less those that end
     for period in range(1, min(max_period, num_tokens // min_copies) + 1):
         least = (
             max(min_len, min_copies * period) - period
         )  # of tokens in a row that are the one a period before
         same = ids[period:] == ids[:-period]  # (T − period,)
-        if int(same.sum()) < least:
+        if np.count_nonzero(same) < least:
             continue
-        bounds = torch.nn.functional.pad(same.to(torch.int8), (1, 1)).diff()
-        starts, ends = (bounds == 1).nonzero()[:, 0], (bounds == -1).nonzero()[:, 0]
+        bounds = np.diff(same.astype(np.int8), prepend=0, append=0)
+        starts, ends = (bounds == 1).nonzero()[0], (bounds == -1).nonzero()[0]
         long = ends - starts >= least
-        one = torch.ones(int(long.sum()), dtype=torch.int64)
-        edges.index_add_(0, starts[long], one)
-        edges.index_add_(0, ends[long] + period, -one)
-    return int((edges[:-1].cumsum(0) > 0).sum()) / num_tokens if num_tokens else 0.0
+        np.add.at(edges, starts[long], 1)
+        np.add.at(edges, ends[long] + period, -1)
+    return int(np.count_nonzero(edges[:-1].cumsum() > 0)) / num_tokens

@@ -182,11 +182,18 @@ def _digest(state: Mapping[str, Tensor], first: str) -> str:
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """The prompt's tokens as the model sees them: after its chat template, where it has one."""
-    return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt)])[0]
+    return encode_prompts(tokenizer, [prompt])[0]
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of each prompt as the model sees them, read at once."""
+    return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt) for prompt in prompts])
 
 
 def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """The tokens of texts that begin with a rendered prompt."""
+    if not texts:
+        return []
     # A template brings its own special tokens; without one the tokenizer adds them.
     return tokenizer(list(texts), add_special_tokens=not tokenizer.chat_template)["input_ids"]  # pyright: ignore[reportReturnType]
 

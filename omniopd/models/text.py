@@ -40,6 +40,9 @@ class TextDecoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
         self._after = lru_cache(maxsize=65_536)(self._decode_after)
+        self.token_after = lru_cache(maxsize=65_536)(self._decode_token_after)
+        added = tokenizer.added_tokens_decoder  # pyright: ignore[reportAttributeAccessIssue]
+        self._special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
 
     def text(self, token_ids: list[int]) -> str:
         """The text of a whole response."""
@@ -56,33 +59,43 @@ class TextDecoder:
         that the model wrote in other tokens than the tokenizer would is read as the tokenizer reads its text: the
         tokens behind it are the same.
         """
-        if not texts:
-            return []
-        prefixes = [
-            render_prompt(self._tokenizer, context.prompt) + self.text(context.response_ids)
-            for context in contexts
-        ]
-        joined = [prefix + text for prefix, text in zip(prefixes, texts, strict=True)]
-        heads, rows = self._read(prefixes), encode_rendered(self._tokenizer, joined)
-        return [
-            row[len(head) :] if row[: len(head)] == head and self._says_all(context.response_ids) else None
-            for context, head, row in zip(contexts, heads, rows, strict=True)
-        ]
+        prefix_of: dict[tuple[str, tuple[int, ...]], str | None] = {}  # None where it does not say all of it
+        prefixes: list[str | None] = []
+        for context in contexts:  # the replies to a chunk have one and the same
+            key = context.prompt, tuple(context.response_ids)
+            if key not in prefix_of:
+                prefix_of[key] = self._prefix(context)
+            prefixes.append(prefix_of[key])
+        joined = [(prefix or "") + text for prefix, text in zip(prefixes, texts, strict=True)]
+        tokens = self._read([*(prefix for prefix in prefix_of.values() if prefix is not None), *joined])
+        found: list[list[int] | None] = []
+        for prefix, text in zip(prefixes, joined, strict=True):
+            head = None if prefix is None else tokens[prefix]
+            row = tokens[text]
+            found.append(row[len(head) :] if head is not None and row[: len(head)] == head else None)
+        return found
 
-    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+    def _prefix(self, context: Context) -> str | None:
+        """The text before a place, or None where it does not show each token: a special one, or part of a character."""
+        ids = context.response_ids
+        text = self.text(ids)
+        shows_all = self._special.isdisjoint(ids) or text == self._tokenizer.decode(ids)
+        return (
+            render_prompt(self._tokenizer, context.prompt) + text if shows_all and PART not in text else None
+        )
+
+    def _read(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The tokens of each text, equal ones read once."""
         distinct = list(dict.fromkeys(texts))
-        tokens = dict(zip(distinct, encode_rendered(self._tokenizer, distinct), strict=True))
-        return [tokens[text] for text in texts]
-
-    def _says_all(self, token_ids: list[int]) -> bool:
-        """Whether the text of the tokens shows each of them: no special token, no part of a character."""
-        text = self.text(token_ids)
-        return PART not in text and text == self._tokenizer.decode(token_ids, skip_special_tokens=False)
+        return dict(zip(distinct, encode_rendered(self._tokenizer, distinct), strict=True))
 
     def read_alone(self, text: str) -> list[int]:
         """The tokens of a text with nothing before it."""
         return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _decode_token_after(self, before: int | None, token_id: int) -> str:
+        """The text of a token where it follows the token `before`, or stands first (None)."""
+        return self._decode_after(before, (token_id,))
 
     def _decode_after(self, before: int | None, token_ids: tuple[int, ...]) -> str:
         alone = self.text(list(token_ids))

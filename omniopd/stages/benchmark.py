@@ -23,7 +23,7 @@ from omniopd.evaluation.benchmarks import Benchmark, BenchmarkSettings, Sampling
 from omniopd.evaluation.items import Items, read_items
 from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.loading import encode_prompt, end_token
+from omniopd.models.loading import encode_prompts, end_token
 from omniopd.models.text import TextDecoder
 
 BATCHES_A_PART = 4  # of samples: what is lost, at most, where a measurement is killed
@@ -123,7 +123,9 @@ def _within_context(
     """The sampling, with no more new tokens than the model can read behind the longest prompt; and what was lowered."""
     if subject.context is None:
         return sampling, []
-    lengths = {prompt.id: len(encode_prompt(subject.tokenizer, prompt.prompt)) for prompt in prompts}
+    texts = [prompt.prompt for prompt in prompts]
+    encoded = encode_prompts(subject.tokenizer, texts)
+    lengths = {prompt.id: len(ids) for prompt, ids in zip(prompts, encoded, strict=True)}
     longest = max(lengths, key=lengths.__getitem__)
     room = subject.context - lengths[longest]
     if room >= sampling.max_new_tokens:
@@ -207,7 +209,7 @@ def _written(
     for own in batches(numbers, subject.batch_size):
         seeds = [[stable_seed("benchmark", name, subject.seed, p.id, n) for n in own] for p in prompts]
         samples = sampler.sample(
-            [encode_prompt(subject.tokenizer, prompt.prompt) for prompt in prompts],
+            encode_prompts(subject.tokenizer, [prompt.prompt for prompt in prompts]),
             seeds=seeds,
             max_new_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,

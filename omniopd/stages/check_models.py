@@ -12,6 +12,7 @@ from omniopd.models.loading import (
     check_same_vocabulary,
     context_len,
     encode_prompt,
+    encode_prompts,
     encode_rendered,
     load_config,
     load_tokenizer,
@@ -59,7 +60,7 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     check_model_dir(student)
     config = load_config(student)
     tokenizer = _checked_tokenizer(student, config)
-    lengths = [len(encode_prompt(tokenizer, prompt.prompt)) for prompt in prompts]
+    lengths = [len(ids) for ids in encode_prompts(tokenizer, [prompt.prompt for prompt in prompts])]
     warnings = [*end_warnings(student, tokenizer), *template_warning(student, tokenizer)]
     return StudentFacts(config, len(tokenizer), context_len(config), lengths, warnings)
 

@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,8 @@ import stories
 
 from omniopd.report.page.curves import charts
 from omniopd.report.page.facts import seconds_by_stage, tables
-from omniopd.report.page.render import packed
-from omniopd.report.page.run import finite, run_page
+from omniopd.report.page.render import finite, packed
+from omniopd.report.page.run import run_page
 
 
 def payload(html: str, name: str) -> Any:
@@ -137,5 +138,7 @@ def test_the_same_run_gives_the_same_page_to_the_byte():
 
 def test_metrics_that_are_no_numbers_leave_a_gap():
     assert finite({"x": [1.0, float("nan")], "name": "loss"}) == {"x": [1.0, None], "name": "loss"}
-    with pytest.raises(ValueError, match="JSON"):
-        packed(float("inf"))
+    for value, known in ((math.inf, None), (math.nan, None), (0.5, 0.5)):
+        assert json.loads(gzip.decompress(base64.b64decode(packed({"loss": [1.0, value]})))) == {
+            "loss": [1.0, known]
+        }

@@ -7,7 +7,7 @@ from typing import Any
 from omniopd.data.records import ItemResult
 from omniopd.report.page.curves import Chart, Line
 from omniopd.report.page.render import rendered
-from omniopd.report.page.run import VENDOR, finite
+from omniopd.report.page.run import VENDOR
 from omniopd.report.summary import Cells, Record
 
 SCRIPTS = (
@@ -43,7 +43,7 @@ def comparison_page(
     return rendered(
         "comparison.html.j2",
         scripts=SCRIPTS,
-        payloads={"charts": finite([asdict(chart) for chart in charts]), "answers": found},
+        payloads={"charts": [asdict(chart) for chart in charts], "answers": found},
         title=title,
         table=table,
         charts=charts,

@@ -52,13 +52,17 @@ def pieces(decoder: TextDecoder, token_ids: Sequence[int]) -> list[str]:
     found: list[str] = []
     while (start := len(found)) < len(token_ids):
         before = token_ids[start - 1] if start else None
-        for size in range(1, min(MAX_PARTS, len(token_ids) - start) + 1):
+        own = decoder.token_after(before, token_ids[start])
+        if PART not in own:
+            found.append(own)
+            continue
+        for size in range(2, min(MAX_PARTS, len(token_ids) - start) + 1):
             text = decoder.text_after(before, list(token_ids[start : start + size]))
             if PART not in text:
                 found += [""] * (size - 1) + [text]
                 break
         else:
-            found.append(decoder.text_after(before, [token_ids[start]]))
+            found.append(own)
     return found
 
 

@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -40,8 +41,25 @@ def policy(style: str, code: str) -> str:
 
 def packed(value: Any) -> str:
     """Data as base64 of gzip of JSON: an eighth or so of the JSON, and free of anything that markup is made of."""
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = _json(value)
+    except ValueError:  # seldom, and to look at each of a million values takes as long as all the rest
+        text = _json(finite(value))
+    data = text.encode()
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
+
+
+def finite(value: Any) -> Any:
+    """The same with None for what is no number: JSON knows neither NaN nor infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(own) for name, own in value.items()}
+    return [finite(own) for own in value] if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 @lru_cache

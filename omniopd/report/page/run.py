@@ -1,8 +1,6 @@
 """The page of one run."""
 
-import math
 from dataclasses import asdict
-from typing import Any
 
 from omniopd.report.page.curves import charts
 from omniopd.report.page.facts import seconds_by_stage, tables
@@ -25,7 +23,7 @@ def run_page(story: RunStory) -> str:
     return rendered(
         "run.html.j2",
         scripts=SCRIPTS,
-        payloads={"charts": finite([asdict(chart) for chart in drawn]), "trajectories": finite(found)},
+        payloads={"charts": [asdict(chart) for chart in drawn], "trajectories": found},
         title=story.name,
         tables=tables(story),
         seconds=seconds_by_stage(story),
@@ -35,12 +33,3 @@ def run_page(story: RunStory) -> str:
         num_audits=num_audits,
         has_tokens=story.decoder is not None,
     )
-
-
-def finite(value: Any) -> Any:
-    """The same with None for what is no number: JSON knows neither NaN nor infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: finite(own) for name, own in value.items()}
-    return [finite(own) for own in value] if isinstance(value, list) else value
