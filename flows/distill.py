@@ -25,6 +25,7 @@ from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.errors import OmniOPDError
+from omniopd.garbage import settling
 from omniopd.progress import Bar, bar
 from omniopd.report.run import run_summary
 from omniopd.stages import alarms, ledger, rounds
@@ -148,19 +149,21 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
     if not ledger.run_is_finished(run_dir):
         meet_teacher(run)
     note, written = "", None
-    for round_ in range(num_rounds):
-        if ledger.round_is_complete(run_dir, round_):
-            shown.found(round_ + 1)
-            written = None
-        else:
-            accuracy, written = _one_round(run, round_, shards, written, begin)
-            tell_round(tracker, run, round_)
-            _sound(alarms.begun_in(run_dir, round_))
-            if accuracy is not None:
-                note = f"greedy {accuracy:.3f} on validation prompts"
-                pages.accuracies(ledger.accuracies(run_dir))
-            shown.update(round_ + 1, note)
-        pages.progress(round_ + 1, num_rounds)
+    with settling() as settle:
+        for round_ in range(num_rounds):
+            if ledger.round_is_complete(run_dir, round_):
+                shown.found(round_ + 1)
+                written = None
+            else:
+                accuracy, written = _one_round(run, round_, shards, written, begin)
+                settle()
+                tell_round(tracker, run, round_)
+                _sound(alarms.begun_in(run_dir, round_))
+                if accuracy is not None:
+                    note = f"greedy {accuracy:.3f} on validation prompts"
+                    pages.accuracies(ledger.accuracies(run_dir))
+                shown.update(round_ + 1, note)
+            pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
         tell_round(tracker, run, num_rounds)

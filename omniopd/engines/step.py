@@ -44,11 +44,14 @@ class Step(nn.Module):
         """
         device = self.student.device
         columns = {name: column.to(device) for name, column in batch.columns.items()}
+        # Before the student, whose activations are kept: on a CPU, memory that was just given back is not zeroed anew.
+        reference = self._reference(batch) if "reference" in method.needs else None
+        teacher = self._frozen(self.teacher, batch) if "teacher_logits" in method.needs else None
         positions = Positions(
             response_states(self.student, batch),
             batch.token_ids.to(device),
-            reference=self._reference(batch) if "reference" in method.needs else None,
-            teacher=self._frozen(self.teacher, batch) if "teacher_logits" in method.needs else None,
+            reference=reference,
+            teacher=teacher,
             votes=method.votes(columns),
         )
 

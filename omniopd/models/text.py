@@ -55,9 +55,9 @@ class TextDecoder:
     def read_after(self, contexts: Sequence[Context], texts: Sequence[str]) -> list[list[int] | None]:
         """The tokens of each text behind its context, or None where no token ends between the two.
 
-        That happens where a token would reach across, and behind a context whose text does not say all of it. A context
-        that the model wrote in other tokens than the tokenizer would is read as the tokenizer reads its text: the
-        tokens behind it are the same.
+        That happens where a token would reach across, and behind a context whose text does not say all of it. Where the
+        tokenizer reads the context in the tokens that the model wrote, what is behind these counts; where it would
+        take others, what is behind its own reading of the context alone.
         """
         prefix_of: dict[tuple[str, tuple[int, ...]], str | None] = {}  # None where it does not say all of it
         prefixes: list[str | None] = []
@@ -67,12 +67,19 @@ class TextDecoder:
                 prefix_of[key] = self._prefix(context)
             prefixes.append(prefix_of[key])
         joined = [(prefix or "") + text for prefix, text in zip(prefixes, texts, strict=True)]
-        tokens = self._read([*(prefix for prefix in prefix_of.values() if prefix is not None), *joined])
-        found: list[list[int] | None] = []
-        for prefix, text in zip(prefixes, joined, strict=True):
-            head = None if prefix is None else tokens[prefix]
-            row = tokens[text]
-            found.append(row[len(head) :] if head is not None and row[: len(head)] == head else None)
+        rows = self._read(joined)
+        found: list[list[int] | None] = [None] * len(joined)
+        otherwise: list[int] = []
+        for i, (context, prefix, text) in enumerate(zip(contexts, prefixes, joined, strict=True)):
+            own = [*context.prompt_ids, *context.response_ids]
+            if prefix is not None and rows[text][: len(own)] == own:
+                found[i] = rows[text][len(own) :]
+            elif prefix is not None:
+                otherwise.append(i)
+        heads = self._read([prefixes[i] or "" for i in otherwise])
+        for i in otherwise:
+            head, row = heads[prefixes[i] or ""], rows[joined[i]]
+            found[i] = row[len(head) :] if row[: len(head)] == head else None
         return found
 
     def _prefix(self, context: Context) -> str | None:

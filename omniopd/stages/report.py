@@ -9,6 +9,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records, write_atomic
 from omniopd.errors import DataError, ModelError
+from omniopd.garbage import uncollected
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.comparison import Answered, comparison_page
 from omniopd.report.page.run import run_page
@@ -30,7 +31,8 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
     """
     run = open_run(run_dir)
     path = out or run.layout.report(run_dir.name)
-    text = run_page(story_of(run))
+    with uncollected():
+        text = run_page(story_of(run))
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     return path
 
