@@ -14,6 +14,7 @@ from omniopd.clock import clock
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
 from omniopd.errors import ModelError, OmniOPDError
+from omniopd.garbage import look_seldom
 
 # Those that only dvc.yaml calls, as a rule, are not listed.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -41,6 +42,7 @@ Overrides = Annotated[
 def run(program: Callable[[], object]) -> None:
     """Run a program; print what the user can mend as it is, without a traceback, and exit with 2."""
     _quieten()
+    look_seldom()
     try:
         with naming(Path.cwd()):
             program()
