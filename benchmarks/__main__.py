@@ -27,8 +27,11 @@ def main() -> None:
     if on_gpu and not torch.cuda.is_available():
         sys.exit("bench-gpu: torch finds no GPU here; `make bench` measures on the CPU")
     known = ON_GPU if on_gpu else BENCHMARKS
-    found = [figure for name in named or known for figure in _figures(known[name])]
-    Console().print(_table(found))
+    found: list[Figure] = []
+    for name in named or known:
+        own = _figures(known[name])
+        Console().print(_table(name, own))  # at once: the whole takes a quarter of an hour
+        found += own
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     content = {
@@ -45,8 +48,8 @@ def _figures(where: str) -> list[Figure]:
     return getattr(import_module(f"benchmarks.{module}"), function)()
 
 
-def _table(figures: list[Figure]) -> Table:
-    table = Table(title="Medians", title_justify="left")
+def _table(name: str, figures: list[Figure]) -> Table:
+    table = Table(title=f"{name}: medians", title_justify="left")
     for name in ("what", "ours", "beside", "theirs", "ours / theirs"):
         table.add_column(name, justify="left" if name in ("what", "beside") else "right")
     for figure in figures:
