@@ -30,7 +30,7 @@ def main() -> None:
     found: list[Figure] = []
     for name in named or known:
         own = _figures(known[name])
-        Console().print(_table(name, own))  # at once: the whole takes a quarter of an hour
+        Console().print(_table(name, own))  # at once: the whole takes many minutes
         found += own
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
@@ -50,8 +50,8 @@ def _figures(where: str) -> list[Figure]:
 
 def _table(name: str, figures: list[Figure]) -> Table:
     table = Table(title=f"{name}: medians", title_justify="left")
-    for name in ("what", "ours", "beside", "theirs", "ours / theirs"):
-        table.add_column(name, justify="left" if name in ("what", "beside") else "right")
+    for column in ("what", "ours", "beside", "theirs", "ours / theirs"):
+        table.add_column(column, justify="left" if column in ("what", "beside") else "right")
     for figure in figures:
         beside = (
             (figure.beside, f"{figure.theirs:,.0f}", f"{figure.ratio:.2f}") if figure.theirs else ("", "", "")

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from projects import Project, make_project
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from flows.command import app
 from flows.doctor import prefect_server
 from omniopd.config import load_params
+from omniopd.functional import has_kernels
 from omniopd.report.doctor import Finding, doctor_line, doctor_table
 from omniopd.stages import doctor
 from omniopd.teachers import loop
@@ -121,6 +123,26 @@ def test_torch_without_a_gpu_is_wrong_where_a_driver_is(monkeypatch: pytest.Monk
     assert next(doctor.torch_and_memory()).state == "wrong"
     monkeypatch.setattr(doctor, "NVIDIA", tmp_path / "none")
     assert next(doctor.torch_and_memory()).state == "ok"
+
+
+@pytest.mark.parametrize(("compiler", "state"), [("gcc", "ok"), (None, "doubt")])
+def test_a_gpu_without_a_c_compiler_is_a_doubt(
+    monkeypatch: pytest.MonkeyPatch, compiler: str | None, state: str
+):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="a GPU"))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: compiler if name == compiler else None)
+    has_kernels.cache_clear()
+    try:
+        finding = next(doctor.torch_and_memory())
+    finally:
+        has_kernels.cache_clear()
+
+    assert finding.state == state
+    assert ("gcc" in (finding.remedy or "")) == (state == "doubt")
 
 
 def test_a_disk_that_is_nearly_full_is_a_doubt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -2,7 +2,10 @@
 
 import gc
 
-from omniopd.garbage import settling, uncollected
+import pytest
+
+from omniopd.cli import run
+from omniopd.garbage import ALLOCATIONS, settling, uncollected
 
 
 def test_what_is_there_when_all_has_settled_is_not_looked_at_until_the_block_ends():
@@ -36,3 +39,10 @@ def test_a_cycle_that_was_given_up_before_is_freed():
     with settling() as settle:
         settle()
         assert Node.freed == 1
+
+
+def test_a_command_has_it_look_seldom(monkeypatch: pytest.MonkeyPatch):
+    told = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: told.append(numbers))
+    run(lambda: None)
+    assert told == [(ALLOCATIONS, 10, 10)]

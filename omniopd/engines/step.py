@@ -44,7 +44,7 @@ class Step(nn.Module):
         """
         device = self.student.device
         columns = {name: column.to(device) for name, column in batch.columns.items()}
-        # Before the student, whose activations are kept: on a CPU, memory that was just given back is not zeroed anew.
+        # Before the student, whose activations are then kept.
         reference = self._reference(batch) if "reference" in method.needs else None
         teacher = self._frozen(self.teacher, batch) if "teacher_logits" in method.needs else None
         positions = Positions(
