@@ -13,12 +13,12 @@ from omniopd.functional.sheets import Sheets
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # The interpreter computes beyond the end of a row too, what is then masked.
 pytestmark = pytest.mark.filterwarnings("ignore:(invalid value|overflow) encountered")
-COLUMNS = 8  # so that a row takes more than one block of them
 
 
-@pytest.fixture(autouse=True)
-def on_kernels(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kernels, "COLUMNS", COLUMNS)
+@pytest.fixture(autouse=True, params=[8, 32], ids=["blocks", "lanes"])
+def on_kernels(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    """A row takes more than one block of so many columns, or one of several lanes, some of which have nothing."""
+    monkeypatch.setattr(kernels, "COLUMNS", request.param)
     monkeypatch.setattr("omniopd.functional.fused._sheets", kernels.KernelSheets)
 
 
