@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-gpu check docs format ui lock golden
+.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-vllm bench-gpu check docs format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ test-vllm: ## teachers and rollouts on vLLM's build for the CPU, in an environme
 
 bench: setup ## speed, each figure beside a named alternative
 	@python -m benchmarks
+
+bench-vllm: ## rollouts on vLLM's build for the CPU beside those on transformers
+	@scripts/setup-vllm $(PYTHON)
+	@VLLM_LOGGING_LEVEL=ERROR .venv-vllm/bin/python -m benchmarks rollouts
 
 bench-gpu: setup ## the loss and a whole step on a GPU
 	@python -m benchmarks --gpu

@@ -1,6 +1,7 @@
 """A white-box OPD step, rollouts included, beside TRL's DistillationTrainer on the same models, batch and machine.
 
-The demo's models, trained for a moment on digits without end, so that every response has the full length.
+The demo's models, trained for a moment on digits, with an end that is none of their tokens: every response has its full
+length, so that a step's work is the same in each turn and for both.
 """
 
 import copy
@@ -24,6 +25,7 @@ from omniopd.engines.rollout import rollouts, scored
 from omniopd.engines.sampling import InProcessSampler, Student
 from omniopd.engines.trainer import Trainer
 from omniopd.methods import OPD
+from omniopd.models.loading import end_token
 from omniopd.models.scoring import response_states
 from omniopd.models.threads import use_threads
 from omniopd.tasks import TASKS
@@ -37,8 +39,9 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     tokenizer = character_tokenizer(TASKS["addition"].alphabet)
-    student = endless(tokenizer, params.models.demo.student)
-    teacher = endless(tokenizer, params.models.demo.teacher).requires_grad_(False)
+    student = digits_model(tokenizer, params.models.demo.student)
+    teacher = digits_model(tokenizer, params.models.demo.teacher).requires_grad_(False)
+    never_ending(tokenizer)
     prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
     own = {
         count: Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
@@ -79,14 +82,22 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     ]
 
 
-def endless(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
-    """A model that writes digits, and ends in none of RESPONSE_LEN tokens."""
+def digits_model(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
+    """A model that writes digits and hardly ever an end: its examples had none."""
     rng = random.Random(0)
     texts = ["".join(rng.choices("0123456789", k=RESPONSE_LEN + 20)) for _ in range(64)]
+    examples = [(f"{rng.randrange(10_000):04d}+{rng.randrange(10_000):04d}=", text) for text in texts]
     settings = settings.model_copy(update={"num_steps": 60, "batch_size": 16})
-    return train_demo_model(
-        [("1+2=", text) for text in texts], tokenizer, settings, seed=0, on_step=lambda _: None
-    )
+    endless = copy.deepcopy(tokenizer)
+    endless.eos_token = "0"
+    model = train_demo_model(examples, endless, settings, seed=0, on_step=lambda _: None)
+    model.config.eos_token_id = end_token(tokenizer)
+    return model
+
+
+def never_ending(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Give it an end that models made before cannot write: their vocabulary has no such token."""
+    tokenizer.add_special_tokens({"eos_token": "<never>"})
 
 
 class Ours:

@@ -20,15 +20,17 @@ def text_tokenizer():
 
 
 def save_text_model(
-    path: Path, *, seed: int = 0, context: int = 4096, chat_template: str | None = CHATML
-) -> Path:
+    path: Path, *, seed: int = 0, context: int = 4096, chat_template: str | None = CHATML, head_dim: int = 8,
+    init_std: float = 0.02,
+) -> Path:  # fmt: skip
     """An untrained model of two thousand parameters that writes printable characters without sense."""
     tokenizer = text_tokenizer()
     tokenizer.chat_template = chat_template
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, head_dim=8, max_position_embeddings=context, tie_word_embeddings=True,
+        num_key_value_heads=2, head_dim=head_dim, max_position_embeddings=context, tie_word_embeddings=True,
+        initializer_range=init_std,
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     save_model(path, Qwen3ForCausalLM(config), tokenizer)
