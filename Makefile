@@ -43,7 +43,7 @@ test-faults: setup ## what make test has in short, at its full length: ten thous
 
 test-vllm: ## teachers and rollouts on vLLM's build for the CPU, in an environment of their own
 	@scripts/setup-vllm $(PYTHON)
-	@OMNIOPD_TEST_VLLM=1 .venv-vllm/bin/python -m pytest tests/vllm
+	@OMNIOPD_TEST_VLLM=1 .venv-vllm/bin/python -m pytest tests/on_vllm
 
 bench: setup ## speed, each figure beside a named alternative
 	@python -m benchmarks

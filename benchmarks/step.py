@@ -41,7 +41,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     tokenizer = character_tokenizer(TASKS["addition"].alphabet)
     student = digits_model(tokenizer, params.models.demo.student)
     teacher = digits_model(tokenizer, params.models.demo.teacher).requires_grad_(False)
-    never_ending(tokenizer)
+    never_ending(tokenizer, student, teacher)
     prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
     own = {
         count: Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
@@ -91,13 +91,22 @@ def digits_model(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Pre
     endless = copy.deepcopy(tokenizer)
     endless.eos_token = "0"
     model = train_demo_model(examples, endless, settings, seed=0, on_step=lambda _: None)
-    model.config.eos_token_id = end_token(tokenizer)
+    _end_with(model, end_token(tokenizer))
     return model
 
 
-def never_ending(tokenizer: PreTrainedTokenizerFast) -> None:
-    """Give it an end that models made before cannot write: their vocabulary has no such token."""
+def never_ending(tokenizer: PreTrainedTokenizerFast, *models: PreTrainedModel) -> None:
+    """Give them an end that the models cannot write: their vocabulary has no such token."""
     tokenizer.add_special_tokens({"eos_token": "<never>"})
+    for model in models:
+        _end_with(model, end_token(tokenizer))
+
+
+def _end_with(model: PreTrainedModel, token: int) -> None:
+    """TRL ends at the model's own end too, whatever the tokenizer says."""
+    model.config.eos_token_id = token
+    if model.generation_config is not None:
+        model.generation_config.eos_token_id = token
 
 
 class Ours:

@@ -18,7 +18,7 @@ os.environ.update(
 if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels run in its interpreter; read where they are defined
 
-collect_ignore = [] if os.environ.get("OMNIOPD_TEST_VLLM") else ["vllm"]  # see `make test-vllm`
+collect_ignore = [] if os.environ.get("OMNIOPD_TEST_VLLM") else ["on_vllm"]  # see `make test-vllm`
 
 from jaxtyping import install_import_hook
 

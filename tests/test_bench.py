@@ -1,0 +1,111 @@
+"""`make bench`: what it puts side by side is the same work, and a figure of each kind comes out."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import loss, rollouts, step
+from benchmarks.figure import Figure, in_turns
+from omniopd.config import load_params
+from omniopd.engines.pretrain import character_tokenizer
+
+SMALL = loss.Size(12, 8, 30, "cpu", torch.float32, slice_len=4)
+
+
+def gradients(form: str, *, trains_head: bool) -> list[torch.Tensor]:
+    inputs = loss.Inputs(SMALL, trains_head=trains_head)
+    loss.FORMS[form](inputs)
+    return [own.grad for own in (inputs.hidden, inputs.weight) if own.grad is not None]
+
+
+@pytest.mark.parametrize("trains_head", [True, False])
+@pytest.mark.parametrize("form", ["ours", "checkpointed", "trl"])
+def test_every_form_of_the_loss_has_the_gradients_of_the_naive_one(form: str, trains_head: bool):
+    expected = gradients("naive", trains_head=trains_head)
+    assert len(expected) == 1 + trains_head
+
+    found = gradients(form, trains_head=trains_head)
+
+    for own, right in zip(found, expected, strict=True):
+        largest = float(right.abs().max())
+        assert largest > 0
+        torch.testing.assert_close(own, right, atol=1e-3 * largest, rtol=0)
+
+
+def test_the_floor_multiplies_what_the_gradient_of_the_head_needs():
+    inputs = loss.Inputs(SMALL, trains_head=True)
+    loss.products(inputs)
+    hidden, weight = inputs.hidden.detach(), inputs.weight.detach()
+    torch.testing.assert_close(inputs.gradient, (hidden @ weight.T).T @ hidden)
+
+
+@pytest.fixture(scope="module")
+def models():
+    params = load_params(step.PARAMS)
+    tokenizer = character_tokenizer("0123456789+=;>")
+    student = step.digits_model(tokenizer, params.models.demo.student)
+    teacher = step.digits_model(tokenizer, params.models.demo.teacher).requires_grad_(False)
+    step.never_ending(tokenizer, student, teacher)
+    return params, tokenizer, student, teacher
+
+
+PROMPTS = ["1234+5678=", "0101+0202=", "9999+1111="]
+
+
+@pytest.mark.filterwarnings("ignore")  # TRL's own
+def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_path: Path):
+    params, tokenizer, student, teacher = models
+    own = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
+    theirs = step.Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, PROMPTS, tmp_path)
+    own.generate()
+    written = {len(item.response_ids) for item in own._written}
+    generate, of_trl = theirs._trainer._generate, []
+
+    def recorded(prompts: list):
+        found = generate(prompts)
+        of_trl.extend(map(len, found[1]))
+        return found
+
+    theirs._trainer._generate = recorded
+    before = copy.deepcopy(student.state_dict())
+
+    assert own.train() == theirs.step() == len(PROMPTS)
+
+    assert written == {step.RESPONSE_LEN}
+    assert of_trl == [step.RESPONSE_LEN] * len(PROMPTS)
+    for moved in (own.trainer.model, theirs._trainer.model):
+        assert any(not torch.equal(value, before[name]) for name, value in moved.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_figures_of_a_step_and_of_rollouts_are_numbers(monkeypatch: pytest.MonkeyPatch):
+    for module in (step, rollouts):  # other tests run beside these
+        monkeypatch.setattr(module, "use_threads", lambda _: None)
+    found = [*step.figures(num=2, rounds=1), *rollouts.figures(num=2, rounds=1)]
+    assert len(found) >= 7
+    for figure in found:
+        assert math.isfinite(figure.ours), figure
+        assert figure.ours > 0
+        assert bool(figure.beside) == (figure.theirs > 0)
+
+
+def test_works_take_turns_and_the_first_round_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    now, called = [0.0], []
+    monkeypatch.setattr("benchmarks.figure.time.perf_counter", lambda: now[0])
+
+    def work(name: str, seconds: list[float]):
+        def done() -> int:
+            called.append(name)
+            now[0] += seconds.pop(0)
+            return 6
+
+        return done
+
+    rates = in_turns({"slow": work("slow", [60, 2, 3, 6]), "fast": work("fast", [1, 1, 1, 1])}, rounds=3)
+
+    assert called == ["slow", "fast"] * 4
+    assert rates == {"slow": 2.0, "fast": 6.0}
+    assert Figure("x", "1/s", rates["fast"], "slow", rates["slow"]).ratio == 3.0
