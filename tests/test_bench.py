@@ -81,6 +81,31 @@ def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
+    params, tokenizer, student, teacher = models
+    own = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
+    theirs = step.Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, PROMPTS, tmp_path)
+    written = {tuple(item.prompt_ids): item.response_ids for item in own._written}
+
+    def same(prompts: list) -> tuple:
+        ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+        return ids, [written[tuple(prompt)] for prompt in ids], None, None, None
+
+    theirs._trainer._generate = same
+    theirs._trainer.optimizer.zero_grad = lambda: None
+    own.train()
+    theirs.step()
+
+    ours, trls = (
+        torch.cat([weight.grad.flatten() for weight in model.parameters()])
+        for model in (own.trainer.model, theirs._trainer.model)
+    )
+    # Each clips it to a norm of its own.
+    assert torch.cosine_similarity(ours, trls, dim=0) > 0.9999
+    assert ours.norm() > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_the_figures_of_a_step_and_of_rollouts_are_numbers(monkeypatch: pytest.MonkeyPatch):
     for module in (step, rollouts):  # other tests run beside these
         monkeypatch.setattr(module, "use_threads", lambda _: None)
