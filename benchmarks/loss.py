@@ -1,7 +1,7 @@
 """The fused loss beside its floor, the bare matrix products, and what one would take instead: time and peak memory.
 
-KL(reference ‖ student) forwards and backwards, over a real vocabulary. `python -m benchmarks.loss FORM` prints the peak
-memory of one form, in a process of its own, in MiB above the inputs.
+KL(reference ‖ student) forwards and backwards, over real vocabularies. `python -m benchmarks.loss FORM N V TRAINED`
+prints the peak memory of one form, in a process of its own, in MiB above the inputs.
 """
 
 import subprocess
@@ -127,7 +127,14 @@ FORMS: dict[str, Callable[[Inputs], None]] = {
 
 
 def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
-    """Positions a second and peak memory, with the head trained and frozen, and entropies alone."""
+    """Positions a second and peak memory; and for twice as many positions, and a smaller vocabulary."""
+    smaller = replace(size, num=2 * size.num, vocabulary=32_000)
+    named = f"N = {smaller.num}, V = {smaller.vocabulary}"
+    return [*_figures(size, rounds), _twice(size, rounds), *_beside_products(smaller, rounds, named=named)]
+
+
+def _figures(size: Size, rounds: int) -> list[Figure]:
+    """With the head trained and frozen, and entropies alone."""
     forms = dict(FORMS)
     if size.device == "cuda" and _has_liger():
         forms["liger"] = liger
@@ -155,17 +162,26 @@ def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
 
 def figures_gpu(size: Size = GPU, rounds: int = 5) -> list[Figure]:
     """Those of a GPU; and longer slices and vocabularies of other sizes, each beside its own products."""
-    found = figures(size, rounds)
+    found = _figures(size, rounds)
     longer = replace(size, slice_len=1024)
     for own in (longer, replace(longer, num=4 * size.num), replace(size, vocabulary=32_000, slice_len=4096)):
-        forms: dict[str, Callable[[Inputs], None]] = {"ours": ours, "products": products, "trl": trl}
-        for trains_head in (True, False):
-            rates = _rates(forms, own, trains_head=trains_head, rounds=rounds)
-            kind = f"N = {own.num}, V = {own.vocabulary}, slices of {own.slice_len}, "
-            kind += f"head {'trained' if trains_head else 'frozen'}"
-            found += [
-                Figure(kind, "positions/s", rates["ours"], name, rates[name]) for name in ("products", "trl")
-            ]
+        named = f"N = {own.num}, V = {own.vocabulary}, slices of {own.slice_len}"
+        found += _beside_products(own, rounds, named=named)
+    return found
+
+
+def _beside_products(size: Size, rounds: int, *, named: str) -> list[Figure]:
+    """Positions a second beside the floor and TRL's, and the peak beside TRL's."""
+    forms: dict[str, Callable[[Inputs], None]] = {"ours": ours, "products": products, "trl": trl}
+    found = []
+    for trains_head in (True, False):
+        rates = _rates(forms, size, trains_head=trains_head, rounds=rounds)
+        kind = f"{named}, head {'trained' if trains_head else 'frozen'}"
+        found += [
+            Figure(kind, "positions/s", rates["ours"], name, rates[name]) for name in ("products", "trl")
+        ]
+        peaks = [_peak_mib(form, size, trains_head=trains_head) for form in ("ours", "trl")]
+        found.append(Figure(f"{kind}: peak", "MiB", peaks[0], "trl", peaks[1]))
     return found
 
 
@@ -173,17 +189,26 @@ def _rates(
     forms: dict[str, Callable[[Inputs], None]], size: Size, *, trains_head: bool, rounds: int
 ) -> dict[str, float]:
     inputs = Inputs(size, trains_head=trains_head)
+    works = {name: _work(form, inputs, size) for name, form in forms.items()}
+    return in_turns(works, rounds=rounds)
 
-    def timed(form: Callable[[Inputs], None]) -> Callable[[], int]:
-        def work() -> int:
-            inputs.clear()
-            form(inputs)
-            _wait(size)
-            return size.num
 
-        return work
+def _twice(size: Size, rounds: int) -> Figure:
+    sizes = {"twice": replace(size, num=2 * size.num), "once": size}
+    works = {name: _work(ours, Inputs(own, trains_head=False), own) for name, own in sizes.items()}
+    rates = in_turns(works, rounds=rounds)
+    kind = f"exact KL, head frozen, {2 * size.num} positions"
+    return Figure(kind, "positions/s", rates["twice"], f"ours of {size.num}", rates["once"])
 
-    return in_turns({name: timed(form) for name, form in forms.items()}, rounds=rounds)
+
+def _work(form: Callable[[Inputs], None], inputs: Inputs, size: Size) -> Callable[[], int]:
+    def work() -> int:
+        inputs.clear()
+        form(inputs)
+        _wait(size)
+        return size.num
+
+    return work
 
 
 def _entropies(size: Size, rounds: int) -> Figure:
@@ -214,7 +239,7 @@ def _peak_mib(form: str, size: Size, *, trains_head: bool) -> float:
     """On a CPU in a process of its own, where nothing else has been."""
     if size.device == "cuda":
         return _measure_gpu(form, size, trains_head=trains_head)
-    arguments = [form, str(size.num), str(int(trains_head))]
+    arguments = [form, str(size.num), str(size.vocabulary), str(int(trains_head))]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.loss", *arguments], capture_output=True, text=True, check=True
     )
@@ -255,8 +280,9 @@ def _has_liger() -> bool:
 
 def main() -> None:
     """Print one form's peak."""
-    form, num, trains_head = sys.argv[1:]
-    print(_measure(form, replace(CPU, num=int(num)), trains_head=bool(int(trains_head))))
+    form, num, vocabulary, trains_head = sys.argv[1:]
+    size = replace(CPU, num=int(num), vocabulary=int(vocabulary))
+    print(_measure(form, size, trains_head=bool(int(trains_head))))
 
 
 if __name__ == "__main__":
