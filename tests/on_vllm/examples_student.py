@@ -1,15 +1,22 @@
-"""A student for vLLM's build for the CPU, what it might become, and how what it writes is compared."""
+"""A student for vLLM's build for the CPU, what it might become, how what it writes is compared, and what it leaves."""
 
 import copy
+import json
+import subprocess
+import sys
+import time
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from scipy.stats import chi2_contingency
 from transformers import PreTrainedModel
 
+from omniopd.data.processes import runs
 from omniopd.data.prompts import Prompt
 from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import Sampler, Student
+from omniopd.engines.sampling import InProcessSampler, Sampler, Student
 
 STUDENT = {
     "width": 64, "ffn_width": 64, "num_layers": 2, "num_heads": 2, "num_steps": 30, "batch_size": 8,
@@ -59,3 +66,30 @@ def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
         student, PROMPTS, sampler=sampler, round_=0, num_samples=1, max_new_tokens=24, temperature=0.0, seed=1
     )
     return [item.response_ids for item in written]
+
+
+def check_greedy(served, students: Sequence[Student]) -> list[list[list[int]]]:
+    """That vLLM's likeliest responses are those of each student that it is given, back to the first; all responses."""
+    for student in [*students[1:], students[0]]:
+        with served.holding(student) as sampler:
+            found = greedy(student, sampler)
+        assert found == greedy(student, InProcessSampler(student, batch_size=10))
+    return [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]
+
+
+def check_ends_with(starting: str, path: Path | str, engine: dict) -> None:
+    """That the processes which the program `starting` prints end when it is killed; path and engine are given to it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", starting, path, json.dumps(engine)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = next(line for line in process.stdout if line.startswith("pids"))
+    process.kill()
+    process.wait()
+    pids = [int(pid) for pid in line.split()[1:]]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + 30
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

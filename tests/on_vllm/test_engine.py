@@ -1,17 +1,13 @@
 """The teacher in this process behind vLLM's offline engine: the same model, read as the other engine reads it."""
 
-import json
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from examples_served import request
+from examples_student import check_ends_with
 from served import Served
 
-from omniopd.data.processes import runs
 from omniopd.teachers import InProcessTeacher, teacher_class
 
 pytestmark = [
@@ -71,17 +67,4 @@ sys.stdin.read()
 
 
 def test_its_engine_ends_with_a_process_that_is_killed(served: Served):
-    process = subprocess.Popen(
-        [sys.executable, "-c", STARTED, served.teacher, json.dumps(ENGINE)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    line = next(line for line in process.stdout if line.startswith("pids"))
-    process.kill()
-    process.wait()
-    pids = [int(pid) for pid in line.split()[1:]]
-    assert len(pids) >= 2
-    deadline = time.monotonic() + 30
-    while any(runs(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    check_ends_with(STARTED, served.teacher, ENGINE)

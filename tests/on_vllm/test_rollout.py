@@ -1,19 +1,28 @@
 """The student behind vLLM itself: the other engine's distribution, and the trainer's weights after every update."""
 
-import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from examples_student import COUNT, ENGINE, LEAST_P, MOST_P, PROMPTS, STUDENT, greedy, moved, p_same, pairs
+from examples_student import (
+    COUNT,
+    ENGINE,
+    LEAST_P,
+    MOST_P,
+    PROMPTS,
+    STUDENT,
+    check_ends_with,
+    check_greedy,
+    greedy,
+    moved,
+    p_same,
+    pairs,
+)  # fmt: skip
 from projects import Project, make_project, run_plain
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.config import DemoModel
-from omniopd.data.processes import runs
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
@@ -68,11 +77,7 @@ def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(se
 
 
 def test_the_likeliest_responses_are_those_of_the_weights_that_it_was_given(served, students):
-    for student in [*students[1:], students[0]]:
-        with served.holding(student) as sampler:
-            found = greedy(student, sampler)
-        assert found == greedy(student, InProcessSampler(student, batch_size=10))
-    responses = [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]
+    responses = check_greedy(served, students)
     assert all(responses[i] != responses[i + 1] for i in range(4))
 
 
@@ -146,20 +151,7 @@ sys.stdin.read()
 
 def test_an_engine_ends_with_a_process_that_is_killed(students, tokenizer, tmp_path):
     save_model(tmp_path, students[0].model, tokenizer)
-    process = subprocess.Popen(
-        [sys.executable, "-c", STARTED, tmp_path, json.dumps(ENGINE)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    line = next(line for line in process.stdout if line.startswith("pids"))
-    process.kill()
-    process.wait()
-    pids = [int(pid) for pid in line.split()[1:]]
-    assert len(pids) >= 2
-    deadline = time.monotonic() + 30
-    while any(runs(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    check_ends_with(STARTED, tmp_path, ENGINE)
 
 
 @pytest.fixture

@@ -7,7 +7,18 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from examples_student import COUNT, ENGINE, LEAST_P, MOST_P, STUDENT, greedy, moved, p_same, pairs
+from examples_student import (
+    COUNT,
+    ENGINE,
+    LEAST_P,
+    MOST_P,
+    STUDENT,
+    check_greedy,
+    greedy,
+    moved,
+    p_same,
+    pairs,
+)
 from projects import make_project, run_plain
 from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
@@ -86,11 +97,7 @@ def test_samples_have_the_distribution_of_the_other_engine_after_each_update(ser
 
 
 def test_the_likeliest_responses_are_those_of_the_adapter_that_it_was_given(served, students):
-    for student in [*students[1:], students[0]]:
-        with served.holding(student) as sampler:
-            found = greedy(student, sampler)
-        assert found == greedy(student, InProcessSampler(student, batch_size=10))
-    responses = [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]
+    responses = check_greedy(served, students)
     assert responses[0] != responses[1] != responses[2]
     assert len(served._engine.llm_engine.list_loras()) == 1, "the others were removed"
 
