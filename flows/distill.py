@@ -167,6 +167,7 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
         tell_round(tracker, run, num_rounds)
+        _sound(alarms.begun_in(run_dir, num_rounds))
     ledger.tidy(run_dir)
     report = _report(run, tracker)
     tracker.finish()

@@ -408,6 +408,7 @@ class Alarms(Section):
     zero_agreement: float | None = Field(ge=0, le=1)
     k_sem_over_floor: float | None
     grad_norm: float | None = Field(gt=1)
+    accuracy_drop: float | None = Field(0.1, ge=0, le=1)
 
 
 class Methods(Section):

@@ -11,6 +11,7 @@ from omniopd.config.schema import Alarms
 from omniopd.data.store import read_json
 from omniopd.stages.run import open_run
 
+ACCURACY = "validation/greedy"
 PREFIX = "alarm/"  # of the metric, 0 or 1, that says whether one rings
 WINDOW = (
     20  # rounds whose gradient norms are compared with, and of silence after which an alarm is told of anew
@@ -67,6 +68,12 @@ RULES = {
         "a few responses went wrong, or the learning rate is too high",
         "look at the round's trajectories, or lower train.lr",
     ),
+    "accuracy_drop": Rule(
+        "above",
+        "validation accuracy is {value:.3g} below the best of the run",
+        "the learning rate is too high, the teacher misleads the student, or there are few validation prompts",
+        "lower train.lr, read the round's verdicts, or use the checkpoint before the drop",
+    ),
 }
 
 
@@ -113,6 +120,15 @@ def earlier_metrics(run_dir: Path, round_: int) -> list[dict[str, float]]:
     """The metrics of up to WINDOW rounds before that one, in order, from their manifests."""
     manifests = map(open_run(run_dir).files.manifest, range(max(0, round_ - WINDOW), round_))
     return [read_json(path)["metrics"] for path in manifests if path.exists()]
+
+
+def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, float]:
+    """The validation accuracy before a round, and how far it is below the best of the run up to there (0 at best)."""
+    run = open_run(run_dir)
+    manifests = map(run.files.manifest, range(0, round_, run.config.train.validate_every))
+    earlier = [read_json(path)["metrics"].get(ACCURACY, 0.0) for path in manifests if path.exists()]
+    drop = round(max([accuracy, *earlier]) - accuracy, 9)  # 0.4 − 0.3 is not beyond 0.1
+    return {ACCURACY: accuracy, "accuracy_drop": drop}
 
 
 def begun_in(run_dir: Path, round_: int) -> list[str]:

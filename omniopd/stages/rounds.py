@@ -19,7 +19,7 @@ from omniopd.functional import repetition
 from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
-from omniopd.stages.alarms import alarm_metrics, earlier_metrics
+from omniopd.stages.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
 from omniopd.stages.failures import stop_at_failures
 from omniopd.stages.ledger import (
     annotated_round,
@@ -208,7 +208,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
         metrics = _round_metrics(run, round_, annotated) | failed_requests(run, round_) | report.as_metrics()
         if accuracy is not None:
-            metrics["validation/greedy"] = accuracy
+            metrics |= accuracy_metrics(run_dir, round_, accuracy)
         metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
         complete_round(run, round_, metrics)
     return metrics
@@ -224,7 +224,9 @@ def finish(run_dir: Path, accuracy: float) -> Path:
         _save(run, round_, run.trainer_at(round_))
         parallel.wait_for_all()  # where all look for the state to go on from, they find the same
     if not parallel.rank():
-        complete_round(run, num_rounds, {"validation/greedy": accuracy}, files=[])
+        metrics = accuracy_metrics(run_dir, num_rounds, accuracy)
+        metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, num_rounds))
+        complete_round(run, num_rounds, metrics, files=[])
     return run.files.checkpoint(num_rounds)
 
 

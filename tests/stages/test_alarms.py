@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,17 +11,20 @@ from projects import Project, digests, run_plain
 from omniopd.config import load_params
 from omniopd.config.schema import Alarms
 from omniopd.report.run import run_summary
+from omniopd.stages import rounds
 from omniopd.stages.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
 
 SETTINGS = Alarms(
-    cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, grad_norm=10.0
-)
+    cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, grad_norm=10.0,
+    accuracy_drop=0.1,
+)  # fmt: skip
 QUIET = {
     "cut_share": 0.5,
     "repetition": 0.1,
     "anchor_kl": 2.0,
     "zero_agreement": 0.5,
     "k_sem_over_floor": 0.05,
+    "accuracy_drop": 0.1,
 }
 LOUD = {
     "cut_share": 0.51,
@@ -28,6 +32,7 @@ LOUD = {
     "anchor_kl": 2.1,
     "zero_agreement": 1.0,
     "k_sem_over_floor": 0.0,
+    "accuracy_drop": 0.11,
 }
 SILENT = Alarms(**dict.fromkeys(Alarms.model_fields))
 
@@ -103,6 +108,27 @@ def test_the_summary_lists_the_alarms(base_project: Project):
     assert "| alarms | none |" in run_summary(config, rows[:1], page="")
 
 
+def test_a_run_whose_validation_accuracy_falls_warns_at_the_next_measurement_and_at_its_end(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Measured before the rounds 0, 2 and 4 and at the end; compared with the best of the run, not the last."""
+    accuracies = iter([0.3, 0.7, 0.62, 0.59])
+    monkeypatch.setattr(rounds, "measure", lambda *_, **__: SimpleNamespace(share=next(accuracies)))
+    project.edit(alarms={**dict.fromkeys(RULES), "accuracy_drop": 0.1})
+    run_plain(project.params_file)
+    drops = {row["round"]: row["accuracy_drop"] for row in _lines(project) if "accuracy_drop" in row}
+    assert drops == {0: 0.0, 2: 0.0, 4: 0.08, 5: 0.11}
+    rang = {
+        row["round"]: row["alarm/accuracy_drop"] for row in _lines(project) if "alarm/accuracy_drop" in row
+    }
+    assert rang == {0: 0.0, 2: 0.0, 4: 0.0, 5: 1.0}
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert line.startswith(
+        "warning: omniopd-0: round 5: validation accuracy is 0.11 below the best of the run"
+    )
+    assert "lower train.lr" in line
+
+
 def _lines(project: Project) -> list[dict[str, Any]]:
     text = (project.run_dir() / "metrics.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
@@ -122,11 +148,11 @@ def test_a_run_warns_once_rings_every_round_and_learns_the_same(
     assert sum("k_sem is" in line for line in warned) == 1
     assert warned[0].startswith("warning: omniopd-0: round 0: ")
     assert sum("k_sem is" in line for line in (project.run_dir() / "run.log").read_text().splitlines()) == 1
-    rounds = _lines(project)[:-1]
-    assert all(row["alarm/k_sem_over_floor"] == 1.0 for row in rounds)
-    assert all(row["alarm/anchor_kl"] == 0.0 for row in rounds)
-    assert all(0.0 <= row["repetition"] <= 1.0 and 0.0 <= row["zero_agreement"] <= 1.0 for row in rounds)
-    assert all(row["k_sem_over_floor"] == row["k_sem/mean"] - row["k_sem_floor/mean"] for row in rounds)
+    rows = _lines(project)[:-1]
+    assert all(row["alarm/k_sem_over_floor"] == 1.0 for row in rows)
+    assert all(row["alarm/anchor_kl"] == 0.0 for row in rows)
+    assert all(0.0 <= row["repetition"] <= 1.0 and 0.0 <= row["zero_agreement"] <= 1.0 for row in rows)
+    assert all(row["k_sem_over_floor"] == row["k_sem/mean"] - row["k_sem_floor/mean"] for row in rows)
     assert not any(name.startswith("alarm/") for row in _lines(quiet) for name in row)
     kept = ("trajectories/", "verdicts/", "checkpoints/")
     found, expected = (
