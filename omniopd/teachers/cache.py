@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS spent (
 INSERT OR IGNORE INTO spent VALUES (0, 0, 0, 0.0);
 """
 BUSY_TIMEOUT_S = 60.0
+DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class ReplyCache:
             "FROM replies JOIN calls ON calls.id = replies.call WHERE key = ?"
         )
         found: dict[bytes, Bought] = {}
-        with self._lock:
+        with self._open():
             for key in keys:
                 row = self._db.execute(query, (key,)).fetchone()
                 if row is not None:
@@ -214,7 +215,7 @@ class ReplyCache:
 
     def failure(self, key: bytes) -> str | None:
         """Why the reply could not be had, where that was noted."""
-        with self._lock:
+        with self._open():
             row = self._db.execute("SELECT reason FROM failures WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
@@ -234,19 +235,41 @@ class ReplyCache:
 
     def spent(self) -> Spent:
         """What was booked so far, by all who share the file."""
-        with self._lock:
+        with self._open():
             return Spent(*self._db.execute("SELECT num_calls, tokens, cost_usd FROM spent").fetchone())
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Iterator[None]:
+        """The file for one thread at a time; damage that is met in it is named by its path."""
         with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
+                what = "".join(filter(str.isprintable, str(error)))[:80]
+                raise DataError(
+                    f"{self._path}: the cache of replies is damaged ({what}); restore a copy, or move it away: what it "
+                    "held is then asked for, and paid for, again"
+                ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._open():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # damage ends it
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is to blame: by the low byte of SQLite's code, or as text that is not UTF-8, which has none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.OperationalError) if code is None else code & 0xFF in DAMAGE
 
 
 def _drop_abandoned(db: sqlite3.Connection, table: str, now: float) -> None:

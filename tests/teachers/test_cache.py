@@ -227,3 +227,32 @@ def test_the_name_of_a_process_is_its_own():
     assert has_ended(f"{boot}:{namespace}:{pid}:{float(began) - 1}"), "an earlier one with its number"
     assert has_ended(f"another boot:{namespace}:{pid}:{began}")
     assert not has_ended(f"{boot}:another container:{pid}:1"), "it may run, where it cannot be seen"
+
+
+@pytest.mark.parametrize("damage", ["pages", "text"])
+def test_damage_past_the_first_page_is_told_in_one_line(tmp_path: Path, damage: str):
+    path = tmp_path / "teacher.sqlite"
+    cache = ReplyCache(path)
+    keys = [str(i).encode() for i in range(200)]
+    for key in keys:
+        _buy(cache, key)
+    cache.close()
+    whole = path.read_bytes()
+    ruined = whole[:4096] + b"\x07" * (len(whole) - 4096)
+    path.write_bytes(ruined if damage == "pages" else whole.replace(b"text 0", b"text \xff"))
+    cache = ReplyCache(path)
+    with pytest.raises(DataError) as caught:
+        cache.find(keys)
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: the cache of replies is damaged (")
+    assert "move it away" in line
+    if damage == "pages":
+        with pytest.raises(DataError, match="damaged"):
+            _hold(cache, b"new")
+    cache.close()
+
+
+def test_a_closed_cache_is_not_called_damaged(cache: ReplyCache):
+    cache.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        cache.spent()
