@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from flows import tasks
 from flows.ahead import Begin, ahead
 from flows.artifacts import Pages
+from flows.ended import end_in_mlflow
 from flows.logs import logged_to
 from flows.placement import end_children
 from flows.ready import checked
@@ -63,7 +64,13 @@ ANNOTATORS: dict[str, Callable[[Path, int, Sharded], None]] = {
 }
 
 
-@flow(name="distill", flow_run_name="{arm}-{seed}", persist_result=False)
+@flow(
+    name="distill",
+    flow_run_name="{arm}-{seed}",
+    persist_result=False,
+    on_cancellation=[end_in_mlflow],
+    on_crashed=[end_in_mlflow],
+)
 def distill(
     arm: str, seed: int = 0, overrides: dict[str, Any] | None = None, params_file: Path = PARAMS_FILE
 ) -> Path:
@@ -133,6 +140,9 @@ def one_run(
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
             try:
                 last = _rounds(run, tracker, shown, pages, shards, begin)
+            except BaseException as error:
+                tracker.stop("FAILED" if isinstance(error, Exception) else "KILLED")
+                raise
             finally:
                 run.let_go()
                 tracker.close()

@@ -8,17 +8,23 @@ import sys
 import threading
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Crashed
 from projects import Project, run_plain
 
+import flows.distill
+from flows.ended import end_in_mlflow
 from omniopd import __version__
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.data.lock import only_writer
 from omniopd.data.receipts import work_key
 from omniopd.stages.run import Run, open_run, start_run
 from omniopd.stages.track import tracker_of
@@ -282,6 +288,58 @@ def test_sampling_that_stopped_with_the_store_starts_again_when_it_is_back(
     own.round_done(RoundRecord(0, {"loss": 1.0}, []))
     assert len(_samplers()) == 1
     own.finish()
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_a_run_that_is_stopped_is_no_longer_running_in_mlflow_until_it_goes_on(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch, error: type[BaseException], status: str
+):
+    project, client, name = tracked
+    project.edit(train__num_rounds=2)
+    one_round, seen = flows.distill._one_round, []
+
+    def stopped(run, round_, *given):
+        if round_ == 1:
+            raise error
+        return one_round(run, round_, *given)
+
+    def seen_running(run, round_, *given):
+        seen.append(client.search_runs([_experiment_id(client, name)])[0].info.status)
+        return one_round(run, round_, *given)
+
+    monkeypatch.setattr(flows.distill, "_one_round", stopped)
+    with pytest.raises(error):
+        run_plain(project.params_file)
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.info.status == status
+    assert run.info.end_time is not None
+    monkeypatch.setattr(flows.distill, "_one_round", seen_running)
+    run_plain(project.params_file)
+    assert seen == ["RUNNING"]
+    (again,) = client.search_runs([_experiment_id(client, name)])
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+
+
+def test_a_run_whose_process_was_killed_is_ended_by_what_prefect_calls_unless_another_goes_on(
+    tracked: tuple[Project, MlflowClient, str],
+):
+    project, client, name = tracked
+    tracker_of(_open(project), pytest.fail).begin()
+    lock = Layout(project.root).run("omniopd", 0).lock
+    given = {"arm": "omniopd", "seed": 0, "overrides": None, "params_file": str(project.params_file)}
+    ended = [(Crashed(), "FAILED"), (Cancelled(), "FAILED")]  # the first word counts
+    for state, status in ended:
+        lock.write_text("process 1 on another machine")
+        end_in_mlflow(flows.distill.distill, FlowRun(flow_id=uuid4(), parameters=given), state)
+        (run,) = client.search_runs([_experiment_id(client, name)])
+        assert run.info.status == status
+
+    tracker_of(_open(project), pytest.fail).begin()
+    with only_writer(lock, of="runs/omniopd-0"):
+        lock.write_text("process 1 on another machine")
+        end_in_mlflow(flows.distill.distill, FlowRun(flow_id=uuid4(), parameters=given), Cancelled())
+    (run,) = client.search_runs([_experiment_id(client, name)])
+    assert run.info.status == "RUNNING"
 
 
 def test_a_machine_that_cannot_be_sampled_stops_nothing(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
@@ -12,7 +12,16 @@ from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
 from omniopd.stages.run import Run, open_run
-from omniopd.tracking import SENT_LATER, Checkpoint, DataFile, Origin, RoundRecord, Tracker, score_metrics
+from omniopd.tracking import (
+    SENT_LATER,
+    Checkpoint,
+    DataFile,
+    Origin,
+    RoundRecord,
+    Tracker,
+    end_if_running,
+    score_metrics,
+)
 
 
 def tracker_of(run: Run, warn: Callable[[str], None], later: str = SENT_LATER) -> Tracker:
@@ -41,6 +50,17 @@ def _tell_checkpoints(tracker: Tracker, run: Run) -> None:
     for round_ in due_checkpoints(run):
         if run.has_checkpoint(round_):
             tracker.checkpoint_done(_checkpoint(run, round_))
+
+
+def end_abandoned(run_dir: Path, status: Literal["KILLED", "FAILED"]) -> None:
+    """Have MLflow show a run as ended whose process died before it could say so.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    run = open_run(run_dir)
+    if run.config.tracking.enabled:
+        end_if_running(run.config, key=run.key, folder=run_dir.name, status=status)
 
 
 def track_evaluation(
@@ -89,7 +109,7 @@ def track_comparison(
             return
         if found["key"] == run.key and run.has_checkpoint(run.config.train.num_rounds):
             _tell_heldout(tracker, run, found)
-        tracker.finish()
+            tracker.finish()
         if tracker.has_failed:
             return
         for point in found["curves"]["validation/greedy"]:
@@ -100,7 +120,6 @@ def track_comparison(
         run = open_run(layout.run(arm, seed).root)
         tracker = tracker_of(run, warn, later)
         tracker.register_best(_checkpoint(run, round_), accuracy=accuracy)
-        tracker.finish()
 
 
 def _origin(run: Run) -> Origin:

@@ -1,5 +1,6 @@
 """MLflow: what is told of a run, and what can be read of it again."""
 
+from omniopd.tracking.connection import end_if_running
 from omniopd.tracking.lookup import Lookup, TrackedRun
 from omniopd.tracking.models import MeasuredModel, log_scores, score_metrics
 from omniopd.tracking.records import Checkpoint, DataFile, Origin, RoundRecord
@@ -15,6 +16,7 @@ __all__ = [
     "RoundRecord",
     "TrackedRun",
     "Tracker",
+    "end_if_running",
     "log_scores",
     "score_metrics",
 ]

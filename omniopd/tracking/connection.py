@@ -9,7 +9,6 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig, Tracking
@@ -17,11 +16,12 @@ from omniopd.data.receipts import work_key
 from omniopd.errors import TrackingError
 from omniopd.tracking.messages import prompts_input, slices
 from omniopd.tracking.origin import changes, code_tags
-from omniopd.tracking.patience import bound_waits
 from omniopd.tracking.records import Origin
+from omniopd.tracking.store import client_of, database_of, is_made
 
 RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin was told to the end
 FOLDER = "omniopd.folder"  # the tag that says which folder below runs/ a run is of
+ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
 MAX_PARAM = 6000  # characters of a value; config.json has the whole
 
 
@@ -35,25 +35,22 @@ class Connection:
     end_time: int | None  # of a run that had ended before
 
 
-def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Connection:
-    """Find the run with this key, or create it; root is the folder whose code the run is made with."""
-    bound_waits()
-    client = MlflowClient(config.tracking.uri)
+def connect(config: RunConfig, *, key: str, origin: Origin, root: Path, starts: bool) -> Connection:
+    """Find the run with this key, or create it; root is the folder whose code the run is made with.
+
+    starts: whether the run itself starts or resumes; one that is only reported on keeps its status.
+    """
+    client = client_of(config.tracking.uri)
     experiment_id = experiment_id_of(client, config.tracking)
-    known = {"omniopd.key": key, "omniopd.arm": config.arm, "omniopd.seed": str(config.seed)}
-    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
-    # One with overrides that decide no result has the key of the run without, and is another run all the same.
     folder = origin.config.parent.name
-    found = [
-        run
-        for run in client.search_runs([experiment_id], query)
-        if run.data.tags.get(FOLDER, folder) == folder
-    ]
+    known = _known(config, key)
+    found = _runs_of(client, experiment_id, known, folder)
     end_time = None
     if found:
         run = found[0]
         end_time = run.info.end_time if run.info.status == "FINISHED" else None
-        client.update_run(run.info.run_id, status="RUNNING")
+        if starts:
+            client.update_run(run.info.run_id, status="RUNNING")
     else:
         tags = known | {FOLDER: folder} | _tags(config, origin, root)
         run = client.create_run(experiment_id, tags=tags, run_name=folder)
@@ -62,17 +59,49 @@ def connect(config: RunConfig, *, key: str, origin: Origin, root: Path) -> Conne
     return Connection(client, experiment_id, run.info.run_id, end_time)
 
 
+def end_if_running(config: RunConfig, *, key: str, folder: str, status: str) -> None:
+    """Give the run with this key that status if MLflow has it as running, for a process that could not do so itself.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    try:
+        _end_if_running(config, key, folder, status)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"{config.tracking.uri}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _end_if_running(config: RunConfig, key: str, folder: str, status: str) -> None:
+    client = client_of(config.tracking.uri)
+    experiment = client.get_experiment_by_name(config.tracking.experiment)
+    found = _runs_of(client, experiment.experiment_id, _known(config, key), folder) if experiment else []
+    for run in found:
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, status=status)
+
+
+def _known(config: RunConfig, key: str) -> dict[str, str]:
+    """The tags by which a run is found again."""
+    return {"omniopd.key": key, "omniopd.arm": config.arm, "omniopd.seed": str(config.seed)}
+
+
+def _runs_of(client: MlflowClient, experiment_id: str, known: Mapping[str, str], folder: str) -> list[Run]:
+    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in known.items())
+    found = client.search_runs([experiment_id], query)
+    # One with overrides that decide no result has the key of the run without, and is another run all the same.
+    return [run for run in found if run.data.tags.get(FOLDER, folder) == folder]
+
+
 def reach(uri: str) -> str:
     """Ask MLflow at the address; what was found there, in words. A database that is not there is not made.
 
     Raises:
         TrackingError: it does not answer.
     """
-    bound_waits()
-    if uri.startswith("sqlite") and (database := make_url(uri).database) and not Path(database).exists():
+    if (database := database_of(uri)) and not is_made(database):
         return "is made by the first run"
     try:
-        found = MlflowClient(uri).search_experiments(max_results=1)
+        found = client_of(uri).search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(f"{uri}: {' '.join(str(error).split())[:200]}") from error
     return "answers" if found else "answers, and is empty"
@@ -82,15 +111,21 @@ def experiment_id_of(client: MlflowClient, tracking: Tracking) -> str:
     """The id of the experiment that params name, which is created where there is none."""
     name = tracking.experiment
     experiment = client.get_experiment_by_name(name)
-    if isinstance(experiment, Experiment):
-        return experiment.experiment_id
-    return client.create_experiment(name, artifact_location=_artifacts_beside(tracking.uri, name))
+    if experiment is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts_beside(tracking.uri, name))
+        except MlflowException as error:
+            if error.error_code != ALREADY_EXISTS:
+                raise
+            experiment = client.get_experiment_by_name(name)  # another process was quicker
+    assert isinstance(experiment, Experiment)
+    return experiment.experiment_id
 
 
 def _artifacts_beside(uri: str, experiment: str) -> str | None:
     """The folder of an experiment's artifacts beside a database of SQLite; a server knows its own."""
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    return str(Path(database).resolve().parent / "mlruns" / experiment) if database else None
+    database = database_of(uri)
+    return str(database.resolve().parent / "mlruns" / experiment) if database else None
 
 
 def _tags(config: RunConfig, origin: Origin, root: Path) -> dict[str, str]:

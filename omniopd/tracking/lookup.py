@@ -10,10 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import Tracking
@@ -21,6 +19,7 @@ from omniopd.errors import DataError, TrackingError
 from omniopd.tracking.messages import CONTEXT, PROMPTS, ROUND, TRAINING
 from omniopd.tracking.patience import bound_waits
 from omniopd.tracking.records import DataFile
+from omniopd.tracking.store import client_of, database_of
 
 SHORT = 8  # characters of a run's id that people are shown
 _OURS = "tags.`omniopd.key` != ''"
@@ -65,7 +64,7 @@ class Lookup:
         self._uri = tracking.uri
         self._experiment = tracking.experiment
         with self._answering():
-            self._client = MlflowClient(tracking.uri)
+            self._client = client_of(tracking.uri)
 
     def runs(self) -> list[TrackedRun]:
         """The runs of the experiment, the latest first."""
@@ -132,8 +131,8 @@ class Lookup:
     def _answering(self) -> Iterator[None]:
         bound_waits()
         try:
-            database = make_url(self._uri).database if self._uri.startswith("sqlite") else None
-            if database and not Path(database).is_file():
+            database = database_of(self._uri)
+            if database and not database.is_file():
                 raise TrackingError(
                     f"{self._uri}: no such file; run where it is, or mend tracking.uri in params.yaml"
                 )

@@ -12,7 +12,7 @@ from omniopd.config import Tracking
 from omniopd.tracking.connection import experiment_id_of
 from omniopd.tracking.messages import now_ms
 from omniopd.tracking.origin import code_tags
-from omniopd.tracking.patience import bound_waits
+from omniopd.tracking.store import client_of
 from omniopd.tracking.tracker import FAILURES
 
 SHOWN = ("interval_low", "interval_high", "cut_share", "mean_tokens")
@@ -61,8 +61,7 @@ def log_scores(
     MLflow is told, with `later` for what to do, and never raised.
     """
     try:
-        bound_waits()
-        client = MlflowClient(tracking.uri)
+        client = client_of(tracking.uri)
         experiment_id = experiment_id_of(client, tracking)
         run = _run(client, experiment_id, model, root)
         logged = _logged_model(client, experiment_id, run, model)

@@ -5,17 +5,19 @@ and what was missed is sent when MLflow answers again, in this process or the ne
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig
-from omniopd.tracking.connection import Connection, connect
+from omniopd.errors import TrackingError
+from omniopd.tracking.connection import ALREADY_EXISTS, Connection, connect
 from omniopd.tracking.machine import Machine
 from omniopd.tracking.messages import ROUND, round_inputs, round_metrics, slices
 from omniopd.tracking.patience import SHARE
@@ -23,12 +25,14 @@ from omniopd.tracking.records import Checkpoint, Origin, RoundRecord
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Status = Literal["KILLED", "FAILED"]
 
 # What a store that is down, locked, full or misconfigured raises.
-FAILURES = (MlflowException, SQLAlchemyError, OSError)
+FAILURES = (MlflowException, SQLAlchemyError, OSError, TrackingError)
 MAX_METRICS = 1000  # of one log_batch
 EVERY_S = 5.0  # between two messages while a run is going
 RETRY_S = 30.0  # after a failure
+STOP_S = 3.0  # that an interrupted run waits for MLflow
 REPORT = "report.html"  # the artifact
 SENT_LATER = "The run goes on: its metrics are in metrics.jsonl and are sent when MLflow is back."
 
@@ -62,6 +66,7 @@ class Tracker:
         self._next_try = 0.0
         self._has_warned = False
         self._has_new = False  # whether a round was added to what MLflow had
+        self._is_the_run = False  # not only a report on it
 
     @property
     def run_id(self) -> str:
@@ -87,6 +92,7 @@ class Tracker:
 
     def begin(self) -> None:
         """Create the run in MLflow, or find it, and sample the machine from now until `close`."""
+        self._is_the_run = True
         if self._config.tracking.enabled:
             self._machine = Machine(self._config.tracking.uri)
         self._safely(self._sample)
@@ -117,6 +123,22 @@ class Tracker:
         self.close()
         if not self._has_pending:
             self._safely(end)
+
+    def stop(self, status: Status) -> None:
+        """End a run that did not come to its end; its next start makes it RUNNING again. Takes at most STOP_S."""
+        to = self._connection
+        if to is None:
+            return
+
+        def end() -> None:
+            try:
+                to.client.set_terminated(to.run_id, status=status)
+            except FAILURES:
+                log.warning("MLflow still shows the run as running", exc_info=True)
+
+        ending = threading.Thread(target=end, daemon=True, name="TrackerStop")
+        ending.start()
+        ending.join(STOP_S)
 
     def close(self) -> None:
         """Stop sampling the machine, whatever became of the run; may be called twice."""
@@ -165,7 +187,11 @@ class Tracker:
         def send(to: Connection) -> None:
             client, model_id = to.client, self._model_id(to, checkpoint)
             if not client.search_registered_models(f"name = '{name}'"):
-                client.create_registered_model(name)
+                try:
+                    client.create_registered_model(name)
+                except MlflowException as error:
+                    if error.error_code != ALREADY_EXISTS:
+                        raise
             versions = client.search_model_versions(
                 f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
             )
@@ -223,7 +249,9 @@ class Tracker:
         start = time.monotonic()
         try:
             if self._connection is None:
-                self._connection = connect(self._config, key=self._key, origin=self._origin, root=self._root)
+                self._connection = connect(
+                    self._config, key=self._key, origin=self._origin, root=self._root, starts=self._is_the_run
+                )
             return call(self._connection)
         except FAILURES as error:
             now = time.monotonic()
