@@ -1,5 +1,6 @@
 """Student rollouts, and their scores: their sampler's, or from the trainer's forward pass."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -45,7 +46,7 @@ def rollouts(
     `staleness` is the number of rounds that it will have been trained for when they are learnt from.
 
     Raises:
-        RunError: a response was written by other weights than the student's.
+        RunError: a response was written by other weights than the student's, or its scores are not finite.
     """
     decoder = TextDecoder(student.tokenizer)
     prompt_ids = encode_prompts(student.tokenizer, [prompt.prompt for prompt in prompts])
@@ -86,14 +87,29 @@ def rollouts(
                     staleness=staleness,
                 )
             )
+            _check_finite(trajectories[-1])
     return trajectories
 
 
 def scored(student: Student, trajectories: Sequence[Trajectory], *, batch_size: int) -> list[Trajectory]:
-    """The trajectories with exact entropies and log-probabilities under the student's weights."""
+    """The trajectories with exact entropies and log-probabilities under the student's weights.
+
+    Raises:
+        RunError: they are not finite, before a teacher is paid for a verdict on them.
+    """
     result = []
     for group in batches(trajectories, batch_size):
         rows = [Row(item.id, item.prompt_ids, item.response_ids) for item in group]
         for item, (entropies, logps) in zip(group, score(student.model, rows), strict=True):
             result.append(replace(item, entropies=entropies, logps=logps))
+            _check_finite(result[-1])
     return result
+
+
+def _check_finite(trajectory: Trajectory) -> None:
+    if not all(map(math.isfinite, [*trajectory.entropies, *trajectory.logps])):
+        raise RunError(
+            f"round {trajectory.round}: the student's distributions over response {trajectory.id} are not finite, so "
+            "nothing is learnt from it; lower train.lr, set train.precision: float32, or inspect the model, and start "
+            "the run again"
+        )

@@ -13,6 +13,7 @@ from omniopd.config import Train
 from omniopd.data.rows import Row, collate, grouped
 from omniopd.engines import parallel
 from omniopd.engines.step import Step
+from omniopd.errors import RunError
 from omniopd.functional import Score, TokenScores
 from omniopd.methods import Method
 from omniopd.models.precision import recompute_activations
@@ -34,6 +35,12 @@ class StepReport:
     lr: float
     entropy: float
     ref_kl: float | None
+
+    def not_finite(self) -> list[str]:
+        """The names of what is NaN or infinite and would move the weights."""
+        values = {"loss": self.loss, "gradient norm": self.grad_norm, "entropy": self.entropy}
+        values |= {f"loss/{name}": value for name, value in self.loss_parts.items()}
+        return [name for name, value in values.items() if not math.isfinite(value)]
 
     def as_metrics(self) -> dict[str, float]:
         """The report under the names that metrics.jsonl and MLflow use."""
@@ -106,7 +113,11 @@ class Trainer:
         return mean_report([self.step(rows[a:b], method) for a, b in pairwise(bounds)])
 
     def step(self, rows: Sequence[Row], method: Method) -> StepReport:
-        """One optimiser step on all the rows."""
+        """One optimiser step on all the rows.
+
+        Raises:
+            RunError: the loss or the gradient is not finite; no weight has moved, in any process.
+        """
         sums = _Sums()
         self.optimizer.zero_grad(set_to_none=True)
         settings = self.settings
@@ -126,9 +137,22 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = whole(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.max_grad_norm))
+        report = sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
+        self._check_finite(report)
         self.optimizer.step()
         self.num_steps += 1
-        return sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
+        return report
+
+    def _check_finite(self, report: StepReport) -> None:
+        """Raise before the weights move where that would ruin them. All processes have the same report."""
+        if names := report.not_finite():
+            round_, step = divmod(self.num_steps, self.settings.steps_per_round)
+            raise RunError(
+                f"round {round_}, optimiser step {step + 1} of {self.settings.steps_per_round}: {', '.join(names)} "
+                f"{'is' if len(names) == 1 else 'are'} not finite (loss {report.loss:g}, gradient norm "
+                f"{report.grad_norm:g}), so the step was not taken and the run keeps its last state; lower train.lr, "
+                "set train.precision: float32, or inspect the model, and start the run again"
+            )
 
     def _share(self) -> float:
         """The share of the learning rate at the step to come: warm-up, then the schedule."""

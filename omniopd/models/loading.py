@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +23,7 @@ from omniopd.config import Precision
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.errors import ModelError
 from omniopd.models.adapters import adapter_state, base_state, has_adapter
+from omniopd.models.integrity import check_finite, check_loading, check_numbers
 from omniopd.models.precision import DTYPES, compute_in
 from omniopd.models.sharding import whole
 from omniopd.models.trust import code_is_allowed
@@ -36,6 +39,7 @@ TOKENIZER_FILES = (
 )
 _BASE_DIGEST = "_omniopd_base_digest"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+WHY_LEN = 240  # characters of a library's error in a message
 
 
 def check_model_dir(name: str) -> None:
@@ -50,6 +54,11 @@ def check_model_dir(name: str) -> None:
         return
     if not path.is_dir():
         raise ModelError(f"{name}: no such model directory; name a directory, or a hub name (owner/name)")
+    if (path / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{name}: holds an adapter (adapter_config.json), not a whole model; merge it into its base with peft's "
+            "merge_and_unload, save that, and name its directory"
+        )
     if not (path / "config.json").is_file():
         raise ModelError(f"{name}: has no config.json; name a directory written by save_pretrained")
     if not any((path / file).is_file() for file in WEIGHT_FILES):
@@ -62,7 +71,7 @@ def check_model_dir(name: str) -> None:
                 weights.keys()
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"{name}: {file.name} is damaged ({_first_line(error)}); save the model there again"
+                f"{name}: {file.name} is damaged ({_why(error)}); save the model there again"
             ) from error
 
 
@@ -73,9 +82,9 @@ def _weight_files(path: Path) -> list[Path]:
         return [whole]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [path / name for name in sorted(names)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: {index.name} cannot be used; save the model there again") from error
-    return [path / name for name in sorted(names)]
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -89,13 +98,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise ModelError(
             f"{name}: holds no tokenizer ({', '.join(TOKENIZER_FILES)}); save the tokenizer there first"
         )
-    try:
+    with _reading(name, "its tokenizer cannot be loaded", "save the tokenizer there again"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=code_is_allowed())
-    except Exception as error:  # whatever the file's own damage makes the libraries raise
-        _tell_of_code(name, error)
-        raise ModelError(
-            f"{name}: its tokenizer cannot be loaded ({_first_line(error)}); save the tokenizer there again"
-        ) from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -139,23 +143,70 @@ def load_model(name: str, *, precision: Precision = "float32", trained: bool = T
         ModelError: the weights cannot be loaded.
     """
     check_model_dir(name)
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=torch.float32 if trained else DTYPES[precision],
-            use_safetensors=True,
-            trust_remote_code=code_is_allowed(),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        _tell_of_code(name, error)
-        raise ModelError(
-            f"{name}: the model cannot be loaded ({_first_line(error)}); save the model there again"
-        ) from error
+    model = _loaded(name, dtype=torch.float32 if trained else DTYPES[precision])
     if torch.cuda.is_available():
         model.to(torch.device("cuda", torch.cuda.current_device()))  # pyright: ignore[reportArgumentType]
+    check_finite(name, model.named_parameters())
     model.eval()
     if trained:
         compute_in(model, precision)
+    return model
+
+
+def check_weights(name: str) -> None:
+    """Raise where a model directory plainly cannot be loaded whole; no weight is read, and nothing downloaded.
+
+    Raises:
+        ModelError: its weights and its configuration do not fit, or a package is missing that it needs.
+    """
+    check_model_dir(name)
+    if not Path(name).is_dir():
+        return
+    config = load_config(name)
+    _check_depth(name, config)
+    try:
+        _loaded(name, device_map="meta")
+    except ModelError as error:
+        # A machine without a GPU cannot say more of quantised weights than that a package is missing.
+        if getattr(config, "quantization_config", None) is None or isinstance(error.__cause__, ImportError):
+            raise
+
+
+def _check_depth(name: str, config: PretrainedConfig) -> None:
+    """Raise where a configuration has more layers than there are weights: building such a model may take for ever."""
+    num_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    num_weights = sum(_num_weights(file) for file in _weight_files(Path(name)))
+    if isinstance(num_layers, int) and num_layers > num_weights:
+        raise ModelError(
+            f"{name}: config.json describes {num_layers} layers, and the files hold {num_weights} weights; restore its "
+            "config.json"
+        )
+
+
+def _num_weights(file: Path) -> int:
+    with safe_open(file, "pt") as weights:
+        return len(weights.keys())
+
+
+def _loaded(name: str, **how: Any) -> PreTrainedModel:
+    """The model with the weights that its directory holds, all of them.
+
+    Raises:
+        ModelError: it cannot be loaded, or would not be what the files hold.
+    """
+    with _reading(name, "the model cannot be loaded", "save the model there again"):
+        model, report = cast(
+            tuple[PreTrainedModel, dict[str, Any]],
+            AutoModelForCausalLM.from_pretrained(
+                name,
+                use_safetensors=True,
+                trust_remote_code=code_is_allowed(),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **how,
+            ),
+        )
+    check_loading(name, model, report)
     return model
 
 
@@ -219,28 +270,45 @@ def load_config(name: str) -> PretrainedConfig:
     Raises:
         ModelError: none can be loaded.
     """
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=code_is_allowed())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _tell_of_code(name, error)
-        raise ModelError(
-            f"{name}: its config.json cannot be used ({_first_line(error)}); save the model there again"
-        ) from error
-
-
-def _tell_of_code(name: str, error: Exception) -> None:
-    """Raise where that is what loading failed for."""
-    if not code_is_allowed() and "trust_remote_code" in str(error):
-        raise ModelError(
-            f"{name}: needs Python code that comes with it, and none is run; read that code, then set "
-            "models.trust_remote_code: true, or take another model"
-        ) from error
+    with _reading(name, "its config.json cannot be used", "save the model there again"):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=code_is_allowed())
+    check_numbers(name, config)
+    return config
 
 
 def context_len(config: PretrainedConfig) -> int | None:
     """How many tokens the model can read, where its configuration says so."""
-    return getattr(config, "max_position_embeddings", None)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+@contextmanager
+def _reading(name: str, what: str, remedy: str) -> Iterator[None]:
+    """For the block, whatever the files' own damage makes the libraries raise becomes a sentence that names the model.
+
+    Raises:
+        ModelError: saying what failed, why, and the remedy.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ModelError(
+            f"{name}: {what}: it does not fit into memory ({_why(error)}); free some, or take a smaller model"
+        ) from error
+    except Exception as error:
+        if not code_is_allowed() and "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{name}: needs Python code that comes with it, and none is run; read that code, then set "
+                "models.trust_remote_code: true, or take another model"
+            ) from error
+        if isinstance(error, ImportError):
+            remedy = (
+                "install that package, or take a model that does without, such as one that is not quantised"
+            )
+        raise ModelError(f"{name}: {what} ({_why(error)}); {remedy}") from error
+
+
+def _why(error: BaseException) -> str:
+    """What an error says, in one line of at most WHY_LEN characters."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))
+    line = " ".join(text.split()).rstrip(".") or type(error).__name__
+    return line if len(line) <= WHY_LEN else f"{line[: WHY_LEN - 1]}…"

@@ -43,10 +43,15 @@ def check_head(model: PreTrainedModel) -> None:
     """Raise where head_of does not say what the model does: losses would be those of another model.
 
     Raises:
-        ModelError: the logits of a few tokens are not what the hidden states and the head come to.
+        ModelError: the logits of a few tokens are not finite, or not what the hidden states and the head come to.
     """
     ids = torch.tensor([PROBE_IDS], device=model.device)
     expected = model(input_ids=ids, use_cache=False).logits[0].float()
+    if not expected.isfinite().all():
+        raise ModelError(
+            f"{_name(model)}: its logits hold NaN or infinity; take another copy of the model, or set "
+            "train.precision: float32"
+        )
     head = head_of(model)
     found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
     found = found @ head.weight.T if head.bias is None else found @ head.weight.T + head.bias

@@ -156,9 +156,10 @@ def _check_teacher(params: Params, layout: Layout) -> list[str]:
         from omniopd.stages.check_models import check_teacher
 
         with _named("teacher.model"):
-            return [
-                f"teacher.model: {line}" for line in check_teacher(layout.named_model(params.teacher.model))
-            ]
+            doubts = check_teacher(
+                layout.named_model(params.teacher.model), on_vllm=params.teacher.kind == "vllm"
+            )
+            return [f"teacher.model: {line}" for line in doubts]
     return []
 
 

@@ -10,6 +10,7 @@ from omniopd.errors import ModelError
 from omniopd.models.loading import (
     check_model_dir,
     check_same_vocabulary,
+    check_weights,
     context_len,
     encode_prompt,
     encode_prompts,
@@ -32,13 +33,15 @@ class StudentFacts:
     warnings: list[str]
 
 
-def check_teacher(teacher: str) -> list[str]:
-    """Raise where a teacher of transformers' cannot be used; else what to be warned of.
+def check_teacher(teacher: str, *, on_vllm: bool) -> list[str]:
+    """Raise where a teacher whose weights are at hand cannot be used; else what to be warned of.
+
+    vLLM reads forms of weights that transformers does not, so there its files alone are inspected.
 
     Raises:
         ModelError: what is wrong with it.
     """
-    check_model_dir(teacher)
+    check_model_dir(teacher) if on_vllm else check_weights(teacher)
     return end_warnings(teacher, _checked_tokenizer(teacher, load_config(teacher)))
 
 
@@ -57,7 +60,7 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     Raises:
         ModelError: what is wrong with it.
     """
-    check_model_dir(student)
+    check_weights(student)
     config = load_config(student)
     tokenizer = _checked_tokenizer(student, config)
     lengths = [len(ids) for ids in encode_prompts(tokenizer, [prompt.prompt for prompt in prompts])]

@@ -8,7 +8,14 @@ from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
-from omniopd.models.loading import check_model_dir, context_len, load_config, load_model, load_tokenizer
+from omniopd.models.loading import (
+    check_model_dir,
+    check_weights,
+    context_len,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from omniopd.stages.base import model_digest
 from omniopd.stages.benchmark import Subject
 from omniopd.stages.run import Run
@@ -51,7 +58,7 @@ def model_at(name: str, params: Params, layout: Layout) -> Subject:
         ModelError: there is none, or it cannot be used.
     """
     path = layout.named_model(name)
-    check_model_dir(path)
+    check_model_dir(path) if params.rollout.engine == "vllm" else check_weights(path)
     tokenizer, weights = load_tokenizer(path), model_digest(Path(path))
     rollout, precision, batch_size = params.rollout, params.train.precision, params.evaluation.batch_size
 

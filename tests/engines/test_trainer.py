@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Lora, Train
 from omniopd.data.rows import collate
+from omniopd.engines import parallel
 from omniopd.engines.checkpoints import (
     checkpoint_is_whole,
     load_optimizer,
@@ -21,7 +22,7 @@ from omniopd.engines.checkpoints import (
     weights_md5,
 )
 from omniopd.engines.trainer import Trainer
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, RunError
 from omniopd.methods import GRPO, OPD, SFT, Method, OmniOPD
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.models.scoring import head_of
@@ -291,3 +292,59 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(
 def test_a_trainer_without_what_the_method_needs_says_so(model, method: Method, need: str):
     with pytest.raises(ValueError, match=f"needs {need}, and the trainer was given none"):
         Trainer(model, SETTINGS).round([], method)
+
+
+# --- numbers that are none
+
+
+def broken(model: PreTrainedModel, value: float) -> PreTrainedModel:
+    student = copy.deepcopy(model)
+    with torch.no_grad():
+        student.model.norm.weight[0] = value
+    return student
+
+
+@each_method
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_step_that_is_not_finite_is_not_taken(model, method: Method, value: float):
+    student = broken(model, value)
+    before = copy.deepcopy(student.state_dict())
+    trainer = trainer_of(model, student=student, steps_per_round=2)
+    trainer.num_steps = 5
+
+    with pytest.raises(RunError) as caught:
+        trainer.step(method.rows(annotated(method)), method)
+
+    [line] = str(caught.value).splitlines()
+    assert line.startswith("round 2, optimiser step 2 of 2: ")
+    assert "not finite" in line
+    assert "train.lr" in line
+    assert trainer.num_steps == 5
+    for name, weight in student.state_dict().items():
+        assert torch.equal(weight.nan_to_num(7.0), before[name].nan_to_num(7.0))
+
+
+def test_a_step_that_is_not_finite_in_one_process_is_taken_by_none(model, monkeypatch: pytest.MonkeyPatch):
+    method = METHODS[0]
+    trainer = trainer_of(model)
+    before = copy.deepcopy(trainer.model.state_dict())
+
+    def gathered(own):
+        other = copy.deepcopy(own)
+        other.parts = dict.fromkeys(other.parts, math.nan)
+        return [own, other]
+
+    monkeypatch.setattr(parallel, "gathered", gathered)
+    with pytest.raises(RunError, match="loss"):
+        trainer.step(method.rows(annotated(method)), method)
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.state_dict().items())
+
+
+def test_a_gradient_that_is_not_finite_is_not_followed(model):
+    method, trainer = METHODS[0], trainer_of(model)
+    trainer.model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = copy.deepcopy(trainer.model.state_dict())
+
+    with pytest.raises(RunError, match="gradient norm is not finite"):
+        trainer.step(method.rows(annotated(method)), method)
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.state_dict().items())

@@ -1,5 +1,7 @@
 """The trainer's forward pass over responses."""
 
+import copy
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -79,3 +81,11 @@ def test_scores_equal_a_plain_forward_pass(model):
             [z[t, token].item() for t, token in enumerate(row.response_ids)], abs=1e-5
         )
         assert entropies == pytest.approx([-(row_.exp() * row_).sum().item() for row_ in z], abs=1e-5)
+
+
+def test_a_head_whose_logits_are_no_numbers_is_refused(model):
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.model.norm.weight[0] = float("inf")
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        check_head(other)
