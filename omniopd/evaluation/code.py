@@ -1,13 +1,15 @@
 """Which programs are right: each is run in a sandbox with the tests of its prompt."""
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from omniopd.errors import DataError
-from omniopd.evaluation.grade import Grade
+from omniopd.errors import DataError, ProcessError
+from omniopd.evaluation.grade import Grade, not_graded
+from omniopd.evaluation.prelude import prelude_of
 from omniopd.evaluation.programs import program_of
 from omniopd.evaluation.sandbox import Limits, Outcome, mode_of_this_machine, run_program
 from omniopd.evaluation.tests_of_programs import Pair, Suite, suite_of
@@ -15,6 +17,9 @@ from omniopd.evaluation.tests_of_programs import Pair, Suite, suite_of
 __all__ = ["CodeCase", "grade_programs", "program_of"]
 
 DEFAULT_LIMITS = Limits()
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::|$)")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ def grade_programs(
 ) -> list[Grade]:
     """The grade of each case, in order; its answer is the program that was run.
 
-    Right is a program whose tests all pass and run to their end.
+    Right is a program whose tests all pass and run to their end. A response on which the grader itself fails is wrong,
+    with the error as its reason; the others are graded as ever.
     `num_processes` programs run at once: as many as there are processors, where it is None. Limits hold for each run of
     a program, of which there is one for each pair of input and output, and one for all other tests.
 
@@ -50,7 +56,7 @@ def grade_programs(
     pool = ThreadPoolExecutor(num_processes or os.cpu_count() or 1)
     try:
         futures = [
-            pool.submit(_grade, case, suite, limits) for case, suite in zip(cases, suites, strict=True)
+            pool.submit(_graded, case, suite, limits) for case, suite in zip(cases, suites, strict=True)
         ]
         return [future.result() for future in futures]
     finally:
@@ -64,6 +70,21 @@ def _suite(place: int, case: CodeCase) -> Suite:
         raise DataError(f"case {place}: {error}") from None
 
 
+def _graded(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
+    """The grade, whatever goes wrong with this one response.
+
+    Raises:
+        ProcessError: no program can be run any more.
+    """
+    try:
+        return _grade(case, suite, limits)
+    except ProcessError as error:
+        run_program("")  # raises where it is not this program's doing
+        return not_graded(error)
+    except Exception as error:  # a boundary: responses are hostile, and one must not end a batch
+        return not_graded(error)
+
+
 def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
     program = program_of(case.response, case.prompt)
     if program is None:
@@ -74,14 +95,23 @@ def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
 
 def _reason(program: str, suite: Suite, limits: Limits) -> str:
     """Why the program is wrong; the first reason that is found, and empty where it is right."""
+    lent = prelude_of(program) if suite.has_prelude else {}
     if suite.tests:
-        outcome = run_program(program, limits=limits, tests=suite.tests)
+        outcome = run_program(program, limits=limits, tests=suite.tests, lent=lent)
         if not outcome.passed:
             return outcome.reason
     for pair in suite.pairs:
-        if reason := _reason_of_pair(run_program(program, stdin=pair.stdin, limits=limits), pair):
+        outcome = run_program(
+            program, stdin=pair.stdin, limits=_limits_of(pair, limits), lent=lent, exit_is_success=True
+        )
+        if reason := _reason_of_pair(outcome, pair):
             return reason
     return ""
+
+
+def _limits_of(pair: Pair, limits: Limits) -> Limits:
+    """With room for the expected output twice over, beside what any program may write."""
+    return replace(limits, output_bytes=limits.output_bytes + 2 * len(pair.stdout.encode("utf-8", "replace")))
 
 
 def _reason_of_pair(outcome: Outcome, pair: Pair) -> str:
@@ -94,9 +124,10 @@ def _reason_of_pair(outcome: Outcome, pair: Pair) -> str:
 
 def _error_of(outcome: Outcome) -> str:
     """The exception that a traceback ends with, or how else the program ended."""
-    last = outcome.stderr.strip().rpartition("\n")[2].partition(":")[0]
-    if outcome.exit_code == 1 and last.replace(".", "").isidentifier():
-        return last[:100]
+    _, traceback, text = outcome.stderr.rpartition(_TRACEBACK)
+    lines = [line for line in text.splitlines() if line[:1].strip()]  # those of the stack are indented
+    if outcome.exit_code == 1 and traceback and lines and (kind := _EXCEPTION.match(lines[0])):
+        return kind[1][:100]
     code = outcome.exit_code or 0
     return f"exit code {code}" if code > 0 else f"ended by signal {-code}"
 
@@ -104,15 +135,15 @@ def _error_of(outcome: Outcome) -> str:
 def same_output(found: str, wanted: str) -> bool:
     """Whether two outputs have the same lines, as LiveCodeBench compares them.
 
-    White space at the ends of lines and of the output makes no difference; of a line that holds numbers alone, their
-    values count: 1.0 is 1, and 0.1 + 0.2 is not 0.3.
+    White space at the ends of lines and of the output makes no difference; of a line that holds decimal numbers alone,
+    their values count: 1.0 is 1, and 0.1 + 0.2 is not 0.3.
     """
     ours, theirs = _lines(found), _lines(wanted)
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
 
 
 def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
+    return [line.strip() for line in text.strip().split("\n")]
 
 
 def _same_line(one: str, other: str) -> bool:
@@ -123,7 +154,6 @@ def _same_line(one: str, other: str) -> bool:
 
 
 def _numbers(line: str) -> list[Decimal] | None:
-    try:
-        return [Decimal(word) for word in line.split()]
-    except InvalidOperation:
-        return None
+    """The numbers of a line that holds nothing else; `inf`, `nan`, `1_000` and digits other than 0 to 9 are words."""
+    words = line.split()
+    return [Decimal(word) for word in words] if all(map(_NUMBER.fullmatch, words)) else None

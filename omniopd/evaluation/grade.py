@@ -14,3 +14,15 @@ class Grade:
     is_right: bool
     answer: str | None
     reason: str = ""  # empty where it is right
+
+
+GRADER_ERROR = "grader error"
+
+
+def not_graded(error: Exception) -> Grade:
+    """The grade of a response on which the grader failed: wrong, with the error's kind as its reason.
+
+    >>> not_graded(ZeroDivisionError()).reason
+    'grader error: ZeroDivisionError'
+    """
+    return Grade(False, None, f"{GRADER_ERROR}: {type(error).__name__}")

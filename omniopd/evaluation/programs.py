@@ -1,10 +1,12 @@
 """The program that a response gives: what stands in its fences, or what continues a function's head in the prompt."""
 
 import ast
+import contextlib
 import re
 import textwrap
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,9 @@ _FIRST_LINE = re.compile(r"^(?:import |from \S+ import |(?:async )?def |class |@
 _DEFINITION = re.compile(r"^(?:async def|def|class) ", re.M)
 _PYTHON = ("python", "python3", "py", "py3")
 _INDENT = "    "
+MAX_PROGRAM = (
+    2**16
+)  # characters that Python is asked to read in this process: half a second of its time at most
 _filters = threading.Lock()
 
 
@@ -172,9 +177,13 @@ def parsed(code: str) -> ast.Module:
     return _compiled(code, ast.PyCF_ONLY_AST)
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without Python's warnings of a program, such as that of '\\\\d'; one thread at a time: they share the filters."""
+    with _filters, warnings.catch_warnings(action="ignore"):
+        yield
+
+
 def _compiled(code: str, flags: int = 0) -> Any:
-    with (
-        _filters,
-        warnings.catch_warnings(action="ignore"),
-    ):  # such as that of '\\d', which is a response's own affair
+    with quietly():
         return compile(code, "program.py", "exec", flags, dont_inherit=True)

@@ -46,6 +46,11 @@ class Suite:
     tests: Tests | None
     pairs: tuple[Pair, ...]
 
+    @property
+    def has_prelude(self) -> bool:
+        """Whether programs may use what LiveCodeBench imports for them; HumanEval and MBPP import nothing."""
+        return bool(self.pairs) or (self.tests is not None and self.tests.calls is not None)
+
 
 def suite_of(tests: str, prompt: str) -> Suite:
     """The tests of a program that answers the prompt.
@@ -190,9 +195,13 @@ def _call(case: dict[str, Any]) -> dict[str, Any]:
     given, wanted = case["input"], case["output"]
     if isinstance(given, str):
         lines = [line for line in given.split("\n") if line.strip()]
-        return {"arguments": [_json(line) for line in lines], "expected": [_json(wanted)]}
+        return {
+            "arguments": [_json(line) for line in lines],
+            "expected": [_json(wanted)],
+            "tuples": "outermost",
+        }
     one_in_a_list = [wanted[0]] if isinstance(wanted, list) and len(wanted) == 1 else []
-    return {"arguments": given, "expected": [wanted, *one_in_a_list]}
+    return {"arguments": given, "expected": [wanted, *one_in_a_list], "tuples": "all"}
 
 
 def _json(text: Any) -> Any:

@@ -1,5 +1,7 @@
 """A program that nobody has read, run where it can do no harm. docs/grading.md says what each mode holds."""
 
+from collections.abc import Mapping
+
 from omniopd.evaluation.sandbox.modes import MODES, mode_of_this_machine
 from omniopd.evaluation.sandbox.records import Limits, Mode, Outcome, Tests
 from omniopd.evaluation.sandbox.run import run_in
@@ -14,13 +16,25 @@ def run_program(
     limits: Limits | None = None,
     tests: Tests | None = None,
     mode: Mode | None = None,
+    lent: Mapping[str, tuple[str, str]] | None = None,
+    exit_is_success: bool = False,
 ) -> Outcome:
     """How a Python program ended, what it wrote, and, with tests, whether it passed them.
 
     It runs in the mode, or in the strongest that this machine can do. Without tests its name is `__main__`.
+    `lent` are names that it has before it starts: each a module, or an attribute of one; no test finds them. With
+    `exit_is_success` a program that calls `sys.exit`, whatever the code, ends as one that runs to its last line.
 
     Raises:
         ProcessError: it could not be run at all; what the program itself does is in the outcome.
     """
     mode = mode or mode_of_this_machine()
-    return run_in(mode.name, program, stdin=stdin, limits=limits, tests=tests)
+    return run_in(
+        mode.name,
+        program,
+        stdin=stdin,
+        limits=limits,
+        tests=tests,
+        lent=lent,
+        exit_is_success=exit_is_success,
+    )

@@ -26,7 +26,7 @@ class Tests:
 
     >>> Tests(code="assert add(1, 2) == 3").entry_point is None
     True
-    >>> Tests(function="add", calls=({"arguments": [1, 2], "expected": [3]},)).code
+    >>> Tests(function="add", calls=({"arguments": [1, 2], "expected": [3], "tuples": "all"},)).code
     ''
     """
 
@@ -37,7 +37,9 @@ class Tests:
     entry_point: str | None = None  # what `check(candidate)` of the code is called with
     shadows: tuple[str, ...] = ()  # names of Python's own that are the program's
     function: str | None = None  # what is the program's, though the context has its head; what `calls` call
-    calls: tuple[dict[str, Any], ...] | None = None  # "expected": the values of which one is to be returned
+    # "expected": the values of which one is to be returned; "tuples": which of the result count as lists, the
+    # "outermost" or "all"
+    calls: tuple[dict[str, Any], ...] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """The tests, for JSON."""

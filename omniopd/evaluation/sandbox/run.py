@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,24 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/et
 
 
 def run_in(
-    mode: str, program: str, *, stdin: str = "", limits: Limits | None = None, tests: Tests | None = None
+    mode: str,
+    program: str,
+    *,
+    stdin: str = "",
+    limits: Limits | None = None,
+    tests: Tests | None = None,
+    lent: Mapping[str, tuple[str, str]] | None = None,
+    exit_is_success: bool = False,
 ) -> Outcome:
-    """How the program ended in the mode of that name; with tests, whether it passed them.
+    """How the program ended in the mode of that name, as `run_program` says.
 
     Raises:
         ProcessError: the program could not be run at all.
     """
     limits = limits or Limits()
-    job = job_of(mode, program, stdin=stdin, limits=limits, tests=tests)
+    job = job_of(
+        mode, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
+    )
     found = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
     if "failed" in found or not found["began"]:
         why = found.get("failed") or found["stderr"].strip()[-300:] or "it ended before it began"
@@ -41,7 +51,16 @@ def run_in(
     return _outcome(found, limits, has_tests=tests is not None)
 
 
-def job_of(mode: str, program: str, *, stdin: str, limits: Limits, tests: Tests | None) -> dict[str, Any]:
+def job_of(
+    mode: str,
+    program: str,
+    *,
+    stdin: str,
+    limits: Limits,
+    tests: Tests | None,
+    lent: Mapping[str, tuple[str, str]] | None = None,
+    exit_is_success: bool = False,
+) -> dict[str, Any]:
     """What the process beside a program is told."""
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     return {
@@ -49,6 +68,8 @@ def job_of(mode: str, program: str, *, stdin: str, limits: Limits, tests: Tests 
         "program": program,
         "stdin": stdin,
         "tests": None if tests is None else json.dumps(tests.as_record()),
+        "lent": dict(lent or {}),
+        "exit_is_success": exit_is_success,
         "limits": asdict(limits),
         "caller": os.getpid(),
         "temporary": tempfile.gettempdir(),

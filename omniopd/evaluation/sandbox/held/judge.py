@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import os
 import signal
@@ -55,13 +56,42 @@ def _out_of_time(*_: object) -> NoReturn:
 def serve(source: str, space: dict[str, Any], reads: int, writes: int) -> None:
     """In the program's process: run it, say what it defined, and serve the tests until they end."""
     peer = Peer(os.fdopen(reads, "rb"), os.fdopen(writes, "wb"), serves_all=True)
+    before, no_input = dict(space), _NoInput()
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(no_input))
     try:
-        exec(compile(source, "program.py", "exec"), space)
-        defined = _defined(peer, space)
+        _execute(source, space, no_input)
+        defined = _defined(peer, _new(space, before))
     except BaseException as error:  # the program's own, whatever it is
         return peer.send({"raised": [kind.__name__ for kind in type(error).__mro__], "text": ""})
     peer.send(defined)
     return peer.serve()
+
+
+class _NoInput(io.RawIOBase):
+    """Standard input that is at its end, and that knows whether it was read."""
+
+    was_read = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, _: Any, /) -> int:
+        self.was_read = True
+        return 0
+
+
+def _execute(source: str, space: dict[str, Any], no_input: _NoInput) -> None:
+    """Run the program; where it ends for want of input, what it defined until then is there to be tested."""
+    try:
+        exec(compile(source, "program.py", "exec"), space)
+    except BaseException:
+        if not no_input.was_read:
+            raise
+
+
+def _new(space: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """What the program defined: what it was lent and did not replace is not the program's."""
+    return {name: value for name, value in space.items() if name not in before or before[name] is not value}
 
 
 def _defined(peer: Peer, space: dict[str, Any]) -> dict[str, Any]:
@@ -107,12 +137,18 @@ def _function(name: str, names: dict[str, Any]) -> Remote:
 def _call_all(calls: list[dict[str, Any]], function: Remote) -> None:
     for one in calls:
         found = function(*one["arguments"])
-        if _as_json(found) not in one["expected"]:
+        if _result(found, one["tuples"]) not in one["expected"]:
             raise AssertionError
 
 
+def _result(value: Any, tuples: str) -> Any:
+    """The value with a list for a tuple, as JSON has no tuples: for itself alone ("outermost"), or within it too."""
+    if tuples == "outermost":
+        return list(value) if isinstance(value, tuple) else value
+    return _as_json(value)
+
+
 def _as_json(value: Any) -> Any:
-    """With lists for tuples, within lists and dicts too: JSON, in which the answer is written, has no tuples."""
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if type(value) is dict:

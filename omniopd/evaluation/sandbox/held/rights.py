@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN_FILES = 64
+STACK_BYTES = 120 * 2**20  # of the main thread: the kernel leaves 128 MiB of addresses for it to grow
 CAPABILITY_VERSION = 0x20080522  # linux/capability.h: version 3, two words a set
 IS_LINUX = sys.platform == "linux"
 
@@ -36,6 +37,7 @@ def limit_resources(limits: dict[str, Any], *, warns: bool = False) -> None:
         resource.RLIMIT_FSIZE: (limits["scratch_bytes"],) * 2,
         resource.RLIMIT_NOFILE: (OPEN_FILES,) * 2,
         resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_STACK: (STACK_BYTES, STACK_BYTES),
     }
     if IS_LINUX:
         bounds[resource.RLIMIT_MSGQUEUE] = (0, 0)

@@ -26,6 +26,15 @@ TICK_S = 0.05
 BLOCK = 65536
 MOST_NAMES = 4096  # files and folders in a scratch folder on a disk
 REPORT_BYTES = 65536
+INNER = (
+    "mode",
+    "limits",
+    "readable",
+    "scratch",
+    "refuses_calls",
+    "lent",
+    "exit_is_success",
+)  # what `inside` needs
 BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from held.inside import main; main()"
 
 
@@ -140,7 +149,7 @@ def _arrange(order: list[int]) -> None:
 
 
 def _command(job: dict[str, Any]) -> list[str]:
-    inner = {name: job[name] for name in ("mode", "limits", "readable", "scratch", "refuses_calls")}
+    inner = {name: job[name] for name in INNER}
     inner["has_tests"] = job["tests"] is not None
     python = [
         job["python"],
