@@ -1,25 +1,47 @@
-r"""The final answer of a response or a reference solution: `\boxed{...}`, `#### n`, "the answer is ...", a number."""
+r"""The final answer of a response or a reference: a box, `#### n`, "the answer is ...", the last formula or number."""
 
 import re
 
+from omniopd.evaluation.boxes import boxed, has_box, is_joined
+from omniopd.evaluation.formulas import MASK, Formula, formulas, masked
+from omniopd.evaluation.thoughts import without_thought
+
 TAIL_CHARS = 200_000  # of a text are looked at, from its end
 SENTENCE_CHARS = 2_000  # and of what follows "the answer is", from its beginning
-_BOX_OR_BRACE = re.compile(r"\\+(?:boxed|fbox)\s*+\{|\\.|[{}]", re.DOTALL)
-_BARE_BOX = re.compile(r"\\boxed\s++([^\s{}$\\]++)")
+CONTEXT_CHARS = 40
+MAX_PHRASES = 20  # of "the answer is" are read, from the last one on
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S.*)$", re.MULTILINE)
+_HEADING = re.compile(r"[A-Za-z*_:. ]+")
 _PHRASE = re.compile(
-    r"\banswers?\b(?:[^.,:=\n]{0,60}?\b(?:is|are)\b|[\s*]{0,4}[:=])[\s*:]{0,8}", re.IGNORECASE
+    r"(?:\banswers?\b(?:[^.,:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])"
+    r"|^[ \t>#*_]{0,12}(?:the )?(?:final |correct )?answers?[ \t*_]{0,8}\n)[\s*_:]{0,8}",
+    re.IGNORECASE | re.MULTILINE,
 )
-_DISPLAYED = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?]\**(?=\s+[A-Z*]|\s*$)")
+_REMARK = re.compile(
+    r"(?:in)?(?:correct|right|reasonable|consistent|valid|verified|confirmed)\b", re.IGNORECASE
+)
+_TITLES = "Mr Mrs Ms Dr St Prof Jr Sr vs"
+_SENTENCE_END = re.compile(
+    "".join(rf"(?<!\b{title})" for title in _TITLES.split()) + rf"[.!?]\**(?=\s+[A-Z*{MASK}]|\s*$)",
+    re.MULTILINE,
+)
 _NUMBER = re.compile(
     r"(?<![\w.,^_{/\\])[-−+]?\\?[$€£]?[-−]?(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?(?!,?\d)(?:/\d++)?"
     r"(?!(?:st|nd|rd|th)\b)(?:\s?\\?%)?|[-−]?\\[dt]?frac\{-?\d++\}\{\d++\}",
     re.ASCII,
 )
 _CHOICE = re.compile(r"\(([A-J])\)")
+_MATHEMATICS = re.compile(  # without delimiters: commands, powers, roots, and tuples
+    r"\\[A-Za-z]+|[\^√π²³]|\(\s?[-−]?[\d./]+(?:\s?,\s?[-−]?[\d./]+)+\s?\)", re.ASCII
+)
+_GOES_ON = re.compile(  # after a number: 6 pi, 5x, 3 + y
+    r"\s?(?:[\\^*√π_]|(?:pi|sqrt)\b|[-+/]\s?(?:[A-Za-z\\√](?![A-Za-z])|\d++[A-Za-z√π]))|[a-fin-rt-zD-ER-SXYZ](?![A-Za-z])|\("
+)
+_GOES_BEFORE = re.compile(r"(?:[A-Za-z√]\(|(?<![A-Za-z])[A-Za-z)}\]π]\s?[-+−*/^]\s?|√|\d\S{0,20}\s+or\s+)$")
+_CLAUSE = re.compile(r"[=≈]|\b(?:is|are|equals|be)\b")
 _WORKED_OUT = re.compile(r"<<[^<>]*+>>")  # how GSM8K's solutions note what a calculator is asked
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_LABEL = re.compile(r"(?:[A-Z]\w*\s)+\S+")  # Vendor 2
 _UNDECIDED = re.compile(
     r"\b(?:or|nor|not|than|between|least|most|either|if|unless|except|maybe)\b|n't\b", re.IGNORECASE
 )
@@ -28,86 +50,109 @@ _UNDECIDED = re.compile(
 def final_answer(text: str) -> str | None:
     r"""The answer that a text comes to, as it is written there, or None.
 
-    That is what the last `\boxed{...}` holds; without one what follows the last `####` at the beginning of a line;
-    without that what follows the last "the answer is" or "answer:", up to the end of the sentence; and without any of
-    them the last number, or the last choice such as (B), whichever stands later. Of a sentence after "the answer is"
-    which holds one number among words, that number. A box that does not close is no answer, nor is an empty one.
+    A thought (`<think>...</think>`) is passed over; one that is not closed has no answer. The answer is what the
+    last `\boxed{...}` holds, with the boxes that are joined to it. Without a box it is what follows the last `####`
+    at the beginning of a line; else what follows the last "the answer is" or "answer:", up to the end of the
+    sentence; else the last formula, number or choice such as (B), whichever ends last. No number is taken out of a
+    formula. If a sentence after "the answer is" has one formula or number among words, that is the answer. A box
+    that does not close or is empty is none.
 
-    >>> final_answer(r"So $x = \boxed{\frac{1}{2}}$.")
-    '\\frac{1}{2}'
+    >>> final_answer(r"So $x = \boxed{\frac{1}{2}}$."), final_answer(r"The area is $6\pi$.")
+    ('\\frac{1}{2}', '6\\pi')
     """
-    text = text[-TAIL_CHARS:]
-    if _has_box(text):
-        return _boxed(text)
-    if lines := _HASHES.findall(text):
-        return lines[-1].strip()
-    phrases = list(_PHRASE.finditer(text))
-    if phrases and (answer := _said(text[phrases[-1].end() :][:SENTENCE_CHARS])):
-        return answer
-    return _last_number_or_choice(text)
+    text = without_thought(text)[-TAIL_CHARS:]
+    if has_box(text):
+        return boxed(text)
+    return _marked_line(text) or _after_phrase(text) or _last_value(text)
 
 
 def marked_answer(text: str) -> str:
     """The answer that a reference gives: what is marked in it by a box or by ####, else all of it."""
-    if _has_box(text) or _HASHES.search(text):
+    if has_box(text) or _HASHES.search(text):
         return final_answer(text) or ""
     return text.strip()
 
 
-def _has_box(text: str) -> bool:
-    return "\\boxed" in text or "\\fbox" in text
+def _marked_line(text: str) -> str | None:
+    """What follows the last ####, unless that is a heading: words with more text below them."""
+    lines = [
+        match[1].strip()
+        for match in _HASHES.finditer(text)
+        if not _HEADING.fullmatch(match[1]) or not text[match.end() :].strip()
+    ]
+    return lines[-1] if lines else None
 
 
-def _boxed(text: str) -> str | None:
-    """What the last box that stands in no other holds; None where one does not close."""
-    boxes = _boxes(text)
-    if boxes is None:
-        return None
-    if not boxes:
-        bare = _BARE_BOX.findall(text)
-        return bare[-1] if bare else None
-    content = boxes[-1].strip()
-    inner = _boxes(content) if _has_box(content) else None
-    if inner and re.fullmatch(r"\\(?:boxed|fbox)\s*\{\s*" + re.escape(inner[-1].strip()) + r"\s*\}", content):
-        content = inner[-1].strip()  # a box in a box
-    return content or None
+def _after_phrase(text: str) -> str | None:
+    for phrase in reversed(list(_PHRASE.finditer(text))[-MAX_PHRASES:]):
+        answer = _of_sentence(text[phrase.end() :][:SENTENCE_CHARS])
+        if answer and not _REMARK.match(answer):  # I hope that the answer is correct.
+            return answer
+    return None
 
 
-def _boxes(text: str) -> list[str] | None:
-    """The contents of the boxes that stand in no other, or None where one does not close."""
-    contents: list[str] = []
-    opened: list[int] = []  # where the content of a box begins; −1 for a brace
-    num_boxes = 0
-    for match in _BOX_OR_BRACE.finditer(text):
-        token = match[0]
-        if token == "{":
-            opened.append(-1)
-        elif token == "}" and opened:
-            begin = opened.pop()
-            num_boxes -= begin >= 0
-            if begin >= 0 and not num_boxes:
-                contents.append(text[begin : match.start()])
-        elif token.endswith("{") and "box" in token:
-            opened.append(match.end())
-            num_boxes += 1
-    return None if num_boxes else contents
-
-
-def _said(rest: str) -> str:
+def _of_sentence(rest: str) -> str:
     """The answer of a sentence that begins after "the answer is"."""
-    if displayed := _DISPLAYED.match(rest):
-        return (displayed[1] or displayed[2] or "").strip()
-    line = _WORKED_OUT.sub("", rest.partition("\n")[0])
+    found = formulas(rest)
+    if found and found[0].begin == 0 and rest.startswith(("$$", r"\[")):
+        return found[0].text
+    rest = _WORKED_OUT.sub("", rest)
+    cover = masked(rest, formulas(rest))
+    line = cover.partition("\n")[0]
     end = _SENTENCE_END.search(line)
-    sentence = (line[: end.start()] if end else line).strip()
-    numbers = list(_NUMBER.finditer(sentence))
-    begins_with_it = bool(numbers) and numbers[0].start() == 0
-    if len(numbers) != 1 or begins_with_it or "\\" in sentence or not _WORD.search(sentence):
+    cover = line[: end.start()] if end else line
+    sentence = rest[: len(cover)].strip().strip("*_").strip()
+    found = formulas(sentence)
+    outside = masked(sentence, found)
+    values = [(formula.begin, formula.end) for formula in found]
+    values += [match.span() for match in _NUMBER.finditer(outside)]
+    if len(values) != 1 or values[0][0] == 0 or "\\" in outside or not _WORD.search(outside):
         return sentence
-    return sentence if _UNDECIDED.search(sentence) else numbers[0][0].strip()
+    is_label = MASK not in outside and _LABEL.fullmatch(sentence)
+    if is_label or _UNDECIDED.search(outside):
+        return sentence
+    begin, stop = values[0]
+    return sentence[begin:stop].strip()
 
 
-def _last_number_or_choice(text: str) -> str | None:
-    found = [list(pattern.finditer(text))[-1:] for pattern in (_NUMBER, _CHOICE)]
-    last = max((match for own in found for match in own), key=lambda match: match.start(), default=None)
-    return last[0].strip() if last else None
+def _last_value(text: str) -> str | None:
+    """The last formula, number or choice."""
+    found = formulas(text)
+    cover = masked(text, found)
+    last = [list(pattern.finditer(cover))[-1:] for pattern in (_NUMBER, _CHOICE, _MATHEMATICS)]
+    number, choice, undelimited = (matches[0] if matches else None for matches in last)
+    end = max((match.end() for match in (number, choice, undelimited) if match), default=-1)
+    if found and found[-1].end > end:
+        return _joined_formulas(text, found)
+    if undelimited and undelimited.end() == end and not (number and number.end() == end):
+        return _clause(text, cover, undelimited.span())
+    if choice and choice.end() == end:
+        return choice[0]
+    if number is None:
+        return None
+    before, after = cover[: number.start()][-CONTEXT_CHARS:], cover[number.end() :][:CONTEXT_CHARS]
+    if _GOES_ON.match(after) or _GOES_BEFORE.search(before):
+        return _clause(text, cover, number.span())
+    return number[0].strip()
+
+
+def _joined_formulas(text: str, found: list[Formula]) -> str:
+    """The last formula, with those before it that are joined to it by commas, "and" or "or"."""
+    *others, last = found
+    begin = last.begin
+    for formula in reversed(others):
+        if not is_joined(text[formula.end : begin]):
+            break
+        begin = formula.begin
+    return last.text if begin == last.begin else text[begin : last.end]
+
+
+def _clause(text: str, cover: str, span: tuple[int, int]) -> str:
+    """The part of the sentence around a span that begins after the last sign of equality, or "is", before it."""
+    begin = cover.rfind("\n", 0, span[0]) + 1
+    for match in _SENTENCE_END.finditer(cover, begin, span[0]):
+        begin = match.end()
+    for match in _CLAUSE.finditer(cover, begin, span[0]):
+        begin = match.end()
+    end = _SENTENCE_END.search(cover, span[1])
+    return text[begin : end.start() if end else len(text)].strip()

@@ -3,11 +3,16 @@
 import re
 
 from omniopd.evaluation.grade import Grade
+from omniopd.evaluation.thoughts import without_thought
 
 
 def answer_of(response: str, pattern: str) -> str | None:
-    """The first group of the last match of the pattern, or None."""
-    matches = list(re.finditer(pattern, response))
+    """The first group of the last match of the pattern, or None.
+
+    Only what follows a thought (`<think>...</think>`) is searched, unless the pattern itself names the tag.
+    """
+    text = response if "think" in pattern else without_thought(response)
+    matches = list(re.finditer(pattern, text))
     return matches[-1].group(1) if matches else None
 
 

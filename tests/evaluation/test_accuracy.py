@@ -33,6 +33,12 @@ def test_the_answer_is_the_first_group_of_the_last_match():
     assert answer_of("no mark", r">(.*)$") is None
 
 
+def test_a_pattern_is_not_searched_in_a_thought_unless_it_names_the_tag():
+    assert answer_of("<think>5+4;>1</think>", r">(\d)") is None
+    assert answer_of("<think>5+4;>1</think>;>2", r">(\d)") == "2"
+    assert answer_of("<think>;>1</think>2", r"</think>(\d)") == "2"
+
+
 def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "46"):
     """The accuracy of a model that writes `text`."""
 

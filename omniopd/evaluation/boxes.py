@@ -1,0 +1,99 @@
+r"""Answers in boxes: `\boxed{...}`, `\fbox{...}` and `\framebox{...}`."""
+
+import re
+from dataclasses import dataclass
+
+_BOX = r"\\{1,4}(?:boxed|fbox|framebox)"
+_OPENING = rf"{_BOX}(?:\s*\[[^\]\n]{{0,20}}\]){{0,2}}\s*+\{{"
+_BOX_OR_BRACE = re.compile(rf"{_OPENING}|\\.|[{{}}]", re.DOTALL)
+_BARE_BOX = re.compile(r"\\boxed\s++([^\s{}$\\]++)")
+_IN_A_BOX = re.compile(rf"{_OPENING}(.*)\}}", re.DOTALL)
+_PLACEHOLDER = re.compile(  # in "put your answer into \boxed{}"
+    r"(?:[\s.…?_~$]|\\[ ,;:!]|\\(?:[lcd]?dots|q?quad)(?![a-z])|\\text\s*\{\s*\}|\\text\s*\{(?=[^{}]*answer))*"
+    r"(?:(?:the|your|final)?\s*)*(?:answer)?(?:\s*here)?[\s.…}]*",
+    re.IGNORECASE,
+)
+_NAME = r"(?:[A-Za-z]|\\[a-z]+)'*(?:_(?:\w|\{\w+\}))?(?:\([A-Za-z]\))?"
+_NAMED = re.compile(rf"(?<![A-Za-z\\])({_NAME})\s*(?:=|\bis\b|\\in\b)\s*(?:\\?[$(\[])?\s*$")
+_BETWEEN = r"[\s$*]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])"
+_JOINED = re.compile(
+    rf"(?:{_BETWEEN})*+(?:(?:[,;&]|\\text\s*\{{[\s,]*(?:and|or)\s*\}}|\b(?:and|or)\b)(?:{_BETWEEN})*+)+"
+)
+MAX_BETWEEN_CHARS = 80
+
+
+@dataclass(frozen=True)
+class Box:
+    """What a box holds, where its command begins and where the box ends."""
+
+    content: str
+    begin: int
+    end: int
+
+
+def has_box(text: str) -> bool:
+    return re.search(_BOX, text) is not None
+
+
+def boxed(text: str) -> str | None:
+    r"""The answer in the last box that stands in no other, with those before it that are joined to it.
+
+    Boxes are joined by commas, "and" or "or", and names: "x = \boxed{2} or x = \boxed{3}" gives "x = 2, x = 3". A box
+    without an answer, as in a remark on what was asked for, is passed over. None if a box does not close.
+    """
+    boxes = _boxes(text)
+    if not boxes:
+        bare = _BARE_BOX.findall(text) if boxes is not None else []
+        return bare[-1] if bare else None
+    filled = [box for box in boxes if not _PLACEHOLDER.fullmatch(box.content)] or boxes
+    joined = filled[-1:]
+    for box in reversed(filled[:-1]):
+        if not is_joined(_without_name(text[box.end : joined[0].begin])):
+            break
+        joined.insert(0, box)
+    if len(joined) == 1:
+        return _unboxed(joined[0].content) or None
+    return ", ".join(_with_name(text, box) for box in joined)
+
+
+def is_joined(between: str) -> bool:
+    """Whether what stands between two answers makes one answer of them: commas, "and" or "or", and nothing else."""
+    return len(between) <= MAX_BETWEEN_CHARS and _JOINED.fullmatch(between) is not None
+
+
+def _with_name(text: str, box: Box) -> str:
+    name = _NAMED.search(text[max(0, box.begin - MAX_BETWEEN_CHARS) : box.begin])
+    return f"{name[1]} = {_unboxed(box.content)}" if name else _unboxed(box.content)
+
+
+def _without_name(between: str) -> str:
+    return _NAMED.sub("", between) if len(between) <= MAX_BETWEEN_CHARS else between
+
+
+def _unboxed(content: str) -> str:
+    """What a box holds that holds nothing but another box."""
+    content = content.strip()
+    inner = _boxes(content) if has_box(content) else None
+    if inner and len(inner) == 1 and _IN_A_BOX.fullmatch(content) and inner[0].end == len(content):
+        return inner[0].content.strip()
+    return content
+
+
+def _boxes(text: str) -> list[Box] | None:
+    """The boxes that stand in no other, or None where one does not close."""
+    boxes: list[Box] = []
+    opened: list[tuple[int, int]] = []  # where a box and its content begin; −1 for a brace
+    num_open = 0
+    for match in _BOX_OR_BRACE.finditer(text):
+        token = match[0]
+        if token == "{":
+            opened.append((-1, -1))
+        elif token == "}" and opened:
+            begin, content_begin = opened.pop()
+            num_open -= begin >= 0
+            if begin >= 0 and not num_open:
+                boxes.append(Box(text[content_begin : match.start()], begin, match.end()))
+        elif token.endswith("{") and "box" in token:
+            opened.append((match.start(), match.end()))
+            num_open += 1
+    return None if num_open else boxes
