@@ -34,8 +34,9 @@ def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, override
     chosen_rate(loaded, arm, layout)
     with _ready(params, own, log=layout.run(arm, seed, variant_of(own)).log):
         from flows.distill import distill as flow
+        from flows.outcome import run_flow
 
-        flow(arm=arm, seed=seed, overrides=own, params_file=params)
+        run_flow(flow, arm=arm, seed=seed, overrides=own, params_file=params)
     clock(f"distill@{arm}-{seed}", params)
 
 
@@ -50,9 +51,10 @@ def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
     resolve(loaded, arm, seed, file=str(params))
     if swept_lrs(loaded, arm):
         with _ready(params, {}, log=layout.sweep_log(arm, seed)):
+            from flows.outcome import run_flow
             from flows.sweep import sweep as flow
 
-            flow(arm=arm, seed=seed, params_file=params)
+            run_flow(flow, arm=arm, seed=seed, params_file=params)
     else:
         record_sweep(loaded, arm, seed, {}, layout)
     clock(f"sweep@{arm}-{seed}", params)

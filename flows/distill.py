@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from flows.ahead import Begin, ahead
 from flows.artifacts import Pages
 from flows.ended import end_in_mlflow
 from flows.logs import logged_to
+from flows.outcome import leave_soon
 from flows.placement import end_children
 from flows.ready import checked
 from flows.shards import Sharded, sharded
@@ -40,7 +40,6 @@ from omniopd.versions import commit
 
 log = logging.getLogger(__name__)
 
-INTERRUPTED_S = 10.0  # that threads have to end after an interruption
 PARAMS_FILE = Path("params.yaml")
 
 
@@ -53,7 +52,7 @@ def annotate_verdicts(run_dir: Path, round_: int, shards: Sharded) -> None:
 def annotate_rewards(run_dir: Path, round_: int, shards: Sharded) -> None:
     """Verify the answers of the round; too little work to be sharded."""
     del shards
-    tasks.reward(run_dir, round_)
+    tasks.called(tasks.reward)(run_dir, round_)
 
 
 # What a method may need of a trajectory, and the tasks that find it out. The distributions of the
@@ -100,8 +99,8 @@ def distill(
 def make_inputs(params: Params, seed: int, layout: Layout) -> None:
     """The prompts and models of a seed, made where they are not there; under `dvc repro` DVC has made them."""
     if "DVC_STAGE" not in os.environ:
-        tasks.prepare(params, seed, layout.root)
-        tasks.base(params, seed, layout.root)
+        tasks.called(tasks.prepare)(params, seed, layout.root)
+        tasks.called(tasks.base)(params, seed, layout.root)
 
 
 def record_in_dvc(params: Params, arm: str, seed: int, layout: Layout) -> None:
@@ -235,10 +234,7 @@ def _one_round(
 
 @contextmanager
 def _ending_soon() -> Iterator[None]:
-    """Where the block is interrupted, end the processes that it started, and before long this one.
-
-    A thread in the midst of its work cannot be interrupted; what it writes is whole or absent, so it need not be.
-    """
+    """Where the block is interrupted, end the processes that it started, and before long this one."""
     try:
         yield
     except Exception:
@@ -246,7 +242,5 @@ def _ending_soon() -> Iterator[None]:
     except BaseException:
         end_children()
         if FlowRunContext.get() is not None:  # the process is the flow's
-            last = threading.Timer(INTERRUPTED_S, os._exit, (130,))
-            last.daemon = True
-            last.start()
+            leave_soon()
         raise

@@ -18,6 +18,7 @@ def project_state(root: Path) -> dict[str, str]:
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_LOGGING_LEVEL": "INFO",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "omniopd,flows",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # where a run goes on without Prefect
         "DO_NOT_TRACK": "1",
     }
 

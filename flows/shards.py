@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
+from flows.tasks import called
 from omniopd.config import RunConfig
 from omniopd.errors import ConfigError
 
@@ -25,13 +27,22 @@ def sharded(config: RunConfig) -> Iterator[Sharded]:
         ConfigError: compute.dask is set, and prefect-dask is not installed, or nothing answers there.
     """
     num_shards = config.rollout.num_shards
-    if config.compute.dask is not None:
+    if FlowRunContext.get() is None:
+        yield lambda step, run_dir, round_: _plain(step, run_dir, round_, num_shards)
+    elif config.compute.dask is not None:
         with dask_runner(config.compute.dask) as runner:
             yield lambda step, run_dir, round_: _on(runner, step, run_dir.resolve(), round_, num_shards)
     elif num_shards == 1:
         yield lambda step, run_dir, round_: [step(run_dir, round_, 0, 1)]
     else:
         yield lambda step, run_dir, round_: _submitted(step, run_dir, round_, num_shards)
+
+
+def _plain(
+    step: Task[[Path, int, int, int], Path], run_dir: Path, round_: int, num_shards: int
+) -> list[Path]:
+    """One after the other, without Prefect: the same files."""
+    return [called(step)(run_dir, round_, index, num_shards) for index in range(num_shards)]
 
 
 def _submitted(

@@ -7,6 +7,7 @@ from prefect import flow
 from flows.distill import PARAMS_FILE, make_inputs, one_run
 from flows.logs import logged_to
 from flows.ready import checked
+from flows.tasks import called
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.stages.ledger import last_accuracy
@@ -27,7 +28,7 @@ def sweep(arm: str, seed: int, params_file: Path = PARAMS_FILE) -> Path:
     with logged_to(layout.sweep_log(arm, seed)):
         make_inputs(params, seed, layout)
         for lr in swept_lrs(params, arm):
-            try_rate(params, arm, seed, lr, layout.root)
+            called(try_rate)(params, arm, seed, lr, layout.root)
             accuracies[lr] = last_accuracy(layout.sweep_run(arm, seed, lr).root)
     record_sweep(params, arm, seed, accuracies, layout)
     return layout.sweep(arm, seed)

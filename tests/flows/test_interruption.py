@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from campaign import WHOLE
 from dvc_projects import under_dvc
 from projects import Project, digests, run_plain
-from started import all_ended, finished, processes_in, start, start_flow, wait_until
+from started import TESTS, all_ended, finished, processes_in, start, start_flow, wait_until
 
 SECONDS = 12.0  # on a busy machine; about one on an idle one
 
@@ -88,7 +89,9 @@ def _is_flow_in(root: Path, process: psutil.Process) -> bool:
     return False
 
 
-def test_a_run_that_was_interrupted_in_process_places_ends_as_one_left_alone(project: Project, tmp_path):
+def test_a_run_that_was_interrupted_in_process_places_and_then_lost_prefect_ends_as_one_left_alone(
+    project: Project, tmp_path
+):
     twin = project.edit(train__num_rounds=2).copied_to(tmp_path / "twin")
     run_plain(twin.params_file)
     project.edit_paths({"compute.where": {"train": "process"}})
@@ -96,7 +99,11 @@ def test_a_run_that_was_interrupted_in_process_places_ends_as_one_left_alone(pro
     wait_until((project.run_dir() / "manifests" / "round-0000.json").exists, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=180)
-    finished(start_flow(project))
+    faulty = (sys.executable, str(TESTS / "faulty_prefect.py"), "8", "distill", "--arm", "omniopd")
+    said = finished(start(project, *faulty))  # its server answers until the work has begun, and never again
+    assert "warning: Prefect's server failed" in said
+    assert "500" in said
+    assert "Traceback" not in said
     own, expected = digests(project.run_dir()), digests(twin.run_dir())
     own.pop("config.json"), expected.pop("config.json")  # it names the place
     assert own == expected
