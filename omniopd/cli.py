@@ -15,6 +15,7 @@ from omniopd.console import PARAMS_FILE, ParamsFile, warn
 from omniopd.data.disk import naming
 from omniopd.errors import ModelError, OmniOPDError
 from omniopd.garbage import look_seldom
+from omniopd.redaction import redacted
 
 # Those that only dvc.yaml calls, as a rule, are not listed.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -48,7 +49,7 @@ def run(program: Callable[[], object]) -> None:
             program()
     except OmniOPDError as error:
         Console(stderr=True, soft_wrap=True, emoji=False).print(
-            str(error), markup=False, highlight=False, style="red"
+            redacted(str(error)), markup=False, highlight=False, style="red"
         )
         sys.exit(2)
 

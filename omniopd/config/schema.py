@@ -9,7 +9,32 @@ from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 
 DEMO = "demo"  # the name of a model that `base` trains
 DEMO_CONTEXT = 128  # tokens that it can read
-KEY_NAMES = ("api_key", "api-key", "x-api-key", "authorization")  # of settings and headers, in lower case
+KEY_NAMES = (
+    "api_key",
+    "x_api_key",
+    "authorization",
+    "proxy_authorization",
+    "cookie",
+)  # of settings and headers
+# What a call's request holds already, or what would change what a reply means or costs; and what to set instead.
+OWNED_BY_CALLS = {
+    **dict.fromkeys(("model", "deployment_id", "model_list", "custom_llm_provider"), "teacher.model"),
+    **dict.fromkeys(("api_base", "base_url"), "teacher.base_url"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "chunk_len, spare_tokens or rollout.max_new_tokens"),
+    **dict.fromkeys(("timeout", "request_timeout", "stream_timeout"), "teacher.timeout_s"),
+    **dict.fromkeys(("max_retries", "num_retries"), "teacher.max_attempts"),
+    **dict.fromkeys(("n", "best_of"), "num_replies of the method"),
+    **dict.fromkeys(("continue_final_message", "add_generation_prompt"), "teacher.way"),
+    "temperature": "teacher.temperature",
+    "use_beam_search": "teacher.temperature",
+    **dict.fromkeys(
+        ("messages", "prompt", "seed", "stream", "stream_options", "client", "echo", "suffix", "fallbacks",
+         "context_window_fallback_dict", "mock_response", "mock_timeout", "caching", "cache"),
+        None,
+    ),
+}  # fmt: skip
+KEY_HEADER = re.compile(r"(key|token|secret|password)$")
+MAPPINGS = ("extra_body", "extra_headers", "headers", "extra_query")
 
 
 def _with_group(pattern: str) -> str:
@@ -192,14 +217,42 @@ class TeacherConfig(Section):
 
     @field_validator("request")
     @classmethod
-    def _no_key_in_params(cls, request: dict[str, Any]) -> dict[str, Any]:
-        named = [*request, *(request.get("extra_headers") or {}), *(request.get("headers") or {})]
-        if found := [name for name in named if name.lower() in KEY_NAMES]:
-            raise ValueError(
-                f"{found[0]!r} holds a key, and params are copied into every record; put it into the environment "
-                "or .env, and its name into teacher.api_key_env"
-            )
+    def _only_additions(cls, request: dict[str, Any]) -> dict[str, Any]:
+        """Mappings where mappings belong, no key of the vendor's, and nothing that a call's request holds already."""
+        for name in MAPPINGS:
+            if not isinstance(request.get(name) or {}, dict):
+                raise ValueError(
+                    f"{name!r} is {type(request[name]).__name__}, and must be a mapping; write {{ … }}"
+                )
+        blocks = [request, *(request.get(name) or {} for name in MAPPINGS)]
+        headers = {**(request.get("extra_headers") or {}), **(request.get("headers") or {})}
+        for name in (str(name) for block in blocks for name in block):
+            if _plain(name) in KEY_NAMES or (name in headers and KEY_HEADER.search(_plain(name))):
+                raise ValueError(
+                    f"{name!r} holds a key, and params are copied into every record; put it into the environment "
+                    "or .env, and its name into teacher.api_key_env"
+                )
+        body = [request, request.get("extra_body") or {}]
+        for name in (str(name) for block in body for name in block):
+            if _plain(name) in OWNED_BY_CALLS:
+                instead = OWNED_BY_CALLS[_plain(name)]
+                remedy = f"take it out, and set {instead}" if instead else "take it out"
+                raise ValueError(f"{name!r} is set by every call itself; {remedy}")
         return request
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "the address holds a name or password, and params are copied into every record; take it out, put the "
+                "key into the environment or .env, and its name into teacher.api_key_env"
+            )
+        return url
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 class Rollout(Section):
@@ -407,6 +460,7 @@ class Alarms(Section):
     anchor_kl: float | None = Field(ge=0)
     zero_agreement: float | None = Field(ge=0, le=1)
     k_sem_over_floor: float | None
+    audited_share: float | None = Field(0.0, ge=0, le=1)
     grad_norm: float | None = Field(gt=1)
     accuracy_drop: float | None = Field(0.1, ge=0, le=1)
 

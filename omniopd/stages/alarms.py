@@ -23,9 +23,8 @@ LEAST = 5  # gradient norms that make a median
 class Rule:
     """When an alarm rings, by the metric that it is named for, and what its warning says."""
 
-    sense: Literal[
-        "above", "below", "times"
-    ]  # the setting; times: so many times the median of the rounds before
+    # Of the setting; times: above so many times the median of the rounds before.
+    sense: Literal["above", "below", "not above", "times"]
     what: str  # with {value}, and {limit} where that is not the setting itself
     why: str  # what usually causes it
     remedy: str
@@ -62,6 +61,12 @@ RULES = {
         "chunks are too short, or the teacher does not continue the prefix that it is given",
         "raise chunk_len, or try another teacher.way",
     ),
+    "audited_share": Rule(
+        "not above",
+        "{value:.3g} of the tokens are trained by what the teacher wrote there",
+        "its replies are empty or cannot be read as the student's tokens, it fails, or nothing was asked",
+        "read a few verdicts and the teacher_failures, and try another teacher.way, teacher.request or spare_tokens",
+    ),
     "grad_norm": Rule(
         "times",
         "the gradient's norm is {value:.3g}, above {limit:.3g}, so many times the median of the rounds before",
@@ -90,8 +95,7 @@ def alarm_metrics(
         if limit is None or name not in metrics:
             continue
         value = metrics[name]
-        rings = not value >= limit if rule.sense == "below" else not value <= limit
-        found[PREFIX + name] = float(rings)
+        found[PREFIX + name] = float(not _is_quiet(value, rule, limit))
     return found
 
 
@@ -137,6 +141,16 @@ def begun_in(run_dir: Path, round_: int) -> list[str]:
     metrics = read_json(run.files.manifest(round_))["metrics"]
     lines = begun(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
     return [f"{run.files.root.name}: round {round_}: {line}" for line in lines]
+
+
+def _is_quiet(value: float, rule: Rule, limit: float) -> bool:
+    """Whether a value lies where no alarm rings; one that is no number never does."""
+    match rule.sense:
+        case "below":
+            return value >= limit
+        case "not above":
+            return value > limit
+    return value <= limit
 
 
 def _limit(name: str, rule: Rule, settings: Alarms, earlier: Sequence[Mapping[str, float]]) -> float | None:

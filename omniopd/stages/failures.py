@@ -1,11 +1,16 @@
 """What the teacher failed to answer: counted, and too much for a round to go on with, or not."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.errors import RunError
+from omniopd.methods import Annotated
+
+NO_NAME = re.compile(r"[^\w .:-]", re.ASCII)  # what MLflow takes in no name of a metric
+LONGEST_NAME = 100
 
 
 def stop_at_failures(
@@ -33,8 +38,15 @@ def stop_at_failures(
 
 def failure_metrics(failures: Sequence[str]) -> dict[str, float]:
     """The number of requests that failed, in all and by reason; no reason is no failure."""
-    reasons = Counter(failure for failure in failures if failure)
+    reasons = Counter(NO_NAME.sub("_", failure)[:LONGEST_NAME] for failure in failures if failure)
     return {
         "teacher_failures": float(reasons.total()),
         **{f"teacher_failures/{reason}": float(count) for reason, count in sorted(reasons.items())},
     }
+
+
+def heard_share(annotated: Sequence[Annotated]) -> float:
+    """Of the responses' tokens, those of chunks to which the teacher replied: what a method's audits can train."""
+    num_tokens = sum(len(item.trajectory.response_ids) for item in annotated)
+    heard = [verdict for item in annotated for verdict in item.verdicts if verdict.replies]
+    return min(1.0, sum(verdict.chunk_len for verdict in heard) / num_tokens) if num_tokens else 0.0

@@ -20,7 +20,7 @@ from omniopd.methods import Annotated
 from omniopd.models.loading import end_token, weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.stages.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
-from omniopd.stages.failures import stop_at_failures
+from omniopd.stages.failures import heard_share, stop_at_failures
 from omniopd.stages.ledger import (
     annotated_round,
     checkpoint_is_due,
@@ -280,8 +280,10 @@ def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dic
     written = [item for item in trajectories if item.writer == STUDENT]
     settings = run.config.rollout
     staleness = {"staleness": float(round_ - settings.weights_of(round_))} if settings.overlap else {}
+    audits = {"audited_share": heard_share(annotated)} if "verdicts" in run.config.method.needs else {}
     return {
         **staleness,
+        **audits,
         **run.config.method.metrics(annotated),
         "response_len": sum(lengths) / len(lengths),
         "cut_share": num_cut / len(lengths),

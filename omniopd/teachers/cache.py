@@ -99,7 +99,8 @@ class Bought:
 
 def reply_key(*parts: Any) -> bytes:
     """What names a reply: a hash over everything that it depends on, as JSON."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 class ReplyCache:

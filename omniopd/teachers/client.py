@@ -11,22 +11,30 @@ from dataclasses import dataclass
 
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
+from omniopd.teachers.answers import EMPTY, FINISHED, ONLY_THINKING, UNREADABLE, Answer, Reserved
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 from omniopd.teachers.cache import Bought, Budget, ReplyCache, reply_key
-from omniopd.teachers.calls import Answer, CallError, Endpoint, call
+from omniopd.teachers.calls import LONGEST_PAUSE_S, CallError, Endpoint, call
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.limits import Bucket
 from omniopd.teachers.ways import Put, Way, put, read
 
 log = logging.getLogger(__name__)
 
-FINISHED = ("stop", "length")
 LEASE_MARGIN_S = 30.0  # beyond a call's own timeout, until what it held is thought abandoned
 POLL_S = 0.05  # between looks at a reply that another process is buying
 ATTENDANCE_S = 5.0  # between looks at how many processes ask the same teacher
-BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 60.0
-BYTES_PER_TOKEN = 4  # about, of a prompt; no token is shorter than one byte
-MOST_TEMPLATE_TOKENS = 64  # that an API puts around a prompt
+BACKOFF_S = 0.5  # doubled with each failure, to LONGEST_PAUSE_S
+BYTES_PER_TOKEN = 4  # about, of a prompt
+MISSTATED = (
+    "the server states no count of tokens, or one that cannot be; what is missing is booked at the most that was "
+    "reserved for the call"
+)
+NO_REPLY = {
+    ONLY_THINKING: "the teacher thought and wrote no answer; turn its thinking off in teacher.request",
+    EMPTY: "the answer was cut before its first character",
+    UNREADABLE: "an answer whose text cannot be read",
+}
 
 
 @dataclass(frozen=True)
@@ -187,33 +195,46 @@ class ApiTeacher:
     async def _call(self, request: TeacherRequest, asked: Put, keys: Sequence[bytes], *, seed: int) -> None:
         """Buy the replies of one call, unless another process does; returns when they are in the cache, or fewer."""
         max_tokens = len(keys) * (request.max_tokens + asked.extra_tokens)
-        num_bytes = asked.num_bytes
+        reserved = Reserved.of(asked.num_bytes, max_tokens)
         async with self._slots:
             self._attend()
-            likely = num_bytes // BYTES_PER_TOKEN + max_tokens
+            likely = asked.num_bytes // BYTES_PER_TOKEN + max_tokens
             await self._requests.take(1)
             await self._tokens.take(likely)
-            if not await self._hold(keys[0], num_bytes + MOST_TEMPLATE_TOKENS, max_tokens):
-                return
             used = 0
             try:
-                answer = await call(
-                    self._endpoint, asked,
-                    num_replies=len(keys), max_tokens=request.max_tokens,
-                    temperature=self._temperature_of(request) if self._capabilities.takes_temperature else None,
-                    seed=seed % 2**31 if self._capabilities.takes_seed else None,
-                    timeout_s=self._conduct.timeout_s,
-                )  # fmt: skip
+                if not await self._hold(keys[0], reserved):
+                    return
+                answer = await self._held_call(request, asked, keys, seed=seed, reserved=reserved)
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 self._book(keys, answer)
-            except BaseException:
-                self._cache.release(keys[0])
-                raise
             finally:
                 self._tokens.give_back(likely - used)
 
+    async def _held_call(
+        self, request: TeacherRequest, asked: Put, keys: Sequence[bytes], *, seed: int, reserved: Reserved
+    ) -> Answer:
+        """One call's answer. Where it brings none, what was held for it is booked, or released if nothing is due."""
+        try:
+            return await call(
+                self._endpoint, asked,
+                num_replies=len(keys), max_tokens=request.max_tokens,
+                temperature=self._temperature_of(request) if self._capabilities.takes_temperature else None,
+                seed=seed % 2**31 if self._capabilities.takes_seed else None,
+                timeout_s=self._conduct.timeout_s, reserved=reserved,
+            )  # fmt: skip
+        except CallError as error:
+            if error.usage is None:
+                self._cache.release(keys[0])
+            else:
+                self._cache.book(keys[0], [], teacher=self.name, way=self._way, usage=error.usage)
+            raise
+        except BaseException:
+            self._cache.release(keys[0])
+            raise
+
     def _book(self, keys: Sequence[bytes], answer: Answer) -> None:
-        """Keep the replies that came whole, at what the call was billed.
+        """Keep the replies that came whole, and what the call is booked at.
 
         Raises:
             CallError: none did.
@@ -222,18 +243,25 @@ class ApiTeacher:
         replies = [(key, text, reason) for key, (text, reason) in zip(keys, whole, strict=False)]
         self.num_short_calls += len(whole) < len(keys)
         self._cache.book(keys[0], replies, teacher=self.name, way=self._way, usage=answer.usage)
+        if answer.misstated:
+            self._complain(CallError("usage", MISSTATED, passes=True))
         if not whole:
-            reason = answer.replies[0][1] if answer.replies else "empty"
-            raise CallError(reason, "an answer without a reply", passes=not answer.replies)
+            reason = answer.replies[0][1]
+            raise CallError(
+                reason, NO_REPLY.get(reason, "an answer without a reply"), passes=reason == UNREADABLE
+            )
 
-    async def _hold(self, key: bytes, prompt_tokens: int, max_tokens: int) -> bool:
+    async def _hold(self, key: bytes, reserved: Reserved) -> bool:
         """Set aside the most that a call may cost; False where its reply came into the cache meanwhile."""
         prices = self._endpoint.prices
-        cost = max(prices.input, prices.cache_write) * prompt_tokens + prices.output * max_tokens
+        cost = (
+            max(prices.input, prices.cache_write) * reserved.prompt_tokens
+            + prices.output * reserved.completion_tokens
+        )
         lease_s = self._conduct.timeout_s + LEASE_MARGIN_S
         while not self._cache.hold(
             key,
-            tokens=prompt_tokens + max_tokens,
+            tokens=reserved.prompt_tokens + reserved.completion_tokens,
             cost_usd=cost,
             budget=self._conduct.budget,
             lease_s=lease_s,
@@ -269,4 +297,4 @@ def _assembled(replies: Sequence[Bought], way: Way, asked: Put, prefix: str) -> 
 
 def _backoff_s(num_vain: int) -> float:
     """Seconds before the next try: doubled each time, and jittered so that clients do not come back together."""
-    return min(BACKOFF_S * 2 ** (num_vain - 1), LONGEST_BACKOFF_S) * random.uniform(0.5, 1.0)
+    return min(BACKOFF_S * 2 ** (num_vain - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)

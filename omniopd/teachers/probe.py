@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from omniopd.errors import TeacherError
 from omniopd.functional import SIMILARITIES
 from omniopd.functional.seeds import stable_seed
+from omniopd.teachers.answers import EMPTY, ONLY_THINKING
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.client import ApiTeacher
@@ -14,6 +15,13 @@ from omniopd.teachers.ways import Way
 NUM_PROMPTS = 4
 MOST_TOKENS = 48  # of a solution; half of it is then asked for again
 TELLING_TOKENS = 64  # in all, below which a count of them says little about whose they are
+WORDLESS = {
+    ONLY_THINKING: "it thinks, and the thoughts use up the tokens of its answer: turn its thinking off in "
+    "teacher.request, by { reasoning_effort: none } or, of a model on vLLM, { extra_body: { chat_template_kwargs: "
+    "{ enable_thinking: false } } }, or take a model that does not think",
+    EMPTY: "its replies are cut before their first character: if it thinks, turn that off in teacher.request "
+    "(reasoning_effort: none)",
+}
 ALIKE = 0.6  # edit similarity at which a continuation passes for that of the same solution
 
 
@@ -92,8 +100,13 @@ def _complaint(heard: _Heard) -> str | None:
 
     A request that fails, by a content filter perhaps, says nothing for or against the way; if all fail, it is the way.
     """
+    answers = [*heard.solutions.values(), *heard.continued.values()]
+    if 2 * sum(answer.failure in WORDLESS for answer in answers) >= len(answers):
+        return WORDLESS[next(answer.failure for answer in answers if answer.failure in WORDLESS)]
     if not heard.continued:
         return f"asked for a solution it failed ({heard.solutions[0].failure})"
+    if not any(heard.solutions[i].replies[0] for i in heard.continued):
+        return "asked for a solution it wrote nothing"
     replies = {i: answer.replies[0] for i, answer in heard.continued.items() if not answer.failure}
     if not replies:
         failure = next(iter(heard.continued.values())).failure
@@ -124,9 +137,9 @@ def _counts_as(tokens_of: Callable[[str], Sequence[int]], heard: _Heard) -> bool
 
 
 def _goes_on(rest: str, reply: str) -> bool:
-    """Whether a reply is the rest of a solution, as far as both go."""
+    """Whether a reply is the rest of a solution, as far as both go; an empty one is not where there is a rest."""
     size = min(len(rest), len(reply))
-    return size == 0 or SIMILARITIES["edit"](rest[:size], reply[:size]) >= ALIKE
+    return not rest or (size > 0 and SIMILARITIES["edit"](rest[:size], reply[:size]) >= ALIKE)
 
 
 def _with_samples(prompt: str, found: Found, most: int, teacher_of: Callable[[Found], ApiTeacher]) -> Found:

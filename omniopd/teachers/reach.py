@@ -6,6 +6,7 @@ from pathlib import Path
 from omniopd.config import TeacherConfig
 from omniopd.errors import TeacherError
 from omniopd.teachers import loop
+from omniopd.teachers.answers import Reserved
 from omniopd.teachers.api import capabilities_of, endpoint_of
 from omniopd.teachers.calls import CallError, absent_keys, call
 from omniopd.teachers.ways import put
@@ -37,7 +38,7 @@ def reach(config: TeacherConfig, *, root: Path) -> str:
     start = time.monotonic()
     question = call(
         endpoint, asked, num_replies=1, max_tokens=MOST_TOKENS, temperature=None, seed=None,
-        timeout_s=config.timeout_s,
+        timeout_s=config.timeout_s, reserved=Reserved.of(asked.num_bytes, MOST_TOKENS),
     )  # fmt: skip
     try:
         used = loop.run(question).usage

@@ -18,6 +18,8 @@ An answer to this was begun. Here it is, between two lines of dashes:
 Go on exactly where it stops: the first character that you write comes right after its last. Write only what \
 follows: do not repeat it, do not start again, do not comment."""
 
+SHORTEST_ECHO = 3  # characters of a prefix that a reply does not begin with by chance
+
 
 @dataclass(frozen=True)
 class Put:
@@ -38,8 +40,9 @@ class Put:
     def num_bytes(self) -> int:
         """Bytes of all that is sent: no less than the tokens that it makes."""
         if self.text is not None:
-            return len(self.text.encode())
-        return sum(len(json.dumps(turn["content"], ensure_ascii=False).encode()) for turn in self.messages)
+            return len(self.text.encode(errors="surrogatepass"))
+        texts = (json.dumps(turn["content"], ensure_ascii=False) for turn in self.messages)
+        return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
     @property
     def extra_tokens(self) -> int:
@@ -76,13 +79,19 @@ def put(way: Way, prompt: str, prefix: str, *, prefill: Prefill, strips: bool, m
 
 def read(way: Way, asked: Put, prefix: str, text: str) -> str:
     """What follows the prefix in an answer: without the white space that was stripped, or an echo of the prefix."""
-    if way == "instruct" and prefix and text.startswith(prefix):
+    if way == "instruct" and text.startswith(prefix) and _is_telling(prefix):
         return text[len(prefix) :]
     if not asked.stripped:
         return text
     if text.startswith(asked.stripped):
         return text[len(asked.stripped) :]
     return text.lstrip() if text[:1].isspace() else text
+
+
+def _is_telling(prefix: str) -> bool:
+    """Whether a reply that begins with the prefix repeats it: "4" may go on with 42, and "111" with 1112."""
+    shown = prefix.strip()
+    return len(shown) >= SHORTEST_ECHO and len(set(shown)) > 1
 
 
 def _turn(role: str, content: str, *, marked: bool) -> dict[str, Any]:

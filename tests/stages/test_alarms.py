@@ -15,8 +15,8 @@ from omniopd.stages import rounds
 from omniopd.stages.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
 
 SETTINGS = Alarms(
-    cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, grad_norm=10.0,
-    accuracy_drop=0.1,
+    cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, audited_share=0.0,
+    grad_norm=10.0, accuracy_drop=0.1,
 )  # fmt: skip
 QUIET = {
     "cut_share": 0.5,
@@ -24,6 +24,7 @@ QUIET = {
     "anchor_kl": 2.0,
     "zero_agreement": 0.5,
     "k_sem_over_floor": 0.05,
+    "audited_share": 1e-6,
     "accuracy_drop": 0.1,
 }
 LOUD = {
@@ -32,6 +33,7 @@ LOUD = {
     "anchor_kl": 2.1,
     "zero_agreement": 1.0,
     "k_sem_over_floor": 0.0,
+    "audited_share": 0.0,
     "accuracy_drop": 0.11,
 }
 SILENT = Alarms(**dict.fromkeys(Alarms.model_fields))

@@ -1,0 +1,118 @@
+"""Keys stay out of messages: each that is protected is masked in log records, error messages and printed lines."""
+
+import base64
+import html
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from urllib.parse import quote, quote_plus
+
+MASK = "[key]"
+SHORTEST = 6  # characters of a key that is masked; a shorter one would mask parts of words
+TELLING = 12  # characters of a longer key by which a part of it is known
+LONG = 16  # characters of a key that no text holds by chance
+SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
+SHORTEST_OF_ENVIRONMENT = 8
+# Credentials that are known by where they are: after "Bearer" or "Basic", or before the host of a URL.
+PLACED = re.compile(
+    r"(?i)(?<=\bbearer )(?=[^\s\"',]*\d)[\w.~+/=-]{8,}|(?<=\bbasic )(?=[\w+/=]*\d)[\w+/=]{16,}"
+    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
+)
+
+_known: set[str] = set()
+_forms: re.Pattern[str] | None = None
+_is_installed = False
+
+
+def protect(*keys: str | None) -> None:
+    """Mask these keys from now on; those too short to be told from words are left out."""
+    global _forms
+    new = {key for key in keys if key and len(key) >= SHORTEST} - _known
+    if not new:
+        return
+    _known.update(new)
+    forms = sorted({form for key in _known for form in _forms_of(key)}, key=len, reverse=True)
+    _forms = re.compile("|".join(forms), re.IGNORECASE)
+    _install()
+
+
+def protect_environment() -> None:
+    """Mask the values of all environment variables that are named like a secret."""
+    protect(
+        *(
+            value
+            for name, value in os.environ.items()
+            if SECRET_NAME.search(name) and len(value) >= SHORTEST_OF_ENVIRONMENT
+        )
+    )
+
+
+def redacted(text: str) -> str:
+    """The text with a mask in place of each protected key, as it is or URL-, JSON-, HTML- or base64-encoded."""
+    text = PLACED.sub(MASK, text)
+    return text if _forms is None else _forms.sub(MASK, text)
+
+
+def holds_key(text: str) -> bool:
+    """Whether a protected key is in the text, of those so long that it is there for no other reason."""
+    return any(key in text for key in _known if len(key) >= LONG)
+
+
+def _forms_of(key: str) -> Iterator[str]:
+    """Regular expressions of what a key may look like in a message."""
+    plain = {
+        key,
+        json.dumps(key)[1:-1],
+        repr(key)[1:-1],
+        quote(key, safe=""),
+        quote_plus(key),
+        html.escape(key),
+    }
+    yield from map(re.escape, plain)
+    if len(key) >= LONG:
+        yield re.escape(key[:TELLING]) + r"[\w.~+/=-]*"
+        yield re.escape(key[-TELLING:])
+    yield from map(re.escape, _base64_forms(key.encode(errors="surrogatepass")))
+
+
+def _base64_forms(key: bytes) -> Iterator[str]:
+    """The characters that are the same whatever is before and after the key."""
+    for offset in range(3):
+        start, num_bits = -(-8 * offset // 6), 8 * (offset + len(key))
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            form = encode(b"\0" * offset + key).decode()[start : num_bits // 6]
+            if len(form) >= SHORTEST:
+                yield form
+
+
+def _install() -> None:
+    global _is_installed
+    if _is_installed:
+        return
+    _is_installed = True
+    make = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *args, **kwargs: _cleaned(make(*args, **kwargs)))
+    sys.excepthook = _print_exception
+
+
+def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
+    try:
+        message = record.getMessage()
+    except Exception:  # its arguments do not fit; logging says so itself
+        return record
+    if (clean := redacted(message)) != message:
+        record.msg, record.args = clean, ()
+    if record.exc_info and record.exc_info[0]:
+        text = logging.Formatter().formatException(record.exc_info)
+        if (clean := redacted(text)) != text:
+            record.exc_text, record.exc_info = clean, None
+    return record
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
