@@ -115,6 +115,8 @@ def _limits_of(pair: Pair, limits: Limits) -> Limits:
 
 
 def _reason_of_pair(outcome: Outcome, pair: Pair) -> str:
+    if outcome.reason:
+        return outcome.reason
     if outcome.limit:
         return f"too many {outcome.limit}" if outcome.limit == "threads" else f"too much {outcome.limit}"
     if outcome.exit_code:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from omniopd.errors import ProcessError
 from omniopd.evaluation.sandbox.modes import MODES, mode_of_this_machine
 from omniopd.evaluation.sandbox.records import Limits, Mode, Outcome, Tests
-from omniopd.evaluation.sandbox.run import run_in
+from omniopd.evaluation.sandbox.run import failed, run_in
 
 __all__ = ["MODES", "Limits", "Mode", "Outcome", "Tests", "mode_of_this_machine", "run_program"]
 
@@ -24,17 +25,22 @@ def run_program(
     It runs in the mode, or in the strongest that this machine can do. Without tests its name is `__main__`.
     `lent` are names that it has before it starts: each a module, or an attribute of one; no test finds them. With
     `exit_is_success` a program that calls `sys.exit`, whatever the code, ends as one that runs to its last line.
+    Where its sandbox fails, its outcome says so, with the details as its `stderr`.
 
     Raises:
-        ProcessError: it could not be run at all; what the program itself does is in the outcome.
+        ProcessError: no program can be run in the mode.
     """
     mode = mode or mode_of_this_machine()
-    return run_in(
-        mode.name,
-        program,
-        stdin=stdin,
-        limits=limits,
-        tests=tests,
-        lent=lent,
-        exit_is_success=exit_is_success,
-    )
+    try:
+        return run_in(
+            mode.name,
+            program,
+            stdin=stdin,
+            limits=limits,
+            tests=tests,
+            lent=lent,
+            exit_is_success=exit_is_success,
+        )
+    except ProcessError as error:
+        run_in(mode.name, "")  # it raises where the mode is the cause, and not the program
+        return failed(str(error), has_tests=tests is not None)

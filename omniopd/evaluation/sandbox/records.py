@@ -1,6 +1,6 @@
 """What a program may use, what it is tested with, and how it ended."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -43,7 +43,7 @@ class Tests:
 
     def as_record(self) -> dict[str, Any]:
         """The tests, for JSON."""
-        return asdict(self)
+        return {**vars(self)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Outcome:
     exit_code: int | None  # minus the number of a signal; None where it was ended, as it is after its tests
     limit: str  # what it was ended by: "time", "threads", "scratch" or "output"; empty: it ended by itself
     passed: bool | None  # whether all tests ran to their end; None where there were none
-    reason: str  # why it has not passed
+    reason: (
+        str  # why it has not passed; without tests, why nothing can be said of it; empty where all is well
+    )
     wall_s: float
 
 

@@ -21,6 +21,7 @@ from omniopd.evaluation.sandbox.records import Limits, Outcome, Tests
 GRACE_S = 30  # for the process beside a program to start, and to clean up
 CODE = Path(__file__).parent  # the folder of the package `held`
 _BOOT = f"import sys; sys.path.append({str(CODE)!r}); from held.supervisor import main; main()"
+_REPORTED = {"reason": str, "exit_code": int, "cpu_s": float}
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/zoneinfo",
               "/etc/localtime", "/nix/store")  # fmt: skip
 
@@ -41,14 +42,28 @@ def run_in(
         ProcessError: the program could not be run at all.
     """
     limits = limits or Limits()
-    job = job_of(
-        mode, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
-    )
-    found = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
+    try:
+        job = job_of(
+            mode, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
+        )
+        found = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
+    except (OSError, ValueError, TypeError, EOFError, RecursionError, MemoryError) as error:
+        raise _error(mode, f"{type(error).__name__}: {error}") from error
     if "failed" in found or not found["began"]:
-        why = found.get("failed") or found["stderr"].strip()[-300:] or "it ended before it began"
-        raise ProcessError(f"a program could not be run in the sandbox {mode!r}: {why}; see docs/grading.md")
+        raise _error(
+            mode, found.get("failed") or found["stderr"].strip()[-300:] or "it ended before it began"
+        )
     return _outcome(found, limits, has_tests=tests is not None)
+
+
+def failed(why: str, *, has_tests: bool) -> Outcome:
+    """The outcome of a program whose sandbox failed, on a machine that runs others."""
+    passed = False if has_tests else None
+    return Outcome("", why, exit_code=None, limit="", passed=passed, reason="the sandbox failed", wall_s=0.0)
+
+
+def _error(mode: str, why: str) -> ProcessError:
+    return ProcessError(f"a program could not be run in the sandbox {mode!r}: {why}; see docs/grading.md")
 
 
 def job_of(
@@ -113,11 +128,21 @@ def _read(found: dict[str, Any]) -> dict[str, Any]:
     if "failed" in found:
         return found
     texts = {name: found[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
-    lines = [line for line in found["verdict"].splitlines(keepends=True) if line.endswith(b"\n")]
+    lines = [_line(line) for line in found["verdict"].split(b"\n")[:-1]]
+    has_passed = [line["passed"] for line in lines if "passed" in line] == [True]
     report: dict[str, Any] = {"began": bool(lines)}
     for line in lines:
-        report |= json.loads(line)
-    return found | report | texts
+        report |= {name: value for name, value in line.items() if type(value) is _REPORTED.get(name)}
+    return found | report | texts | {"passed": has_passed}
+
+
+def _line(line: bytes) -> dict[str, Any]:
+    """What a line of the report says; nothing where it is none."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -137,23 +162,24 @@ def _outcome(found: dict[str, Any], limits: Limits, *, has_tests: bool) -> Outco
     code = found.get("exit_code")
     limit = found["limit"]
     # The kernel counts the limit in ticks and what was used exactly; on a busy machine they differ.
-    if not limit and code in (-signal.SIGKILL, -signal.SIGXCPU) and found["cpu_s"] >= limits.cpu_s / 2:
+    if not limit and code in (-signal.SIGKILL, -signal.SIGXCPU) and found.get("cpu_s", 0) >= limits.cpu_s / 2:
         limit = "time"
+    passed = found["passed"] and not limit
     return Outcome(
         stdout=found["stdout"],
         stderr=found["stderr"],
         exit_code=code,
         limit=limit,
-        passed=found.get("passed", False) if has_tests else None,
-        reason=_reason(found, limit) if has_tests else "",
+        passed=passed if has_tests else None,
+        reason="" if passed else _reason(found, limit, has_tests=has_tests),
         wall_s=found["wall_s"],
     )
 
 
-def _reason(found: dict[str, Any], limit: str) -> str:
+def _reason(found: dict[str, Any], limit: str, *, has_tests: bool) -> str:
     """Why tests did not pass; a process of tests that ended without a word was ended by what it was given."""
-    if found.get("passed"):
-        return ""
-    if limit:
+    if limit and has_tests:
         return f"too much {limit}" if limit != "threads" else "too many threads"
-    return found.get("reason", "the tests ended early")
+    if has_tests:
+        return found.get("reason") or "the tests ended early"
+    return "" if limit or "exit_code" in found else "the sandbox ended early"

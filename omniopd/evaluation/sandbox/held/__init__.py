@@ -7,7 +7,7 @@ program takes milliseconds to start and finds nothing beside it. That is why the
     namespaces   a file system, network and process table of the program's own
     bubblewrap   the same, by bwrap
     inside       the first code within: gives up rights, starts the program, judges it
-    judge        tests, in a process that the program cannot reach; `peer` and `codec` carry the calls
+    judge        tests, in a process that the program cannot reach; `peer`, `remote` and `codec` carry the calls
     seccomp      system calls that are refused
     landlock     folders beyond which nothing is read or written
     rights       resource limits, capabilities, the end with the parent

@@ -77,7 +77,9 @@ def encode(value: Any, number: Callable[[Any], Any]) -> Any:
     return number(value)
 
 
-_SHALLOW: dict[str, Callable[[Any], Any]] = {
+_SHALLOW: dict[
+    str, Callable[[Any], Any]
+] = {  # what JSON holds → the value; never called with anything but JSON
     "int": lambda text: int(text, 16),
     "float": float.fromhex,
     "bytes": bytes.fromhex,
@@ -88,34 +90,56 @@ _SHALLOW: dict[str, Callable[[Any], Any]] = {
     "time": datetime.time.fromisoformat,
     "complex": lambda parts: complex(*map(float.fromhex, parts)),
 }
-_DEEP: dict[str, Callable[[Any], Any]] = {
+_OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "range": range,
+    "Fraction": Fraction,
+    "timedelta": datetime.timedelta,
+}
+_OF_ITEMS: dict[str, Callable[[Any], Any]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
     "deque": deque,
+}
+_OF_PAIRS: dict[str, Callable[[Any], Any]] = {
     "dict": dict,
     "OrderedDict": OrderedDict,
     "Counter": lambda pairs: Counter(dict(pairs)),
     "defaultdict": lambda pairs: defaultdict(None, pairs),
-    "range": lambda parts: range(*parts),
-    "Fraction": lambda parts: Fraction(*parts),
-    "timedelta": lambda parts: datetime.timedelta(*parts),
 }
 
 
-def decode(value: Any, theirs: Callable[[int], Any], ours: Callable[[int], Any]) -> Any:
-    """The value that JSON holds; `theirs` and `ours` say what stands for objects of either side, by number.
+def decode(value: Any, theirs: Callable[[Any], Any], ours: Callable[[Any], Any]) -> Any:
+    """The value that JSON holds; `theirs` and `ours` map an object's number, which they check, to what stands for it.
 
     Raises:
-        ValueError, TypeError, KeyError, ArithmeticError: the other side sent what no `encode` makes.
+        ValueError: no `encode` makes this.
     """
-    if isinstance(value, list):
-        return [decode(item, theirs, ours) for item in value]
-    if not isinstance(value, dict):
+    try:
+        return _decoded(value, {"mine": theirs, "yours": ours})
+    except (TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"not a value: {type(error).__name__}") from None
+
+
+def _decoded(value: Any, objects: dict[str, Callable[[Any], Any]]) -> Any:
+    kind = type(value)
+    if value is None or kind is bool or kind is str or (kind is int and abs(value) < SMALL):
         return value
-    ((kind, held),) = value.items()
-    if kind in _SHALLOW:
-        return _SHALLOW[kind](held)
-    if kind in _DEEP:
-        return _DEEP[kind](decode(held, theirs, ours))
-    return {"mine": theirs, "yours": ours}[kind](held)
+    if kind is list:
+        return [_decoded(item, objects) for item in value]
+    if kind is not dict:
+        raise TypeError
+    ((name, held),) = value.items()
+    if name in objects:
+        return objects[name](held)
+    if name in _SHALLOW:
+        return _SHALLOW[name](held)
+    if type(held) is not list:
+        raise TypeError
+    parts = [_decoded(part, objects) for part in held]
+    if name in _OF_ITEMS:
+        return _OF_ITEMS[name](parts)
+    wanted = int if name in _OF_NUMBERS else list
+    if any(type(part) is not wanted for part in parts):
+        raise TypeError
+    return _OF_NUMBERS[name](*parts) if name in _OF_NUMBERS else _OF_PAIRS[name](parts)

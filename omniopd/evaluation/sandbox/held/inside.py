@@ -34,7 +34,7 @@ def main() -> None:
         rights.drop_capabilities()
     rights.end_with_parent(VERDICT)
     rights.refuse_to_be_read()
-    with open(SOURCE, encoding="utf-8") as file:
+    with open(SOURCE, encoding="utf-8", errors="surrogatepass") as file:  # whether it is Python, Python says
         source = file.read()
     _say("{}")  # it began
     if job["has_tests"]:

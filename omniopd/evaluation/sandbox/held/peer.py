@@ -1,187 +1,118 @@
-"""Calls between two processes that do not trust each other: each holds its own objects, and the other their numbers.
+"""Calls between two processes: each holds its own objects, and the other their numbers.
 
-A line of JSON is a message: a request {"do", "on", "with", "named"}, or a reply {"is", "now"} or {"raised", "text"}.
-While one side waits for a reply it serves requests, so functions can be handed over and called back.
+A line of JSON is a message: what the program defined, {"names"}, a request {"do", "on", "with", "named"}, or a reply,
+{"is", "now"} or {"raised", "text"}. While one side waits for a reply it serves requests, so functions can be handed
+over and called back.
+
+The tests' side trusts nothing that it hears. A message of another shape is a `Fault`, which ends the tests, and which
+they cannot overrule by catching it.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
 
 from .codec import decode, encode
+from .remote import Remote
 
 TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from collections.abc import Iterator
+    from typing import Any, BinaryIO, NoReturn, TypeGuard
 
 LONGEST = 2**26  # bytes of a message
-OURS = "_peer", "_number"
+MAX_OBJECTS = 2**53
+REQUEST, DEFINED, ANSWER, RAISED = {"do", "on", "with", "named"}, {"names"}, {"is", "now"}, {"raised", "text"}
+CONTAINERS = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
+ENDED, NONSENSE, FAILED = "the program ended", "the program broke off its tests", "a test failed"
+# What Python expects of an object that lacks something, and handles itself: hasattr(x, …), list(x) of an x without len.
+LACKS = {"get": AttributeError, "operate": TypeError}
+ENDS_LOOPS = (StopIteration, StopAsyncIteration)  # whose meaning is no failure
 
 
 class ProgramError(Exception):
-    """The other side raised what is no exception of Python's own, or said what makes no sense."""
+    """The other side raised an exception that this one does not expect by its kind, which `kind` names."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
-class Gone(ProgramError):
-    """The other side has ended."""
-
-
-class Remote:
-    """An object of the other side.
-
-    It equals no plain data, whatever its class says: it is compared, ordered and calculated with only beside other
-    objects of its side. What is called, looked up, iterated over or written out is asked of the other side.
-    """
-
-    __slots__ = OURS
-
-    def __init__(self, peer: Peer, number: int) -> None:
-        object.__setattr__(self, "_peer", peer)
-        object.__setattr__(self, "_number", number)
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._peer.ask("call", self._number, *arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return self._peer.ask("get", self._number, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._peer.ask("set", self._number, name, value)
-
-    def __iter__(self) -> Any:
-        steps = self._peer.ask("iter", self._number)
-        while found := self._peer.ask("next", steps._number):
-            yield found[0]
-
-    def __bool__(self) -> bool:
-        return True  # and not asked: a program cannot make `not f(x)` true with an object
-
-    def __hash__(self) -> int:
-        return hash(self._number)
-
-    def __instancecheck__(self, value: Any) -> bool:
-        return isinstance(value, Remote) and self._peer.ask("isinstance", self._number, value) is True
-
-
-def _unary(name: str) -> Callable[..., Any]:
-    return lambda self: self._peer.ask("operate", self._number, name)
-
-
-def _keyed(name: str) -> Callable[..., Any]:
-    return lambda self, *rest: self._peer.ask("operate", self._number, name, *rest)
-
-
-def _among_remotes(name: str) -> Callable[..., Any]:
-    def operate(self: Remote, other: Any) -> Any:
-        return (
-            self._peer.ask("operate", self._number, name, other) if type(other) is Remote else NotImplemented
-        )
-
-    return operate
-
-
-UNARY = ("__len__", "__str__", "__repr__")
-KEYED = ("__getitem__", "__setitem__", "__delitem__")
-AMONG_REMOTES = ("__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__add__", "__sub__", "__mul__", "__matmul__",
-                 "__truediv__", "__floordiv__", "__mod__", "__and__", "__or__", "__xor__")  # fmt: skip
-for _name in UNARY:
-    setattr(Remote, _name, _unary(_name))
-for _name in KEYED:
-    setattr(Remote, _name, _keyed(_name))
-for _name in AMONG_REMOTES:
-    setattr(Remote, _name, _among_remotes(_name))
+class Fault(BaseException):
+    """The other side has ended, or says what makes no sense: no `Exception`, so no `except Exception` catches it."""
 
 
 class Peer:
-    """One side; `serves_all` is set where the other side may ask anything of its objects, as the tests may."""
+    """One side of the pipes.
 
-    def __init__(self, reads: BinaryIO, writes: BinaryIO, *, serves_all: bool) -> None:
-        self._reads, self._writes, self._serves_all = reads, writes, serves_all
+    `serves_all` is set on the program's side: the tests may ask anything of its objects, and whatever it raises is a
+    reply. `expects` are the exceptions that are raised here as what they were there; all others become ProgramErrors.
+    `fault` is why the tests have failed, whatever they do about it.
+    """
+
+    def __init__(
+        self, reads: BinaryIO, writes: BinaryIO, *, serves_all: bool, expects: tuple[type, ...] = (Exception,)
+    ) -> None:
+        self._reads, self._writes, self._serves_all, self._expects = reads, writes, serves_all, expects
         self._objects: list[Any] = []
+        self.fault = ""
 
-    def ask(self, what: str, on: int, *arguments: Any, **named: Any) -> Any:
-        """The other side's answer. Lists, dicts and sets among the arguments are changed as it changed them.
+    def ask(self, what: str, on: Remote, *arguments: Any, **named: Any) -> Any:
+        """The other side's answer. Containers that are arguments of a call are changed as it changed them.
 
         Raises:
-            Gone: it has ended.
-            ProgramError: what it raised, if not an exception that Python has.
+            Fault: it has ended, or its answer makes no sense.
+            ProgramError: what it raised, if it is none of the exceptions that are expected.
         """
-        self.send({"do": what, "on": on, "with": self.sent([*arguments]), "named": self.sent(named)})
-        reply = self.wait()
+        request = {"do": what, "on": on._remote_number, "with": self.sent([*arguments])}
+        self.send(request | {"named": self.sent(named)})
+        reply = self.wait(ANSWER, RAISED)
         if "raised" in reply:
-            raise _exception(reply)
-        for argument, now in (self.received(reply.get("now")) or {}).items():
-            _refresh(arguments[argument], now)
-        return self.received(reply.get("is"))
+            raise self.exception(reply, what)
+        with self.strictly():
+            now = self._containers(reply["now"], arguments if what == "call" else ())
+            result = self.received(reply["is"])
+        for place, container in now.items():
+            _refresh(arguments[place], container)
+        return result
 
-    def wait(self) -> dict[str, Any]:
-        """The next reply; requests until then are served."""
+    def step(self, steps: Any) -> list[Any]:
+        """The next item of an iterator of the other side, in a list; an empty list at the end."""
+        item = self.ask("next", steps) if type(steps) is Remote else None
+        if type(item) is not list or len(item) > 1:
+            self._fail(NONSENSE)
+        return item
+
+    def wait(self, *shapes: set[str]) -> dict[str, Any]:
+        """The next message that is no request, which has one of these sets of keys; requests until then are served.
+
+        Raises:
+            Fault: the other side has ended, or what it says makes no sense.
+        """
         while True:
-            line = self._reads.readline(LONGEST)
-            if not line.endswith(b"\n"):
-                raise Gone("the program has ended")
-            message = json.loads(line)
-            if not isinstance(message, dict):
-                raise ProgramError("no message")
-            if "do" not in message:
+            with self.strictly():
+                line = self._reads.readline(LONGEST)
+                message = _message(line, *shapes, REQUEST) if line.endswith(b"\n") else None
+            if message is None:
+                self._fail(ENDED)
+            if message.keys() != REQUEST:
                 return message
-            self.send(self._serve(message))
+            with self.strictly():
+                on, arguments, named = self._request(message)
+            self.send(self._serve(message["do"], on, arguments, named))
 
     def serve(self) -> None:
         """Serve requests until the other side ends."""
-        try:
+        with contextlib.suppress(Fault):
             self.wait()
-        except Gone:
-            return
 
     def export(self, value: Any) -> int:
         """The number by which the other side knows an object of this one."""
         self._objects.append(value)
         return len(self._objects) - 1
-
-    def _serve(self, message: dict[str, Any]) -> dict[str, Any]:
-        try:
-            arguments = self.received(message["with"])
-            before = [json.dumps(self._seen(argument)) for argument in arguments]
-            result = self.sent(
-                self._do(message["do"], message["on"], arguments, self.received(message["named"]))
-            )
-            now = {
-                i: argument
-                for i, (argument, old) in enumerate(zip(arguments, before, strict=True))
-                if json.dumps(self._seen(argument)) != old
-            }
-            return {"is": result, "now": self.sent(now) if now else None}
-        except BaseException as error:  # the program's own, whatever it is: the tests see what they expect
-            return {"raised": [kind.__name__ for kind in type(error).__mro__], "text": _text(error)}
-
-    def _do(self, what: str, on: int, arguments: list[Any], named: dict[str, Any]) -> Any:
-        target = self._objects[on]
-        if what == "call":
-            return target(*arguments, **named)
-        if what == "iter":
-            return _Steps(target)
-        if what == "next":
-            return target.step()
-        if not self._serves_all:
-            kind = AttributeError if what == "get" else TypeError
-            raise kind(f"objects of the tests can be called and iterated over, and not asked to {what}")
-        return self._ask_object(target, what, arguments)
-
-    def _ask_object(self, target: Any, what: str, arguments: list[Any]) -> Any:
-        if what == "get":
-            return getattr(target, arguments[0])
-        if what == "set":
-            return setattr(target, arguments[0], arguments[1])
-        if what == "isinstance":
-            return isinstance(arguments[0], target)
-        name, *rest = arguments
-        operation = getattr(type(target), name, None)
-        if operation is None:
-            raise TypeError(f"{type(target).__name__!r} has no {name}")
-        return operation(target, *rest)
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message as it is."""
@@ -189,26 +120,129 @@ class Peer:
             self._writes.write(json.dumps(message).encode() + b"\n")
             self._writes.flush()
         except BrokenPipeError:
-            raise Gone("the program has ended") from None
+            self._fail(ENDED)
 
     def sent(self, value: Any) -> Any:
         """The value as it is sent to the other side."""
         return encode(value, self._numbered)
 
-    def _seen(self, value: Any) -> Any:
-        """As `sent`, to be compared with itself: objects get no new numbers."""
-        return encode(value, lambda found: {"mine": id(found)})
-
     def received(self, value: Any) -> Any:
-        """The value that the other side sent."""
-        return decode(
-            value, lambda number: Remote(self, int(number)), lambda number: self._objects[int(number)]
+        """The value that the other side sent.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        return decode(value, self.remote, self._object)
+
+    def remote(self, number: Any) -> Remote:
+        """What stands for the object of that number.
+
+        Raises:
+            ValueError: it is no number of an object.
+        """
+        if type(number) is not int or not 0 <= number < MAX_OBJECTS:
+            raise ValueError("no number of an object")
+        return Remote(self, number)
+
+    @contextlib.contextmanager
+    def strictly(self) -> Iterator[None]:
+        """Turn whatever goes wrong in the block into a fault: it reads what the other side said."""
+        try:
+            yield
+        except Exception:
+            self._fail(NONSENSE)
+
+    def _fail(self, reason: str) -> NoReturn:
+        self.fault = self.fault or reason
+        raise Fault(reason)
+
+    def _object(self, number: Any) -> Any:
+        if type(number) is not int or not 0 <= number < len(self._objects):
+            raise ValueError("no object has this number")
+        return self._objects[number]
+
+    def _request(self, message: dict[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
+        on, arguments, named = (
+            self._object(message["on"]),
+            self.received(message["with"]),
+            self.received(message["named"]),
         )
+        if type(message["do"]) is not str or type(arguments) is not list or type(named) is not dict:
+            raise ValueError("no request")
+        if not all(type(name) is str for name in named):
+            raise ValueError("an argument's name is no text")
+        return on, arguments, named
+
+    def _serve(self, what: str, on: Any, arguments: list[Any], named: dict[str, Any]) -> dict[str, Any]:
+        try:
+            before = [self._seen(argument) for argument in arguments]
+            result = self.sent(self._do(what, on, arguments, named))
+            now = {
+                place: argument
+                for place, argument in enumerate(arguments)
+                if type(argument) in CONTAINERS and self._seen(argument) != before[place]
+            }
+            return {"is": result, "now": self.sent(now) if now else None}
+        except BaseException as error:
+            if not self._serves_all:
+                self._note(error)
+            return {"raised": [kind.__name__ for kind in type(error).__mro__], "text": _text(error)}
+
+    def _note(self, error: BaseException) -> None:
+        """On the tests' side an exception that ends them goes on, and an assertion that failed is not forgotten."""
+        if isinstance(error, AssertionError):
+            self.fault = self.fault or FAILED
+        elif not isinstance(error, Exception):
+            raise error
+
+    def _do(self, what: str, on: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+        if what == "call":
+            return on(*arguments, **named)
+        if what == "value":
+            return on
+        if what == "iter":
+            return _Steps(on)
+        if what == "next" and type(on) is _Steps:
+            return on.step()
+        if not self._serves_all:
+            raise LACKS.get(what, TypeError)(
+                "objects of the tests are called and iterated over, and not asked for more"
+            )
+        return _ask_object(on, what, arguments)
+
+    def _seen(self, value: Any) -> str:
+        """As `sent`, to be compared with itself: objects get no new numbers."""
+        return json.dumps(encode(value, lambda item: {"mine": id(item)}))
 
     def _numbered(self, value: Any) -> dict[str, int]:
-        if type(value) is Remote and value._peer is self:
-            return {"yours": value._number}
+        if type(value) is Remote and value._remote_peer is self:
+            return {"yours": value._remote_number}
         return {"mine": self.export(value)}
+
+    def _containers(self, sent: Any, arguments: tuple[Any, ...]) -> dict[int, Any]:
+        """What containers among the arguments hold now, by place."""
+        now = {} if sent is None else self.received(sent)
+        if type(now) is not dict:
+            raise ValueError("no containers")
+        for place, container in now.items():
+            if type(place) is not int or not 0 <= place < len(arguments):
+                raise ValueError("no argument")
+            if type(container) not in CONTAINERS or type(arguments[place]) is not type(container):
+                raise ValueError("no container of this kind was an argument")
+        return now
+
+    def exception(self, reply: dict[str, Any], what: str = "") -> Exception:
+        """The nearest exception that is expected; never one that ends the tests, or a loop of theirs."""
+        with self.strictly():
+            names, text = reply["raised"], str(reply["text"])[:500]
+            kinds = [kind for name in names if _is_exception(kind := getattr(builtins, name, None))]
+            name = names[0][:100] if names and names[0].isidentifier() else "an exception without a name"
+        expected = (*self._expects, *([LACKS[what]] if what in LACKS else []))
+        for one in kinds:
+            if issubclass(one, expected):
+                with contextlib.suppress(TypeError):  # such as UnicodeDecodeError: made of more than a text
+                    return one(text)
+        return ProgramError(text, name)
 
 
 class _Steps:
@@ -223,31 +257,48 @@ class _Steps:
         return []
 
 
+def _is_exception(kind: Any) -> TypeGuard[type[Exception]]:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and kind is not Exception
+        and not issubclass(kind, ENDS_LOOPS)
+    )
+
+
+def _message(line: bytes, *shapes: set[str]) -> dict[str, Any]:
+    """The message that a line holds: a dict with one of these sets of keys, and in it no number with a fraction."""
+    message = json.loads(line.decode("ascii"), parse_float=_refuse, parse_constant=_refuse)
+    if type(message) is not dict or not any(message.keys() == shape for shape in shapes):
+        raise ValueError("no message")
+    return message
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not sent as a number")
+
+
+def _ask_object(target: Any, what: str, arguments: list[Any]) -> Any:
+    if what == "get":
+        return getattr(target, arguments[0])
+    if what == "set":
+        return setattr(target, arguments[0], arguments[1])
+    if what == "isinstance":
+        return isinstance(arguments[0], target)
+    name, *rest = arguments
+    operation = getattr(type(target), name, None)
+    if operation is None:
+        raise TypeError(f"{type(target).__name__!r} has no {name}")
+    return operation(target, *rest)
+
+
 def _refresh(old: Any, new: Any) -> None:
     """Make a container hold what its copy on the other side holds now; what lies deeper is new."""
-    if type(old) is not type(new):
-        return
     if isinstance(old, list | bytearray):
         old[:] = new
-    elif isinstance(old, dict | set):
-        old.clear()
-        old.update(new)
-    elif hasattr(old, "extend"):  # a deque
-        old.clear()
-        old.extend(new)
-
-
-def _exception(reply: dict[str, Any]) -> Exception:
-    """The nearest of Python's own exceptions, which the tests may expect; never one that ends the tests."""
-    kinds, text = [str(kind) for kind in reply["raised"]], str(reply.get("text"))
-    for name in kinds:
-        kind = getattr(builtins, name, None)
-        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
-            try:
-                return kind(text)
-            except TypeError:
-                break  # such as UnicodeDecodeError, which is made of more than a text
-    return ProgramError(f"{kinds[0] if kinds else 'error'}: {text}")
+        return
+    old.clear()
+    getattr(old, "extend" if isinstance(old, deque) else "update")(new)
 
 
 def _text(error: BaseException) -> str:

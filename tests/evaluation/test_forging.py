@@ -1,0 +1,91 @@
+"""What a program's process says is not believed: no wrong program passes, and right ones do whatever they define."""
+
+import pytest
+from forgers import FORGERS, FORGIVING, IN_EVERY_MODE, PIPES, SQUARE
+
+from omniopd.errors import ProcessError
+from omniopd.evaluation.sandbox import MODES, Limits, Mode, Outcome, Tests, mode_of_this_machine, run_program
+
+LIMITS = Limits(cpu_s=3, wall_s=6.0)
+
+
+def outcome_of(program: str, tests: Tests, mode: Mode | None = None) -> Outcome:
+    return run_program(program, tests=tests, mode=mode, limits=LIMITS)
+
+
+@pytest.mark.parametrize("name", FORGERS)
+def test_no_program_forges_its_verdict(name: str):
+    outcome = outcome_of(*FORGERS[name])
+
+    assert outcome.passed is False
+    assert outcome.reason
+    assert outcome.limit == ""
+
+
+@pytest.mark.parametrize("name", IN_EVERY_MODE)
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_no_mode_lets_a_verdict_be_forged(mode: Mode, name: str):
+    if mode == mode_of_this_machine():
+        pytest.skip("done above")
+    try:
+        outcome = outcome_of(*FORGERS[name], mode)
+    except ProcessError as error:
+        pytest.skip(f"not on this machine: {error}")
+
+    assert outcome.passed is False
+    assert outcome.reason
+
+
+def test_what_keeps_to_the_protocol_is_judged_by_its_answers():
+    right, wrong = (f"{PIPES}\nserve({{'is': {number}, 'now': None}})" for number in (4, 5))
+
+    assert [outcome_of(program, SQUARE).passed for program in (right, wrong)] == [True, False]
+    assert outcome_of(wrong, FORGIVING).passed
+
+
+RAISES = "class Mine(ValueError): pass\ndef f(x): raise Mine('must be positive')"
+
+
+@pytest.mark.parametrize(("program", "code"), [
+    (RAISES, "try: f(-1)\nexcept ValueError as error: assert str(error) == 'must be positive'\nelse: assert False"),
+    (RAISES, "try: f(-1)\nexcept Exception as error: assert str(error) == 'must be positive'\nelse: assert False"),
+    (RAISES, "try: f(-1)\nexcept: pass\nelse: assert False"),
+    (RAISES, "import contextlib\nwith contextlib.suppress(ValueError):\n    f(-1)\n    assert False"),
+    (RAISES, "import unittest\nclass Case(unittest.TestCase):\n    def runTest(self):\n"
+     "        with self.assertRaises(ValueError): f(-1)\nassert Case().run().wasSuccessful()"),
+    ("def f(d): return d['k']",
+     "try: f({})\nexcept LookupError as error: assert type(error) is KeyError\nelse: assert False"),
+    ("def f(x): return b'\\xff'.decode()", "try: f(1)\nexcept UnicodeError: pass\nelse: assert False"),
+    ("class C: pass\ndef f(): return C()", "assert not hasattr(f(), 'x') and getattr(f(), 'x', 4) == 4"),
+    ("def f(n):\n    yield from range(n)",
+     "assert list(f(3)) == [0, 1, 2] and [*zip(f(2), 'ab')] == [(0, 'a'), (1, 'b')]"),
+    ("def f(g):\n    try: return g()\n    except ZeroDivisionError: return 'held'",
+     "assert f(lambda: 1 / 0) == 'held'"),
+    ("held = []\nheld.append(held)\ndef f(x): return x", "assert f(2) == 2"),
+    ("LIMIT, TABLE = 10, {1: (2, 3)}\ndef f(): return LIMIT", "assert f() == LIMIT == 10 and TABLE[1] == (2, 3)"),
+    ("def f(n): return 0 if n == 0 else g(n - 1)\ndef g(n): return f(n)", "assert f(50) == 0 and g(3) == 0"),
+    ("class A:\n    _number = _peer = 3\ndef f(): return A()", "assert f()._number == 3 and f()._peer == 3"),
+    ("def f(d, x, *, more): d.append(x); more.append(x); d, more", "d, m = [], []; f(d, 1, more=m); assert d == [1]"),
+])  # fmt: skip
+def test_right_programs_pass_that_raise_what_the_tests_expect(program: str, code: str):
+    outcome = outcome_of(program, Tests(code=code))
+
+    assert (outcome.passed, outcome.reason) == (True, "")
+
+
+@pytest.mark.parametrize(("calls", "program"), [
+    (({"arguments": [2], "expected": [{"1": [4]}], "tuples": "all"},), "def f(x): return {1: (4,)}"),
+    (({"arguments": [[3, 1]], "expected": [[1, 3]], "tuples": "all"},),
+     "class Solution:\n    def f(self, x): return sorted(x)"),
+])  # fmt: skip
+def test_what_a_function_returns_is_compared_as_json(calls: tuple[dict[str, object], ...], program: str):
+    assert outcome_of(program, Tests(function="f", calls=calls)).passed
+
+
+@pytest.mark.parametrize("program", ["x = '\ud800'", "x = '\0'", "raise ValueError('\ud800')", "(" * 10**5])
+def test_what_python_cannot_read_is_the_failure_of_that_program(program: str):
+    outcome = outcome_of(program, FORGIVING)
+    alone = run_program(program, limits=LIMITS)
+
+    assert (outcome.passed, outcome.reason.isidentifier()) == (False, True)
+    assert (alone.exit_code, alone.reason) == (1, "")
