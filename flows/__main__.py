@@ -1,6 +1,7 @@
 """`python -m flows distill --arm omniopd --seed 0`: a flow in this process, on the server that it finds or starts."""
 
 import importlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,7 @@ def _ready(params: Path, overrides: dict[str, object], *, log: Path) -> Iterator
     from flows.server import embedded_server, wait_until_ready
 
     use_project_state(params.parent)
+    logging.raiseExceptions = False  # a log line that Prefect's server refuses is no line for the screen
     with embedded_server(params.parent) as server:
         from flows.ready import checked
 

@@ -18,6 +18,7 @@ from omniopd.errors import ConfigError
 from omniopd.evaluation.benchmarks import benchmark_named
 from omniopd.stages import evaluate as measuring
 from omniopd.stages.compare import compare as collect
+from omniopd.stages.compare import compared
 from omniopd.stages.measure import measure_model
 from omniopd.stages.subjects import folder_of
 from omniopd.stages.track import track_comparison, track_evaluation
@@ -102,7 +103,7 @@ def evaluate(
 def compare(
     arms: list[str] | None = None, seeds: list[int] | None = None, params_file: Path = PARAMS_FILE
 ) -> Path:
-    """Put evaluated arms side by side: a table, plots, one comparison in MLflow. Returns metrics/comparison.json.
+    """Put evaluated arms side by side: a table, plots, one comparison in MLflow. Returns its comparison.json.
 
     Args:
         arms: Of these arms alone; all that params.yaml lists where it is empty.
@@ -112,10 +113,11 @@ def compare(
     params, layout = checked(params_file), Layout(params_file.parent)
     evaluations = collect(params, layout, arms=arms or (), seeds=seeds or ())
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
-    Pages("comparison").summary(layout.comparison_table.read_text(encoding="utf-8"))
-    if not arms and not seeds:
+    _, into = compared(params, layout, arms=arms or (), seeds=seeds or ())
+    Pages("comparison").summary(into.table.read_text(encoding="utf-8"))
+    if into == layout.compared:
         _record_in_dvc(layout.root, "compare")
-    return layout.comparison
+    return into.records
 
 
 def _with_suite(params: Params, suite: list[str] | None) -> Params:

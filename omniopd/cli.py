@@ -164,34 +164,42 @@ def rates(params: ParamsFile = PARAMS_FILE) -> None:
 
 @app.command(hidden=True)
 def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None) -> None:
-    """Put evaluated arms side by side: metrics/comparison.json, a Markdown table, and plots."""
+    """Put evaluated arms side by side: metrics/comparison.json, a table, plots; of some in metrics/subset."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.stages.compare import compare as collect
+    from omniopd.stages.compare import compared
     from omniopd.stages.track import track_comparison
 
     loaded, layout = load_params(params), Layout(params.parent)
     evaluations = collect(loaded, layout, arms=arm or (), seeds=seed or ())
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
+    _, into = compared(loaded, layout, arms=arm or (), seeds=seed or ())
+    chosen = "".join(
+        [f" --arm {name}" for name in arm or ()] + [f" --seed {number}" for number in seed or ()]
+    )
     Console(stderr=True, soft_wrap=True).print(
-        f"{layout.comparison} and {layout.comparison_table} written; `omniopd table` shows them",
-        highlight=False,
+        f"{into.records} and {into.table} written; `omniopd table{chosen}` shows them", highlight=False
     )
 
 
 @app.command(hidden=True)
-def table(params: ParamsFile = PARAMS_FILE) -> None:
-    """Show the comparison, and where the time went."""
+def table(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None) -> None:
+    """Show the comparison, or one of some arms and seeds, and where the time went."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
     from omniopd.report.summary import summarise
     from omniopd.report.table import accuracy_table, cost_table, seconds_line, summary_table
+    from omniopd.stages.compare import compared, evaluation
 
     layout, console = Layout(params.parent), Console()
-    records = read_json(layout.comparison)
+    if arm or seed:
+        records, _ = compared(load_params(params), layout, arms=arm or (), seeds=seed or ())
+    else:
+        records = read_json(layout.compared.records, made_by="omniopd compare")
     if len({record["seed"] for record in records}) > 1:
-        evaluations = [read_json(layout.evaluation(record["arm"], record["seed"])) for record in records]
+        evaluations = [evaluation(record["arm"], record["seed"], layout) for record in records]
         against = load_params(params).comparison.against
         console.print(summary_table(summarise(evaluations, against=against), against=against))
     console.print(accuracy_table(records))

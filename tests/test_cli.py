@@ -422,7 +422,9 @@ def test_evaluate_before_the_run_is_begun_exits_with_2(
     assert run(monkeypatch, "evaluate", "--arm", "omniopd") == 2
 
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("runs/omniopd-0/config.json: no such file; ")
+    assert line == (
+        "runs/omniopd-0/config.json: no such file; run `omniopd distill --arm omniopd --seed 0` first"
+    )
     assert files(project.root) == before
 
 
@@ -460,7 +462,10 @@ def test_evaluate_before_the_run_is_finished_exits_with_2(
 
 @pytest.mark.parametrize(
     ("command", "said"),
-    [("compare", "omniopd evaluate --arm omniopd --seed 0"), ("table", ": no such file; ")],
+    [
+        ("compare", "omniopd evaluate --arm omniopd --seed 0"),
+        ("table", "comparison.json: no such file; run `omniopd compare` first"),
+    ],
 )
 def test_a_comparison_before_anything_is_evaluated_exits_with_2(
     project: Project,

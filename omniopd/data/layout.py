@@ -118,23 +118,36 @@ class Layout:
         return self.root / "data" / f".seed-{seed}.lock"
 
     @property
-    def comparison(self) -> Path:
-        """One record per arm and seed."""
-        return self.root / "metrics" / "comparison.json"
+    def compared(self) -> "ComparisonLayout":
+        """The comparison of all runs that params list, which DVC versions."""
+        return ComparisonLayout(self.root / "metrics", self.root / "plots")
 
     @property
-    def comparison_table(self) -> Path:
-        """The arms over their seeds, for people."""
-        return self.root / "metrics" / "comparison.md"
+    def compared_subset(self) -> "ComparisonLayout":
+        """The latest comparison of some of them, which DVC does not version."""
+        return ComparisonLayout(self.root / "metrics" / "subset", self.root / "metrics" / "subset" / "plots")
 
     def seconds(self, stage: str) -> Path:
         """The seconds that a stage last took; of no use to any other stage, so not tracked."""
         return self.root / ".cache" / "seconds" / f"{stage}.json"
 
+
+@dataclass(frozen=True)
+class ComparisonLayout:
+    """The files of a comparison; `plots` is the folder of the tables that `dvc plots show` draws."""
+
+    root: Path
+    plots: Path
+
     @property
-    def plots(self) -> Path:
-        """The folder of the tables that `dvc plots show` draws."""
-        return self.root / "plots"
+    def records(self) -> Path:
+        """One record per arm and seed."""
+        return self.root / "comparison.json"
+
+    @property
+    def table(self) -> Path:
+        """The arms over their seeds, for people."""
+        return self.root / "comparison.md"
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+def read_json(path: Path, *, made_by: str = "") -> Any:
+    """The value in a JSON file, which the command `made_by` makes.
 
     Raises:
         DataError: the file is missing or is not JSON.
@@ -100,7 +100,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; run the stage that makes it (dvc repro)") from error
+        remedy = f"run `{made_by}` first" if made_by else "run the command that makes it again"
+        raise DataError(f"{path}: no such file; {remedy}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not JSON ({error}); delete it and run again") from error
 

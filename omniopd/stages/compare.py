@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Params
-from omniopd.data.layout import Layout
+from omniopd.data.layout import ComparisonLayout, Layout
 from omniopd.data.store import read_json, write_atomic, write_json
-from omniopd.errors import DataError
+from omniopd.errors import ConfigError, DataError
 from omniopd.report.summary import Record, markdown, summarise, token_budget
 
 CURVES = (
@@ -28,37 +28,62 @@ CURVES = (
 def compare(
     params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
 ) -> list[Record]:
-    """Write metrics/comparison.json, comparison.md and the plots' tables, and return what was compared.
+    """Write the comparison, its Markdown table and the plots' tables, and return what was compared.
 
-    Of every run that params list, or of those arms and seeds among them alone.
+    Of every run that params list, in metrics/ and plots/, or of those arms and seeds among them alone, in
+    metrics/subset/.
 
     Raises:
+        ConfigError: there is no run of those arms and seeds.
         DataError: one of them has not been evaluated.
     """
-    chosen = [
-        (arm, seed) for arm, seed in params.runs if (not arms or arm in arms) and (not seeds or seed in seeds)
-    ]
-    evaluations: list[Record] = [_evaluation(arm, seed, layout) for arm, seed in chosen]
-    write_json(layout.comparison, [_without_curves(found) for found in evaluations])
+    evaluations, into = compared(params, layout, arms=arms, seeds=seeds)
+    write_json(into.records, [_without_curves(found) for found in evaluations])
     text = markdown(
         summarise(evaluations, against=params.comparison.against),
         against=params.comparison.against,
         budget=token_budget(evaluations),
         num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
     )
-    write_atomic(layout.comparison_table, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomic(into.table, lambda partial: partial.write_text(text, encoding="utf-8"))
     headline = [found for found in evaluations if found["arm"] in params.arms]
     for name in CURVES:
-        _write_csv(layout.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
+        _write_csv(into.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
     buyers = [found for found in headline if found["teacher_tokens"]]
-    _write_csv(layout.plots / "over_teacher_tokens.csv", mean_curves(buyers, "validation/greedy"))
+    _write_csv(into.plots / "over_teacher_tokens.csv", mean_curves(buyers, "validation/greedy"))
     agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
-    _write_csv(layout.plots / "agreement.csv", agreement)
-    _write_csv(layout.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
+    _write_csv(into.plots / "agreement.csv", agreement)
+    _write_csv(into.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
     return evaluations
 
 
-def _evaluation(arm: str, seed: int, layout: Layout) -> Record:
+def compared(
+    params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
+) -> tuple[list[Record], ComparisonLayout]:
+    """The evaluations of all runs, or of those arms and seeds, and where their comparison is kept.
+
+    Raises:
+        ConfigError, DataError: as `compare`.
+    """
+    chosen = [
+        (arm, seed) for arm, seed in params.runs if (not arms or arm in arms) and (not seeds or seed in seeds)
+    ]
+    if not chosen:
+        listed = [*(f"--arm {arm}" for arm in arms), *(f"--seed {seed}" for seed in seeds)]
+        raise ConfigError(
+            f"{' '.join(listed)}: params.yaml lists no such run; it has the arms {', '.join(params.every_arm)}, with "
+            f"seeds {params.seeds}"
+        )
+    into = layout.compared if len(chosen) == len(params.runs) else layout.compared_subset
+    return [evaluation(arm, seed, layout) for arm, seed in chosen], into
+
+
+def evaluation(arm: str, seed: int, layout: Layout) -> Record:
+    """What `omniopd evaluate` wrote of a run.
+
+    Raises:
+        DataError: it has not been evaluated.
+    """
     path = layout.evaluation(arm, seed)
     if not path.exists():
         raise DataError(

@@ -10,7 +10,7 @@ from omniopd.data.prompts import read_prompts
 from omniopd.data.records import Trajectory
 from omniopd.engines.rollout import rollouts, scored
 from omniopd.engines.sampling import InProcessSampler, Student
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, DataError
 from omniopd.methods import Fork, Method, OmniOPD
 from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.threads import use_threads
@@ -47,6 +47,7 @@ def plan(
     """
     use_threads(params.compute.num_threads)
     seed = params.seeds[0] if seed is None else seed
+    _check_prepared(layout, seed)
     names = list(arms) or list(params.every_arm)
     configs = {name: resolve(params, name, seed) for name in names}
     student = _student(layout, seed)
@@ -107,6 +108,14 @@ def _beside(params: Params) -> dict[str, Method]:
         "fork, M 8, C 1": Fork.model_validate({**fork.model_dump(), "num_chunks": 8, "chunk_len": 1}),
         "fork, M 4, C 4": Fork.model_validate({**fork.model_dump(), "num_chunks": 4, "chunk_len": 4}),
     }
+
+
+def _check_prepared(layout: Layout, seed: int) -> None:
+    """Raise a DataError that names the command to run where the prompts of the seed do not exist."""
+    if not (path := layout.prompts(seed, "train")).is_file():
+        raise DataError(
+            f"{path}: no such file; run `omniopd prepare --seed {seed}`, then `omniopd base --seed {seed}`"
+        )
 
 
 def _student(layout: Layout, seed: int) -> Student:

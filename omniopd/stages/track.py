@@ -97,7 +97,7 @@ def track_comparison(
     held-out prompts choose nothing. Runs whose files are not here are left out. What `track_evaluation` could not
     tell of a run is told too.
     """
-    later = f"{layout.comparison} is written; call `omniopd compare` again when MLflow is back."
+    later = "comparison.json is written; call `omniopd compare` again when MLflow is back."
     present = [found for found in evaluations if layout.run(found["arm"], found["seed"]).config.exists()]
     name = work_key("comparison", sorted(found["key"] for found in evaluations))
     best: dict[str, tuple[float, int, int]] = {}

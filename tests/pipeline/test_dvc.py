@@ -12,6 +12,10 @@ from dvc_projects import ENVIRONMENT, dvc, under_dvc
 from mlflow import MlflowClient
 from projects import REPOSITORY, Project, make_project
 
+from omniopd.config import load_params
+from omniopd.data.layout import Layout
+from omniopd.stages.compare import compare
+
 RUNS = [("omniopd", 0), ("omniopd-baseline", 0), ("random", 0)]
 
 
@@ -123,7 +127,8 @@ def test_the_markdown_table_has_a_row_an_arm(reproduced: Project):
     assert len({row.count("|") for row in text.splitlines() if row.startswith("|")}) == 1
 
 
-def test_nothing_is_done_a_second_time(reproduced: Project):
+def test_nothing_is_done_a_second_time_nor_after_some_runs_were_compared(reproduced: Project):
+    compare(load_params(reproduced.params_file), Layout(reproduced.root), arms=["omniopd"])  # as make demo
     assert "Data and pipelines are up to date" in dvc(reproduced, "repro")
     assert "Data and pipelines are up to date" in dvc(reproduced, "status")
 
@@ -138,6 +143,23 @@ def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
         assert "Running stage 'ablate" not in plan
         assert "Running stage 'sweep@omniopd-100'" not in plan
         assert "Running stage 'base" not in plan
+    finally:
+        reproduced.params_file.write_text(before)
+
+
+@pytest.mark.parametrize("arm", ["omniopd", "omniopd-baseline"])
+def test_an_experiment_with_one_arm_sweeps_nothing(reproduced: Project, arm: str):
+    """The rate is that of learning_rates.json, in git; `dvc repro` alone sweeps, before it distils."""
+    before = reproduced.params_file.read_text()
+    try:
+        reproduced.edit(train__num_rounds=3)
+        plan = dvc(reproduced, "repro", "--dry", f"distill@{arm}-0")
+        assert f"Running stage 'distill@{arm}-0'" in plan
+        assert "sweep" not in plan
+        assert "rates" not in plan
+        stages = dvc(reproduced, "repro", "--dry").split("Running stage ")[1:]
+        names = [stage.split("'")[1] for stage in stages]
+        assert names.index("sweep@omniopd-100") < names.index("rates") < names.index("distill@omniopd-0")
     finally:
         reproduced.params_file.write_text(before)
 

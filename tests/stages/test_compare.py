@@ -13,7 +13,7 @@ from projects import Project, run_plain
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
-from omniopd.errors import DataError
+from omniopd.errors import ConfigError, DataError
 from omniopd.models.loading import load_model
 from omniopd.stages.compare import compare, mean_curves
 from omniopd.stages.evaluate import evaluate
@@ -146,8 +146,12 @@ def test_the_comparison_of_all_runs_of_some_and_in_mlflow(finished: Project):
     assert len(tags) == 1
 
     compared(finished, warnings, arms=["omniopd-baseline"])  # some alone
-    [record] = json.loads((finished.root / "metrics" / "comparison.json").read_text())
+    [record] = json.loads((finished.root / "metrics" / "subset" / "comparison.json").read_text())
     assert record["arm"] == "omniopd-baseline"
+    assert (finished.root / "metrics" / "subset" / "comparison.md").exists()
+    assert (finished.root / "metrics" / "subset" / "plots" / "validation_greedy.csv").exists()
+    assert json.loads((finished.root / "metrics" / "comparison.json").read_text()) == records  # DVC's
+    assert (finished.root / "plots" / "over_teacher_tokens.csv").read_text() == tokens
     by_name = {run.info.run_name: run.data.tags["omniopd.comparison"] for run in _runs(client)}
     assert {by_name["omniopd-0"]} == tags
     assert by_name["omniopd-baseline-0"] not in tags
@@ -173,6 +177,13 @@ def _best(client: MlflowClient, project: Project) -> dict[str, str]:
         assert of_checkpoints[int(version.tags["omniopd.round"])] == best
         versions[arm] = version.version
     return versions
+
+
+def test_arms_and_seeds_of_which_there_is_no_run_are_named(finished: Project):
+    with pytest.raises(
+        ConfigError, match=r"--arm omniopd --seed 7: .* no such run; it has the arms omniopd, omni"
+    ):
+        compare(load_params(finished.params_file), Layout(finished.root), arms=["omniopd"], seeds=[7])
 
 
 def test_a_run_that_was_not_evaluated_is_named(finished: Project, tmp_path: Path):
