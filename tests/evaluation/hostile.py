@@ -19,6 +19,15 @@ def system_call(x86, arm, *arguments):
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+def refused(*call):
+    """Raises where the filter refuses the call; what the kernel said of it, where it was asked."""
+    try:
+        return f"did it: {system_call(*call)}"
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS):
+            raise
+        return f"asked the kernel: {error}"
 '''
 
 READS = {
@@ -46,6 +55,7 @@ READS = {
         os.link(GIVEN['secret_file'], 'hard')
         return open('hard').read()
         """,
+    "the attributes of the secret": "return os.listxattr(GIVEN['secret_file'])",
     "the secret by way of ..": "return open('../' * 20 + GIVEN['secret_file']).read()",
 }
 
@@ -55,6 +65,7 @@ WRITES = {
     "the truncated secret": "os.truncate(GIVEN['secret_file'], 0)",
     "the mode of the secret": "os.chmod(GIVEN['secret_file'], 0o777)",
     "the times of the secret": "os.utime(GIVEN['secret_file'], (1, 1))",
+    "the attributes of the secret": "return refused(197, 14, GIVEN['secret_file'].encode(), b'user.omniopd')",
     "the name of the secret": "os.rename(GIVEN['secret_file'], GIVEN['secret_file'] + '.old')",
     "the secret, deleted": "os.unlink(GIVEN['secret_file'])",
     "a folder beside it": "os.mkdir(os.path.dirname(GIVEN['secret_file']) + '/folder')",
@@ -90,6 +101,30 @@ PROCESSES = {
     "kills its group": "os.kill(0, signal.SIGTERM)",
     "kills a thread of another": "system_call(200, 130, GIVEN['victim'], 9)",
     "kills by descriptor": "signal.pidfd_send_signal(os.pidfd_open(GIVEN['victim']), signal.SIGKILL)",
+    "kills by input": "import fcntl; fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, GIVEN['victim'])",
+    "kills by input, as a thread": """
+        import fcntl, struct
+        fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, GIVEN['victim']))
+        """,
+    "kills by input, with a signal of its choice": "import fcntl; fcntl.fcntl(os.pipe()[0], 10, 9)",
+    "kills by input of a socket": """
+        import fcntl, struct
+        fcntl.ioctl(socket.socketpair()[0], 0x8901, struct.pack('i', GIVEN['victim']))
+        """,
+    "kills by input of a group": """
+        import fcntl, struct
+        fcntl.ioctl(socket.socketpair()[0], 0x8902, struct.pack('i', -GIVEN['victim']))
+        """,
+    "ties another to its processor": "return refused(157, 167, 62, 2, GIVEN['victim'], 0, 0)",
+    "reads the locks of another": """
+        place = (ctypes.c_size_t * 2)()
+        return refused(274, 100, GIVEN['victim'], ctypes.byref(place, 0), ctypes.byref(place, 8))
+        """,
+    "types into a terminal": "import fcntl; fcntl.ioctl(0, 0x5412, b'x')",
+    "removes semaphores of another": "return refused(66, 191, 2**30, 0, 0)",
+    "removes shared memory of another": "return refused(31, 195, 2**30, 0, 0)",
+    "removes messages of another": "return refused(71, 187, 2**30, 0, 0)",
+    "removes a message queue of another": "return refused(241, 181, b'omniopd-none')",
     "traces another": "system_call(101, 117, 16, GIVEN['victim'], 0, 0)",
     "traces its parent": "system_call(101, 117, 16, os.getppid() or 1, 0, 0)",
     "reads the memory of its parent": """
@@ -141,6 +176,14 @@ RIGHTS = {
     "outlives its parent": "system_call(157, 167, 1, 0, 0, 0, 0)",
     "memory by name": "os.memfd_create('x')",
     "memory of System V": "system_call(29, 194, 0, 1 << 20, 0o1600)",
+    "watches a folder": "return refused(294, 26, 0)",
+    "has word of a folder": "import fcntl; fcntl.fcntl(os.open(os.path.dirname(os.__file__), 0), fcntl.F_NOTIFY, 2)",
+    "a lease on a file": "import fcntl; fcntl.fcntl(os.open(os.__file__, 0), fcntl.F_SETLEASE, fcntl.F_RDLCK)",
+    "a larger pipe": "import fcntl; fcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 2**20)",
+    "input and output beside": "return refused(206, 0, 1, ctypes.create_string_buffer(8))",
+    "signals that wait": """
+        assert resource.getrlimit(resource.RLIMIT_SIGPENDING) != (0, 0)
+        """,
     "a message queue": "system_call(240, 180, b'omniopd', os.O_CREAT | os.O_RDWR, 0o600, 0)",
     "a device": "os.mknod('disk', 0o060600, os.makedev(8, 0))",
     "sets the clock": "import time; time.clock_settime(time.CLOCK_REALTIME, 0)",
@@ -215,6 +258,12 @@ for i in range(10**6):
     with open(f'{i}', 'wb') as file: file.write(bytes(10**6))
 """
 MANY_NAMES = "import os\nfor i in range(10**7): os.mkdir(str(i), 0o000)"
+LONG_PATHS = """
+import os
+for i in range(10**4):
+    os.mkdir('d' * 200)
+    os.chdir('d' * 200)
+"""
 DEEP_FOLDERS = """
 import os
 for i in range(300):

@@ -1,10 +1,21 @@
 """What a program's process says is not believed: no wrong program passes, and right ones do whatever they define."""
 
+from typing import Any
+
 import pytest
 from forgers import FORGERS, FORGIVING, IN_EVERY_MODE, PIPES, SQUARE
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation.sandbox import MODES, Limits, Mode, Outcome, Tests, mode_of_this_machine, run_program
+from omniopd.evaluation.sandbox import (
+    MODES,
+    Limits,
+    Mode,
+    Outcome,
+    Tests,
+    mode_of_this_machine,
+    run,
+    run_program,
+)
 
 LIMITS = Limits(cpu_s=3, wall_s=6.0)
 
@@ -89,3 +100,37 @@ def test_what_python_cannot_read_is_the_failure_of_that_program(program: str):
 
     assert (outcome.passed, outcome.reason.isidentifier()) == (False, True)
     assert (alone.exit_code, alone.reason) == (1, "")
+
+
+def test_a_sandbox_that_fails_is_the_failure_of_one_program(monkeypatch: pytest.MonkeyPatch):
+    """As where a program has ended the process beside it."""
+    real = run._supervised
+
+    def supervised(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
+        if "hostile" in job["program"]:
+            raise ProcessError("the process beside a program ended with -9")
+        return real(command, job)
+
+    monkeypatch.setattr(run, "_supervised", supervised)
+    tested, alone = outcome_of("hostile", FORGIVING), run_program("hostile")
+
+    assert (tested.passed, tested.reason) == (False, "the sandbox failed")
+    assert (alone.passed, alone.reason, alone.exit_code) == (None, "the sandbox failed", None)
+    assert "-9" in alone.stderr
+    assert run_program("print(1)").stdout == "1\n"
+
+
+@pytest.mark.parametrize(("verdict", "passed"), [
+    (b'{}\n{"passed": true, "reason": ""}\n', True),
+    (b'{}\n{"passed": true, "reason": ""}', False),
+    (b'{}\n{"passed": 1, "reason": ""}\n', False),
+    (b'{}\n{"reason": ""}\n', False),
+    (b'{}\n{"passed": true}\n{"passed": false}\n', False),
+    (b'{}\n[]\n\xff\n{"passed": "x"\n' + b"[" * 10**5 + b"\n", False),
+])  # fmt: skip
+def test_only_one_verdict_that_says_so_is_a_pass(verdict: bytes, passed: bool):
+    seen = run._read({"stdout": b"\xff", "stderr": b"", "verdict": verdict, "limit": "", "wall_s": 0.1})
+    outcome = run._outcome(seen, LIMITS, has_tests=True)
+
+    assert outcome.passed is passed
+    assert bool(outcome.reason) is not passed

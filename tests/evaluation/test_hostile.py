@@ -219,8 +219,8 @@ def test_a_thread_bomb_is_ended(mode: Mode):
 
 @pytest.mark.parametrize(
     "program",
-    [hostile.ONE_BIG_FILE, hostile.MANY_FILES, hostile.MANY_NAMES],
-    ids=["one file", "files", "names"],
+    [hostile.ONE_BIG_FILE, hostile.MANY_FILES, hostile.MANY_NAMES, hostile.LONG_PATHS],
+    ids=["one file", "files", "names", "long paths"],
 )
 def test_the_disk_is_not_filled(mode: Mode, program: str):
     outcome = run_program(program, mode=mode, limits=QUICK)

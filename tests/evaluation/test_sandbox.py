@@ -222,9 +222,11 @@ def _decided(machine: str, number: int, *arguments: int, **kind: bool) -> int:
 
 
 X86 = {"read": 0, "openat": 257, "clone": 56, "clone3": 435, "kill": 62, "tgkill": 234, "prlimit64": 302,
-       "socketpair": 53, "socket": 41, "mount": 165, "prctl": 157, "chmod": 90, "mkdirat": 258}  # fmt: skip
+       "socketpair": 53, "socket": 41, "mount": 165, "prctl": 157, "chmod": 90, "mkdirat": 258, "fcntl": 72,
+       "ioctl": 16, "flock": 73, "removexattr": 197, "getxattr": 191, "semctl": 66, "inotify_init1": 294}  # fmt: skip
 ARM = {"read": 63, "openat": 56, "clone": 220, "clone3": 435, "kill": 129, "tgkill": 131, "prlimit64": 261,
-       "socketpair": 199, "socket": 198, "mount": 40, "prctl": 167, "chmod": 52, "mkdirat": 34}  # fmt: skip
+       "socketpair": 199, "socket": 198, "mount": 40, "prctl": 167, "chmod": 52, "mkdirat": 34, "fcntl": 25,
+       "ioctl": 29, "flock": 32, "removexattr": 14, "getxattr": 8, "semctl": 191, "inotify_init1": 26}  # fmt: skip
 
 
 @pytest.mark.parametrize(("machine", "numbers"), [("x86_64", X86), ("aarch64", ARM)])
@@ -240,6 +242,20 @@ def test_the_filter_decides_by_call_and_argument_on_both_machines(machine: str, 
     assert [decided("prlimit64", pid) for pid in (0, 7, 8)] == [ALLOWED, ALLOWED, REFUSED]
     assert [decided("socketpair", 1, kind) for kind in (1, 0x80801, 2)] == [ALLOWED, ALLOWED, REFUSED]
     assert [decided("prctl", option) for option in (15, 1, 4, 36)] == [ALLOWED] + [REFUSED] * 3
+    assert [decided(name) for name in ("removexattr", "semctl", "inotify_init1")] == [REFUSED] * 3
+    assert [decided("fcntl", 3, command) for command in (1030, 6, 8, 10, 15, 1024, 1026, 1031)] == [
+        ALLOWED
+    ] * 2 + [REFUSED] * 6  # copies and locks; owners, leases, word of a folder, larger pipes
+    assert decided("fcntl", 3, 6, shares_files=True) == REFUSED
+    assert [decided("ioctl", 3, request) for request in (0x5401, 0x5412, 0x8901)] == [
+        ALLOWED,
+        REFUSED,
+        REFUSED,
+    ]
+    for name, kinds in {"getxattr": (True, True), "flock": (False, True)}.items():
+        held = [decided(name, shares_files=True, has_landlock=has) == REFUSED for has in (True, False)]
+        assert held == [*kinds]
+        assert decided(name) == ALLOWED
     assert [_decided(machine, number) for number in (451, 1000, 0x40000000)] == [ABSENT] * 3
     for name, shares, landlock in product(("chmod", "mkdirat"), (True, False), (True, False)):
         refuses = shares and (name == "chmod" or not landlock)

@@ -129,7 +129,8 @@ def _read(found: dict[str, Any]) -> dict[str, Any]:
         return found
     texts = {name: found[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
     lines = [_line(line) for line in found["verdict"].split(b"\n")[:-1]]
-    has_passed = [line["passed"] for line in lines if "passed" in line] == [True]
+    verdicts = [line["passed"] for line in lines if "passed" in line]
+    has_passed = len(verdicts) == 1 and verdicts[0] is True
     report: dict[str, Any] = {"began": bool(lines)}
     for line in lines:
         report |= {name: value for name, value in line.items() if type(value) is _REPORTED.get(name)}

@@ -42,6 +42,11 @@ def limit_resources(limits: dict[str, Any], *, warns: bool = False) -> None:
     if IS_LINUX:
         bounds[resource.RLIMIT_MSGQUEUE] = (0, 0)
         bounds[resource.RLIMIT_MEMLOCK] = (0, 0)
+        bounds[resource.RLIMIT_SIGPENDING] = (
+            0,
+            0,
+        )  # timers and signals that wait, of which a user has so many
+        bounds[resource.RLIMIT_RTPRIO] = bounds[resource.RLIMIT_NICE] = (0, 0)
     for kind, (soft, hard) in bounds.items():
         _lower(kind, soft, hard)
 

@@ -1,5 +1,7 @@
 """System calls that a program is refused: starting processes, sockets, other processes, and what widens rights.
 
+Arguments are compared by their low half: the kernel reads all that are compared here as an `int`.
+
 The filter is a list of refusals and not of permissions: what Python and its C library call differs between versions,
 and a permission forgotten would fail right programs. Calls newer than the table are not there at all (ENOSYS).
 """
@@ -42,6 +44,12 @@ REFUSED = {
     # Memory that no limit of a process counts.
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
+    # What other processes have of the kind, by number or name.
+    "shmctl": (31, 195), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189),
+    "msgrcv": (70, 188), "msgctl": (71, 187), "mq_unlink": (241, 181), "get_robust_list": (274, 100),
+    # What a user or the machine has a fixed number of, and what tells of folders that cannot be listed.
+    "inotify_init": (253, -1), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27), "fanotify_mark": (301, 263),
+    "io_setup": (206, 0), "seccomp": (317, 277), "lookup_dcookie": (212, 18), "uselib": (134, -1),
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
     "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
     "swapoff": (168, 225), "acct": (163, 89), "settimeofday": (164, 170), "clock_settime": (227, 112),
@@ -49,13 +57,15 @@ REFUSED = {
     "quotactl": (179, 60), "quotactl_fd": (443, 443), "iopl": (172, -1), "ioperm": (173, -1),
     "modify_ldt": (154, -1), "syslog": (103, 116), "vhangup": (153, 58), "personality": (135, 92),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
 }  # fmt: skip
 
-# What landlock does not hold: a file's mode, owner and times, wherever it lies.
+# What landlock does not hold: a file's mode, owner, times and attributes, wherever it lies.
 REFUSED_ON_SHARED_FILES = {
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, -1), "fchown": (93, 55),
     "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1), "utimensat": (280, 88),
-    "futimesat": (261, -1), "truncate": (76, 45),
+    "futimesat": (261, -1), "truncate": (76, 45), "getxattr": (191, 8), "lgetxattr": (192, 9), "fgetxattr": (193, 10),
+    "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }  # fmt: skip
 
 # What else changes files, where not even landlock is there.
@@ -63,6 +73,7 @@ REFUSED_WITHOUT_LANDLOCK = {
     "creat": (85, -1), "mkdir": (83, -1), "mkdirat": (258, 34), "unlink": (87, -1), "unlinkat": (263, 35),
     "rmdir": (84, -1), "rename": (82, -1), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, -1),
     "linkat": (265, 37), "symlink": (88, -1), "symlinkat": (266, 36), "mknod": (133, -1), "mknodat": (259, 33),
+    "flock": (73, 32),
 }  # fmt: skip
 
 CLONE, CLONE3, SOCKETPAIR, PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
@@ -72,6 +83,15 @@ OF_A_PROCESS = {  # calls whose first argument is the process that they work on
     "setpgid": (109, 154),
 }  # fmt: skip
 SIGNALS = ("kill", "tgkill")  # where 0 is not oneself but one's group
+FCNTL, IOCTL = (72, 25), (16, 29)
+# fcntl: copies, flags, the size of a pipe, seals. Not: who gets its signals, leases, word of a folder, larger pipes.
+FCNTLS = [0, 1, 2, 3, 4, 1030, 1032, 1034]
+LOCKS = [5, 6, 7, 36, 37, 38]  # fcntl, where no file is another's
+# TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Not: typing into terminals, who gets signals.
+IOCTLS = [0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451]
+# PR_GET_PDEATHSIG, _GET_DUMPABLE, _SET_NAME, _GET_NAME, _GET_SECCOMP, _CAPBSET_READ, _SET_ and _GET_NO_NEW_PRIVS,
+# _SET_VMA. Not: the end with the parent, traces, adoption, the scheduling of others.
+PRCTLS = [2, 3, 15, 16, 21, 23, 38, 39, 0x53564D41]
 OPEN, OPENAT, OPENAT2 = (2, -1), (257, 56), (437, 437)
 
 
@@ -108,7 +128,9 @@ def assemble(machine: str, pid: int, *, shares_files: bool, has_landlock: bool) 
     code += _on(CLONE3[own], [(RETURN, 0, 0, ABSENT)])  # its flags are in memory; libc then calls clone
     code += _on(CLONE[own], _where_any_bit(0, CLONE_THREAD, REFUSE))
     code += _on(SOCKETPAIR[own], _where(1, [SOCK_STREAM], mask=SOCK_TYPE))  # others can send to any address
-    code += _on(PRCTL[own], _unless(0, [1, 4, 36]))  # the end with the parent, traces, adoption
+    code += _on(PRCTL[own], _where(0, PRCTLS)) + _on(IOCTL[own], _where(1, IOCTLS))
+    locks = LOCKS if has_landlock or not shares_files else []
+    code += _on(FCNTL[own], _where(1, FCNTLS + locks))
     for name, numbers in OF_A_PROCESS.items():
         code += _on(numbers[own], _where(0, [pid] if name in SIGNALS else [0, pid]))
     if shares_files and not has_landlock:
@@ -133,11 +155,6 @@ def _argument(index: int) -> Instruction:
 def _where(index: int, values: list[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
     tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
     return [_argument(index), (AND, 0, 0, mask), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
-
-
-def _unless(index: int, values: list[int]) -> list[Instruction]:
-    tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
-    return [_argument(index), *tests, (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]
 
 
 def _where_any_bit(index: int, bits: int, otherwise: int) -> list[Instruction]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TICK_S = 0.05
 BLOCK = 65536
 MOST_NAMES = 4096  # files and folders in a scratch folder on a disk
+LONGEST_PATH = 2048  # of a folder in it: beyond 4,096 bytes nothing could be counted
 REPORT_BYTES = 65536
 INNER = (
     "mode",
@@ -42,6 +43,8 @@ def main() -> None:
     """Do the job that standard input holds."""
     job = marshal.loads(sys.stdin.buffer.read())
     _die_with(job["caller"])
+    if not job["mode"].endswith(("namespaces", "bubblewrap")):
+        rights.refuse_to_be_read()  # by the program, which may see this process
     result: dict[str, Any] = {}
     scratch = _name(job["temporary"]) if _shares_files(job) else None
     try:
@@ -54,7 +57,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_children()
         if scratch:
-            _remove(scratch)
+            with contextlib.suppress(OSError):
+                _remove(scratch)
     sys.stdout.buffer.write(marshal.dumps(result))
 
 
@@ -250,24 +254,33 @@ def _handle_of(child: int) -> int | None:
 
 def _num_threads(pid: int) -> int:
     """Of the process that has most, among this one and its descendants."""
-    most = 0
-    with contextlib.suppress(OSError, ValueError):
-        most = len(os.listdir(f"/proc/{pid}/task"))
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return max([most, *(_num_threads(int(child)) for child in file.read().split())])
+    most, processes = 0, [pid]
+    while processes:
+        one = processes.pop()
+        with contextlib.suppress(OSError, ValueError):
+            most = max(most, len(os.listdir(f"/proc/{one}/task")))
+            with open(f"/proc/{one}/task/{one}/children", encoding="ascii") as file:
+                processes += map(int, file.read().split())
     return most
 
 
 def _is_over(folder: str, size: int) -> bool:
-    """Whether a folder holds more bytes, or more names, than it may."""
+    """Whether a folder holds more bytes, more names or longer paths than it may."""
     names = taken = 0
-    for place, folders, files in os.walk(folder):
-        names += len(folders) + len(files)
-        for name in files:
-            with contextlib.suppress(OSError):
-                taken += os.lstat(os.path.join(place, name)).st_blocks * 512
-        if names > MOST_NAMES or taken > size:
+    places = [folder]
+    while places:
+        place = places.pop()
+        if len(os.fsencode(place)) > LONGEST_PATH:
             return True
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for entry in entries:
+                names += 1
+                if entry.is_dir(follow_symlinks=False):
+                    places.append(entry.path)
+                else:
+                    taken += entry.stat(follow_symlinks=False).st_blocks * 512
+                if names > MOST_NAMES or taken > size:
+                    return True
     return False
 
 
@@ -292,12 +305,21 @@ def _end_children() -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder, whatever modes and depths are in it. Nothing runs in it any more."""
-    import shutil  # costs more than all else that is imported here, and most modes have no folder to remove
+    """Remove a folder, whatever modes and depths are in it. Nothing runs in it any more.
 
-    sys.setrecursionlimit(MOST_NAMES * 10)
-    for place, folders, _ in os.walk(folder):
-        for inner in (os.path.join(place, name) for name in folders):
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    What a folder holds is moved up before the folder is removed, so that no path is ever long.
+    """
+    moved = 0
+    while entries := list(os.scandir(folder)):
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            os.chmod(entry.path, 0o700)
+            for inner in list(os.scandir(entry.path)):
+                moved += 1
+                if inner.is_dir(follow_symlinks=False):
+                    os.chmod(inner.path, 0o700)  # a folder that may not be written cannot be moved
+                os.rename(inner.path, os.path.join(folder, f"{os.path.basename(folder)}-{moved}"))
+            os.rmdir(entry.path)
+    os.rmdir(folder)
