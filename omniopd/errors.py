@@ -20,6 +20,10 @@ class ModelError(OmniOPDError, ValueError):
     """A model directory or its tokenizer cannot be used."""
 
 
+class AdapterError(ModelError):
+    """An adapter cannot be added to a model, or is another than train.lora describes."""
+
+
 class TeacherError(OmniOPDError, RuntimeError):
     """The teacher did not answer as the method needs it to."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from omniopd.config import Methods, Train, load_params, resolve
+from omniopd.config import Methods, Train, load_params, parsed, resolve
 from omniopd.errors import ConfigError
 from omniopd.methods import OmniOPD
 
@@ -818,3 +818,44 @@ def test_both_dangers_are_two_warnings():
 )
 def test_what_a_method_cannot_do_is_refused(tmp_path: Path, edits: dict[str, Any], line: str):
     assert refusal(edited(tmp_path, edits)) == [line]
+
+
+DEEP = {
+    "maps in one line": "a: " + "{a: " * 1500 + "1" + "}" * 1500,
+    "maps in lines": "\n".join(" " * i + "a:" for i in range(1500)),
+    "lists": "a: " + "[" * 200 + "]" * 200,
+    "a cycle": "a: &a {b: *a}",
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_settings_that_nest_without_end_are_refused_in_one_line(tmp_path: Path, text: str):
+    with pytest.raises(ConfigError) as caught:
+        load_params(written(tmp_path, text))
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{tmp_path}/params.yaml: settings nest in more than 50 levels")
+
+
+def test_overrides_that_nest_without_end_are_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(ConfigError, match="nest in more than 50 levels"):
+        parsed(["train.lr=" + "{a: " * 1500 + "1" + "}" * 1500])
+    cycle: dict[str, Any] = {}
+    cycle["a"] = cycle
+    for overrides in ({"train" + ".a" * 3000: 1}, {"train.lr": cycle}):
+        with pytest.raises(ConfigError) as caught:
+            load_params(edited(tmp_path, {}), overrides)
+        [line] = str(caught.value).splitlines()
+        assert line.startswith("overrides: train.")
+        assert len(line) < 200
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 101, "a" * 300, "a/b", "../a", "a\nb", "a\0b", "..", "", "a b", "a-0.lr-0.1"]
+)
+def test_an_arm_whose_name_cannot_name_its_folder_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError) as caught:
+        load_params(edited(tmp_path, {"arms": {name: {"method": "omniopd"}}, "comparison.against": None}))
+    [line] = str(caught.value).splitlines()
+    assert "arms: " in line
+    assert len(line) < 300
+    load_params(edited(tmp_path, {"arms": {"a" * 100: {"method": "omniopd"}}, "comparison.against": None}))

@@ -9,7 +9,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
-from omniopd.config.overrides import overridden
+from omniopd.config.overrides import check_depth, overridden, too_deep
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
@@ -23,7 +23,9 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     Raises:
         ConfigError: every mistake found, a line each: place, what was found, what to do.
     """
-    raw = overridden(_read_yaml(path), overrides or {})
+    raw = _read_yaml(path)
+    check_depth(raw, str(path))
+    raw = overridden(raw, overrides or {})
     make_importable(path.parent)
     try:
         params = validated(Params, raw, str(path))
@@ -235,6 +237,8 @@ def _read_yaml(path: Path) -> Any:
     except DuplicateKeyError as error:
         where = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{path}:{where}: {one_line(str(error.problem))}; delete one of the two") from error
+    except RecursionError as error:
+        raise ConfigError(too_deep(str(path))) from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; mend the line") from error
     if not isinstance(raw, dict):

@@ -9,6 +9,8 @@ from ruamel.yaml.error import YAMLError
 from omniopd.data.receipts import work_key
 from omniopd.errors import ConfigError
 
+MAX_DEPTH = 50  # of blocks within blocks
+SHOWN = 60  # characters of a setting in a message
 # What `prepare` and `base` made is shared by all runs of a seed, so no single run may have it otherwise.
 SHARED_INPUTS = ("seeds", "prompts", "models", "teacher.kind", "teacher.model")
 
@@ -27,6 +29,8 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
         path, sign, value = text.partition("=")
         try:
             found[path.strip()] = YAML(typ="safe", pure=True).load(value)
+        except RecursionError as error:
+            raise ConfigError(too_deep(f"--set {text[:SHOWN]}")) from error
         except YAMLError as error:
             raise ConfigError(f"--set {text}: the value is not YAML; write path=value") from error
         if not sign or not path.strip():
@@ -38,8 +42,10 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     """The settings with the overrides in their place; a name with dots is a path, a block is merged into the block.
 
     Raises:
-        ConfigError: an override of what all runs of a seed share.
+        ConfigError: an override of what all runs of a seed share, or one that is nested too deep.
     """
+    for path, value in overrides.items():
+        check_depth(value, f"overrides: {path[:SHOWN]}", level=path.count("."))
     own = nested(overrides)
     for path in SHARED_INPUTS:
         if _holds(own, path.split(".")):
@@ -48,6 +54,36 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
                 "change it in params.yaml, or in a copy of the folder"
             )
     return _merged(raw, own)
+
+
+def check_depth(value: Any, place: str, *, level: int = 0) -> None:
+    """Raise where settings are blocks or lists within each other to more than MAX_DEPTH levels, as in a cycle.
+
+    Args:
+        value: What is set.
+        place: Where, to begin the message.
+        level: At which depth it is set.
+
+    Raises:
+        ConfigError: they are.
+    """
+    layer = [value]
+    while layer:
+        if level > MAX_DEPTH:
+            raise ConfigError(too_deep(place))
+        # What YAML names by an alias stands at several places, and is inspected once a level.
+        inner = [item for block in layer for item in _items(block)]
+        layer = list({id(item): item for item in inner if isinstance(item, Mapping | list)}.values())
+        level += 1
+
+
+def too_deep(place: str) -> str:
+    """The sentence for settings that nest too deep."""
+    return f"{place}: settings nest in more than {MAX_DEPTH} levels; write them flatter"
+
+
+def _items(block: Any) -> Iterable[Any]:
+    return block.values() if isinstance(block, Mapping) else block if isinstance(block, list) else ()
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 
 DEMO = "demo"  # the name of a model that `base` trains
 DEMO_CONTEXT = 128  # tokens that it can read
+ARM_LEN = 100  # characters of a name; file systems allow 255 bytes with all that is added to it
 KEY_NAMES = (
     "api_key",
     "x_api_key",
@@ -546,6 +547,14 @@ class Params(Section):
         for name in arms:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 raise ValueError(f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+            if len(name) > ARM_LEN:
+                raise ValueError(
+                    f"'{name[:20]}…' has {len(name)} characters, and files are named after it; use at most {ARM_LEN}"
+                )
+            if found := re.search(r"-\d+\.(lr|with|replaced)\b", name):
+                raise ValueError(
+                    f"{name!r} holds {found[0]!r}, as the folders of sweeps and variants do; choose another name"
+                )
         return arms
 
     @property

@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def prompt_of(
     id_ = None if columns.id is None else value_at(values, columns.id)
     if id_ is None:
         id_ = text_digest(text).hex()[:16]
-    elif isinstance(id_, int) and not isinstance(id_, bool):
-        id_ = str(id_)
+    elif (number := _whole_number(id_)) is not None:
+        id_ = number
     elif not isinstance(id_, str) or not id_ or not _is_unicode(id_):
         raise DataError(
             f"{row.place}: field {columns.id!r} is {id_!r}, and an id is some text or a number; mend it, or set "
@@ -104,8 +105,7 @@ def _answer_of(
     found = value_at(values, columns.answer)
     if found is None:
         return None, f"no {columns.answer}"
-    if isinstance(found, int) and not isinstance(found, bool):
-        found = str(found)
+    found = _whole_number(found) or found
     if not isinstance(found, str) or not _is_unicode(found):
         return None, f"{columns.answer} is {repr(found)[:SHOWN]}, neither text nor a whole number"
     if pattern is None:
@@ -115,6 +115,21 @@ def _answer_of(
     if answer is None or not answer.strip():
         return None, f"answer_pattern finds nothing in {columns.answer}, which ends with {found[-SHOWN:]!r}"
     return answer.strip(), ""
+
+
+def _whole_number(value: Any) -> str | None:
+    """The digits of a whole number, also where a column of floats or decimals holds it; None of anything else.
+
+    >>> _whole_number(4.0), _whole_number(0.5)
+    ('4', None)
+
+    From 2^53 on not every whole number is a float, so that one is not known to be the number that was meant.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _is_unicode(text: str) -> bool:

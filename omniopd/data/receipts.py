@@ -31,10 +31,10 @@ def write_receipt(
 def valid_receipt(receipt: Path, *, key: str, base: Path) -> dict[str, Any] | None:
     """The receipt's content where the work need not be done again, else None."""
     try:
-        content = read_json(receipt)
+        content = read_json(receipt, "key", "files")
     except DataError:
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
+    if content["key"] != key or not isinstance(content["files"], dict):
         return None
     for name, digest in content["files"].items():
         path = base / name

@@ -1,14 +1,15 @@
 """Sources of prompts, read row by row: JSON lines, JSON, CSV and Parquet files, and datasets of the Hugging Face hub.
 
-JSON lines and CSV are read here: a mistake is then named by its line, and no type is guessed. So is Parquet, group by
-group: `datasets` holds what it has read of a file until its end. The rest goes through `datasets`: JSON as a stream, a
-hub dataset by way of its cache on disk, so that it is downloaded once.
+Files are read here: a mistake is then named by its line or row, and no type is guessed. Parquet is read group by group:
+`datasets` holds what it has read of a file until its end. A hub dataset goes through `datasets`, by way of its cache on
+disk, so that it is downloaded once.
 """
 
 import csv
 import gzip
 import json
 import re
+import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +25,13 @@ from omniopd.data.columns import Columns, has_path, quoted
 from omniopd.errors import DataError
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 BATCH = 1000  # rows made into Python's objects at once
+_SPACE = re.compile(r"\s*")
+_END = re.compile(r"\]\s*")
+_COMMA = re.compile(r"\s*(?:,\s*(?!\s*\])|(?=\]))")
 READ_AT_ONCE = 2**16  # bytes of a Parquet file
 PEEKED = 100  # JSON lines that are looked at for their fields
 
@@ -94,7 +98,9 @@ class Row(NamedTuple):
         if not isinstance(self.content, bytes):
             return self.content
         try:
-            values = json.loads(self.content.decode())
+            values = json.loads(self.content.decode(), object_pairs_hook=_once_each)
+        except _Twice as error:
+            raise DataError(f"{self.place}: {error}; delete one of the two") from error
         except (ValueError, RecursionError) as error:
             raise DataError(f"{self.place}: not a JSON object ({error}); mend or delete the line") from error
         if not isinstance(values, dict):
@@ -102,6 +108,18 @@ class Row(NamedTuple):
                 f"{self.place}: found {type(values).__name__}, not a JSON object with 'id' and 'prompt'"
             )
         return values
+
+
+class _Twice(ValueError):
+    """A key stands twice in one object."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return values
 
 
 def stream(source: Source, columns: Columns) -> Iterator[Row]:
@@ -119,6 +137,9 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
             yield from _csv_rows(source, columns)
         case "parquet":
             yield from _parquet_rows(source, columns)
+        case "json":
+            check_columns(source, columns, fields_of(source))
+            yield from _json_rows(source)
         case _:
             yield from _typed_rows(source, columns)
 
@@ -137,6 +158,13 @@ def fields_of(source: Source) -> Mapping[str, Any]:
         case "csv":
             with _reading(source) as file:
                 return dict.fromkeys(_csv_reader(file).fieldnames or [], "")
+        case "json":
+            return {
+                name: value
+                for row in islice(_json_rows(source), PEEKED)
+                for name, value in row.values().items()
+                if value is not None
+            }
         case "parquet":
             with _reading(source) as file:
                 return _fields(pq.ParquetFile(file).schema_arrow)
@@ -198,7 +226,7 @@ def _reading(source: Source) -> Iterator[IO[bytes]]:
     with _opened(source) as file:
         try:
             yield file
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
             raise _unreadable(source, error) from error
 
 
@@ -208,6 +236,34 @@ def _lines(source: Source) -> Iterator[Row]:
             line = line.removeprefix(BOM_UTF8) if number == 1 else line
             if line and not line.isspace():
                 yield Row(source, number, line)
+
+
+def _json_rows(source: Source) -> Iterator[Row]:
+    """The objects of a JSON file: those of one list, or one after the other. Types stay as they stand there."""
+    with _reading(source) as file:
+        text = file.read().decode("utf-8-sig")
+    decoder = json.JSONDecoder(object_pairs_hook=_once_each)
+    at, number = _SPACE.match(text).end(), 0  # pyright: ignore[reportOptionalMemberAccess]
+    in_list = text.startswith("[", at)
+    between = _COMMA if in_list else _SPACE
+    at = _SPACE.match(text, at + in_list).end()  # pyright: ignore[reportOptionalMemberAccess]
+    while at < len(text) and not (in_list and text.startswith("]", at)):
+        number += 1
+        try:
+            values, at = decoder.raw_decode(text, at)
+        except _Twice as error:
+            raise DataError(f"{source}, row {number}: {error}; delete one of the two") from error
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(source, f"row {number}: {error}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{source}, row {number}: found {type(values).__name__}, not a JSON object")
+        yield Row(source, number, values)
+        end = between.match(text, at)
+        if end is None:
+            raise _unreadable(source, f"no comma after row {number}")
+        at = end.end()
+    if in_list and _END.fullmatch(text, at) is None:
+        raise _unreadable(source, f"the list does not end after row {number}, or something follows it")
 
 
 def _csv_reader(file: IO[bytes]) -> "csv.DictReader[str]":
@@ -263,21 +319,11 @@ def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:
             yield Row(source, number, dict(zip(batch, values, strict=True)))
 
 
-def _typed(source: Source) -> "tuple[Dataset | IterableDataset, Mapping[str, Any]]":
+def _typed(source: Source) -> "tuple[Dataset, Mapping[str, Any]]":
     """What `datasets` reads, and the fields of its rows."""
-    dataset = _hub_dataset(source) if source.kind == "hub" else _streamed_file(source)
+    dataset = _hub_dataset(source)
     try:
-        return dataset, dataset.features or next(iter(dataset), {})
-    except Exception as error:  # whatever damage makes the libraries raise
-        raise _unreadable(source, error) from error
-
-
-def _streamed_file(source: Source) -> "IterableDataset":
-    import datasets
-
-    _opened(source).close()  # tells what is wrong with the path itself
-    try:
-        return datasets.load_dataset(source.kind, data_files=str(source.path), split="train", streaming=True)
+        return dataset, cast(Mapping[str, Any], dataset.features or next(iter(dataset), {}))
     except Exception as error:  # whatever damage makes the libraries raise
         raise _unreadable(source, error) from error
 

@@ -24,6 +24,8 @@ from omniopd.data.records import SCHEMAS
 from omniopd.errors import DataError
 
 Record = TypeVar("Record")
+# What pyarrow raises of damaged files and of others' columns; text that is not UTF-8 is a ValueError.
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, pa.ArrowException)
 PARTIAL = ".partial"  # how the name ends of what is being written
 
 
@@ -40,7 +42,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises:
         DiskError: the disk is full, or cannot be written.
+        DataError: a folder lies there.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, where a file is to be written; move it away and run again")
     with naming(path), _partial(path) as partial:
         write(partial)
         with partial.open("rb+") as file:
@@ -50,6 +55,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
     """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one; likewise."""
+    if path.is_file():
+        raise DataError(f"{path}: is a file, where a folder is to be written; move it away and run again")
     with naming(path), _partial(path) as partial:
         partial.mkdir()
         fill(partial)
@@ -70,15 +77,16 @@ def _partial(path: Path) -> Iterator[Path]:
             and pid.isdigit()
             and (int(pid) == os.getpid() or not runs(int(pid)))
         ):
-            _remove(path.with_name(name))
+            remove(path.with_name(name))
     partial = path.with_name(f"{start}{os.getpid()}{PARTIAL}")
     try:
         yield partial
     finally:
-        _remove(partial)
+        remove(partial)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds; nothing where there is none."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -91,19 +99,26 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path, *, made_by: str = "") -> Any:
-    """The value in a JSON file, which the command `made_by` makes.
+def read_json(path: Path, *keys: str, made_by: str = "") -> Any:
+    """The value in a JSON file, which the command `made_by` makes; with keys an object, which has them.
 
     Raises:
-        DataError: the file is missing or is not JSON.
+        DataError: the file is missing, cannot be read, is not JSON, or lacks a key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         remedy = f"run `{made_by}` first" if made_by else "run the command that makes it again"
         raise DataError(f"{path}: no such file; {remedy}") from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); delete it and run again") from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError among them
         raise DataError(f"{path}: not JSON ({error}); delete it and run again") from error
+    if keys and not isinstance(value, dict):
+        raise DataError(f"{path}: holds {type(value).__name__}, not a JSON object; delete it and run again")
+    if missing := [key for key in keys if key not in value]:
+        raise DataError(f"{path}: lacks {', '.join(map(repr, missing))}; delete it and run again")
+    return value
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -128,8 +143,10 @@ def read_column(path: Path, name: str) -> list[Any]:
     """
     try:
         return pq.ParquetFile(path).read([name]).column(name).to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: its column {name} cannot be read ({error})") from error
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: its column {name} cannot be read ({_said(error)}); delete it and run again"
+        ) from error
 
 
 def num_rows(path: Path) -> int:
@@ -145,8 +162,8 @@ def num_rows(path: Path) -> int:
             return sum(1 for _ in file)
     try:
         return pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: is no Parquet file ({error}); delete it and run again") from error
+    except UNREADABLE as error:
+        raise DataError(f"{path}: is no Parquet file ({_said(error)}); delete it and run again") from error
 
 
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
@@ -155,10 +172,17 @@ def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     Raises:
         DataError: the file is missing, damaged, or of another type of record.
     """
+    names = [field.name for field in fields(record_type)]  # pyright: ignore[reportArgumentType]
     try:
         table = pq.ParquetFile(path).read().cast(SCHEMAS[record_type])
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as {record_type.__name__} records ({error})") from error
-    names = [field.name for field in fields(record_type)]  # pyright: ignore[reportArgumentType]
-    columns = [table.column(name).to_pylist() for name in names]
+        columns = [table.column(name).to_pylist() for name in names]
+    except UNREADABLE as error:
+        raise DataError(
+            f"{path}: cannot be read as {record_type.__name__} records ({_said(error)}); delete it and run again"
+        ) from error
     return [record_type(*values) for values in zip(*columns, strict=True)]
+
+
+def _said(error: Exception) -> str:
+    """What a library says of a file, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

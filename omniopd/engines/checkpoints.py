@@ -14,6 +14,7 @@ from omniopd.data.store import read_json, write_dir_atomic, write_json
 from omniopd.engines import parallel
 from omniopd.engines.trainer import Trainer
 from omniopd.models.adapters import adapter_state, add_adapter, has_adapter, load_adapter, save_adapter
+from omniopd.models.generation_config import check_generation_config
 from omniopd.models.loading import load_model
 from omniopd.models.precision import compute_in
 from omniopd.models.sharding import divided_like, whole
@@ -68,7 +69,7 @@ def weights_md5(path: Path) -> str:
         DataError: the receipt cannot be read.
         KeyError: it names no weights.
     """
-    files = read_json(path / RECEIPT)["files"]
+    files = read_json(path / RECEIPT, "files")["files"]
     own = [md5 for name, md5 in sorted(files.items()) if name.endswith(".safetensors") and name != OPTIMIZER]
     if not own:
         raise KeyError(str(path))
@@ -79,9 +80,10 @@ def load_student(base: str, path: str, settings: Train, *, seed: int) -> PreTrai
     """The student that is to be trained, with the weights of a checkpoint, or of its base itself.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or could not be saved.
     """
     if settings.lora is None:
+        check_generation_config(base)
         # Divided weights are cast as they are gathered.
         return load_model(path, precision="float32" if settings.shard else settings.precision)
     model = load_model(base, precision=settings.precision, trained=False)
@@ -99,7 +101,7 @@ def checkpoint_is_whole(path: Path, *, key: str) -> bool:
 
 def load_optimizer(path: Path, trainer: Trainer) -> None:
     """Give a trainer, whose model was loaded from the same checkpoint, its optimiser and position back."""
-    trainer.num_steps = read_json(path / "trainer.json")["num_steps"]
+    trainer.num_steps = read_json(path / "trainer.json", "num_steps")["num_steps"]
     moments = load_file(path / OPTIMIZER, device=str(trainer.model.device))
     for name, parameter in trainer.model.named_parameters():
         state = {moment: moments[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in moments}

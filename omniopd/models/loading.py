@@ -23,6 +23,7 @@ from omniopd.config import Precision
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.errors import ModelError
 from omniopd.models.adapters import adapter_state, base_state, has_adapter
+from omniopd.models.generation_config import generation_config
 from omniopd.models.integrity import check_finite, check_loading, check_numbers
 from omniopd.models.precision import DTYPES, compute_in
 from omniopd.models.sharding import whole
@@ -39,6 +40,11 @@ TOKENIZER_FILES = (
 )
 _BASE_DIGEST = "_omniopd_base_digest"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+# Prompts that differ at their beginning, in the middle and at the end alone.
+_TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
+PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
+PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
+PROBE_LEN = 120  # characters of a prompt in a message
 WHY_LEN = 240  # characters of a library's error in a message
 
 
@@ -194,6 +200,7 @@ def _loaded(name: str, **how: Any) -> PreTrainedModel:
     Raises:
         ModelError: it cannot be loaded, or would not be what the files hold.
     """
+    generation_config(name)  # which is read with the weights
     with _reading(name, "the model cannot be loaded", "save the model there again"):
         model, report = cast(
             tuple[PreTrainedModel, dict[str, Any]],
@@ -245,16 +252,57 @@ def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
     """The tokens of texts that begin with a rendered prompt."""
     if not texts:
         return []
-    # A template brings its own special tokens; without one the tokenizer adds them.
-    return tokenizer(list(texts), add_special_tokens=not tokenizer.chat_template)["input_ids"]  # pyright: ignore[reportReturnType]
+    if tokenizer.chat_template:  # which brings its own special tokens
+        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
+    # Else the tokenizer adds them: those before the text, since what it adds after it ends a text that is to go on.
+    read = tokenizer(list(texts), return_special_tokens_mask=True)
+    pairs = zip(read["input_ids"], read["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
+    return [ids[: len(mask) - _num_last(mask)] for ids, mask in pairs]
+
+
+def _num_last(mask: Sequence[int]) -> int:
+    """The number of ones at the end."""
+    return next((n for n, added in enumerate(reversed(mask)) if not added), len(mask))
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt's text as the model sees it."""
+    """The prompt's text as the model sees it.
+
+    Raises:
+        ModelError: the chat template does not take it.
+    """
     if not tokenizer.chat_template:
         return prompt
     message = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    try:
+        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # whatever a template raises
+        raise ModelError(
+            f"{tokenizer.name_or_path}: its chat template does not take a prompt ({_why(error)}); mend "
+            "chat_template.jinja or tokenizer_config.json"
+        ) from error
+
+
+def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
+    """Raise where two different prompts read alike: the student cannot know which it is asked.
+
+    Args:
+        name: The directory or hub name.
+        tokenizer: Whose chat template is used.
+        prompts: Texts, no two the same but for white space.
+
+    Raises:
+        ModelError: naming two of them.
+    """
+    first: dict[str, str] = {}
+    for prompt in dict.fromkeys([*PROBES, *prompts]):
+        rendered = render_prompt(tokenizer, prompt)
+        other = first.setdefault(rendered, prompt)
+        if other.split() != prompt.split():
+            raise ModelError(
+                f"{name}: its chat template renders {other[:PROBE_LEN]!r} and {prompt[:PROBE_LEN]!r} alike, so that "
+                "prompts do not reach the model; mend chat_template.jinja or tokenizer_config.json"
+            )
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -85,7 +85,7 @@ def seconds_line(records: Sequence[dict[str, Any]], layout: Layout) -> str:
     for stage, names in {"prepare": seeds, "base": seeds, "distill": runs, "evaluate": runs}.items():
         for path in (layout.seconds(f"{stage}@{name}") for name in names):
             if path.exists():
-                seconds[stage].append(read_json(path)["seconds"])
+                seconds[stage].append(read_json(path, "seconds")["seconds"])
     stages = ", ".join(
         f"{stage} {' + '.join(f'{value:.0f}' for value in own)} s" for stage, own in seconds.items()
     )

@@ -123,14 +123,16 @@ def ringing(metrics: Mapping[str, float]) -> list[str]:
 def earlier_metrics(run_dir: Path, round_: int) -> list[dict[str, float]]:
     """The metrics of up to WINDOW rounds before that one, in order, from their manifests."""
     manifests = map(open_run(run_dir).files.manifest, range(max(0, round_ - WINDOW), round_))
-    return [read_json(path)["metrics"] for path in manifests if path.exists()]
+    return [read_json(path, "metrics")["metrics"] for path in manifests if path.exists()]
 
 
 def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, float]:
     """The validation accuracy before a round, and how far it is below the best of the run up to there (0 at best)."""
     run = open_run(run_dir)
     manifests = map(run.files.manifest, range(0, round_, run.config.train.validate_every))
-    earlier = [read_json(path)["metrics"].get(ACCURACY, 0.0) for path in manifests if path.exists()]
+    earlier = [
+        read_json(path, "metrics")["metrics"].get(ACCURACY, 0.0) for path in manifests if path.exists()
+    ]
     drop = round(max([accuracy, *earlier]) - accuracy, 9)  # 0.4 − 0.3 is not beyond 0.1
     return {ACCURACY: accuracy, "accuracy_drop": drop}
 
@@ -138,7 +140,7 @@ def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, f
 def begun_in(run_dir: Path, round_: int) -> list[str]:
     """The sentences of the alarms that begin in a completed round."""
     run = open_run(run_dir)
-    metrics = read_json(run.files.manifest(round_))["metrics"]
+    metrics = read_json(run.files.manifest(round_), "metrics")["metrics"]
     lines = begun(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
     return [f"{run.files.root.name}: round {round_}: {line}" for line in lines]
 

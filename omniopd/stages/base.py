@@ -89,7 +89,7 @@ def base_key(params: Params, seed: int, layout: Layout) -> str:
 def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:
     """The directory or hub name of the student or the teacher that `base` recorded; an API's name as it is."""
     folder = layout.models(seed)
-    entry = read_json(folder / "models.json", made_by=f"omniopd base --seed {seed}")[role]
+    entry = read_json(folder / "models.json", role, made_by=f"omniopd base --seed {seed}")[role]
     if "path" in entry:
         return str(folder / entry["path"])
     return layout.named_model(entry["name"]) if is_local else entry["name"]

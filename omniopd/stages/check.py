@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from omniopd.config import (
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt
-from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.errors import AdapterError, ConfigError, DataError, ModelError, OmniOPDError
 from omniopd.methods import Need
 from omniopd.models.trust import allow_code
 from omniopd.report.prompts import findings_text
@@ -57,6 +57,8 @@ def check(
         )
     student = found.of(lambda: _check_student(params, layout, prompts, params_file))
     found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
+    if student is not None:
+        found.of(lambda: _check_training(params, layout, student), place=f"{params_file}: ")
     of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
     found.tell()
     doubts = [*_code(params), *(student.warnings if student else []), *(of_teacher or []), *(of_room or [])]
@@ -229,6 +231,25 @@ def _check_student(
     if facts.context is not None:
         _check_lengths(params, prompts, facts.prompt_lens, facts.context)
     return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])
+
+
+def _check_training(params: Params, layout: Layout, student: "StudentFacts") -> None:
+    """Whether every arm can train what it is to train, and save it."""
+    from omniopd.engines.memory import count_adapter
+    from omniopd.models.generation_config import check_generation_config
+
+    for arm in params.every_arm:
+        lora = resolve(params, arm, params.seeds[0]).train.lora
+        if lora is None:
+            with _named("models.student"):
+                check_generation_config(layout.named_model(params.models.student))
+            continue
+        with suppress(ModelError):  # of a model that cannot be built without values little is known
+            try:
+                count_adapter(student.config, lora)
+            except AdapterError as error:
+                group = "arms" if arm in params.arms else "ablations"
+                raise ConfigError(f"{group}.{arm}: {error}") from error
 
 
 def _check_room(

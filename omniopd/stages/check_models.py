@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError
+from omniopd.models.generation_config import generation_config
 from omniopd.models.loading import (
     check_model_dir,
     check_same_vocabulary,
+    check_template,
     check_weights,
     context_len,
     encode_prompt,
@@ -63,6 +65,7 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     check_weights(student)
     config = load_config(student)
     tokenizer = _checked_tokenizer(student, config)
+    check_template(student, tokenizer, [prompt.prompt for prompt in prompts])
     lengths = [len(ids) for ids in encode_prompts(tokenizer, [prompt.prompt for prompt in prompts])]
     warnings = [*end_warnings(student, tokenizer), *template_warning(student, tokenizer)]
     return StudentFacts(config, len(tokenizer), context_len(config), lengths, warnings)
@@ -87,13 +90,7 @@ def _checked_tokenizer(name: str, config: PretrainedConfig) -> PreTrainedTokeniz
             f"{name}: the tokenizer's last token is {last}, and the model has {num_embeddings} (vocab_size in "
             "config.json); save the tokenizer that belongs to the model"
         )
-    try:
-        encode_prompt(tokenizer, TURN[0]["content"])
-    except Exception as error:  # whatever a template raises
-        raise ModelError(
-            f"{name}: its chat template does not take a prompt ({_said(error)}); mend chat_template.jinja or "
-            "tokenizer_config.json"
-        ) from error
+    check_template(name, tokenizer, [])
     return tokenizer
 
 
@@ -138,10 +135,8 @@ def end_warnings(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 def _generation_ends(name: str) -> list[int]:
     """The end tokens of the generation config, where there is one."""
-    try:
-        ends = GenerationConfig.from_pretrained(name).eos_token_id
-    except (OSError, ValueError):
-        return []
+    config = generation_config(name)
+    ends = None if config is None else config.eos_token_id
     return [ends] if isinstance(ends, int) else list(ends or [])
 
 

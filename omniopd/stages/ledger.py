@@ -8,7 +8,7 @@ from pathlib import Path
 from omniopd.config import Train
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import Reward, Trajectory, Verdict
-from omniopd.data.store import read_column, read_json, read_records, write_atomic
+from omniopd.data.store import read_column, read_json, read_records, remove, write_atomic
 from omniopd.methods import Annotated, Need
 from omniopd.stages.failures import failure_metrics
 from omniopd.stages.run import Run, open_run
@@ -31,14 +31,16 @@ def run_is_finished(run_dir: Path) -> bool:
 def last_accuracy(run_dir: Path) -> float:
     """Greedy accuracy on the validation prompts at the end of a finished run."""
     run = open_run(run_dir)
-    return read_json(run.files.manifest(run.config.train.num_rounds))["metrics"]["validation/greedy"]
+    return read_json(run.files.manifest(run.config.train.num_rounds), "metrics")["metrics"][
+        "validation/greedy"
+    ]
 
 
 def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
     """The metrics of every completed round, in order, with its number as `round`."""
     run = open_run(run_dir)
     done = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
-    return [{"round": r, **read_json(run.files.manifest(r))["metrics"]} for r in done]
+    return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in done]
 
 
 def accuracies(run_dir: Path) -> list[dict[str, float]]:
@@ -125,9 +127,10 @@ def tidy(run_dir: Path) -> None:
     num_rounds = run.config.train.num_rounds
     for round_ in range(num_rounds + 1):
         if not round_is_complete(run_dir, round_):
-            run.files.manifest(round_).unlink(missing_ok=True)
+            remove(run.files.manifest(round_))
     _prune(run)
-    manifests = map(read_json, sorted(run.files.manifest(0).parent.glob("*.json")))
+    paths = sorted(run.files.manifest(0).parent.glob("*.json"))
+    manifests = [read_json(path, "round", "metrics") for path in paths]
     text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
     if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
         write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -140,6 +143,7 @@ def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
 def _prune(run: Run) -> None:
     """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
     num_rounds = run.config.train.num_rounds
+    checkpoints = run.files.checkpoint(0).parent
     keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run)} | {
         run.files.manifest(num_rounds)
     }
@@ -148,7 +152,7 @@ def _prune(run: Run) -> None:
         keep.add(run.files.manifest(round_))
     for folder in {path.parent for path in keep}:
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path not in keep:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path not in keep or path.is_dir() != (folder == checkpoints):
+                remove(path)
     if run_is_finished(run.files.root):
         shutil.rmtree(run.files.work, ignore_errors=True)

@@ -34,10 +34,10 @@ def read_found(run: "Run") -> "Found | None":
     from omniopd.teachers.probe import Found
 
     try:
-        content = read_json(run.files.teacher)
+        content = read_json(run.files.teacher, "key", "capabilities", "way", "shares_tokens")
     except DataError:
         return None
-    if content.get("key") != run.key:
+    if content["key"] != run.key:
         return None
     known = content["capabilities"]
     capabilities = Capabilities(**{**known, "ways": tuple(known["ways"])})

@@ -113,7 +113,7 @@ def story_of(run: Run) -> RunStory:
         name=run.files.root.name,
         key=run.key,
         config=run.config,
-        inputs=read_json(run.files.config)["inputs"],
+        inputs=read_json(run.files.config, "inputs")["inputs"],
         models=_models(run),
         rounds=rounds,
         seconds=_seconds(run.files.timings),

@@ -110,7 +110,7 @@ def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunCon
 def _claim(into: Path, run: TrackedRun) -> None:
     """Let the folder be that of this run, unless it is another's."""
     owner = into / "reproduces.json"
-    if owner.exists() and (found := read_json(owner)["run_id"]) != run.run_id:
+    if owner.exists() and (found := read_json(owner, "run_id")["run_id"]) != run.run_id:
         raise DataError(f"{into}: run {found} is made again here; give another folder with --into")
     if into.exists() and not owner.exists() and any(into.iterdir()):
         raise DataError(f"{into}: holds something else; give an empty folder with --into")
@@ -178,10 +178,10 @@ def _compared(run: TrackedRun, lookup: Lookup, layout: Layout) -> Iterator[Compa
     files = layout.run(run.arm, run.seed)
     inputs = {file.label.rpartition("/")[2]: file.digest for file in run.prompts}
     inputs |= {role: run.tags[f"omniopd.{role}"] for role in ("student", "teacher")}
-    yield _compare("inputs", inputs, read_json(files.config)["inputs"])
+    yield _compare("inputs", inputs, read_json(files.config, "inputs")["inputs"])
     made: dict[str, str] = {}
     for round_ in run.rounds:
-        made |= read_json(files.manifest(round_))["files"]
+        made |= read_json(files.manifest(round_), "files")["files"]
     yield _compare("data", {file.name: file.digest for own in run.rounds.values() for file in own}, made)
     recorded = {f"checkpoints/round-{round_:04d}": md5 for round_, md5 in lookup.checkpoints(run).items()}
     weights = {name: weights_md5(files.root / name) for name in recorded if (files.root / name).is_dir()}

@@ -342,7 +342,13 @@ def _in_sweep(config: RunConfig) -> RunConfig:
 def open_run(run_dir: Path) -> Run:
     """The run in that directory; one object a process, so that its models stay in memory."""
     arm, _, seed = run_dir.name.partition(".")[0].rpartition("-")
-    content = read_json(run_dir / "config.json", made_by=f"omniopd distill --arm {arm} --seed {seed}")
+    content = read_json(
+        run_dir / "config.json",
+        "key",
+        "method",
+        "settings",
+        made_by=f"omniopd distill --arm {arm} --seed {seed}",
+    )
     identity = (run_dir.resolve(), json.dumps(content))
     with _open_lock:
         if identity not in _open_runs:
@@ -368,7 +374,10 @@ def _load(run_dir: Path, content: dict[str, Any]) -> Run:
 def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
     splits = {split: _made_md5(layout.prompts(config.seed, split)) for split in ("train", "validation")}
     models = read_json(
-        layout.models(config.seed) / "models.json", made_by=f"omniopd base --seed {config.seed}"
+        layout.models(config.seed) / "models.json",
+        "student",
+        "teacher",
+        made_by=f"omniopd base --seed {config.seed}",
     )
     return splits | {role: models[role]["digest"] for role in ("student", "teacher")}
 
@@ -382,6 +391,6 @@ def _made_md5(path: Path) -> str:
 
 def _key_in(config: Path) -> str | None:
     try:
-        return str(read_json(config)["key"])
-    except (DataError, KeyError, TypeError):
+        return str(read_json(config, "key")["key"])
+    except DataError:
         return None

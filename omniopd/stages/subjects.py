@@ -20,6 +20,8 @@ from omniopd.stages.base import model_digest
 from omniopd.stages.benchmark import Subject
 from omniopd.stages.run import Run
 
+FOLDER_LEN = 200  # bytes; file systems allow 255
+
 
 def student_of(run: Run, round_: int) -> Subject:
     """The student before that round, whose checkpoint is there, on what wrote its rollouts."""
@@ -81,5 +83,8 @@ def model_at(name: str, params: Params, layout: Layout) -> Subject:
 
 
 def folder_of(name: str) -> str:
-    """The name of a model as a folder's: `Qwen/Qwen3-1.7B` is `Qwen--Qwen3-1.7B`."""
-    return "--".join(part for part in Path(name).parts if part not in ("/", ".", ".."))
+    """The name of a model as a folder's: `Qwen--Qwen3-1.7B`; of a long path a hash and the end."""
+    joined = "--".join(part for part in Path(name).parts if part not in ("/", ".", ".."))
+    if len(joined.encode()) <= FOLDER_LEN:
+        return joined
+    return f"{work_key(joined)}--{joined[-FOLDER_LEN // 4 :]}"

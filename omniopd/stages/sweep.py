@@ -68,7 +68,7 @@ def _means(params: Params, arm: str, lrs: list[float], layout: Layout) -> dict[f
     for seed in params.sweep.seeds:
         path = layout.sweep(arm, seed)
         made_by = f"python -m flows sweep --arm {arm} --seed {seed}"
-        tried = {entry["lr"]: entry["greedy"] for entry in read_json(path, made_by=made_by)["tried"]}
+        tried = {entry["lr"]: entry["greedy"] for entry in read_json(path, "tried", made_by=made_by)["tried"]}
         if set(tried) != set(lrs):
             raise DataError(
                 f"{path}: tried other learning rates than params.yaml lists; run `dvc repro rates`"

@@ -34,7 +34,7 @@ def tell_recorded(tracker: Tracker, run: Run) -> None:
     tracker.begin()
     _tell_checkpoints(tracker, run)
     for manifest in sorted(run.files.manifest(0).parent.glob("round-*.json")):
-        tracker.round_done(_record(run, read_json(manifest)))
+        tracker.round_done(_record(run, read_json(manifest, "metrics")))
 
 
 def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
@@ -43,7 +43,7 @@ def tell_round(tracker: Tracker, run: Run, round_: int) -> None:
         _tell_checkpoints(tracker, run)  # those that were missing are made at the end
     elif run.has_checkpoint(round_ + 1):
         tracker.checkpoint_done(_checkpoint(run, round_ + 1))
-    tracker.round_done(_record(run, read_json(run.files.manifest(round_))))
+    tracker.round_done(_record(run, read_json(run.files.manifest(round_), "metrics")))
 
 
 def _tell_checkpoints(tracker: Tracker, run: Run) -> None:
@@ -123,7 +123,7 @@ def track_comparison(
 
 
 def _origin(run: Run) -> Origin:
-    inputs = read_json(run.files.config)["inputs"]
+    inputs = read_json(run.files.config, "inputs")["inputs"]
     root, seed = run.layout.root, run.config.seed
     prompts = {split: run.layout.prompts(seed, split) for split in ("train", "validation")}
     files = [_data_file(path, root, inputs[split]) for split, path in prompts.items()]
@@ -143,7 +143,7 @@ def _data_file(path: Path, root: Path, digest: str) -> DataFile:
 def _checkpoint(run: Run, round_: int) -> Checkpoint:
     """The checkpoint before that round; its parent is the nearest before it of which a record is there."""
     earlier = [_weights_md5(run, r) for r in reversed(due_checkpoints(run)) if r < round_]
-    parent = next(filter(None, earlier), read_json(run.files.config)["inputs"]["student"])
+    parent = next(filter(None, earlier), read_json(run.files.config, "inputs")["inputs"]["student"])
     weights = _weights_md5(run, round_)
     assert weights is not None, "it is whole"
     return Checkpoint(round_, run.files.checkpoint(round_), weights, parent)

@@ -1,8 +1,12 @@
 """Which prompts a round asks."""
 
+from decimal import Decimal
+from pathlib import Path
+
 import pytest
 
-from omniopd.data.prompts import Prompt, prompts_of_round
+from omniopd.data.prompts import Prompt, prompt_of, prompts_of_round
+from omniopd.data.sources import Row, Source
 
 PROMPTS = [Prompt(f"p{i}", f"{i}") for i in range(10)]
 
@@ -33,3 +37,23 @@ def test_a_round_is_a_function_of_its_number_and_the_seed():
 def test_a_round_that_cannot_be_had_is_refused(count: int):
     with pytest.raises(ValueError, match=f"{count} different prompts cannot be had of 10"):
         _ids(0, count=count)
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [(4.0, "4"), (-0.0, "0"), (7, "7"), (Decimal("12.00"), "12"), (1e15, "1000000000000000"), (0, "0")],
+)
+def test_whole_numbers_are_answers_and_ids_whatever_column_holds_them(value, answer: str):
+    row = Row(Source("a.parquet", Path("a.parquet")), 1, {"prompt": "1+3=", "answer": value, "id": value})
+    prompt, reason = prompt_of(row)
+    assert (prompt.answer, prompt.id, reason) == (answer, answer, "")
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, float("nan"), float("inf"), 2.0**53, True, Decimal("0.5"), Decimal("NaN")]
+)
+def test_other_numbers_are_no_answers(value):
+    row = Row(Source("a.parquet", Path("a.parquet")), 1, {"prompt": "1+3=", "answer": value})
+    prompt, reason = prompt_of(row)
+    assert prompt.answer is None
+    assert "neither text nor a whole number" in reason

@@ -209,3 +209,38 @@ def test_what_the_hub_refuses_is_said_in_a_line(
     assert "\n" not in message
     assert message.startswith("owner/name (train): ")
     assert all(word in message for word in words)
+
+
+# --- JSON, and keys that stand twice
+
+TWICE = '{"id": "b", "prompt": "1", "prompt": "2", "answer": "3"}'
+TWICE_INSIDE = '{"id": "b", "prompt": "1", "meta": [{"a": 1, "a": 1}]}'
+FINE = '{"id": "a", "prompt": "0"}'
+
+
+@pytest.mark.parametrize(("row", "key"), [(TWICE, "prompt"), (TWICE_INSIDE, "a")])
+def test_a_key_that_stands_twice_is_named_with_file_and_row(tmp_path, row: str, key: str):
+    (tmp_path / "a.jsonl").write_text(f"{FINE}\n{row}\n")
+    (tmp_path / "a.json").write_text(f"[{FINE},\n {row}]")
+    assert f"a.jsonl:2: the key '{key}' stands there twice" in refusal(named("a.jsonl", tmp_path))
+    assert f"a.json, row 2: the key '{key}' stands there twice" in refusal(named("a.json", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["[{0}, {1}]", "{0}\n{1}", " [ {0}\n,\n{1} ] \n", "{0} {1}", "\ufeff[{0},{1}]"], ids=range(5)
+)
+def test_a_json_file_is_a_list_of_rows_or_rows_one_after_the_other(tmp_path, text: str):
+    other = '{"id": 7, "prompt": "1", "answer": 4.0}'
+    (tmp_path / "a.json").write_text(text.replace("{0}", FINE).replace("{1}", other))
+    rows = list(stream(named("a.json", tmp_path), PLAIN))
+    assert [row.values() for row in rows] == [json.loads(FINE), json.loads(other)]
+    assert [row.number for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["[{0}", "[{0},", "[{0},]", "[{0} {0}]", "[{0}] {0}", "[{0}, 7]", "nope", "[{0}, nan"]
+)
+def test_a_broken_json_file_is_told_in_one_line(tmp_path, text: str):
+    (tmp_path / "a.json").write_text(text.replace("{0}", FINE))
+    [line] = refusal(named("a.json", tmp_path)).splitlines()
+    assert "a.json" in line

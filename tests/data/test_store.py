@@ -9,8 +9,17 @@ import pytest
 from projects import REPOSITORY
 
 from omniopd.data.lock import only_writer
-from omniopd.data.records import Verdict
-from omniopd.data.store import read_records, write_atomic, write_dir_atomic, write_records
+from omniopd.data.receipts import valid_receipt
+from omniopd.data.records import Reward, Verdict
+from omniopd.data.store import (
+    num_rows,
+    read_column,
+    read_json,
+    read_records,
+    write_atomic,
+    write_dir_atomic,
+    write_records,
+)
 from omniopd.errors import DataError, RunError
 
 VERDICT = Verdict(
@@ -117,3 +126,67 @@ with only_writer(Path(sys.argv[1]), of="runs/a-0"):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+# --- damage
+
+NOT_JSON = {
+    "bytes": bytes(range(128, 256)), "cut": b'{"key": "k"', "nothing": b"", "too deep": b"[" * 100_000,
+    "zeros": bytes(64),
+}  # fmt: skip
+OTHER_JSON = {
+    "a list": b"[1]",
+    "text": b'"x"',
+    "null": b"null",
+    "no files": b'{"key": "k"}',
+    "a number": b"7",
+}
+
+
+@pytest.mark.parametrize(
+    "content", [*NOT_JSON.values(), *OTHER_JSON.values(), None], ids=[*NOT_JSON, *OTHER_JSON, "dir"]
+)
+def test_a_file_that_is_not_the_expected_json_is_named_in_one_line(tmp_path, content: bytes | None):
+    path = tmp_path / "round-0000.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_json(path, "key", "files")
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: ")
+    assert line.endswith("delete it and run again")
+    assert valid_receipt(path, key="k", base=tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"PAR1", b"PAR1" + bytes(200) + b"PAR1", b"", None], ids=["short", "zeros", "empty", "dir"]
+)
+def test_damaged_parquet_is_named_in_one_line(tmp_path, content: bytes | None):
+    path = tmp_path / "verdicts.parquet"
+    path.mkdir() if content is None else path.write_bytes(content)
+    for read in (lambda: read_records(path, Verdict), lambda: read_column(path, "id")):
+        with pytest.raises(DataError) as caught:
+            read()
+        [line] = str(caught.value).splitlines()
+        assert line.startswith(f"{path}: ")
+        assert "delete it" in line
+    if content is not None:
+        with pytest.raises(DataError, match="verdicts.parquet"):
+            num_rows(path)
+
+
+def test_parquet_of_other_columns_is_named_in_one_line(tmp_path):
+    path = tmp_path / "verdicts.parquet"
+    write_records(path, [], Reward)
+    with pytest.raises(DataError, match="Verdict records"):
+        read_records(path, Verdict)
+
+
+def test_a_folder_in_place_of_a_file_is_not_replaced(tmp_path):
+    path = tmp_path / "verdicts.parquet"
+    path.mkdir()
+    with pytest.raises(DataError, match="is a folder"):
+        write_records(path, [VERDICT], Verdict)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is a file"):
+        write_dir_atomic(tmp_path / "file", lambda _: None)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "verdicts.parquet"]

@@ -11,9 +11,12 @@ from safetensors.torch import load_file, save_file
 from text_models import save_text_model
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, GPT2Config, LlamaConfig, MambaConfig
 
-from omniopd.errors import ModelError
+from omniopd.config import Lora
+from omniopd.errors import AdapterError, ModelError
+from omniopd.models.adapters import adapter_state, add_adapter
 from omniopd.models.integrity import check_finite, lost_weights
 from omniopd.models.loading import check_weights, load_config, load_model
+from omniopd.models.scoring import check_head
 
 SMALL = {
     "vocab_size": 40,
@@ -178,3 +181,16 @@ def test_bytes_in_place_of_a_configuration_are_told_in_one_line(model: Path):
 def test_an_adapter_is_no_model(model: Path):
     (model / "adapter_config.json").write_text("{}")
     assert "merge_and_unload" in refusal(check_weights, model)
+
+
+def test_an_adapter_goes_onto_the_layers_of_gpt2_which_are_not_nn_linear():
+    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2)).eval()
+    add_adapter(model, Lora(rank=2, alpha=4, targets=["c_attn"]), seed=0)
+    check_head(model)
+    assert len(adapter_state(model)) == 4
+
+
+def test_a_model_without_linear_layers_is_told_of_as_such():
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL | {"num_hidden_layers": 0}))
+    with pytest.raises(AdapterError, match="LlamaForCausalLM has no linear layers"):
+        add_adapter(model, Lora(rank=2, alpha=4, targets="all-linear"), seed=0)

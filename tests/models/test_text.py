@@ -1,10 +1,14 @@
 """The text of a few tokens in the middle of a response."""
 
+import copy
+
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.engines.pretrain import character_tokenizer
+from omniopd.errors import ModelError
+from omniopd.models.loading import check_template, encode_rendered
 from omniopd.models.text import Context, TextDecoder, legible
 
 
@@ -98,3 +102,70 @@ def test_what_a_cut_leaves_of_a_character_is_not_legible(bytes_bpe: PreTrainedTo
     assert legible(half, "length") == "5 "
     assert legible("5 €", "length") == "5 €"
     assert legible(half, "stop") == half  # a text that is whole is what it is
+
+
+# --- what a tokenizer adds after a text
+
+
+def ending(words: PreTrainedTokenizerFast, form: str) -> PreTrainedTokenizerFast:
+    """The tokenizer with another post-processor, as add_eos_token gives it one."""
+    other = copy.deepcopy(words)
+    ids = [("<end>", other.convert_tokens_to_ids("<end>")), ("<unk>", other.convert_tokens_to_ids("<unk>"))]
+    other.backend_tokenizer.post_processor = processors.TemplateProcessing(single=form, special_tokens=ids)
+    return other
+
+
+@pytest.mark.parametrize("form", ["$A <end>", "<unk> $A <end>", "<unk> $A <end> <end>"])
+def test_an_end_token_that_the_tokenizer_appends_is_not_part_of_a_prompt(
+    words: PreTrainedTokenizerFast, form: str
+):
+    other = ending(words, form)
+    assert other("the sum")["input_ids"][-1] == other.eos_token_id
+    bare = words("the sum")["input_ids"]
+    before = [other.convert_tokens_to_ids("<unk>")] if form.startswith("<unk>") else []
+    assert encode_rendered(other, ["the sum", "the sum<end>", ""]) == [
+        [*before, *bare], [*before, *bare, other.eos_token_id], [],
+    ]  # fmt: skip
+    assert encode_rendered(words, ["the sum"]) == [bare]
+
+
+def test_behind_such_a_prompt_replies_are_read(words: PreTrainedTokenizerFast):
+    other = ending(words, "<unk> $A <end>")
+    [prompt_ids] = encode_rendered(other, ["the sum"])
+    [whole] = encode_rendered(other, ["the sum of four and"])
+    response = whole[len(prompt_ids) :]
+    found = TextDecoder(other).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
+    assert found == [response[1:]]
+
+
+# --- templates that lose the prompt
+
+LOSING = {
+    "all of it": "Answer the question.",
+    "all but its beginning": "{{ messages[0]['content'][:7] }}",
+    "its end": "{{ messages[0]['content'][:-8] }}",
+    "its beginning": "{{ messages[0]['content'][5:] }}",
+    "what is no system message": "{% for m in messages if m['role'] == 'system' %}{{ m['content'] }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", LOSING.values(), ids=LOSING)
+def test_a_template_that_loses_of_the_prompt_is_refused(words: PreTrainedTokenizerFast, template: str):
+    other = copy.deepcopy(words)
+    other.chat_template = template
+    with pytest.raises(ModelError) as caught:
+        check_template("student", other, [])
+    [line] = str(caught.value).splitlines()
+    assert line.startswith("student: its chat template renders ")
+    assert "alike" in line
+    assert "chat_template.jinja" in line
+
+
+def test_a_template_that_loses_one_word_is_refused_where_two_prompts_differ_by_it(
+    words: PreTrainedTokenizerFast,
+):
+    other = copy.deepcopy(words)
+    other.chat_template = "{{ messages[0]['content'] | replace('cat', 'dog') | trim }}"
+    check_template("student", other, ["a cat", " a cat "])
+    with pytest.raises(ModelError, match="'a cat' and 'a dog'"):
+        check_template("student", other, ["a cat", "a dog"])

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from projects import Project, make_project
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from omniopd.config import DemoModel, load_params
 from omniopd.data.layout import Layout
 from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.models.loading import context_len
 from omniopd.stages.check import check
 from omniopd.stages.prepare import draw_prompts
 
@@ -874,3 +875,66 @@ def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
     memory, disk = str(caught.value).splitlines()
     assert memory.startswith(f"{own.params_file}: arms.omniopd: training takes about ")
     assert disk.startswith(f"{own.params_file}: train.checkpoint_every: 6 checkpoints of up to ")
+
+
+# --- what cannot be trained or saved
+
+UNSAVED = {
+    "a temperature without sampling": ({"do_sample": False, "temperature": 0.6}, "temperature"),
+    "top_p of no sampling": ({"top_p": 0.9}, "top_p"),
+    "several sequences": ({"num_return_sequences": 3}, "num_return_sequences"),
+    "no new tokens": ({"max_new_tokens": 0}, "max_new_tokens"),
+}
+
+
+@pytest.mark.parametrize(("settings", "named"), UNSAVED.values(), ids=UNSAVED)
+def test_a_generation_config_that_no_checkpoint_could_hold_is_refused(
+    own: Project, settings: dict, named: str
+):
+    generation(**settings)(own.root / "student")
+
+    [line] = refusal(own, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: generation_config.json cannot be ")
+    assert named in line
+
+
+def test_a_generation_config_that_cannot_be_read_is_refused(own: Project):
+    (own.root / "student" / "generation_config.json").write_text("{")
+
+    [line] = refusal(own, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: generation_config.json cannot be used (")
+
+
+LORA = {"rank": 2, "alpha": 4.0}
+TARGETS = {
+    "the head": (["q_proj", "lm_head"], "lm_head is the head"),
+    "no layer": (["q_proj", "c_attn"], "c_attn names no layer of Qwen3ForCausalLM"),
+    "a norm": (["norm"], "norm is a Qwen3RMSNorm, not a linear layer"),
+}
+
+
+@pytest.mark.parametrize(("targets", "reason"), TARGETS.values(), ids=TARGETS)
+def test_what_takes_no_adapter_is_refused_with_the_arm_and_the_reason(
+    own: Project, targets: list, reason: str
+):
+    own.edit_paths({"arms.omniopd.train": {"lora": {**LORA, "targets": targets}}})
+
+    [line] = refusal(own, ConfigError)
+
+    assert line.startswith(f"params.yaml: arms.omniopd: train.lora.targets: {reason}")
+    assert line.endswith("take some of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj")
+
+
+def test_a_student_that_ignores_its_prompts_is_refused(own: Project):
+    template("1+1=")(own.root / "student")
+
+    [line] = refusal(own, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: its chat template renders ")
+
+
+def test_the_context_of_a_multimodal_model_is_that_of_its_text():
+    config = Gemma3Config(text_config={"max_position_embeddings": 77}, vision_config={})
+    assert context_len(config) == 77

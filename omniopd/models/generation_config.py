@@ -1,0 +1,49 @@
+"""The settings of generation that lie beside a model: read for the end tokens, and saved with every checkpoint."""
+
+from pathlib import Path
+
+from transformers import GenerationConfig
+
+from omniopd.errors import ModelError
+
+FILE = "generation_config.json"
+WHY_LEN = 300  # characters of a library's error in a message
+
+
+def generation_config(name: str) -> GenerationConfig | None:
+    """The generation config of a directory or hub name, or None where it has none.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return GenerationConfig.from_pretrained(name)
+    except Exception as error:  # whatever damage makes the libraries raise
+        if isinstance(error, OSError) and not (Path(name) / FILE).exists():
+            return None
+        raise ModelError(f"{name}: {FILE} cannot be used ({_why(error)}); mend it, or delete it") from error
+
+
+def check_generation_config(name: str) -> None:
+    """Raise where a checkpoint of the model could not be saved: transformers writes no contradictory settings.
+
+    Raises:
+        ModelError: naming the settings.
+    """
+    config = generation_config(name)
+    if config is None:
+        return
+    try:
+        config.validate(strict=True)
+    except Exception as error:  # values of other types make it raise what they will
+        raise ModelError(
+            f"{name}: {FILE} cannot be saved with a checkpoint ({_why(error)}); mend or delete "
+            "these settings: generation takes its own from params.yaml"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """The findings of a validation, or else what the error says, in one line."""
+    lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
+    text = " ".join(" ".join(lines or [str(error)]).split()).rstrip(".")
+    return text[:WHY_LEN] or type(error).__name__
