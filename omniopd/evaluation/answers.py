@@ -4,6 +4,7 @@ import re
 
 from omniopd.evaluation.boxes import boxed, has_box, is_joined
 from omniopd.evaluation.formulas import MASK, Formula, formulas, masked
+from omniopd.evaluation.structures import UNDECIDED
 from omniopd.evaluation.thoughts import without_thought
 
 TAIL_CHARS = 200_000  # of a text are looked at, from its end
@@ -11,7 +12,7 @@ SENTENCE_CHARS = 2_000  # and of what follows "the answer is", from its beginnin
 CONTEXT_CHARS = 40
 MAX_PHRASES = 20  # of "the answer is" are read, from the last one on
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S.*)$", re.MULTILINE)
-_HEADING = re.compile(r"[A-Za-z*_:. ]+")
+_HEADING = re.compile(r"[A-Za-z*_:. ]+|\W*(?:Step|Part|Case|Question|Problem)\b.*")
 _PHRASE = re.compile(
     r"(?:\banswers?\b(?:[^.,:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])"
     r"|^[ \t>#*_]{0,12}(?:the )?(?:final |correct )?answers?[ \t*_]{0,8}\n)[\s*_:]{0,8}",
@@ -42,9 +43,6 @@ _CLAUSE = re.compile(r"[=≈]|\b(?:is|are|equals|be)\b")
 _WORKED_OUT = re.compile(r"<<[^<>]*+>>")  # how GSM8K's solutions note what a calculator is asked
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _LABEL = re.compile(r"(?:[A-Z]\w*\s)+\S+")  # Vendor 2
-_UNDECIDED = re.compile(
-    r"\b(?:or|nor|not|than|between|least|most|either|if|unless|except|maybe)\b|n't\b", re.IGNORECASE
-)
 
 
 def final_answer(text: str) -> str | None:
@@ -109,7 +107,7 @@ def _of_sentence(rest: str) -> str:
     if len(values) != 1 or values[0][0] == 0 or "\\" in outside or not _WORD.search(outside):
         return sentence
     is_label = MASK not in outside and _LABEL.fullmatch(sentence)
-    if is_label or _UNDECIDED.search(outside):
+    if is_label or UNDECIDED.search(outside):
         return sentence
     begin, stop = values[0]
     return sentence[begin:stop].strip()

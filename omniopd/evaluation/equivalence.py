@@ -5,6 +5,8 @@ not an interval around it, and not a sum that comes to it.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 
 from omniopd.evaluation.expressions import is_readable, is_unfinished, variables
 from omniopd.evaluation.forms import (
@@ -25,6 +27,7 @@ from omniopd.evaluation.symbolic import TIMEOUT_S, same_expression
 from omniopd.evaluation.units import units_agree
 
 MAX_ITEMS = 50  # of a list or set that is compared item by item
+MIN_ZEROS = 20  # at the end of a whole number, from which on they are written as a power of ten
 Ask = Callable[[str, str], bool]  # whether an expression in plain notation is a reference, by algebra
 
 
@@ -54,8 +57,19 @@ def compare(answer: str, reference: str, ask: Ask) -> bool:
     if squeezed(own_text) == squeezed(text):
         return True
     own, wanted = form(own_text), form(text)
-    as_list = list_form(text) if isinstance(own, Many) else None
-    return _same(own, wanted, ask) or (as_list is not None and _same(own, as_list, ask))
+    if _same(own, wanted, ask):
+        return True
+    if isinstance(own, Many) and (as_list := list_form(text)):
+        return _same(own, as_list, ask)
+    if isinstance(wanted, Many) and (as_list := list_form(own_text)):
+        return _same(as_list, wanted, ask)
+    return _is_algebra(own, wanted) and bool(variables(text)) and _asked(own_text, text, ask)
+
+
+def _is_algebra(own: Form, wanted: Form) -> bool:
+    r"""Whether a letter that was taken for a unit may be a variable: `\frac{37 m}{4}` and `\frac{37}{4} m`."""
+    leaves = [side for side in (own, wanted) if isinstance(side, Quantity | Expression)]
+    return len(leaves) == 2 and any(side.unit for side in leaves)
 
 
 def _same(own: Form, wanted: Form, ask: Ask) -> bool:
@@ -63,6 +77,8 @@ def _same(own: Form, wanted: Form, ask: Ask) -> bool:
         return True
     if isinstance(wanted, Choice) or isinstance(own, Choice):
         return _same_choice(own, wanted, ask)
+    if isinstance(own, Row) != isinstance(wanted, Row):
+        own, wanted = _as_point(own), _as_point(wanted)
     if isinstance(wanted, Named) or isinstance(own, Named):
         return _same_named(own, wanted, ask)
     if isinstance(wanted, Many) and isinstance(own, Many):
@@ -102,8 +118,17 @@ def _written(number: Quantity) -> str:
     if number.places:
         digits = f"{abs(value.numerator) * 10**number.places // value.denominator:0{number.places + 1}d}"
         return f"{'-' if value < 0 else ''}{digits[: -number.places]}.{digits[-number.places :]}"
-    sign, top = ("-" if value < 0 else ""), abs(value.numerator)
-    return f"{sign}{top}" if value.denominator == 1 else rf"{sign}\frac{{{top}}}{{{value.denominator}}}"
+    sign, top = ("-" if value < 0 else ""), _whole(abs(value.numerator))
+    return (
+        f"{sign}{top}" if value.denominator == 1 else rf"{sign}\frac{{{top}}}{{{_whole(value.denominator)}}}"
+    )
+
+
+def _whole(value: int) -> str:
+    r"""A whole number, with the zeros at its end as a power of ten if there are many: `12 \cdot 10^{400}`."""
+    digits = str(value)
+    zeros = len(digits) - len(digits.rstrip("0"))
+    return digits if zeros < MIN_ZEROS else rf"{digits[:-zeros]} \cdot 10^{{{zeros}}}"
 
 
 def _asked(own: str, wanted: str, ask: Ask) -> bool:
@@ -140,10 +165,37 @@ def _same_named(own: Form, wanted: Form, ask: Ask) -> bool:
     return _same(own, wanted, ask)
 
 
+def _as_point(side: Form) -> Form:
+    """Of x = 1, y = 2 the point (1, 2)."""
+    items = side.items if isinstance(side, Many) else ()
+    names = [item.name for item in items if isinstance(item, Named)]
+    if len(items) < 2 or len(set(names)) < len(items):
+        return side
+    return Row("(", tuple(item.value for item in items if isinstance(item, Named)), ")", name=",".join(names))
+
+
+def _in_order_of(own: Row, wanted: Row) -> Row | None:
+    """A point with its coordinates in the order of another; None where their names differ or their order is open.
+
+    Beside a point without names the order is as written, unless neighbours in the alphabet are swapped, as in (y, x).
+    """
+    names, others = own.name.split(","), wanted.name.split(",")
+    if own.name == wanted.name or not own.name:
+        return own
+    if wanted.name:
+        by_name = dict(zip(names, own.items, strict=False))
+        is_same = len(names) == len(own.items) == len(by_name) and sorted(names) == sorted(others)
+        return replace(own, items=tuple(by_name[name] for name in others)) if is_same else None
+    is_swapped = any(len(one + next_) == 2 and ord(one) == ord(next_) + 1 for one, next_ in pairwise(names))
+    return None if is_swapped else own
+
+
 def _same_row(own: Row, wanted: Row, ask: Ask) -> bool:
     """Items in their order, between the same brackets; of three and more [1, 2, 3] is (1, 2, 3)."""
-    if len(own.items) != len(wanted.items) or (own.name and wanted.name and own.name != wanted.name):
+    ordered = _in_order_of(own, wanted)
+    if ordered is None or len(own.items) != len(wanted.items):
         return False
+    own = ordered
     ends = [(row.opening, row.closing) for row in (own, wanted)]
     if ends[0] != ends[1] and (len(own.items) == 2 or any("".join(end) not in ("()", "[]") for end in ends)):
         return False
@@ -160,24 +212,31 @@ def _same_grid(own: Grid, wanted: Grid, ask: Ask) -> bool:
 
 
 def _same_items(own: Many, wanted: Many, ask: Ask) -> bool:
-    """Every item of each in the other, what costs nothing compared first; of x = 1, y = 2 without names, in order."""
-    if max(len(own.items), len(wanted.items)) > MAX_ITEMS:
+    """The same items, each as often; in order if one side alone names different values, as in x = 1, y = 2."""
+    if len(own.items) != len(wanted.items) or len(own.items) > MAX_ITEMS:
         return False
-    names = {item.name for item in wanted.items if isinstance(item, Named)}
-    if len(names) > 1 and not any(isinstance(item, Named) for item in own.items):
-        return len(own.items) == len(wanted.items) and all(
-            _same(mine, other, ask) for mine, other in zip(own.items, wanted.items, strict=True)
+    if _has_names(own) != _has_names(wanted):
+        one, other = (
+            _as_point(side) if _has_names(side) else Row("(", side.items, ")") for side in (own, wanted)
         )
-    missing = [other for other in wanted.items if not any(_same(mine, other, _no) for mine in own.items)]
-    extra = [mine for mine in own.items if not any(_same(mine, other, _no) for other in wanted.items)]
-    if len(missing) != len(extra):
-        return False
+        return isinstance(one, Row) and isinstance(other, Row) and _same_row(one, other, ask)
+    rest, missing = list(own.items), []
+    for other in wanted.items:
+        match = next((mine for mine in rest if _same(mine, other, _no)), None)
+        if match is None:
+            missing.append(other)
+        else:
+            rest.remove(match)
     for other in missing:
-        match = next((mine for mine in extra if _same(mine, other, ask)), None)
+        match = next((mine for mine in rest if _same(mine, other, ask)), None)
         if match is None:
             return False
-        extra.remove(match)
+        rest.remove(match)
     return True
+
+
+def _has_names(side: Many) -> bool:
+    return any(isinstance(item, Named) and item.name for item in side.items)
 
 
 def _no(own: str, wanted: str) -> bool:

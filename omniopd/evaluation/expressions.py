@@ -12,7 +12,7 @@ lfloor rfloor lceil rceil
 """
 _GREEK_NAMES = """alpha beta gamma delta epsilon theta lambda mu phi psi omega sigma rho tau"""
 _FUNCTIONS, _GREEK = frozenset(_FUNCTION_NAMES.split()), frozenset(_GREEK_NAMES.split())
-_TOWER = r"\^ ?\{ ?[0-9]+ ?(?:\^|!)|\^[^+]*\^[^+]*\^"
+_TOWER = r"\^ ?\{ ?[0-9]+ ?(?:\^|!)|\^ ?\{[^{}]*\^ ?\{[^{}]*\^|\^ ?\{[^{}]*\} ?\^"
 _REFUSED = re.compile(  # numerals in a row, long ones, large powers, factorials and binomials, and towers of them
     rf"[0-9] +[0-9]|[0-9.]{{31}}|\^ ?\{{? ?-?[0-9]{{5}}|[0-9]{{5}}!|! ?\)* ?!|\\binom\{{[0-9]{{5}}|{_TOWER}|__"
 )

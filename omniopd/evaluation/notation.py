@@ -23,6 +23,7 @@ _BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"  # a group in braces that may hold grou
 _REPLACED = [
     (re.compile(pattern), new)
     for pattern, new in [
+        (r"(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])", ""),
         (r"√\s*([0-9.]+|[A-Za-z])", r"\\sqrt{\1}"),
         (r"√\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\*\*", "^"),
@@ -40,6 +41,7 @@ _REPLACED = [
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\+/?-", r"\\pm "),
+        (r"\\(?:mathrm|mathit|operatorname|text) ?\{ ?([ei]) ?\}|\{\\rm ([ei])\}", r"\1\2"),
         (r"\{\\(?:rm|bf|it|sf|tt) ?([^{}]*)\}", r"\\text{\1}"),
         (
             r"\\(?:text[a-z]*|math(?:rm|bf|it|sf|tt)|mbox|hbox|operatorname\*?)(?![A-Za-z]) ?\{",
@@ -52,8 +54,8 @@ _REPLACED = [
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\sqrt ([{\[])", r"\\sqrt\1"),
         (r"\\sqrt ?([0-9A-Za-z])", r"\\sqrt{\1}"),
-        (r"(?<![A-Za-z\\])sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"(?<![A-Za-z\\])(pi|theta|sin|cos|tan|sec|csc|cot|log|ln|arcsin|arccos|arctan)(?![A-Za-z])", r"\\\1 "),
+        (r"(?:\\|(?<![A-Za-z\\]))sqrt ?\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![A-Za-z\\])(pi|theta|sin|cos|tan|sec|csc|cot|log|ln|exp|arcsin|arccos|arctan)(?![A-Za-z])", r"\\\1 "),
         (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])|\\text\{ ?infinity ?\}", r"\\infty "),
         (r"\^ ?\(([^()]*)\)", r"^{\1}"),
         (r"([\^_]) ?(-?[0-9]+)", r"\1{\2}"),
@@ -63,6 +65,11 @@ _REPLACED = [
         (r" +", " "),
     ]
 ]  # fmt: skip
+_ANSWER_IS = re.compile(
+    r"(\\text\{ ?)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:final |correct )?"
+    r"answers?(?: is| are|:)(?: |:|$)(\})?",
+    re.IGNORECASE,
+)
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 
@@ -76,7 +83,7 @@ def plain(text: str) -> str:
     text = _without_delimiters(text)
     for pattern, new in _REPLACED:
         text = pattern.sub(new, text)
-    return _without_wrapping(text)
+    return _without_wrapping(_without_phrase(text.strip()))
 
 
 def squeezed(text: str) -> str:
@@ -127,11 +134,24 @@ def enclosed(text: str) -> tuple[str, str, str] | None:
 
 
 def _without_delimiters(text: str) -> str:
-    r"""Without `$`, `\(`, `\[` and marks of emphasis; a `$` of its own, or one with a backslash, is money: `\$`."""
+    r"""Without `$`, `\(`, `\[` and marks of emphasis; a `$` of its own, or one with a backslash, is money: `\$`.
+
+    Of `$221,$8$`, which a benchmark has, all are delimiters.
+    """
     text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text.strip())
     text = re.sub(r"^[*_`\s]+(?=\S)|(?<=[^*_`\s])[*_`]*\s*$", "", text)
     marks = len(re.findall(r"(?<!\\)\$", text))
-    return re.sub(r"(?<!\\)\$", r"\\$" if marks % 2 else "", text)
+    is_formula = text.startswith("$") and re.search(r"(?<!\\)\$[.,;: ]*$", text) and marks > 1
+    return re.sub(r"(?<!\\)\$", r"\\$" if marks % 2 and not is_formula else "", text)
+
+
+def _without_phrase(text: str) -> str:
+    """Without "The answer is" at its beginning."""
+    phrase = _ANSWER_IS.match(text)
+    if phrase is None:
+        return text
+    is_in_text = phrase[1] and not phrase[2]  # \text{The answer is 6}
+    return (r"\text{" if is_in_text else "") + text[phrase.end() :]
 
 
 def _without_wrapping(text: str) -> str:

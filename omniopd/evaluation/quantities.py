@@ -7,7 +7,7 @@ from fractions import Fraction
 from omniopd.evaluation.units import split_unit, units_agree
 
 MAX_DIGITS = 200  # of a number; one of more is compared to the character
-MAX_EXPONENT = 400
+MAX_EXPONENT = 4000
 MIN_DIGITS = 6  # significant ones, which a decimal must show to stand for a number that no decimal writes out
 _UNSIGNED = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?: [0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+"
 _DECIMAL = re.compile(rf"(?P<number>{_UNSIGNED})(?P<bar>\\overline\{{[0-9]+\}})?")
@@ -77,11 +77,7 @@ def is_rounded(own: Quantity, value: Fraction) -> bool:
 
 def _is_decimal(value: Fraction) -> bool:
     """Whether finitely many decimals write it out."""
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1
+    return 10 ** value.denominator.bit_length() % value.denominator == 0
 
 
 def _with_unit(rest: str, unit: str) -> Quantity | None:
@@ -105,13 +101,16 @@ def _multiplied(text: str) -> Quantity | None:
 def _number(text: str) -> Quantity | None:
     """The number that the whole text is, without a unit."""
     text = text.strip()
-    while text.startswith("(") and text.endswith(")") and "(" not in text[1:]:
+    while (
+        text.startswith("(") and text.endswith(")") and not re.search("[(,]", text[1:])
+    ):  # (1,080) may be a tuple
         text = text[1:-1].strip()
     signs = _SIGNS.match(text)
     rest = text[signs.end() :] if signs else text
     sign = -1 if signs and signs[0].count("-") % 2 else 1
-    if rest.startswith("(") and sign:
-        inner = _number(rest) if rest.endswith(")") and rest.count("(") == 1 else None
+    if rest.startswith("("):
+        is_one = rest.endswith(")") and not re.search("[(,]", rest[1:])
+        inner = _number(rest[1:-1]) if is_one else None
         return inner and replace(inner, value=sign * inner.value)
     for read in (_decimal, _fraction, _scientific):
         if (found := read(rest)) is not None:

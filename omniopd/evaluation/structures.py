@@ -6,6 +6,7 @@ computer algebra system can say more.
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 from omniopd.evaluation.forms import (
     Choice,
@@ -25,8 +26,9 @@ from omniopd.evaluation.units import split_unit
 
 MAX_DEPTH = 8  # of structures within structures; what is deeper is one Expression
 NAME = re.compile(  # x, x_1', f(x), \theta, \text{the area}, area of it
-    r"(?:[A-Za-z]|\\(?!pi|infty)[a-z]+)'*(?:_(?:\{ ?\w+ ?\}|\w))? ?'*(?: ?\([A-Za-z0-9, ]*\))?"
-    r"|\\text\{[^{}]*\}|[A-Za-z][a-z]+(?: [A-Za-z]+){0,5}"
+    r"(?:[A-Za-z]|\\(?!pi|infty)[a-z]+)'*(?:_(?:\{ ?\w+ ?\}|\w))? ?'*(?: ?\([^()=<>]*\))?"
+    r"|\\text\{[^{}]*\}|[A-Za-z][a-z]+(?: [A-Za-z]+){0,5}|(?:\\(?:angle|triangle|overline) ?)?\{?[A-Z]{2,3}\}?"
+    r"|\\angle ?[A-Z](?: [A-Z](?:_\{\w\})?){0,2}"
 )
 _MATRIX = re.compile(
     r"\\begin ?\{(?P<kind>[pb]?matrix|smallmatrix|array)\}(?: ?\{[lcr| ]*\})?(?P<rows>.*)\\end ?\{(?P=kind)\}",
@@ -35,15 +37,30 @@ _MATRIX = re.compile(
 _NUMERAL = re.compile(r"([0-9A-F]+)_\{(?:([0-9]{1,2})|\\text\{ ?([a-z]+) ?\})\}")
 _BASE_NAMES = """two three four five six seven eight nine ten"""
 _BASES = {name: base for base, name in enumerate(_BASE_NAMES.split(), start=2)}
+_OPTION = r"(?:[Oo]ption|[Cc]hoice)? ?"
 _CHOICE = re.compile(
-    r"(?:\\text\{ ?)?(?:\(([A-J])\)|([A-J])[.):]) ?\}? ?(.*)|(?:\\text\{ ?)?([A-J]) ?\}?", re.DOTALL
+    rf"{_OPTION}(?:\\text\{{ ?)?(?:\(([A-J])\)|([A-J])[.):]) ?\}}? ?(.*)"
+    rf"|{_OPTION}(?:\\text\{{ ?)?{_OPTION}([A-J]) ?\}}?",
+    re.DOTALL,
 )
-_ANOTHER_CHOICE = re.compile(r"(?<![A-Za-z\\])(?:[A-J]|or|and)(?![A-Za-z])")
+_ANOTHER_CHOICE = re.compile(  # but an article is none
+    r"(?<![A-Za-z\\])(?:or|and|A(?! [a-z]{2})|[B-J])(?![A-Za-z])"
+)
+_REAL = r"\\mathbb ?\{?R\}?"
+_REAL_WITHOUT = re.compile(rf"{_REAL} ?(?:\\setminus|\\backslash|-|\\) ?(\\\{{.*\\\}})", re.DOTALL)
+_REMARK = re.compile(r"(.*?\S),? (?:of which|which|because|since|where) (.*)", re.DOTALL)
+_BARE_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
+UNDECIDED = re.compile(  # words that leave open what the answer is
+    r"\b(?:or|nor|not|than|between|least|most|either|if|unless|except|maybe|but)\b|n't\b", re.IGNORECASE
+)
+_SAME_WORDS = {"dne": "doe not exist", "doesn't exist": "doe not exist"}  # without the s of a plural
 _AND = re.compile(r"\\text\{ ?,? ?(?:and|or) ?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|sec|csc|cot)(?![A-Za-z])")
 _INEQUALITIES = {"<": (False, True), r"\le": (False, False), ">": (True, True), r"\ge": (True, False)}
 _WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}|(?<![A-Za-z\\])[A-Za-z]{2,}'? +[A-Za-z]{2,}|\\text")
+
+_LABEL = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z0-9]+)+")  # Rug B
 
 
 def form(text: str, depth: int = 0) -> Form:
@@ -55,7 +72,10 @@ def form(text: str, depth: int = 0) -> Form:
     text = text.strip()
     if depth > MAX_DEPTH:
         return Expression(text)
-    for read in (_quantity, _in_text, _choice, _grid, _numeral, _list, _union, _relation, _bracketed, _ratio):
+    for read in (
+        _quantity, _in_text, _choice, _remarked, _grid, _numeral, _list, _real_without, _union, _relation, _bracketed,
+        _ratio,
+    ):  # fmt: skip
         if (found := read(text, depth)) is not None:
             return found
     if r"\pm" in text or r"\mp" in text:
@@ -94,6 +114,16 @@ def _choice(text: str, depth: int) -> Form | None:
     return Choice(match[1] or match[2] or match[4], form(rest, depth + 1) if rest else None)
 
 
+def _remarked(text: str, depth: int) -> Form | None:
+    """What is written before a remark on it: "3 bushels, of which 1 is imported" is 3 bushels."""
+    match = _REMARK.fullmatch(text)
+    if match is None or UNDECIDED.search(match[2]):
+        return None
+    if quantity(match[1]) is None and _BARE_WORD.search(match[1]):
+        return None
+    return form(match[1], depth + 1)
+
+
 def _grid(text: str, depth: int) -> Form | None:
     match = _MATRIX.fullmatch(text)
     if match is None or r"\begin" in match["rows"]:
@@ -119,7 +149,20 @@ def _list(text: str, depth: int) -> Form | None:
     names = {item.name for item in items if isinstance(item, Named)}
     if len(names) == 1 and isinstance(items[0], Named):  # x = 1, x = 2, or x = 1, 2
         items = [item.value if isinstance(item, Named) else item for item in items]
-    return _many(items)
+    return _many(_solutions(items))
+
+
+def _solutions(items: list[Form]) -> list[Form]:
+    """Of x = 1, y = 2 or x = 2, y = 1 the points (1, 2) and (2, 1)."""
+    names = [item.name for item in items if isinstance(item, Named)]
+    size = names.index(names[0], 1) if names[1:].count(names[0] if names else "") else 0
+    if size < 2 or len(names) != len(items) or names != names[:size] * (len(names) // size):
+        return items
+    values = [item.value for item in items if isinstance(item, Named)]
+    return [
+        Row("(", tuple(values[begin : begin + size]), ")", name=",".join(names[:size]))
+        for begin in range(0, len(values), size)
+    ]
 
 
 def _pieces(text: str) -> list[str]:
@@ -137,6 +180,19 @@ def _many(items: list[Form]) -> Form:
     return flat[0] if len(flat) == 1 else Many(tuple(flat))
 
 
+def _real_without(text: str, depth: int) -> Form | None:
+    """The real numbers without some of them, as a union of intervals."""
+    match = _REAL_WITHOUT.fullmatch(text)
+    inside = enclosed(match[1]) if match else None
+    points = [form(piece, depth + 1) for piece in _pieces(inside[1])] if inside else []
+    numbers = [point for point in points if isinstance(point, Quantity)]
+    if not points or (len(points) > 1 and len(numbers) < len(points)):
+        return None
+    points = sorted(numbers, key=lambda number: number.value) or points
+    ends = [Expression(r"-\infty"), *points, Expression(r"\infty")]
+    return _many([Row("(", pair, ")") for pair in pairwise(ends)])
+
+
 def _union(text: str, depth: int) -> Form | None:
     pieces = split_at(text, frozenset([r"\cup"]))
     return _many([form(piece, depth + 1) for piece in pieces]) if len(pieces) > 1 else None
@@ -148,7 +204,9 @@ def _relation(text: str, depth: int) -> Form | None:
         return _interval(text, depth) or Relation(text)
     if r"\in" in own:
         name, _, values = text.partition(r"\in")
-        return Named(squeezed(name), form(values, depth + 1), text)
+        value = form(values, depth + 1)
+        names = _names_of_point(name)
+        return _point_called(names, value) if names else Named(squeezed(name), value, text)
     if own & {"=", r"\approx"}:
         return _equation(text, depth)
     return Relation(text) if r"\ne" in own else None
@@ -179,6 +237,9 @@ def _equation(text: str, depth: int) -> Form:
         sides = sides[::-1]
     value = form(sides[-1], depth + 1)
     others = [found for side in sides[1:-1] if (found := quantity(side)) and isinstance(value, Quantity)]
+    if names := _names_of_point(sides[0]):
+        is_point = len(sides) == 2 and isinstance(value, Row | Many)
+        return _point_called(names, value) if is_point else Relation(text)
     is_sum = not re.search(r"(?<![A-Za-z\\])[A-Za-z]", sides[0]) and quantity(sides[0]) is None
     if any(found.value != value.value for found in others if isinstance(value, Quantity)):
         return Relation(text)
@@ -187,8 +248,24 @@ def _equation(text: str, depth: int) -> Form:
     return Named("" if is_sum or _WORD.search(sides[0]) else squeezed(sides[0]), value, text)
 
 
+def _names_of_point(text: str) -> str:
+    """Of (x, y) "x,y"; empty where a text is no such list of names."""
+    inside = enclosed(text)
+    names = split_at(inside[1], frozenset(",")) if inside and inside[0] == "(" else []
+    is_point = len(names) > 1 and all(NAME.fullmatch(name) for name in names)
+    return ",".join(map(squeezed, names)) if is_point else ""
+
+
+def _point_called(names: str, value: Form) -> Form:
+    """A point, or each of several, with the names of its coordinates."""
+    if isinstance(value, Many):
+        return Many(tuple(_point_called(names, item) for item in value.items))
+    is_point = isinstance(value, Row) and len(value.items) == names.count(",") + 1
+    return replace(value, name=names) if isinstance(value, Row) and is_point else value
+
+
 def _bracketed(text: str, depth: int) -> Form | None:
-    if re.fullmatch(r"\\mathbb ?\{?R\}?|all real numbers", text):
+    if re.fullmatch(rf"{_REAL}|all real numbers", text):
         return Row("(", (Expression(r"-\infty"), Expression(r"\infty")), ")")
     if text.strip() == r"\emptyset":
         return Many(())
@@ -198,9 +275,11 @@ def _bracketed(text: str, depth: int) -> Form | None:
     opening, inside, closing = found
     if opening == r"\{":
         condition = split_at(inside, frozenset(["|", ":"]))
-        return form(condition[-1], depth + 1) if len(condition) == 2 else _many([form(inside, depth + 1)])
+        if len(condition) == 2:
+            return form(condition[-1], depth + 1)
+        return list_form(inside) or _many([form(inside, depth + 1)])
     pieces = _pieces(inside)
-    if len(pieces) < 2:
+    if len(pieces) < 2 or (_GROUPED.fullmatch(inside) and list_form(inside) is None):  # (1,080)
         return form(inside, depth + 1) if pieces else None
     items = tuple(form(piece, depth + 1) for piece in pieces)
     if opening in ("]", r"\langle"):  # ]0, 1[ and a vector
@@ -228,10 +307,12 @@ def _leaf(text: str) -> Form:
     if rest != text and not is_angle and not _WORD.search(rest):
         found = quantity(rest)
         return replace(found, unit=unit) if found else Expression(rest, unit)
-    is_word = _WORD.search(text) or (len(text) > 1 and text.isalpha())
+    is_word = _WORD.search(text) or (len(text) > 1 and text.isalpha()) or _LABEL.fullmatch(text)
     return _words(text) if is_word else Expression(text)
 
 
 def _words(text: str) -> Words:
     text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).lower()
-    return Words(" ".join(re.sub(r"\b(?:the|a|an)\b|[.,;:!\"]", " ", text).split()))
+    text = " ".join(re.sub(r"\b(?:the|a|an)\b|[.,;:!\"]", " ", text).split())
+    text = re.sub(r"(?<=\w{3})s\b", "", text)  # of a plural
+    return Words(_SAME_WORDS.get(text, text))

@@ -16,8 +16,11 @@ from typing import Any
 
 ATOM = re.compile(r"(Integer|Float|Symbol) ?\( ?'?([0-9.eE+-]{1,60}|(?<=')[A-Za-z]{1,20})'? ?\)")
 _UNIT = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])")
-PRECISION = 30  # digits, to which two numbers that were found equal are worked out again
-TOLERANCE = 1e-12
+_RAISED_UNIT = re.compile(_UNIT.pattern + r"(?= ?\^)")  # of I^{2} the parser leaves the exponent out
+PRECISION = 30  # digits to which numbers are worked out first
+MAX_PRECISION = 20_000  # and to which their difference is, if need be
+TOLERANCE = 1e-5  # of decimals, relative
+SAMPLES = ("7/5", "23/9")  # at which expressions that were found equal are worked out again
 
 
 def main() -> None:
@@ -98,9 +101,11 @@ def _are_equal(answer: str, reference: str) -> bool:
     one, other = (_read(text, is_real=is_real) for text in (answer, reference))
     if isinstance(one, Relational) != isinstance(other, Relational):
         return False
-    if not verify(other, one, float_rounding=6, timeout_seconds=None):
-        return False
-    return isinstance(one, Relational) or not (one.is_number and other.is_number) or _agree(one, other)
+    if isinstance(one, Relational):
+        return verify(other, one, float_rounding=6, timeout_seconds=None)
+    if one.is_number and other.is_number:
+        return _agree(one, other) and (not _has_decimals(one, other) or _rounds_alike(one, other))
+    return verify(other, one, float_rounding=6, timeout_seconds=None) and _agree_at_samples(one, other)
 
 
 def _read(text: str, *, is_real: bool) -> Any:
@@ -114,7 +119,7 @@ def _read(text: str, *, is_real: bool) -> Any:
     from sympy.core.relational import Relational
 
     found = latex2sympy(
-        _UNIT.sub("I", text),
+        _UNIT.sub("I", _RAISED_UNIT.sub("(I)", text)),
         is_real=is_real,
         normalization_config=None,
         conversion_config=ConversionConfig(lowercase_symbols=False),
@@ -124,11 +129,54 @@ def _read(text: str, *, is_real: bool) -> Any:
     return found
 
 
+def _has_decimals(one: Any, other: Any) -> bool:
+    from sympy import Float
+
+    return one.has(Float) or other.has(Float)
+
+
+def _rounds_alike(one: Any, other: Any) -> bool:
+    """Whether they are equal to six decimal places, as math-verify compares decimals."""
+    return one.doit().round(6) == other.doit().round(6)
+
+
 def _agree(one: Any, other: Any) -> bool:
-    """Whether two numbers agree to a share of them: math-verify takes what differs by less than 1e-15 for equal."""
-    first, second = (complex(side.doit().evalf(PRECISION)) for side in (one, other))
-    is_decimal = any("." in str(side) for side in (one, other))
-    return abs(first - second) <= (1e-5 if is_decimal else TOLERANCE) * max(abs(first), abs(second))
+    """Whether two numbers are equal, of whatever size: to the last digit, and to TOLERANCE where one is a decimal."""
+    from sympy import log
+
+    first, second = (side.doit() for side in (one, other))
+    difference = first - second
+    if difference.is_Rational:
+        return bool(difference == 0)
+    size = max(abs(side.evalf(PRECISION)) for side in (first, second))
+    share = abs(difference.evalf(PRECISION)) / size if size else size
+    if _has_decimals(first, second):
+        return bool(share <= TOLERANCE)
+    if share > 10 ** -(PRECISION // 2):
+        return False
+    num_digits = (
+        min(MAX_PRECISION, 4 * PRECISION + 2 * abs(int(log(size, 10).evalf(5)))) if size else PRECISION
+    )
+    return _is_nothing(difference, num_digits)
+
+
+def _is_nothing(value: Any, num_digits: int) -> bool:
+    """Whether no digit of a number but zero is certain after working with so many digits."""
+    worked_out = value.evalf(2, maxn=num_digits)
+    return all(part == 0 or part._prec <= 1 for part in worked_out.as_real_imag())
+
+
+def _agree_at_samples(one: Any, other: Any) -> bool:
+    """Whether two expressions are equal at some values of their variables, which math-verify does not look at."""
+    from sympy import Rational
+
+    names = sorted(one.free_symbols | other.free_symbols, key=str)
+    for sample in SAMPLES:
+        values = {name: Rational(sample) + number for number, name in enumerate(names)}
+        first, second = (side.subs(values) for side in (one, other))
+        if first.is_number and second.is_number and first.is_finite and not _agree(first, second):
+            return False
+    return True
 
 
 if __name__ == "__main__":

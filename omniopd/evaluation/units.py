@@ -8,9 +8,15 @@ _MONEY = re.compile(
 )
 _PERCENT = re.compile(r"(.*\S) ?(?:%|\\text\{ ?%? ?(?:percent|per cent|percentage)? ?\})", re.DOTALL)
 _DEGREES = re.compile(r"(.*\S) ?\^\{\\circ\} ?(?:([CF])|\\text\{ ?([CF]) ?\})?", re.DOTALL)
-_TEXT = re.compile(r"(.*[^\s\\]) ?\\text\{([^{}]*)\} ?(?:\^\{([23])\})?", re.DOTALL)
-_POWER = re.compile(r"(.*[A-Za-z])\^\{([23])\}", re.DOTALL)
-_TAIL = re.compile(r"[A-Za-z][A-Za-z ./]*$")
+_UPRIGHT = r"\\text\{(?:[^{}]|\{[^{}]*\})*\}"
+_RAISED = r"(?: ?[_^] ?\{ ?[-+]?[0-9]+ ?\})*"
+_TOKEN = re.compile(
+    rf"(?P<upright>(?:{_UPRIGHT}|\\(?:mu|Omega|AA)(?![A-Za-z])|[µμÅ]){_RAISED})"
+    rf"|(?P<between>[ /.()\[\]]|\\cdot(?![A-Za-z]))"
+    rf"|\\[A-Za-z]+|(?P<word>[A-Za-z]+(?:['-][A-Za-z]+)*){_RAISED}|.",
+    re.DOTALL,
+)
+_BEFORE = re.compile(r"[ /(\[]*$")
 _ALIASES = {
     "$": "dollar buck usd",
     "€": "euro eur",
@@ -41,29 +47,33 @@ _ALIASES = {
     "year": "yr",
     "person": "people",
     "child": "children",
-    "mile/hour": "mph",
-    "km/hour": "kph kmh",
+    "mol": "mole",
     "": "unit the a an of",
 }
 _NAMES = {name: unit for unit, names in _ALIASES.items() for name in [unit, *names.split()] if name}
-_KNOWN = frozenset(_NAMES) | {"am", "pm", "square", "cubic", "sq", "cu", "per", "cc", "mol", "hz", "ohm"}
+_OTHER_UNITS = """am pm square cubic sq cu per cc hz khz mhz ghz ohm nm pa kpa mpa atm ev kev mev gev kj kw mw kwh mmol
+ppm cal kcal mph kph kmh"""
+_KNOWN = frozenset(_NAMES) | frozenset(_OTHER_UNITS.split())
+_WRITTEN_OUT = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "cc": "cm^3"}
 _OTHER_WORDS = """
 or and to not no if than then but either maybe nor plus minus times over factorial squared cubed half halves
 third thirds fourth fourths quarter quarters fifth fifths tenth tenths hundredth hundredths thousandth thousandths
 base mod choose between through except hundred thousand million billion trillion dozen negative positive
-sin cos tan log ln exp sqrt pi infty any all none
+sin cos tan log ln exp sqrt pi infty any all none for when where unless only even odd
 """
 _NO_UNITS = frozenset(_OTHER_WORDS.split())  # words after a number that change what it says
+_VARIABLES = frozenset("xyznk")  # in upright type too
+_MEGA = re.compile(r"M(?:W|Pa|Hz|eV|J|V|A|N|g|m|s|L)")  # and not milli
 
 
 def split_unit(text: str, *, is_number: bool = True) -> tuple[str, str]:
     r"""(the text without its unit, the unit in one form); the unit is empty where there is none.
 
-    Of an expression (is_number=False) only what cannot be taken for variables is a unit: signs, `\text{...}`, and
-    abbreviations of two letters and more.
+    What is set upright is a unit, and so are the names of known units and, after a number, other words. After an
+    expression (is_number=False) a bare unit must be known and have two letters or more, as one may be a variable.
 
     >>> split_unit(r"18 miles per hour"), split_unit(r"25 \text{ cm}^{2}")
-    (('18', 'mile/hour'), ('25', 'cm^2'))
+    (('18', 'hour^-1 mile'), ('25', 'cm^2'))
     """
     if money := _MONEY.fullmatch(text):
         rest, words = _split_words(money["rest"], is_number=is_number)
@@ -76,50 +86,53 @@ def split_unit(text: str, *, is_number: bool = True) -> tuple[str, str]:
 
 
 def units_agree(one: str, other: str) -> bool:
-    """Whether two units may stand for one: equal, one of them left out, or all the words of one in the other."""
-    words, of_other = (set(re.split(r"[ /]", unit)) for unit in (one, other))
-    return not one or not other or words <= of_other or of_other <= words
+    """Whether two units may stand for one: equal, one left out, or one with more words that are no known unit."""
+    mine, others = set(one.split()), set(other.split())
+    if not one or not other or mine == others:
+        return True
+    more = mine ^ others
+    return (mine < others or others < mine) and not any(_is_known(word) for word in more)
+
+
+def _is_known(factor: str) -> bool:
+    return factor.partition("^")[0] in _KNOWN
 
 
 def _split_words(text: str, *, is_number: bool) -> tuple[str, str]:
-    if (in_text := _TEXT.fullmatch(text)) and (unit := _unit(in_text[2], in_text[3])) is not None:
-        return in_text[1].strip(), unit
-    raised = _POWER.fullmatch(text)
-    body, power = (raised[1], raised[2]) if raised else (text, None)
-    words = _last_words(body)
-    before = body[: len(body) - len(words)]
-    if not before.strip() or not _is_unit_after(before, words, is_number=is_number):
+    begin = _begin_of_unit(text, is_number=is_number)
+    if begin is None:
         return text, ""
-    unit = _unit(words, power)
-    return (text, "") if unit is None else (before.strip(), unit)
+    before = _BEFORE.sub("", text[:begin])
+    tail = text[len(before) :]
+    if not before or any(tail.count(pair[0]) != tail.count(pair[1]) for pair in ("()", "[]")):
+        return text, ""
+    unit = _unit(tail)
+    return (text, "") if unit is None else (before, unit)
 
 
-def _last_words(text: str) -> str:
-    """The words at the end of a text, without a command before them."""
-    tail = _TAIL.search(text)
-    if tail is None:
-        return ""
-    is_command = text[: tail.start()].endswith("\\")
-    return tail[0].partition(" ")[2] if is_command else tail[0]
+def _begin_of_unit(text: str, *, is_number: bool) -> int | None:
+    """Where the units at the end of a text begin."""
+    begin: int | None = None
+    for token in _TOKEN.finditer(text):
+        if token["between"]:
+            continue
+        is_unit = bool(token["upright"]) or (
+            token["word"] is not None
+            and _is_bare_unit(text, token, is_number=is_number, is_first=begin is None)
+        )
+        begin = (token.start() if begin is None else begin) if is_unit else None
+    return begin
 
 
-def _is_unit_after(before: str, words: str, *, is_number: bool) -> bool:
-    """Whether words stand after a number as a unit does, and not as variables: off it, or as a known abbreviation."""
-    own = words.lower().split()
-    if not own or not (is_number or all(_name(word) in _KNOWN and len(word) > 1 for word in own)):
-        return False
-    is_known = len(words) > 1 and words.lower() in _KNOWN
-    return before.endswith(" ") or (before[-1:].isdigit() and is_known)
-
-
-def _unit(words: str, power: str | None) -> str | None:
-    """The unit that words name, in one form, or None where they say more than that."""
-    text = re.sub(r"\bper\b", "/", re.sub(r"[.,]", "", words.lower()))
-    own = re.findall(r"[a-z°%$¢]+", text)
-    if re.search(r"[^a-z°%$¢/ ^²³'\-]", text) or len(own) > MAX_WORDS or not all(map(_may_be_unit, own)):
-        return None
-    parts = [_part(part) for part in text.split("/")]
-    return "/".join(parts).strip() + (f"^{power}" if power and own else "")
+def _is_bare_unit(text: str, token: re.Match[str], *, is_number: bool, is_first: bool) -> bool:
+    """Whether a word that is not set upright is a unit: a known one, or any that stands off a number."""
+    word = token["word"].lower()
+    is_known = word in _KNOWN or _name(word) in _KNOWN
+    if is_known and len(word) > 1:
+        return is_number or not is_first or text[token.start() - 1 : token.start()] != "\\"
+    before = text[: token.start()]
+    stands_off = not is_first or (before.endswith(" ") and not before.rstrip().endswith("/"))
+    return is_number and stands_off and _may_be_unit(word)
 
 
 def _may_be_unit(word: str) -> bool:
@@ -127,12 +140,50 @@ def _may_be_unit(word: str) -> bool:
     return is_word or word in _KNOWN or _name(word) in _KNOWN
 
 
-def _part(words: str) -> str:
-    own = words.split()
-    for name, power in (("square", "^2"), ("sq", "^2"), ("cubic", "^3"), ("cu", "^3")):
-        if own[:1] == [name] and len(own) > 1:
-            return " ".join(filter(None, map(_name, own[1:]))) + power
-    return " ".join(filter(None, map(_name, own)))
+def _unit(tail: str) -> str | None:
+    """The unit that the end of a text names, in one form, or None where it says more than that."""
+    text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", tail)
+    for pattern, new in (
+        (r"\\mu ?|[µμ] ?", "µ"), (r"µ +", "µ"), (r"\\Omega", " ohm"), (r"\\AA|Å", " angstrom"), (r"\\cdot", " "),
+        (r" ?\^ ?\{? ?([-+]?[0-9]+) ?\}?", r"^\1"), (r" ?_ ?\{ ?([0-9]+) ?\}", r"\1"), (r"\bper\b", "/"),
+        (r"[.,()\[\]]", " "),
+    ):  # fmt: skip
+        text = re.sub(pattern, new, text)
+    above, *below = text.split("/")
+    factors = _factors(above, 1)
+    for part in below:
+        factors = None if factors is None else _merged(factors, _factors(part, -1))
+    if factors is None or len(factors) > MAX_WORDS:
+        return None
+    return " ".join(sorted(name if power == 1 else f"{name}^{power}" for name, power in factors.items()))
+
+
+def _merged(one: dict[str, int], other: dict[str, int] | None) -> dict[str, int] | None:
+    if other is None:
+        return None
+    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
+
+
+def _factors(words: str, sign: int) -> dict[str, int] | None:
+    """The powers of the units that words name; None where one of them is no unit."""
+    factors: dict[str, int] = {}
+    raised = 1
+    for word in words.split():
+        match = re.fullmatch(r"([A-Za-zµ°%$¢][A-Za-zµ0-9'-]*)(?:\^([-+]?[0-9]{1,3}))?", word)
+        if match is None or match[1].lower() in _NO_UNITS or match[1] in _VARIABLES:
+            return None
+        if match[1].lower() in ("square", "sq", "cubic", "cu"):
+            raised = 2 if match[1].lower() in ("square", "sq") else 3
+            continue
+        if written := _WRITTEN_OUT.get(match[1].lower()):
+            top, _, bottom = written.partition("/")
+            factors = _merged(factors, _factors(top, sign)) or {}
+            factors = _merged(factors, _factors(bottom, -sign)) or {}
+            continue
+        if name := _name(match[1] if _MEGA.fullmatch(match[1]) else match[1].lower()):
+            factors[name] = factors.get(name, 0) + sign * raised * int(match[2] or "1")
+        raised = 1
+    return factors
 
 
 def _name(word: str) -> str:

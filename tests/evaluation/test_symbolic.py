@@ -71,6 +71,16 @@ def _becomes_true(condition: Callable[[], bool], within_s: float) -> bool:
         # math-verify alone takes these for equal: one differs by less than 1e-15, one is an equation.
         (r"\pi\cdot10^{-20}", r"2\pi\cdot10^{-20}", False),
         ("x=5", "5", False),
+        (r"\sqrt{10^{40}+1}", "10^{20}", False),
+        (r"10^{400}\pi+1", r"10^{400}\pi", False),
+        (r"10^{5000}", r"10^{4999} \cdot 10", True),
+        ("e^{-1000}", "e^{-2000}", False),
+        (r"e^{-1000}", r"\frac{1}{e^{1000}}", True),
+        (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}", True),
+        (r"10^{-20}x", r"2\cdot 10^{-20}x", False),
+        ("0.0", "e^{-50}", False),
+        ("i^{2}", "-1", True),
+        ("i^{2}", "i", False),
         # And these are no expressions.
         ("(1,2)", "(1,2)", False),
         (r"\{1\}", "1", False),
