@@ -1,4 +1,4 @@
-"""Keys stay out of messages: each that is protected is masked in log records, error messages and printed lines."""
+"""Protected keys are masked in log records, warnings, error messages and printed lines."""
 
 import base64
 import html
@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
 from urllib.parse import quote, quote_plus
@@ -98,6 +99,8 @@ def _install() -> None:
     make = logging.getLogRecordFactory()
     logging.setLogRecordFactory(lambda *args, **kwargs: _cleaned(make(*args, **kwargs)))
     sys.excepthook = _print_exception
+    format_warning = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **kwargs: redacted(format_warning(*args, **kwargs))
 
 
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:

@@ -150,7 +150,7 @@ class Vendor:
 
     Above max_n replies a request is refused (`refuse_n`) or brings max_n. A last turn of the assistant is refused
     (`refuse_prefill`) or answered from the beginning (`ignores_prefill`). `parse_instruct` takes prompt and prefix
-    from every user message, also from one that is the prompt alone.
+    from every user message, also from one that is the prompt alone. Where it `echoes`, its errors quote the key.
 
     >>> Vendor(max_n=4, api_key="right").refuse_n
     False
@@ -164,6 +164,7 @@ class Vendor:
     known_models: tuple[str, ...] | None = None
     chars_per_token: int = 1
     parse_instruct: Callable[[str], Split] | None = None
+    echoes: bool = False
 
 
 @dataclass(frozen=True)
@@ -442,8 +443,9 @@ class TeacherServer:
                 payload = json.dumps(dialect.write(asked, [("", "stop")], "cut")).encode()
                 return await _truncated(request, payload)
         status = STATUSES[fault]
+        key = f" for {request.headers.get(dialect.key_header)}" if self._vendor.echoes else ""
         headers = {"Retry-After": str(self._faults.retry_after_s)} if fault == "rate_limit" else {}
-        return _json(status, dialect.error(status, f"{fault}, on schedule"), headers)
+        return _json(status, dialect.error(status, f"{fault}, on schedule{key}"), headers)
 
 
 @contextmanager

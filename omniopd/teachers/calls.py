@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -40,6 +41,8 @@ from litellm.llms.openai.common_utils import BaseOpenAILLM
 from openai import AsyncOpenAI
 
 litellm.suppress_debug_info = True
+# Of answers that a server got wrong; they are read here, and checked.
+warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
 # Asking again may help. litellm makes an InternalServerError or an APIError of an answer that it cannot read.

@@ -214,7 +214,9 @@ def test_no_artefact_holds_the_key(project: Project):
     (project.root / ".env").write_text(f"TEACHER_KEY={SECRET}\n")
     try:
         with running(
-            TeacherServer(vendor=Vendor(api_key=SECRET), faults=Faults(share=0.2, retry_after_s=0.01))
+            TeacherServer(
+                vendor=Vendor(api_key=SECRET, echoes=True), faults=Faults(share=0.2, retry_after_s=0.01)
+            )
         ) as server:
             _asking(project, server, api_key_env="TEACHER_KEY", max_attempts=12, timeout_s=0.5)
             run_plain(project.params_file)

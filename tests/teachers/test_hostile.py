@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import tracemalloc
+import warnings
 import zlib
 from dataclasses import replace
 from email.utils import formatdate
@@ -16,13 +17,14 @@ import pytest
 from raw_server import COMPLETION_TOKENS, PROMPT_TOKENS, RawServer, Sent, answer_of, sending
 
 from omniopd import redaction
-from omniopd.errors import BudgetError, ConfigError
+from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest, loop, wire
 from omniopd.teachers.cache import Budget, ReplyCache
 from omniopd.teachers.calls import Endpoint, pause_s
 from omniopd.teachers.capabilities import tabled
 from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.prices import Prices
+from omniopd.teachers.probe import probe
 
 KEY = "sk-planted/0123456789+abcdef"
 CONDUCT = Conduct(
@@ -56,10 +58,12 @@ def _no_connection_left_open():
 def teacher_of(tmp_path: Path):
     made = []
 
-    def make(server: RawServer, way: str = "completion", model: str = "hosted_vllm/demo", **conduct):
+    def make(
+        server: RawServer, way: str = "completion", model: str = "hosted_vllm/demo", request=None, **conduct
+    ):
         base_url = server.origin if model.startswith("anthropic") else server.url
         teacher = ApiTeacher(
-            Endpoint(model, base_url=base_url, api_key=KEY, prices=PRICES),
+            Endpoint(model, base_url=base_url, api_key=KEY, prices=PRICES, request=request or {}),
             name=model,
             way=way,  # pyright: ignore[reportArgumentType]
             capabilities=tabled(model, has_base_url=True),
@@ -398,9 +402,60 @@ def test_a_compressed_answer_is_read(teacher_of, coding):
     assert answer.replies == ["=09"]
 
 
+# What is sent.
+
+
+def test_a_users_body_is_merged_with_what_a_prefill_needs(teacher_of):
+    request = {
+        "extra_body": {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}},
+        "max_tokens": 999,
+    }
+    with sending(lambda *_: Sent(answer_of("prefill", "=09"))) as server:
+        teacher_of(server, "prefill", request=request).answer([_request()])
+        sent = json.loads(server.requests[0][2])
+    assert (sent["continue_final_message"], sent["add_generation_prompt"]) == (True, False)
+    assert (sent["top_k"], sent["chat_template_kwargs"]) == (20, {"enable_thinking": False})
+    assert sent["max_tokens"] == MAX_TOKENS
+
+
+PROBED = {
+    "thoughts alone": ({"reasoning_content": "Hm."}, "", ["thinking", "teacher.request", "reasoning_effort"]),
+    "cut before a word": ({}, "", ["cut", "teacher.request"]),
+    "nothing at all": ({"reason": "stop"}, "", ["wrote nothing"]),
+}
+
+
+@pytest.mark.parametrize(("fields", "text", "named"), PROBED.values(), ids=PROBED)
+def test_the_probe_refuses_a_teacher_that_writes_nothing(teacher_of, fields, text, named):
+    known = tabled("hosted_vllm/demo", has_base_url=True)
+    with (
+        sending(lambda *_: Sent(answer_of("prefill", text, **fields))) as server,
+        pytest.raises(TeacherError) as raised,
+    ):
+        probe(
+            [PROMPT, "another"],
+            ways=("prefill",), capabilities=known, teacher_of=lambda _: teacher_of(server, "prefill"), tokens_of=list,
+        )  # fmt: skip
+    assert all(part in str(raised.value) for part in named)
+
+
+def test_the_probe_refuses_a_teacher_that_stops_at_each_prefix(teacher_of):
+    def answer(_number: int, _headers: object, sent: Any) -> Sent:
+        begun = sent["messages"][-1]["role"] == "assistant"
+        return Sent(answer_of("prefill", "" if begun else "a solution", reason="stop"))
+
+    known = tabled("hosted_vllm/demo", has_base_url=True)
+    with sending(answer) as server, pytest.raises(TeacherError, match="does not continue"):
+        probe(
+            [PROMPT], ways=("prefill",), capabilities=known, teacher_of=lambda _: teacher_of(server, "prefill"),
+            tokens_of=list,
+        )  # fmt: skip
+
+
 # Keys.
 
 
+@pytest.mark.filterwarnings("default:it sent")
 @pytest.mark.parametrize(("way", "model"), REDIRECTED)
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
 def test_a_server_that_echoes_the_key_puts_it_nowhere(
@@ -416,6 +471,7 @@ def test_a_server_that_echoes_the_key_puts_it_nowhere(
             assert answer.failure
         except ConfigError as error:
             raised = "".join(redaction.traceback.format_exception(error))
+        warnings.warn(f"it sent {KEY}", stacklevel=1)
         logging.getLogger("another").error("it sent %s", {"x-api-key": KEY})
         try:
             raise ValueError(KEY)

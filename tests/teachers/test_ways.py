@@ -75,6 +75,14 @@ def test_an_echo_of_the_whole_prefix_is_taken_off_an_instructed_answer(answer: s
     assert read("instruct", _put("instruct"), "1+2", answer) == reply
 
 
+@pytest.mark.parametrize(
+    ("prefix", "answer"),
+    [("4", "42"), ("10", "100"), ("111", "1112"), (" 4 ", " 4 2"), ("", "42"), ("1+2", "1+")],
+)
+def test_a_reply_that_begins_like_a_short_prefix_is_kept_whole(prefix: str, answer: str):
+    assert read("instruct", _put("instruct", prefix=prefix), prefix, answer) == answer
+
+
 @given(st.text(), st.text(), st.sampled_from(["prefill", "completion"]))
 def test_prefix_and_reply_are_what_a_teacher_that_writes_on_exactly_has_written(prefix: str, rest: str, way):
     asked = _put(way, prefix=prefix, strips=way == "prefill")
