@@ -172,43 +172,6 @@ REFUSED = {
         {"arms.omniopd.settings": {"chunk_len": 0}},
         "arms.omniopd.settings.chunk_len: 0 is not positive; the published value is 50",
     ),
-    **{
-        f"a request with {place}": (
-            {"teacher.request": request},
-            ["teacher.request: ", repr(name), *remedy],
-            [],
-        )
-        for place, request, name, remedy in (
-            ("a limit of tokens", {"max_tokens": 9}, "max_tokens", ["set by every call", "chunk_len"]),
-            (
-                "a limit of tokens in its body",
-                {"extra_body": {"n": 9}},
-                "n",
-                ["set by every call", "num_replies"],
-            ),
-            ("a stream", {"stream": True}, "stream", ["take it out"]),
-            ("a temperature", {"temperature": 0}, "temperature", ["teacher.temperature"]),
-            (
-                "what a prefill needs",
-                {"extra_body": {"continue_final_message": False}},
-                "continue_final_message",
-                ["way"],
-            ),
-            ("an address", {"Api-Base": "http://x"}, "Api-Base", ["teacher.base_url"]),
-            (
-                "a token as a header",
-                {"extra_headers": {"X-Auth-Token": "s3cret"}},
-                "X-Auth-Token",
-                ["api_key_env"],
-            ),
-            ("a body that is none", {"extra_body": "top_k"}, "extra_body", ["str", "mapping"]),
-        )
-    },
-    "a password in an address": (
-        {"teacher.base_url": "http://me:s3cret@127.0.0.1:8000/v1"},
-        ["teacher.base_url: ", "password", "teacher.api_key_env"],
-        ["s3cret"],
-    ),
     "a key among the settings of a request": (
         {"teacher.request": {"extra_headers": {"Authorization": "Bearer secret"}}},
         "teacher.request: 'Authorization' holds a key, and params are copied into every record; put it into the "
@@ -402,6 +365,43 @@ def test_a_value_of_the_wrong_type_is_refused(tmp_path: Path, edits: dict[str, A
 UNCLEAR = {
     "a seed twice": ({"seeds": [0, 0]}, ["seeds: ", "[0, 0]", "; "], []),
     "a negative seed": ({"seeds": [-1]}, ["seeds: ", "[-1]", "; "], []),
+    **{
+        f"a request with {place}": (
+            {"teacher.request": request},
+            ["teacher.request: ", repr(name), *remedy],
+            [],
+        )
+        for place, request, name, remedy in (
+            ("a limit of tokens", {"max_tokens": 9}, "max_tokens", ["set by every call", "chunk_len"]),
+            (
+                "a limit of tokens in its body",
+                {"extra_body": {"n": 9}},
+                "n",
+                ["set by every call", "num_replies"],
+            ),
+            ("a stream", {"stream": True}, "stream", ["take it out"]),
+            ("a temperature", {"temperature": 0}, "temperature", ["teacher.temperature"]),
+            (
+                "what a prefill needs",
+                {"extra_body": {"continue_final_message": False}},
+                "continue_final_message",
+                ["way"],
+            ),
+            ("an address", {"Api-Base": "http://x"}, "Api-Base", ["teacher.base_url"]),
+            (
+                "a token as a header",
+                {"extra_headers": {"X-Auth-Token": "s3cret"}},
+                "X-Auth-Token",
+                ["api_key_env"],
+            ),
+            ("a body that is none", {"extra_body": "top_k"}, "extra_body", ["str", "mapping"]),
+        )
+    },
+    "a password in an address": (
+        {"teacher.base_url": "http://me:s3cret@127.0.0.1:8000/v1"},
+        ["teacher.base_url: ", "password", "teacher.api_key_env"],
+        ["s3cret"],
+    ),
     "no seeds": ({"seeds": []}, ["seeds: ", "empty", "; "], ["after validation"]),
     "no arms": ({"arms": {}}, ["arms: ", "empty", "; "], ["after validation"]),
     "no source of prompts": ({"prompts.source": ""}, ["prompts.source: ", "empty", "; "], ["character"]),
