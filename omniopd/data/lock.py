@@ -9,14 +9,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from omniopd.errors import RunError
 
 LOOK_S = 0.05  # between two attempts at a lock that another process holds
-NO_LOCKS = (errno.EROFS, errno.EACCES, errno.EPERM)  # where none can be written
+NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP)  # of a folder, on some shared disks
 
 
 @contextmanager
@@ -38,24 +38,29 @@ def held(lock: Path, *, within_s: float) -> Iterator[bool]:
 
 
 @contextmanager
-def shared(lock: Path, *, within_s: float) -> Iterator[bool]:
-    """Hold the lock for the block together with others that share it; False where a process has it to itself.
+def kept_in_place(folder: Path, *, within_s: float) -> Iterator[bool]:
+    """Keep a folder from being replaced for the block, together with other readers; False where it is just replaced.
 
-    In a folder that cannot be written nothing is held, since nobody can replace anything there.
+    The lock is on the folder itself, so that a reader writes nothing.
     """
-    try:
-        file = _opened(lock)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        yield True
-        return
-    with file:
-        is_held = _taken(file, fcntl.LOCK_SH, within_s=within_s)
-        if is_held:
-            with suppress(OSError):  # a disk that is full
-                _sign(file)
+    with _locked(folder, fcntl.LOCK_SH, within_s=within_s) as is_held:
         yield is_held
+
+
+@contextmanager
+def without_readers(folder: Path, *, within_s: float) -> Iterator[bool]:
+    """Wait for those who keep a folder in place, and keep others away for the block; False where they take longer."""
+    with _locked(folder, fcntl.LOCK_EX, within_s=within_s) as is_held:
+        yield is_held
+
+
+@contextmanager
+def _locked(folder: Path, kind: int, *, within_s: float) -> Iterator[bool]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield _taken(descriptor, kind, within_s=within_s)
+    finally:
+        os.close(descriptor)
 
 
 def is_taken(lock: Path, *, within_s: float) -> bool:
@@ -92,7 +97,7 @@ def _opened(lock: Path) -> IO[str]:
     return lock.open("a+", encoding="utf-8")
 
 
-def _taken(file: IO[str], kind: int, *, within_s: float) -> bool:
+def _taken(file: IO[str] | int, kind: int, *, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -102,6 +107,10 @@ def _taken(file: IO[str], kind: int, *, within_s: float) -> bool:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(LOOK_S)
+        except OSError as error:
+            if error.errno in NO_LOCKS and isinstance(file, int):
+                return True  # a shared disk that locks files alone
+            raise
 
 
 def _sign(file: IO[str]) -> None:

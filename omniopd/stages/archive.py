@@ -1,6 +1,7 @@
 """The data that a run was trained on, found by the digests that MLflow recorded, wherever it lies by now."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,9 @@ def as_json(run: TrackedRun, located: Sequence[Located] | None = None) -> dict[s
 
 def _in_workspace(run: TrackedRun, file: DataFile, layout: Layout) -> Place | None:
     for path in _candidates(run, file, layout):
-        if path.is_file() and file_md5(path) == file.digest:
-            return Place("workspace", str(path))
+        with suppress(OSError):  # replaced while it was read
+            if path.is_file() and file_md5(path) == file.digest:
+                return Place("workspace", str(path))
     return None
 
 

@@ -19,7 +19,8 @@ from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
 from omniopd.stages.benchmark import Measured, OnItems, keep_only, measure_suite
 from omniopd.stages.compare import CURVES
-from omniopd.stages.run import Run, open_run
+from omniopd.stages.reading import reading
+from omniopd.stages.run import Run
 from omniopd.stages.sharpness import fork_entropies
 from omniopd.stages.subjects import student_of
 
@@ -40,9 +41,20 @@ def evaluate(
     On the held-out prompts, and on benchmarks, whose `notes` are what is to be known of them.
 
     Raises:
-        RunError: the run is not finished.
+        RunError: the run is not finished, is being written to, or was replaced meanwhile.
     """
-    run = open_run(layout.run(arm, seed, variant).root)
+    with reading(layout.run(arm, seed, variant).root, still=True) as run:
+        record = _record(run, benchmarks, on_items)
+    write_json(layout.evaluation(arm, seed, variant), record)
+    accuracies = {
+        how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in TEMPERATURES
+    }
+    write_json(layout.heldout(arm, seed, variant), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
+    return record
+
+
+def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[str, Any]:
+    layout, arm, seed = run.layout, run.config.arm, run.config.seed
     num_rounds = run.config.train.num_rounds
     if not run.has_checkpoint(num_rounds):
         raise RunError(
@@ -56,7 +68,7 @@ def evaluate(
         "before": load_model(run.model_path("student")),
         "after": run.load_student(str(run.files.checkpoint(num_rounds))),
     }
-    record = {
+    return {
         "arm": arm,
         "seed": seed,
         "key": run.key,
@@ -73,12 +85,6 @@ def evaluate(
         ),
         **_totals(run),
     }
-    write_json(layout.evaluation(arm, seed, variant), record)
-    accuracies = {
-        how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in TEMPERATURES
-    }
-    write_json(layout.heldout(arm, seed, variant), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
-    return record
 
 
 def _benchmarks(

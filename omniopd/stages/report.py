@@ -17,7 +17,8 @@ from omniopd.report.page.story import Alarm, RunStory, Told
 from omniopd.report.summary import Record, cells, summarise, token_budget
 from omniopd.stages.alarms import WINDOW, begun
 from omniopd.stages.ledger import recorded_metrics
-from omniopd.stages.run import Run, open_run
+from omniopd.stages.reading import reading
+from omniopd.stages.run import Run
 
 EVALUATE = "`omniopd evaluate --arm ARM --seed SEED`"
 MAX_NAMED = 8  # runs in a message
@@ -29,9 +30,8 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
     Raises:
         DataError: a file of the run is damaged.
     """
-    run = open_run(run_dir)
-    path = out or run.layout.report(run_dir.name)
-    with uncollected():
+    with reading(run_dir) as run, uncollected():
+        path = out or run.layout.report(run_dir.name)
         text = run_page(story_of(run))
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     return path

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from omniopd import __version__
 from omniopd.config import Params, RunConfig, make_importable, method_class, resolve
 from omniopd.data.layout import Layout, RunLayout
+from omniopd.data.lock import without_readers
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.receipts import work_key
 from omniopd.data.store import file_md5, read_json, write_json
@@ -24,7 +25,7 @@ from omniopd.engines import parallel
 from omniopd.engines.checkpoints import checkpoint_is_whole, load_optimizer, load_student, save_checkpoint
 from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.engines.trainer import Trainer
-from omniopd.errors import DataError
+from omniopd.errors import DataError, RunError
 from omniopd.models.loading import (
     check_same_vocabulary,
     have_same_vocabulary,
@@ -43,6 +44,9 @@ from omniopd.teachers import Teacher, load_teacher
 
 if TYPE_CHECKING:
     from omniopd.engines.vllm_student import VllmStudent
+
+
+READERS_S = 30.0  # that a run waits for those who read the one that it replaces
 
 
 @dataclass
@@ -322,7 +326,13 @@ def start_run(
             if not aside.exists():
                 break
             aside = files.root.with_name(f"{files.root.name}.replaced-{found}-{n}")
-        files.root.rename(aside)
+        with without_readers(files.root, within_s=READERS_S) as is_held:
+            if not is_held:
+                raise RunError(
+                    f"{files.root}: is being read (`omniopd evaluate` or `omniopd report`), and would be replaced by "
+                    "a run of other settings or inputs; wait for that to end, then run the same command"
+                )
+            files.root.rename(aside)
     for folder in (files.root, *files.datasets):
         folder.mkdir(parents=True, exist_ok=True)
     content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}

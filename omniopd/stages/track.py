@@ -11,6 +11,7 @@ from omniopd.engines.checkpoints import weights_md5
 from omniopd.errors import DataError
 from omniopd.stages.evaluate import TEMPERATURES
 from omniopd.stages.ledger import due_checkpoints
+from omniopd.stages.reading import reading
 from omniopd.stages.run import Run, open_run
 from omniopd.tracking import (
     SENT_LATER,
@@ -68,7 +69,14 @@ def track_evaluation(
 ) -> None:
     """Log held-out accuracies, and what the teacher cost, on the run and on the model that they belong to."""
     arm, seed = record["arm"], record["seed"]
-    run = open_run(layout.run(arm, seed, variant).root)
+    with reading(layout.run(arm, seed, variant).root) as run:
+        _track_evaluation(run, record, layout, variant, warn)
+
+
+def _track_evaluation(
+    run: Run, record: dict[str, Any], layout: Layout, variant: str, warn: Callable[[str], None]
+) -> None:
+    arm, seed = record["arm"], record["seed"]
     resend = "the same command" if variant else "`omniopd compare`"
     later = f"{layout.evaluation(arm, seed, variant)} is written; {resend} sends it when MLflow is back."
     tracker = tracker_of(run, warn, later)
@@ -102,24 +110,25 @@ def track_comparison(
     name = work_key("comparison", sorted(found["key"] for found in evaluations))
     best: dict[str, tuple[float, int, int]] = {}
     for found in present:
-        run = open_run(layout.run(found["arm"], found["seed"]).root)
-        tracker = tracker_of(run, warn, later)
-        tracker.tag({"omniopd.comparison": name})
-        if tracker.has_failed:
-            return
-        if found["key"] == run.key and run.has_checkpoint(run.config.train.num_rounds):
-            _tell_heldout(tracker, run, found)
-            tracker.finish()
-        if tracker.has_failed:
-            return
-        for point in found["curves"]["validation/greedy"]:
-            candidate = (point["value"], point["round"], found["seed"])
-            if run.has_checkpoint(point["round"]) and candidate > best.get(found["arm"], (-1.0, 0, 0)):
-                best[found["arm"]] = candidate
+        with reading(layout.run(found["arm"], found["seed"]).root) as run:
+            tracker = tracker_of(run, warn, later)
+            tracker.tag({"omniopd.comparison": name})
+            if (
+                not tracker.has_failed
+                and found["key"] == run.key
+                and run.has_checkpoint(run.config.train.num_rounds)
+            ):
+                _tell_heldout(tracker, run, found)
+                tracker.finish()
+            if tracker.has_failed:
+                return
+            for point in found["curves"]["validation/greedy"]:
+                candidate = (point["value"], point["round"], found["seed"])
+                if run.has_checkpoint(point["round"]) and candidate > best.get(found["arm"], (-1.0, 0, 0)):
+                    best[found["arm"]] = candidate
     for arm, (accuracy, round_, seed) in best.items():
-        run = open_run(layout.run(arm, seed).root)
-        tracker = tracker_of(run, warn, later)
-        tracker.register_best(_checkpoint(run, round_), accuracy=accuracy)
+        with reading(layout.run(arm, seed).root) as run:
+            tracker_of(run, warn, later).register_best(_checkpoint(run, round_), accuracy=accuracy)
 
 
 def _origin(run: Run) -> Origin:
