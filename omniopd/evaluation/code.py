@@ -86,7 +86,7 @@ def _graded(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
 
 
 def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
-    program = program_of(case.response, case.prompt)
+    program = program_of(case.response, case.prompt, suite.asked)
     if program is None:
         return Grade(False, None, "no program")
     reason = _reason(program, suite, limits)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+GRADER_ERROR = "grader error"
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -15,8 +17,10 @@ class Grade:
     answer: str | None
     reason: str = ""  # empty where it is right
 
-
-GRADER_ERROR = "grader error"
+    @property
+    def is_grader_error(self) -> bool:
+        """Whether the grader failed on the response."""
+        return self.reason.startswith(GRADER_ERROR)
 
 
 def not_graded(error: Exception) -> Grade:

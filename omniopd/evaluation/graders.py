@@ -1,14 +1,18 @@
 """Responses graded by what `evaluation.grader` names: one way for rewards, for accuracy and for benchmarks."""
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from omniopd.config import Evaluation, Grader
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Reward, Trajectory
-from omniopd.errors import DataError
-from omniopd.evaluation.grade import Grade
+from omniopd.errors import DataError, ProcessError
+from omniopd.evaluation.grade import Grade, not_graded
 from omniopd.evaluation.pattern import grade_pattern
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,41 @@ class Case:
 def grade(cases: Sequence[Case], grader: Grader, *, pattern: str | None = None) -> list[Grade]:
     """The grade of each response, in order; `pattern` is that of the grader of the same name.
 
-    A response that was cut at the limit is wrong, whatever stands in it.
+    A response that was cut at the limit is wrong, whatever stands in it; so is one on which the grader fails, which is
+    logged with its prompt.
 
     Raises:
         DataError: a prompt has nothing that the grader could compare with.
+        ProcessError: the grader's processes cannot run on this machine.
     """
-    if not cases:
-        return []
     for case in cases:
         check_gradable(case.prompt, grader)
+    grades = _graded(cases, functools.partial(_grade, grader=grader, pattern=pattern))
+    failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.is_grader_error]
+    if failed:
+        examples = "; ".join(f"prompt {case.prompt.id!r}: {found.reason}" for case, found in failed[:5])
+        log.warning(
+            "%d of %d responses could not be graded and count as wrong: %s", len(failed), len(cases), examples
+        )
+    return grades
+
+
+def _graded(cases: Sequence[Case], grade_all: Callable[[Sequence[Case]], list[Grade]]) -> list[Grade]:
+    """What `grade_all` finds; a response on which it fails is wrong, and the others are graded without it."""
+    if not cases:
+        return []
+    try:
+        return grade_all(cases)
+    except (DataError, ProcessError):
+        raise  # of the prompts or the machine, not of one response
+    except Exception as error:  # a boundary: responses are hostile, and one must not end a batch
+        if len(cases) == 1:
+            return [not_graded(error)]
+        middle = len(cases) // 2
+        return _graded(cases[:middle], grade_all) + _graded(cases[middle:], grade_all)
+
+
+def _grade(cases: Sequence[Case], *, grader: Grader, pattern: str | None) -> list[Grade]:
     if grader == "math":
         from omniopd.evaluation.math_grading import MathCase, grade_math  # sympy takes a second to import
 

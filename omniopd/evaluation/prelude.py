@@ -3,10 +3,8 @@
 import builtins
 import functools
 import importlib
-import symtable
-from collections.abc import Iterator
 
-from omniopd.evaluation.programs import MAX_PROGRAM, quietly
+from omniopd.evaluation.names import free_names
 
 # LiveCodeBench star-imports these in this order, so that of one name the last module wins, and then imports them by
 # name. `collections` comes last here: `typing` has a `Counter` too, which is an alias of it and slower to load.
@@ -37,41 +35,4 @@ def prelude_of(program: str) -> dict[str, tuple[str, str]]:
     >>> prelude_of("print(gcd(4, 6))")
     {'gcd': ('math', 'gcd')}
     """
-    if len(program) > MAX_PROGRAM:
-        return {}
-    try:
-        with quietly():
-            table = symtable.symtable(program, "program.py", "exec")
-        used, bound = _used(table), _bound(table)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return {}
-    return {name: origin for name, origin in offered().items() if name in used - bound}
-
-
-def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    waiting = [table]
-    while waiting:
-        table = waiting.pop()
-        yield table
-        waiting += table.get_children()
-
-
-def _used(program: symtable.SymbolTable) -> set[str]:
-    """The names that are looked up among the program's globals."""
-    return {
-        symbol.get_name()
-        for table in _tables(program)
-        for symbol in table.get_symbols()
-        if symbol.is_referenced() and (table is program or symbol.is_global())
-    }
-
-
-def _bound(program: symtable.SymbolTable) -> set[str]:
-    """The names that the program binds among its globals."""
-    return {
-        symbol.get_name()
-        for table in _tables(program)
-        for symbol in table.get_symbols()
-        if (symbol.is_assigned() or symbol.is_imported())
-        and (table is program or symbol.is_declared_global())
-    }
+    return {name: offered()[name] for name in sorted(free_names(program)) if name in offered()}

@@ -1,25 +1,21 @@
-"""The program that a response gives: what stands in its fences, or what continues a function's head in the prompt."""
+"""The program that a response gives: what its fences hold, or what continues a function's head in the prompt."""
 
 import ast
-import contextlib
+import functools
 import re
 import textwrap
-import threading
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
+from omniopd.evaluation.fences import FIRST_LINE, PYTHON, Block, between_marks, blocks
+from omniopd.evaluation.names import NAMING, bound_names, definitions_for, free_names
+from omniopd.evaluation.syntax import as_far_as_code, compiles, statements_of
+
 _END_OF_THOUGHT = re.compile(r"</think(?:ing)?>")
-_FIRST_LINE = re.compile(r"^(?:import |from \S+ import |(?:async )?def |class |@\w)", re.M)
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>")
 _DEFINITION = re.compile(r"^(?:async def|def|class) ", re.M)
-_PYTHON = ("python", "python3", "py", "py3")
+_READS = re.compile(r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*0")
 _INDENT = "    "
-MAX_PROGRAM = (
-    2**16
-)  # characters that Python is asked to read in this process: half a second of its time at most
-_filters = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -39,74 +35,107 @@ class Head:
         return self.code if compiles(self.code) else f"{self.code.rstrip()}\n{_INDENT}pass\n"
 
 
-def program_of(response: str, prompt: str) -> str | None:
+def program_of(response: str, prompt: str, asked: Iterable[str] | None = None) -> str | None:
     """The program that the response gives, or None where it gives none. What stands before `</think>` is not looked at.
 
-    Of several fences it is the last that defines the function whose head the prompt holds; else the last in Python that
-    defines anything; else the last. Without a fence the response is code as far as it can be read as such: a body where
-    the prompt holds a head, else from the first import or definition on. A head stands before what completes it.
+    `asked` are the names that the tests ask for: none where the program reads and writes, None where it is not known.
+
+    Of several fences it is the last that defines the function whose head the prompt holds, or a name asked for; of a
+    program that reads, the last that reads; else the last in Python that defines anything; else the last. What it uses
+    and does not define is taken from the others. Without a fence the response is code as far as it can be read as
+    such: a body where the prompt holds a head, else from the first import or definition on. A head stands before what
+    completes it.
     """
-    text, head = _END_OF_THOUGHT.split(response)[-1], head_of(prompt)
-    if not text.strip():
+    text, head = _END_OF_THOUGHT.split(_plain(response))[-1], head_of(prompt)
+    if not text.strip() or _THOUGHT.match(text):
         return None
-    blocks = _blocks(text)
-    if blocks:
-        return _completed(_chosen(blocks, head), head)
-    return _unfenced(text, head)
+    text = between_marks(text)
+    fenced, before = blocks(text), text.partition("\n```")[0]
+    if head and _is_body(before, head):
+        return _unfenced(before, head)  # and the fence ends the one that the prompt opened
+    if not fenced:
+        return _unfenced(text, head)
+    names = None if asked is None else set(asked)
+    codes = _codes(fenced)
+    chosen = _chosen(codes, head, names)
+    return _with_others(chosen, codes, head, names or set())
 
 
+@functools.lru_cache(256)
 def head_of(prompt: str) -> Head | None:
     """The head in a prompt: all of it, its last fence or last lines, where these are code that ends with a function."""
-    begins = _FIRST_LINE.search(prompt)
-    candidates = [prompt, *[code for _, code in reversed(_blocks(prompt))]]
-    candidates += [_as_far_as_code(prompt[begins.start() :])] if begins else []
+    prompt = _plain(prompt)
+    begins = FIRST_LINE.search(prompt)
+    candidates = [prompt, *[block.code for block in reversed(blocks(prompt))]]
+    candidates += [as_far_as_code(prompt[begins.start() :])] if begins else []
     for code in candidates:
         for whole in (code, f"{code.rstrip()}\n{_INDENT}pass\n"):
-            statements = _statements(whole)
+            statements = statements_of(whole)
             if statements and isinstance(statements[-1], ast.FunctionDef | ast.AsyncFunctionDef):
                 return Head(code.rstrip() + "\n", statements[-1].name)
     return None
 
 
-def compiles(code: str) -> bool:
-    """Whether Python takes the code for a program."""
-    return _error_line(code) is None
+def _plain(text: str) -> str:
+    """The text with Unix ends of lines, and without halves of characters, which no program can hold."""
+    return text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
 
 
-def _blocks(text: str) -> list[tuple[str, str]]:
-    """(language, code) of each fence; the last may have no end, where the response was cut."""
-    found = [(match[2].lower(), match[3]) for match in _FENCE.finditer(text)]
-    return [
-        (language, textwrap.dedent(code) if _first_is_definition(code) else code) for language, code in found
-    ]
+def _codes(fenced: Sequence[Block]) -> list[str]:
+    """The codes in Python; where none says that it is, those that name no language, else all."""
+    python = [block.code for block in fenced if block.language in PYTHON]
+    return (
+        python or [block.code for block in fenced if not block.language] or [block.code for block in fenced]
+    )
 
 
-def _first_is_definition(code: str) -> bool:
-    """Whether a fence that is indented as a whole, as in a list, holds more than a body."""
-    return bool(_FIRST_LINE.match(code.lstrip()))
-
-
-def _chosen(blocks: list[tuple[str, str]], head: Head | None) -> str:
-    python = [code for language, code in blocks if language in _PYTHON]
-    codes = python or [code for language, code in blocks if not language] or [code for _, code in blocks]
+def _chosen(codes: Sequence[str], head: Head | None, asked: set[str] | None) -> str:
     if head:
-        completing = [code for code in codes if _defines(code, head.name)]
+        completing = [code for code in codes if _defines(code, {head.name})]
         # A fence without definitions that needs the head's indent is a body; one that does not is an example of use.
         completing = completing or [code for code in codes if code.startswith((" ", "\t"))]
         if completing:
             return completing[-1]
-    return ([code for code in codes if _DEFINITION.search(code)] or codes)[-1]
+    preferred: list[str] = []
+    if asked:
+        preferred = [code for code in codes if _defines(code, asked)]
+    elif asked is not None and len(codes) > 1:
+        active = [code for code in codes if _acts(code)]
+        preferred = [code for code in active if _READS.search(code)]
+        preferred = preferred or [code for code in active if _DEFINITION.search(code)] or active
+    return (preferred or [code for code in codes if _DEFINITION.search(code)] or codes)[-1]
 
 
-def _defines(code: str, name: str) -> bool:
-    return re.search(rf"^(?:async def|def|class) +{re.escape(name)}\b", code, re.M) is not None
+def _acts(code: str) -> bool:
+    """Whether the code does more than give names to things."""
+    return any(
+        not isinstance(one, NAMING)
+        and not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
+        for one in statements_of(code) or []
+    )
+
+
+def _defines(code: str, names: set[str]) -> bool:
+    any_of = "|".join(map(re.escape, sorted(names)))
+    return re.search(rf"^(?:async def|def|class) +(?:{any_of})\b", code, re.M) is not None
+
+
+def _with_others(chosen: str, codes: Sequence[str], head: Head | None, asked: set[str]) -> str:
+    """The chosen code completed, after what it needs of those before it, the nearest first, and then of those after."""
+    program, place = _completed(chosen, head), len(codes) - 1 - codes[::-1].index(chosen)
+    others = [*codes[:place][::-1], *codes[place + 1 :]]
+    if not others or not compiles(program):
+        return program
+    missing = free_names(program) | (set() if head else asked - {"Solution"} - bound_names(program))
+    joined = definitions_for(missing, others) + program
+    return joined if compiles(joined) else program
 
 
 def _completed(code: str, head: Head | None) -> str:
     """The code with the head before it, as far as it is needed; as it is where neither way is a program."""
     if head is None:
         return code
-    if _defines(code, head.name):
+    if _defines(code, {head.name}):
         return _first_that_compiles([f"{head.as_code}\n\n{code}", code]) or code
     return _first_that_compiles(_bodies(code, head)) or code
 
@@ -119,71 +148,41 @@ def _bodies(code: str, head: Head) -> list[str]:
 
 
 def _unfenced(text: str, head: Head | None) -> str | None:
-    begins = _FIRST_LINE.search(text)
-    if head and not _defines(text, head.name):
+    begins = FIRST_LINE.search(text)
+    before = text[: begins.start()] if begins else ""
+    if head and (_is_body(before, head) or not _defines(text, {head.name})):
         ways = _bodies(text, head)
-        cut = max((_as_far_as_code(way) for way in ways), key=len)
-        return _first_that_compiles(ways) or (cut if len(cut) > len(head.code) else None)
+        program = _first_that_compiles(ways) or max((as_far_as_code(way) for way in ways), key=len)
+        return _without_what_follows(program, head) if len(program) > len(head.code) else None
     if head is None and compiles(text) and _does_something(text):
         return text
-    code = _as_far_as_code(text[begins.start() :]) if begins else ""
+    code = as_far_as_code(text[begins.start() :]) if begins else ""
     return _completed(code, head) if code.strip() else None
+
+
+def _is_body(text: str, head: Head) -> bool:
+    """Whether the text is what the head lacks, and not words that happen to be code."""
+    idle = not text.strip() or (compiles(text) and not _does_something(text))
+    return not idle and any(map(compiles, _bodies(text, head)))
+
+
+def _without_what_follows(program: str, head: Head) -> str:
+    """The program to the end of the head's function, with what it needs of the rest: a model without chat runs on."""
+    statements, lines = statements_of(program) or [], program.split("\n")
+    ends = [one.end_lineno or 0 for one in statements if getattr(one, "name", None) == head.name]
+    if not ends or ends[0] == (statements[-1].end_lineno or 0):
+        return program
+    kept, rest = "\n".join(lines[: ends[0]]) + "\n", "\n".join(lines[ends[0] :])
+    return kept + definitions_for(free_names(kept), [rest], but=frozenset(bound_names(kept)))
 
 
 def _does_something(code: str) -> bool:
     """Whether it is more than words that happen to be names or numbers."""
     idle = ast.Name | ast.Constant | ast.Tuple | ast.Attribute
     return any(
-        not (isinstance(one, ast.Expr) and isinstance(one.value, idle)) for one in _statements(code) or []
+        not (isinstance(one, ast.Expr) and isinstance(one.value, idle)) for one in statements_of(code) or []
     )
 
 
 def _first_that_compiles(codes: list[str]) -> str | None:
     return next((code for code in codes if compiles(code)), None)
-
-
-def _as_far_as_code(text: str) -> str:
-    """The lines before the first that Python cannot read; so prose that follows a program is left out."""
-    lines = text.splitlines(keepends=True)
-    while lines:
-        line = _error_line("".join(lines))
-        if line is None:
-            break
-        del lines[min(max(line, 1), len(lines)) - 1 :]
-    return "".join(lines)
-
-
-def _error_line(code: str) -> int | None:
-    """The line that Python cannot read, from 1; None where it can read all."""
-    try:
-        _compiled(code)
-    except SyntaxError as error:
-        return error.lineno or 1
-    except (ValueError, MemoryError, RecursionError, OverflowError):
-        return 1  # null characters, half characters, or what is nested too deep
-    return None
-
-
-def _statements(code: str) -> list[ast.stmt] | None:
-    return parsed(code).body if compiles(code) else None
-
-
-def parsed(code: str) -> ast.Module:
-    """The syntax of the code, without the warnings that Python has for it.
-
-    Raises:
-        SyntaxError, ValueError, MemoryError, RecursionError: it has none, or is nested too deep.
-    """
-    return _compiled(code, ast.PyCF_ONLY_AST)
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Without Python's warnings of a program, such as that of '\\\\d'; one thread at a time: they share the filters."""
-    with _filters, warnings.catch_warnings(action="ignore"):
-        yield
-
-
-def _compiled(code: str, flags: int = 0) -> Any:
-    with quietly():
-        return compile(code, "program.py", "exec", flags, dont_inherit=True)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.evaluation.programs import head_of, parsed
+from omniopd.evaluation.names import free_names
+from omniopd.evaluation.programs import head_of
 from omniopd.evaluation.sandbox import Tests
+from omniopd.evaluation.syntax import parsed
 
 MAX_PRIVATE_BYTES = 2**28  # of hidden cases, unpacked
 _STRINGS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
@@ -45,6 +47,17 @@ class Suite:
 
     tests: Tests | None
     pairs: tuple[Pair, ...]
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The names that the tests ask of the program; none where it reads and writes."""
+        if self.tests is None:
+            return frozenset()
+        if self.tests.calls is not None:
+            return frozenset(filter(None, (self.tests.function, "Solution")))
+        if self.tests.entry_point:
+            return frozenset([self.tests.entry_point])
+        return frozenset([*free_names(self.tests.code), *self.tests.shadows])
 
     @property
     def has_prelude(self) -> bool:
@@ -143,7 +156,7 @@ def _of_cases(record: dict[str, Any]) -> Suite:
         case for case in cases if case.get("testtype", "functional" if function else "stdin") == "functional"
     ]
     pairs = tuple(
-        Pair(_text(case["input"], "input"), _text(case["output"], "output"))
+        Pair(_text(case["input"], "input").replace("\r\n", "\n"), _text(case["output"], "output"))
         for case in cases
         if case not in calls
     )

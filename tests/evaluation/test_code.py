@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import time
 import zlib
 from typing import Any
 
@@ -246,3 +247,27 @@ def test_a_helper_of_the_prompt_is_not_the_programs_to_change():
 
     assert grade("    return y / 2\n", tests, prompt).is_right
     assert grade(cheat, tests, prompt).reason == "TypeError"
+
+
+HOSTILE = {
+    "decorators": "@a\n", "fences": "```\n", "fences of Python": "```python\n", "longer fences": "````python\n`````\n",
+    "full fences": "```python\ndef f(): return g\n```\n", "inline fences": "```python def f(): return 1```\n",
+    "code and prose": "def f():\n    return 1\nthis is prose\n", "half decorators": "def f():\n  @a\n",
+    "tries": "try:\n x\n", "brackets": "(", "backticks": "`", "spaces": " ", "texts": "'''\n", "marks": "[DONE] ",
+    "thoughts": "</think>", "imports": "from \n", "CRLF": "x=1\r\n", "definitions": "def f(): return g()\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt"),
+    [*((kind, "Write it.") for kind in HOSTILE), ("decorators", HEAD), ("definitions", HEAD)],
+)
+def test_the_time_to_find_a_program_grows_no_faster_than_its_text(kind: str, prompt: str):
+    """A megabyte takes no more than four times a quarter of it, with room for a busy machine."""
+
+    def seconds(length: int) -> float:
+        text, start = HOSTILE[kind] * (length // len(HOSTILE[kind])), time.process_time()
+        program_of(text, prompt)
+        return time.process_time() - start
+
+    assert seconds(1_000_000) < 8 * seconds(250_000) + 1

@@ -1,11 +1,13 @@
 """One way of grading for rewards, accuracy and benchmarks, chosen by name."""
 
+import pkgutil
+
 import pytest
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Reward, Trajectory
-from omniopd.errors import DataError
+from omniopd.errors import DataError, ProcessError
 from omniopd.evaluation import Case, Grade, grade, rewards
 
 PATTERN = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
@@ -98,3 +100,55 @@ def test_each_grader_says_what_is_wrong_and_holds_what_was_cut_for_wrong(grader,
 
     assert [found.reason for found in grades] == [reason for _, _, reason in responses]
     assert [found.is_right for found in grades] == [not reason for _, _, reason in responses]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, RecursionError, MemoryError, UnicodeError])
+@pytest.mark.parametrize(
+    ("grader", "fails", "response"),
+    [
+        ("pattern", "omniopd.evaluation.pattern.answer_of", "%s>42"),
+        ("math", "omniopd.evaluation.math_grading.final_answer", "%s\\boxed{42}"),
+        ("code", "omniopd.evaluation.code.program_of", "def one(): return 1  # %s"),
+    ],
+)
+def test_a_response_on_which_the_grader_fails_is_wrong_and_the_others_are_graded(
+    grader, fails: str, response: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    prompts = [Prompt(f"p{i}", "40+2=", "42", tests="assert one() == 1") for i in range(5)]
+    cases = [
+        Case(prompt, response % ("bad" if i == 3 else ""), finished=True) for i, prompt in enumerate(prompts)
+    ]
+    function = pkgutil.resolve_name(fails)
+
+    def failing(text: str, *given):
+        if "bad" in text:
+            raise error
+        return function(text, *given)
+
+    monkeypatch.setattr(fails, failing)
+    grades = grade(cases, grader, pattern=">(.*)")
+
+    assert [found.is_right for found in grades] == [True, True, True, False, True]
+    assert grades[3].reason == f"grader error: {error.__name__}"
+    assert "1 of 5" in caplog.text
+    assert "'p3'" in caplog.text
+
+
+def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_, **__):
+        raise ProcessError("no room for a program")
+
+    monkeypatch.setattr("omniopd.evaluation.code.run_program", broken)
+    with pytest.raises(ProcessError, match="no room"):
+        grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
+
+
+def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
+    def broken(program: str, **_):
+        if program:
+            raise ProcessError("no room for this program")
+
+    monkeypatch.setattr("omniopd.evaluation.code.run_program", broken)
+    (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
+    assert (found.is_right, found.reason) == (False, "grader error: ProcessError")
