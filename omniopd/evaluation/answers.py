@@ -14,7 +14,7 @@ MAX_PHRASES = 20  # of "the answer is" are read, from the last one on
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S.*)$", re.MULTILINE)
 _HEADING = re.compile(r"[A-Za-z*_:. ]+|\W*(?:Step|Part|Case|Question|Problem)\b.*")
 _PHRASE = re.compile(
-    r"(?:\banswers?\b(?:[^.,:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])"
+    r"(?:\b(?:answers?|(?:correct|right|best) (?:option|choice))\b(?:[^.,:=\n]{0,60}?\b(?:is|are)\b|[\s*_]{0,4}[:=])"
     r"|^[ \t>#*_]{0,12}(?:the )?(?:final |correct )?answers?[ \t*_]{0,8}\n)[\s*_:]{0,8}",
     re.IGNORECASE | re.MULTILINE,
 )

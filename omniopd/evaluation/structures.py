@@ -238,7 +238,7 @@ def _equation(text: str, depth: int) -> Form:
     value = form(sides[-1], depth + 1)
     others = [found for side in sides[1:-1] if (found := quantity(side)) and isinstance(value, Quantity)]
     if names := _names_of_point(sides[0]):
-        is_point = len(sides) == 2 and isinstance(value, Row | Many)
+        is_point = len(sides) == 2 and _has_coordinates(value, names.count(",") + 1)
         return _point_called(names, value) if is_point else Relation(text)
     is_sum = not re.search(r"(?<![A-Za-z\\])[A-Za-z]", sides[0]) and quantity(sides[0]) is None
     if any(found.value != value.value for found in others if isinstance(value, Quantity)):
@@ -256,12 +256,18 @@ def _names_of_point(text: str) -> str:
     return ",".join(map(squeezed, names)) if is_point else ""
 
 
+def _has_coordinates(value: Form, num_names: int) -> bool:
+    """Whether a value is a point with that many coordinates, or several such points."""
+    if isinstance(value, Many):
+        return all(_has_coordinates(item, num_names) for item in value.items)
+    return isinstance(value, Row) and len(value.items) == num_names
+
+
 def _point_called(names: str, value: Form) -> Form:
     """A point, or each of several, with the names of its coordinates."""
     if isinstance(value, Many):
         return Many(tuple(_point_called(names, item) for item in value.items))
-    is_point = isinstance(value, Row) and len(value.items) == names.count(",") + 1
-    return replace(value, name=names) if isinstance(value, Row) and is_point else value
+    return replace(value, name=names) if isinstance(value, Row) else value
 
 
 def _bracketed(text: str, depth: int) -> Form | None:

@@ -107,6 +107,8 @@ from omniopd.evaluation.answers import final_answer, marked_answer
         (r"x = \frac{1}{2} + \sqrt{3}", r"\frac{1}{2} + \sqrt{3}"),
         ("so f(5)", "so f(5)"),
         # The last number or choice.
+        ("The correct option is C.", "C"),
+        ("So the right choice is **(B)**.", "(B)"),
         ("She has 3, then 3.5 litres", "3.5"),
         ("It costs $1,080.", "$1,080"),
         ("which is about 50%", "50%"),
