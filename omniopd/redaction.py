@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
@@ -19,26 +19,27 @@ TELLING = 12  # characters of a longer key by which a part of it is known
 LONG = 16  # characters of a key that no text holds by chance
 SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
 SHORTEST_OF_ENVIRONMENT = 8
-# Credentials that are known by where they are: after "Bearer" or "Basic", or before the host of a URL.
+# Credentials that are known by where they are: after "Bearer", before the host of a URL, or after "Basic", where they
+# are user:password in base64: "basic requirements2024and2025" is prose.
 PLACED = re.compile(
-    r"(?i)(?<=\bbearer )(?=[^\s\"',]*\d)[\w.~+/=-]{8,}|(?<=\bbasic )(?=[\w+/=]*\d)[\w+/=]{16,}"
-    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
+    r"(?i)(?<=\bbearer )(?=[^\s\"',]*\d)[\w.~+/=-]{8,}|(?<=\bbasic )(?P<basic>[\w+/-]{8,}={0,2})|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
 
 _known: set[str] = set()
 _forms: re.Pattern[str] | None = None
+_long_forms: re.Pattern[str] | None = None  # of the keys that are in a text for no other reason
 _is_installed = False
 
 
 def protect(*keys: str | None) -> None:
     """Mask these keys from now on; those too short to be told from words are left out."""
-    global _forms
+    global _forms, _long_forms
     new = {key for key in keys if key and len(key) >= SHORTEST} - _known
     if not new:
         return
     _known.update(new)
-    forms = sorted({form for key in _known for form in _forms_of(key)}, key=len, reverse=True)
-    _forms = re.compile("|".join(forms), re.IGNORECASE)
+    _forms = _pattern(_known)
+    _long_forms = _pattern({key for key in _known if len(key) >= LONG})
     _install()
 
 
@@ -55,13 +56,33 @@ def protect_environment() -> None:
 
 def redacted(text: str) -> str:
     """The text with a mask in place of each protected key, as it is or URL-, JSON-, HTML- or base64-encoded."""
-    text = PLACED.sub(MASK, text)
+    text = PLACED.sub(_mask_of, text)
     return text if _forms is None else _forms.sub(MASK, text)
 
 
 def holds_key(text: str) -> bool:
     """Whether a protected key is in the text, of those so long that it is there for no other reason."""
-    return any(key in text for key in _known if len(key) >= LONG)
+    return _long_forms is not None and _long_forms.search(text) is not None
+
+
+def _mask_of(credential: re.Match[str]) -> str:
+    """The mask, or the text itself where it only looks like one."""
+    return credential[0] if credential["basic"] and not _is_basic(credential[0]) else MASK
+
+
+def _is_basic(text: str) -> bool:
+    """Whether a text is user:password, base64-encoded."""
+    padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
+    try:
+        decoded = base64.urlsafe_b64decode(padded.replace("+", "-").replace("/", "_")).decode()
+    except ValueError:
+        return False
+    return ":" in decoded and decoded.isprintable()
+
+
+def _pattern(keys: Iterable[str]) -> re.Pattern[str] | None:
+    forms = sorted({form for key in keys for form in _forms_of(key)}, key=len, reverse=True)
+    return re.compile("|".join(forms), re.IGNORECASE) if forms else None
 
 
 def _forms_of(key: str) -> Iterator[str]:
@@ -69,6 +90,7 @@ def _forms_of(key: str) -> Iterator[str]:
     plain = {
         key,
         json.dumps(key)[1:-1],
+        json.dumps(key)[1:-1].replace("/", "\\/"),
         repr(key)[1:-1],
         quote(key, safe=""),
         quote_plus(key),

@@ -18,7 +18,9 @@ An answer to this was begun. Here it is, between two lines of dashes:
 Go on exactly where it stops: the first character that you write comes right after its last. Write only what \
 follows: do not repeat it, do not start again, do not comment."""
 
-SHORTEST_ECHO = 3  # characters of a prefix that a reply does not begin with by chance
+SHORTEST_ECHO = (
+    16  # characters of a prefix that a reply repeats, rather than begins alike: "(a+b)" is written twice
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,19 @@ def read(way: Way, asked: Put, prefix: str, text: str) -> str:
 
 
 def _is_telling(prefix: str) -> bool:
-    """Whether a reply that begins with the prefix repeats it: "4" may go on with 42, and "111" with 1112."""
+    """Whether a reply that begins with the prefix repeats it, rather than continues text that repeats itself."""
     shown = prefix.strip()
-    return len(shown) >= SHORTEST_ECHO and len(set(shown)) > 1
+    return len(shown) >= SHORTEST_ECHO and not _is_periodic(shown)
+
+
+def _is_periodic(text: str) -> bool:
+    """Whether a text is one unit at least twice, the last one perhaps cut: "ha ha ha", "1, 2, 1, 2, 1".
+
+    Where it is, its first half comes again first after one unit.
+    """
+    half = text[: len(text) - len(text) // 2]
+    unit = text.find(half, 1)
+    return unit > 0 and text.startswith(text[unit:])
 
 
 def _turn(role: str, content: str, *, marked: bool) -> dict[str, Any]:

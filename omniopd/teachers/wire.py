@@ -81,11 +81,18 @@ def _refuse_redirect(asked: httpx.URL, response: httpx.Response) -> None:
     except httpx.InvalidURL:
         is_same = False
     if not is_same:
-        place = urlsplit(response.headers["location"]).hostname or "another address"
+        place = _host(response.headers["location"]) or "another address"
         raise RedirectError(
             f"{asked.host} redirects to another server ({place[:100]}), and a key is sent to no other; if that server "
             "is the teacher's, write its address into teacher.base_url"
         )
+
+
+def _host(location: str) -> str | None:
+    try:
+        return urlsplit(location).hostname
+    except ValueError:
+        return None
 
 
 async def _body(response: httpx.Response) -> bytes:

@@ -2,14 +2,17 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from examples import annotated, bare
 from projects import Project, digests, run_plain
 
 from omniopd.config import load_params
 from omniopd.config.schema import Alarms
+from omniopd.methods import SFT, Annotated, Fork, Method, OmniOPD
 from omniopd.report.run import run_summary
 from omniopd.stages import rounds
 from omniopd.stages.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
@@ -53,6 +56,36 @@ def test_an_alarm_rings_beyond_its_limit_and_not_at_it(name: str):
 
 def test_metrics_that_a_method_does_not_have_have_no_alarm():
     assert alarm_metrics(SETTINGS, {"cut_share": 0.0, "loss": 3.0}, []) == {"alarm/cut_share": 0.0}
+
+
+FORK, OMNIOPD = Fork(num_chunks=3, num_replies=2), OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
+
+
+def _without_votes(items: list[Annotated]) -> list[Annotated]:
+    """The same audits, where no reply can be read as tokens of the student."""
+    return [
+        replace(item, verdicts=[replace(verdict, reply_ids=[], boundary=True) for verdict in item.verdicts])
+        for item in items
+    ]
+
+
+AUDITED = {
+    "fork with votes": (FORK, annotated(FORK), 0.0),
+    "fork without votes": (FORK, _without_votes(annotated(FORK)), 1.0),
+    "fork with nothing audited": (FORK, bare(annotated(FORK)), 1.0),
+    "omniopd": (OMNIOPD, annotated(OMNIOPD), 0.0),
+    "omniopd with nothing audited": (OMNIOPD, bare(annotated(OMNIOPD)), 1.0),
+    "sft, which audits nothing": (SFT(), annotated(SFT()), None),
+}
+
+
+@pytest.mark.parametrize(("method", "items", "rings"), AUDITED.values(), ids=AUDITED)
+def test_a_round_whose_audits_train_nothing_rings_an_alarm(
+    method: Method, items: list[Annotated], rings: float | None
+):
+    config = SimpleNamespace(method=method, rollout=SimpleNamespace(overlap=False))
+    metrics = rounds._round_metrics(SimpleNamespace(config=config), 0, items)  # pyright: ignore[reportArgumentType]
+    assert alarm_metrics(SETTINGS, metrics, []).get("alarm/audited_share") == rings
 
 
 def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from dataclasses import replace
 from email.utils import formatdate
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from omniopd.teachers.prices import Prices
 from omniopd.teachers.probe import probe
 
 KEY = "sk-planted/0123456789+abcdef"
+ESCAPED = KEY.replace("/", "\\/")
 CONDUCT = Conduct(
     max_concurrency=8, requests_per_minute=None, tokens_per_minute=None, timeout_s=10.0, max_attempts=2,
     budget=Budget(), offline=False,
@@ -108,13 +110,15 @@ NO_REPLIES: dict[str, Any] = {
     "deep": b"[" * 100_000,
     "long integer": b'{"choices": ' + b"9" * 5000 + b"}",
 }
+FEW = ("error", "null", "empty", "no json", "deep")  # for the ways that share the first one's reader
 
 
 @pytest.mark.parametrize(("way", "model"), WAYS)
 def test_an_answer_without_replies_is_asked_for_again_and_not_booked(
     tmp_path, teacher_of, caplog, way, model
 ):
-    bodies = list(NO_REPLIES.values())
+    names = NO_REPLIES if (way, model) == WAYS[0] else FEW
+    bodies = [NO_REPLIES[name] for name in names]
 
     def answer(number: int, *_: object) -> Sent:
         return Sent(bodies[number] if number < len(bodies) else answer_of(way, "=09"))
@@ -148,6 +152,7 @@ BROKEN_CHOICES: dict[str, Any] = {
     "a reason that is a mapping": {"text": "x", "message": {"content": "x"}, "finish_reason": {"a": KEY}},
     "an error as a reason": {"text": "x", "message": {"content": "x"}, "finish_reason": "error"},
     "the key": {"text": f"x {KEY}", "message": {"content": f"x {KEY}"}, "finish_reason": "stop"},
+    "the key, escaped": {"text": ESCAPED, "message": {"content": ESCAPED}, "finish_reason": "stop"},
 }
 
 
@@ -170,7 +175,9 @@ def test_a_paid_reply_that_cannot_be_kept_is_booked_with_its_reason(tmp_path, te
                 2 * (i + 1),
                 2 * (i + 1) * TOKENS,
             ), name
-    assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert KEY.encode() not in stored
+    assert ESCAPED.encode() not in stored
 
 
 TEXTS = ["a\0b", "\u2028 \U0001f600 \x7f\x1b[0m", "x" * 100_000, "'; DROP TABLE replies; --"]
@@ -359,6 +366,16 @@ def test_no_key_follows_a_redirect_to_another_server(teacher_of, way, model, sta
         assert other.requests == []
 
 
+@pytest.mark.parametrize(
+    "location", ["http://[::bad", "http:///x", "http://host:99999/", "file:///etc/passwd"]
+)
+def test_a_redirect_to_no_address_stops_the_run_too(teacher_of, location):
+    with sending(lambda *_: Sent(b"", 307, {"Location": location})) as server:
+        with pytest.raises(ConfigError, match="redirects to another server"):
+            teacher_of(server).answer([_request()])
+        assert len(server.requests) == 1
+
+
 def test_a_redirect_on_the_same_server_is_followed(teacher_of):
     moved = {"Location": "/v2/completions"}
     with sending(
@@ -369,6 +386,14 @@ def test_a_redirect_on_the_same_server_is_followed(teacher_of):
     assert answer.replies == ["=09"]
 
 
+@cache
+def _bomb(coding: str) -> bytes:
+    """An answer of 24 MiB, or of 2 where it is sent as it is."""
+    body = b'{"choices": [{"text": "' + b"x" * (24 * 2**20 if coding != "identity" else 2**21)
+    pack = {"gzip": partial(gzip.compress, compresslevel=1), "deflate": partial(zlib.compress, level=1)}
+    return pack[coding](body) if coding in pack else body
+
+
 @pytest.mark.parametrize(
     ("way", "model", "coding"),
     [(*pair, "gzip") for pair in REDIRECTED]
@@ -376,9 +401,7 @@ def test_a_redirect_on_the_same_server_is_followed(teacher_of):
 )
 def test_an_answer_has_a_size_limit_decompressed(tmp_path, teacher_of, monkeypatch, way, model, coding):
     monkeypatch.setattr(wire, "MOST_BYTES", 2**20)
-    bomb = b'{"choices": [{"text": "' + b"x" * (48 * 2**20 if coding != "identity" else 2**21)
-    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": lambda data: data}[coding]
-    sent = Sent(pack(bomb), headers={"Content-Encoding": coding})
+    sent = Sent(_bomb(coding), headers={"Content-Encoding": coding})
     with sending(lambda *_: sent) as server:
         teacher = teacher_of(server, way, model)
         tracemalloc.start()

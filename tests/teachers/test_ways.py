@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniopd.teachers.ways import Prefill, Put, put, read
+from omniopd.teachers.ways import Prefill, Put, _is_periodic, put, read
 
 
 def _put(
@@ -70,17 +70,43 @@ def test_a_prefix_of_white_space_alone_is_no_turn():
     assert read("prefill", asked, "\n\n", "\n\nThe") == "The"
 
 
-@pytest.mark.parametrize(("answer", "reply"), [("1+2=3", "=3"), ("=3", "=3"), ("1+", "1+")])
-def test_an_echo_of_the_whole_prefix_is_taken_off_an_instructed_answer(answer: str, reply: str):
-    assert read("instruct", _put("instruct"), "1+2", answer) == reply
+LONG = "First, add 1 and 2"
 
 
 @pytest.mark.parametrize(
-    ("prefix", "answer"),
-    [("4", "42"), ("10", "100"), ("111", "1112"), (" 4 ", " 4 2"), ("", "42"), ("1+2", "1+")],
+    ("prefix", "rest"),
+    [
+        (LONG, ": 3"),
+        (LONG + "\n", "The sum is 3"),
+        ("0123456789abcdef", ""),
+        ("a" * 40 + "b", "c"),  # its first half is periodic, and it is not
+        ("1 + 1 = 2, 1 + 2 = 3", ", 1 + 3 = 4"),
+    ],
 )
-def test_a_reply_that_begins_like_a_short_prefix_is_kept_whole(prefix: str, answer: str):
-    assert read("instruct", _put("instruct", prefix=prefix), prefix, answer) == answer
+def test_a_long_prefix_that_an_instructed_answer_repeats_is_stripped_once(prefix: str, rest: str):
+    asked = _put("instruct", prefix=prefix)
+    assert read("instruct", asked, prefix, prefix + rest) == rest
+    assert read("instruct", asked, prefix, rest) == rest
+    assert read("instruct", asked, prefix, prefix[:-1]) == prefix[:-1], "a part of a prefix is no repetition"
+    for way in ("prefill", "completion"):
+        assert read(way, _put(way, prefix=prefix), prefix, prefix + rest) == prefix + rest
+
+
+SHORT = ["", "4", "10", "111", " 4 ", "The", "1+2", "(a+b)", "x = y\n", "0123456789abcde"]
+PERIODIC = ["a" * 40, "ha " * 20, "(a+b)" * 5 + "(a", "1, 2, " * 4 + "1", "\n" * 30 + "so"]
+
+
+@pytest.mark.parametrize("prefix", [*SHORT, *PERIODIC])
+def test_short_and_periodic_text_may_come_twice(prefix: str):
+    asked = _put("instruct", prefix=prefix)
+    assert read("instruct", asked, prefix, prefix + "2") == prefix + "2"
+
+
+@given(st.text("ab", min_size=1, max_size=9), st.text("ab", max_size=9), st.integers(2, 5))
+def test_a_text_is_periodic_where_a_period_fits_in_it_twice(unit: str, rest: str, times: int):
+    text = unit * times + rest
+    periods = range(1, len(text) // 2 + 1)
+    assert _is_periodic(text) == any(text[shift:] == text[:-shift] for shift in periods)
 
 
 @given(st.text(), st.text(), st.sampled_from(["prefill", "completion"]))
