@@ -110,6 +110,7 @@ class Reward:
     id: str
     answer: str | None  # what the response gives as its answer, if anything
     reward: float
+    failure: str = ""  # the error that the grader failed with on the response, which then counts as wrong
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ SCHEMAS: dict[type, pa.Schema] = {
             "failure": _STR,
         }
     ),
-    Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64}),
+    Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64, "failure": _STR}),
     ItemResult: pa.schema(
         {
             "id": _STR,

@@ -11,7 +11,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -169,18 +169,28 @@ def num_rows(path: Path) -> int:
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     """The records of a Parquet file, in the order they were written.
 
+    A column that the file was written without holds the default of its field.
+
     Raises:
         DataError: the file is missing, damaged, or of another type of record.
     """
     names = [field.name for field in fields(record_type)]  # pyright: ignore[reportArgumentType]
     try:
-        table = pq.ParquetFile(path).read().cast(SCHEMAS[record_type])
+        table = _with_defaults(pq.ParquetFile(path).read(), record_type).cast(SCHEMAS[record_type])
         columns = [table.column(name).to_pylist() for name in names]
     except UNREADABLE as error:
         raise DataError(
             f"{path}: cannot be read as {record_type.__name__} records ({_said(error)}); delete it and run again"
         ) from error
     return [record_type(*values) for values in zip(*columns, strict=True)]
+
+
+def _with_defaults(table: pa.Table, record_type: type) -> pa.Table:
+    for i, field in enumerate(fields(record_type)):
+        if field.name not in table.column_names and field.default is not MISSING:
+            values = pa.array([field.default] * table.num_rows, SCHEMAS[record_type].field(field.name).type)
+            table = table.add_column(min(i, table.num_columns), field.name, values)
+    return table
 
 
 def _said(error: Exception) -> str:

@@ -1,8 +1,10 @@
 """What grading finds in a response."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-GRADER_ERROR = "grader error"
+GRADER_ERROR = "grader error: "
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,9 @@ class Grade:
     reason: str = ""  # empty where it is right
 
     @property
-    def is_grader_error(self) -> bool:
-        """Whether the grader failed on the response."""
-        return self.reason.startswith(GRADER_ERROR)
+    def failure(self) -> str:
+        """The kind of error that the grader failed with on the response; empty if it graded it."""
+        return failure_in(self.reason)
 
 
 def not_graded(error: Exception) -> Grade:
@@ -29,4 +31,23 @@ def not_graded(error: Exception) -> Grade:
     >>> not_graded(ZeroDivisionError()).reason
     'grader error: ZeroDivisionError'
     """
-    return Grade(False, None, f"{GRADER_ERROR}: {type(error).__name__}")
+    return Grade(False, None, f"{GRADER_ERROR}{type(error).__name__}")
+
+
+def failure_in(reason: str) -> str:
+    """The kind of error in the reason of a grade; empty if the grader did not fail.
+
+    >>> failure_in("grader error: ZeroDivisionError"), failure_in("another answer")
+    ('ZeroDivisionError', '')
+    """
+    return reason.removeprefix(GRADER_ERROR) if reason.startswith(GRADER_ERROR) else ""
+
+
+def failure_counts(reasons: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Under `grader_failures`, how many responses the grader failed on, by kind of error; nothing if there are none.
+
+    >>> failure_counts(["", "another answer", "grader error: MemoryError"])
+    {'grader_failures': {'MemoryError': 1}}
+    """
+    counts = Counter(filter(None, map(failure_in, reasons)))
+    return {"grader_failures": dict(sorted(counts.items()))} if counts else {}

@@ -41,7 +41,7 @@ def grade(cases: Sequence[Case], grader: Grader, *, pattern: str | None = None) 
     for case in cases:
         check_gradable(case.prompt, grader)
     grades = _graded(cases, functools.partial(_grade, grader=grader, pattern=pattern))
-    failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.is_grader_error]
+    failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.failure]
     if failed:
         examples = "; ".join(f"prompt {case.prompt.id!r}: {found.reason}" for case, found in failed[:5])
         log.warning(
@@ -103,7 +103,7 @@ def rewards(
     ]
     grades = grade(cases, settings.grader, pattern=settings.answer_pattern)
     return [
-        Reward(item.id, found.answer, float(found.is_right))
+        Reward(item.id, found.answer, float(found.is_right), found.failure)
         for item, found in zip(trajectories, grades, strict=True)
     ]
 

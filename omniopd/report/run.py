@@ -13,6 +13,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
     """
     measured = [row for row in rounds if "validation/greedy" in row]
     teacher_tokens, cost = _total(rounds, "teacher_tokens"), _total(rounds, "cost_usd")
+    not_graded = _total(rounds, "grader_failures")
     lines = [
         f"# {config.arm}, seed {config.seed}",
         "",
@@ -25,6 +26,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
         f"| teacher tokens | {short_count(round(teacher_tokens))} |",
         *([f"| cost | {dollars(cost)} |"] if cost else []),
         f"| requests that failed | {_total(rounds, 'teacher_failures'):.0f} |",
+        *([f"| responses not graded | {not_graded:.0f} |"] if not_graded else []),
         f"| alarms | {_alarms(rounds)} |",
         *([f"| MLflow | [run]({page}) |"] if page else []),
     ]

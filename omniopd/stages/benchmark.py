@@ -18,7 +18,7 @@ from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_json, write_records
 from omniopd.engines.sampling import Sample, Sampler, batches
 from omniopd.errors import ConfigError, RunError
-from omniopd.evaluation import Case, grade
+from omniopd.evaluation import Case, failure_counts, grade
 from omniopd.evaluation.benchmarks import Benchmark, BenchmarkSettings, Sampling, benchmark_named
 from omniopd.evaluation.items import Items, read_items
 from omniopd.evaluation.pass_at import score
@@ -106,6 +106,7 @@ def _measure(
         "sampling": sampling.model_dump(),
         "items": items.as_record(),
         **score(results).as_record(),
+        **failure_counts(item.reason for item in results),
     }
     path = into / f"{name}.parquet"
     write_records(path, results, ItemResult)

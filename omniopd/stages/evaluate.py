@@ -14,7 +14,7 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import write_json, write_records
 from omniopd.errors import RunError
-from omniopd.evaluation import accuracy_of, answered
+from omniopd.evaluation import accuracy_of, answered, failure_counts
 from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
 from omniopd.stages.benchmark import Measured, OnItems, keep_only, measure_suite
@@ -123,7 +123,7 @@ def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt], whe
             seed=run.config.seed,
         )
         write_records(run.layout.answers(run.files.root.name, when, how), results, ItemResult)
-        found[how] = accuracy_of(results).as_record()
+        found[how] = accuracy_of(results).as_record() | failure_counts(item.reason for item in results)
     return found
 
 

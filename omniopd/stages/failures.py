@@ -1,4 +1,4 @@
-"""What the teacher failed to answer: counted, and too much for a round to go on with, or not."""
+"""Failures of the teacher and of the grader: counted, and too many for the round to continue, or not."""
 
 import re
 from collections import Counter
@@ -36,12 +36,12 @@ def stop_at_failures(
     )
 
 
-def failure_metrics(failures: Sequence[str]) -> dict[str, float]:
-    """The number of requests that failed, in all and by reason; no reason is no failure."""
+def failure_metrics(name: str, failures: Sequence[str]) -> dict[str, float]:
+    """The number of failures as the metric `name`, and by reason as `name/reason`; an empty reason is no failure."""
     reasons = Counter(NO_NAME.sub("_", failure)[:LONGEST_NAME] for failure in failures if failure)
     return {
-        "teacher_failures": float(reasons.total()),
-        **{f"teacher_failures/{reason}": float(count) for reason, count in sorted(reasons.items())},
+        name: float(reasons.total()),
+        **{f"{name}/{reason}": float(count) for reason, count in sorted(reasons.items())},
     }
 
 

@@ -78,11 +78,14 @@ def annotated_round(run: Run, round_: int) -> list[Annotated]:
     ]
 
 
-def failed_requests(run: Run, round_: int) -> dict[str, float]:
-    """How many of a round's requests the teacher failed, in all and by reason."""
-    files = [run.files.trajectories(round_), *annotations(run, round_).values()]
-    asked = [path for path in files if path != run.files.rewards(round_)]
-    return failure_metrics([failure for path in asked for failure in read_column(path, "failure")])
+def failures_of_round(run: Run, round_: int) -> dict[str, float]:
+    """How many requests the teacher failed, and on how many responses the grader did, in all and by reason."""
+    files = annotations(run, round_)
+    graded = files.pop("rewards", None)
+    asked = [run.files.trajectories(round_), *files.values()]
+    failures = [failure for path in asked for failure in read_column(path, "failure")]
+    metrics = failure_metrics("teacher_failures", failures)
+    return metrics | (failure_metrics("grader_failures", read_column(graded, "failure")) if graded else {})
 
 
 def checkpoint_is_due(run: Run, round_: int) -> bool:

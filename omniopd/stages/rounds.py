@@ -26,7 +26,7 @@ from omniopd.stages.ledger import (
     checkpoint_is_due,
     complete_round,
     due_checkpoints,
-    failed_requests,
+    failures_of_round,
 )
 from omniopd.stages.run import Run, open_run
 from omniopd.teachers import solutions
@@ -206,7 +206,9 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         if parallel.rank():
             return {}  # the first process writes what all of them did
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
-        metrics = _round_metrics(run, round_, annotated) | failed_requests(run, round_) | report.as_metrics()
+        metrics = (
+            _round_metrics(run, round_, annotated) | failures_of_round(run, round_) | report.as_metrics()
+        )
         if accuracy is not None:
             metrics |= accuracy_metrics(run_dir, round_, accuracy)
         metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 from projects import REPOSITORY
 
@@ -90,6 +91,13 @@ def test_records_come_back_equal_and_equal_records_give_equal_bytes(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
     write_records(paths[0], [], Verdict)
     assert read_records(paths[0], Verdict) == []
+
+
+def test_a_column_that_a_file_was_written_without_holds_its_default(tmp_path):
+    path = tmp_path / "rewards.parquet"
+    write_records(path, [Reward("a", "42", 1.0, "MemoryError"), Reward("b", None, 0.0)], Reward)
+    pq.write_table(pq.read_table(path).drop_columns(["failure"]), path)
+    assert read_records(path, Reward) == [Reward("a", "42", 1.0), Reward("b", None, 0.0)]
 
 
 def test_a_damaged_file_of_records_is_named(tmp_path):

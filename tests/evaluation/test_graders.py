@@ -1,14 +1,18 @@
 """One way of grading for rewards, accuracy and benchmarks, chosen by name."""
 
 import pkgutil
+from types import SimpleNamespace
 
 import pytest
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Reward, Trajectory
+from omniopd.data.store import write_records
 from omniopd.errors import DataError, ProcessError
-from omniopd.evaluation import Case, Grade, grade, rewards
+from omniopd.evaluation import Case, Grade, failure_counts, grade, rewards
+from omniopd.evaluation.pattern import answer_of
+from omniopd.stages.ledger import failures_of_round
 
 PATTERN = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
 
@@ -49,6 +53,34 @@ def test_rewards_stand_in_the_order_of_the_responses_each_by_its_own_prompt():
         Reward("t0", "2", 1.0), Reward("t1", "2", 0.0), Reward("t2", "42", 1.0), Reward("t3", "2", 0.0),
         Reward("t4", None, 0.0),
     ]  # fmt: skip
+
+
+def test_failures_of_the_grader_are_counted_among_a_rounds_metrics(tmp_path, monkeypatch):
+    trajectories = [
+        _trajectory("t0", "a", ";>42"),
+        _trajectory("t1", "a", "bad"),
+        _trajectory("t2", "a", "bad"),
+    ]
+
+    def failing(text: str, pattern: str):
+        if text == "bad":
+            raise MemoryError
+        return answer_of(text, pattern)
+
+    monkeypatch.setattr("omniopd.evaluation.pattern.answer_of", failing)
+    graded = rewards(trajectories, [Prompt("a", "40+2=", "42")], PATTERN)
+    files = SimpleNamespace(
+        trajectories=lambda _: tmp_path / "trajectories", rewards=lambda _: tmp_path / "rewards",
+        verdicts=lambda _: tmp_path / "verdicts",
+    )  # fmt: skip
+    write_records(files.trajectories(0), trajectories, Trajectory)
+    write_records(files.rewards(0), graded, Reward)
+    run = SimpleNamespace(files=files, config=SimpleNamespace(method=SimpleNamespace(needs=("rewards",))))
+
+    assert [item.failure for item in graded] == ["", "MemoryError", "MemoryError"]
+    assert failures_of_round(run, 0) == {
+        "teacher_failures": 0.0, "grader_failures": 2.0, "grader_failures/MemoryError": 2.0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,7 @@ def test_a_response_on_which_the_grader_fails_is_wrong_and_the_others_are_graded
 
     assert [found.is_right for found in grades] == [True, True, True, False, True]
     assert grades[3].reason == f"grader error: {error.__name__}"
+    assert failure_counts(item.reason for item in grades) == {"grader_failures": {error.__name__: 1}}
     assert "1 of 5" in caplog.text
     assert "'p3'" in caplog.text
 

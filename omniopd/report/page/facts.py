@@ -82,6 +82,7 @@ def _spend(story: RunStory) -> list[Fact]:
     teacher, rounds = story.config.teacher, story.rounds
     written, read = total(rounds, "teacher_tokens"), total(rounds, "teacher_prompt_tokens")
     cost = total(rounds, "cost_usd")
+    not_graded = total(rounds, "grader_failures")
     return [
         Fact("teacher tokens written", short_count(round(written))),
         Fact("teacher tokens read", short_count(round(read))),
@@ -90,6 +91,7 @@ def _spend(story: RunStory) -> list[Fact]:
         Fact("budget, dollars", _of_budget(cost, teacher.budget_usd)),
         Fact("budget, tokens", _of_budget(written + read, teacher.budget_tokens)),
         Fact("requests that failed", f"{total(rounds, 'teacher_failures'):.0f}"),
+        *([Fact("responses not graded", f"{not_graded:.0f}")] if not_graded else []),
     ]
 
 
