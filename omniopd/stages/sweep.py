@@ -58,7 +58,8 @@ def chosen_rate(params: Params, arm: str, layout: Layout) -> float | None:
     if rates.get(arm) is None:
         raise ConfigError(
             f"{layout.learning_rates}: has no learning rate for the arm {arm}; run `dvc repro rates`, "
-            f"or give the arm train.lr in place of lr_of in params.yaml"
+            "or `omniopd rates` if DVC says that nothing changed, or give the arm train.lr in place of lr_of in "
+            "params.yaml"
         )
     return rates[arm]
 

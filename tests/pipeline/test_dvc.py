@@ -157,9 +157,9 @@ def test_an_experiment_with_one_arm_sweeps_nothing(reproduced: Project, arm: str
         assert f"Running stage 'distill@{arm}-0'" in plan
         assert "sweep" not in plan
         assert "rates" not in plan
-        stages = dvc(reproduced, "repro", "--dry").split("Running stage ")[1:]
+        stages = dvc(reproduced, "repro", "--dry", "--force").split("Running stage ")[1:]
         names = [stage.split("'")[1] for stage in stages]
-        assert names.index("sweep@omniopd-100") < names.index("rates") < names.index("distill@omniopd-0")
+        assert names.index("sweep@omniopd-100") < names.index("rates") < names.index(f"distill@{arm}-0")
     finally:
         reproduced.params_file.write_text(before)
 

@@ -101,7 +101,7 @@ def test_a_run_takes_the_rate_that_was_chosen_or_says_how_to_have_one(project: P
         chosen_rate(params, "follower", layout)
     assert str(caught.value) == (
         f"{project.root}/learning_rates.json: has no learning rate for the arm follower; run `dvc repro rates`, "
-        "or give the arm train.lr in place of lr_of in params.yaml"
+        "or `omniopd rates` if DVC says that nothing changed, or give the arm train.lr in place of lr_of in params.yaml"
     )
 
     write_json(layout.learning_rates, {"follower": 0.002})
