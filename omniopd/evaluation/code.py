@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from omniopd.errors import DataError, ProcessError
-from omniopd.evaluation.grade import Grade, not_graded
+from omniopd.evaluation.grade import GRADER_ERROR, Grade, not_graded
 from omniopd.evaluation.prelude import prelude_of
 from omniopd.evaluation.programs import program_of
-from omniopd.evaluation.sandbox import Limits, Outcome, mode_of_this_machine, run_program
+from omniopd.evaluation.sandbox import SANDBOX_FAILED, Limits, Outcome, mode_of_this_machine, run_program
 from omniopd.evaluation.tests_of_programs import Pair, Suite, suite_of
 
 __all__ = ["CodeCase", "grade_programs", "program_of"]
@@ -19,7 +19,7 @@ __all__ = ["CodeCase", "grade_programs", "program_of"]
 DEFAULT_LIMITS = Limits()
 _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::|$)")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ def _graded(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
     """
     try:
         return _grade(case, suite, limits)
-    except ProcessError as error:
-        run_program("")  # raises where it is not this program's doing
-        return not_graded(error)
+    except ProcessError:
+        raise
     except Exception as error:  # a boundary: responses are hostile, and one must not end a batch
         return not_graded(error)
 
@@ -90,12 +89,14 @@ def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
     if program is None:
         return Grade(False, None, "no program")
     reason = _reason(program, suite, limits)
+    if reason == SANDBOX_FAILED:
+        reason = f"{GRADER_ERROR}: {reason}"
     return Grade(not reason, program, reason)
 
 
 def _reason(program: str, suite: Suite, limits: Limits) -> str:
     """Why the program is wrong; the first reason that is found, and empty where it is right."""
-    lent = prelude_of(program) if suite.has_prelude else {}
+    lent = prelude_of(program) if suite.has_prelude else _missing_in_prompt(suite)
     if suite.tests:
         outcome = run_program(program, limits=limits, tests=suite.tests, lent=lent)
         if not outcome.passed:
@@ -107,6 +108,11 @@ def _reason(program: str, suite: Suite, limits: Limits) -> str:
         if reason := _reason_of_pair(outcome, pair):
             return reason
     return ""
+
+
+def _missing_in_prompt(suite: Suite) -> dict[str, tuple[str, str]]:
+    """What the head in the prompt uses without an import, such as `List` in its annotations: no fault of a program."""
+    return prelude_of(suite.tests.context) if suite.tests else {}
 
 
 def _limits_of(pair: Pair, limits: Limits) -> Limits:

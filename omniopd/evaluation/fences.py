@@ -53,7 +53,7 @@ def _found(text: str) -> Iterator[tuple[str, str]]:
             elif opening:
                 kept = [opening.code] if opening.code else []
             continue
-        before = _closed(line, opening.fence)
+        before = _closed(line, opening.fence) if opening.fence in line else None
         if before is None:
             kept.append(line)
             continue
@@ -66,6 +66,8 @@ def _found(text: str) -> Iterator[tuple[str, str]]:
 
 def _opening(line: str) -> _Opening | None:
     """How a line opens a block: with a fence at its beginning, or in a sentence with one that Python follows."""
+    if "```" not in line and "~~~" not in line:
+        return None
     begins = _BEFORE_A_FENCE.match(line)
     at_start = begins and line.startswith(("```", "~~~"), begins.end())
     place = begins.end() if begins and at_start else line.find("```")

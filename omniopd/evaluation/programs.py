@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from omniopd.evaluation.fences import FIRST_LINE, PYTHON, Block, between_marks, blocks
 from omniopd.evaluation.names import NAMING, bound_names, definitions_for, free_names
-from omniopd.evaluation.syntax import as_far_as_code, compiles, statements_of
+from omniopd.evaluation.syntax import MAX_CODE, as_far_as_code, compiles, statements_of
+from omniopd.evaluation.thoughts import without_thought
 
-_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>")
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>")
 _DEFINITION = re.compile(r"^(?:async def|def|class) ", re.M)
 _READS = re.compile(r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*0")
 _INDENT = "    "
@@ -46,8 +45,8 @@ def program_of(response: str, prompt: str, asked: Iterable[str] | None = None) -
     such: a body where the prompt holds a head, else from the first import or definition on. A head stands before what
     completes it.
     """
-    text, head = _END_OF_THOUGHT.split(_plain(response))[-1], head_of(prompt)
-    if not text.strip() or _THOUGHT.match(text):
+    text, head = without_thought(_plain(response)), head_of(prompt)
+    if not text.strip():
         return None
     text = between_marks(text)
     fenced, before = blocks(text), text.partition("\n```")[0]
@@ -142,7 +141,7 @@ def _completed(code: str, head: Head | None) -> str:
 
 def _bodies(code: str, head: Head) -> list[str]:
     """The ways in which the code can be the head's body; its first indent may be lost, or all."""
-    body = code.strip("\n")
+    body = code.strip("\n")[: MAX_CODE + 1]  # one more than is ever read
     bodies = [body, _INDENT + body.lstrip(), textwrap.indent(body, _INDENT)]
     return [f"{head.code}{one}\n" for one in bodies if one.startswith((" ", "\t"))]
 

@@ -72,24 +72,41 @@ def suite_of(tests: str, prompt: str) -> Suite:
         DataError: they have no form that is known, or there is none among them.
     """
     try:
+        return _suite_of(tests, prompt)
+    except DataError:
+        raise
+    except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"tests have no form that is known ({type(error).__name__}: {error}); docs/grading.md shows those that are"
+        ) from None
+
+
+def _suite_of(tests: str, prompt: str) -> Suite:
+    try:
         found = json.loads(tests)
     except ValueError:
         found = tests
+    if isinstance(found, str):
+        return _of_code(found, prompt, None)
     if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
         return _of_code("\n".join(found), prompt, None)
     if isinstance(found, list):
         found = {"input_output": found}
     if not isinstance(found, dict):
-        return _of_code(tests, prompt, None)
+        raise TypeError(f"they are {found!r:.80}")
     return _of_record(found, prompt)
 
 
 def _of_record(record: dict[str, Any], prompt: str) -> Suite:
     if "test_list" in record:
-        setup = record.get("test_setup_code") or "\n".join(record.get("test_imports") or [])
+        setup = _text(
+            record.get("test_setup_code") or record.get("test_imports") or "", "what comes before test_list"
+        )
         return _of_code("\n".join([setup, *_nonempty(record["test_list"], "test_list")]), prompt, None)
     if "test" in record:
-        return _of_code(_text(record["test"], "test"), prompt, record.get("entry_point"))
+        return _of_code(
+            _text(record["test"], "test"), prompt, _name(record.get("entry_point"), "entry_point")
+        )
     return _of_cases(record)
 
 
@@ -190,6 +207,8 @@ def _cases_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _sides(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     inputs, outputs = record["inputs"], record["outputs"]
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise DataError("tests: inputs and outputs are not both lists; give each input its output")
     if len(inputs) != len(outputs):
         raise DataError(
             f"tests hold {len(inputs)} inputs and {len(outputs)} outputs; give each input its output"
@@ -200,7 +219,13 @@ def _sides(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
 def _function_name(record: dict[str, Any]) -> str | None:
     metadata = record.get("metadata") or {}
     metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-    return record.get("fn_name") or metadata.get("func_name")
+    return _name(record.get("fn_name") or metadata.get("func_name"), "fn_name")
+
+
+def _name(value: Any, key: str) -> str | None:
+    if value and not (isinstance(value, str) and value.isidentifier()):
+        raise DataError(f"tests: {key} is {value!r:.80}, not the name of a function; mend it")
+    return value or None
 
 
 def _call(case: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +238,8 @@ def _call(case: dict[str, Any]) -> dict[str, Any]:
             "expected": [_json(wanted)],
             "tuples": "outermost",
         }
+    if not isinstance(given, list):
+        raise DataError(f"tests: {given!r:.80} is no list of arguments; put brackets around it")
     one_in_a_list = [wanted[0]] if isinstance(wanted, list) and len(wanted) == 1 else []
     return {"arguments": given, "expected": [wanted, *one_in_a_list], "tuples": "all"}
 
@@ -220,7 +247,7 @@ def _call(case: dict[str, Any]) -> dict[str, Any]:
 def _json(text: Any) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise DataError(
             f"tests: {text!r:.80} is no JSON, and is to be an argument or a result; mend it"
         ) from None

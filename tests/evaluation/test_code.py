@@ -65,7 +65,16 @@ def test_what_the_head_imports_and_defines_is_there():
 
 
 @pytest.mark.parametrize(
-    "response", ["", "  \n", "I cannot do that.", "<think>def f(): pass</think>", "Hello", "no, 5"]
+    "response",
+    [
+        "",
+        "  \n",
+        "I cannot do that.",
+        "<think>def f(): pass</think>",
+        "Hello",
+        "no, 5",
+        "Let me see.\n<think>\n```python\ndef f(): return 1\n```",
+    ],
 )
 def test_a_response_without_a_program_gives_none(response: str):
     assert program_of(response, "Write a function.") is None
@@ -171,6 +180,46 @@ def test_outputs_are_compared_by_lines_and_numbers(found: str, wanted: str, same
     assert same_output(found, wanted) is same
 
 
+@pytest.mark.parametrize("end", ["x", "e", ".x", "e1234567890"])
+def test_long_numbers_are_read_in_one_pass(end: str):
+    began = time.process_time()
+
+    assert not same_output("1" * 200_000 + end, "1")
+    assert time.process_time() - began < 1
+
+
+def test_tests_of_a_candidate_that_has_a_name_of_pythons_compute_with_pythons():
+    prompt = 'def abs(x):\n    """The absolute value of x."""\n'
+    tests = {
+        "test": "def check(candidate):\n    assert abs(candidate(-3) - 3) < 1e-6\n",
+        "entry_point": "abs",
+    }
+
+    assert grade("    return -x if x < 0 else x\n", tests, prompt).is_right
+    assert not grade("    return 0\n", tests, prompt).is_right
+
+
+@pytest.mark.parametrize("response", [
+    "    return nums[0]\n", "```python\nfrom typing import List\ndef first(nums: List[int]):\n    return nums[0]\n```"
+])  # fmt: skip
+def test_types_that_the_prompt_names_without_an_import_are_no_fault_of_the_program(response: str):
+    prompt = 'def first(nums: List[int]) -> Optional[int]:\n    """The first number."""\n'
+
+    assert grade(response, "assert first([3, 1]) == 3", prompt).reason == ""
+
+
+def test_annotations_mean_what_they_say_in_the_program():
+    """As in a file of its own, and not as in the module that runs it."""
+    program = """```python
+def f(x: int): pass
+print(f.__annotations__['x'] is int)
+def g(): return f.__annotations__['x'](3.5)
+```"""
+
+    assert grade(program, {"inputs": [""], "outputs": ["True"]}).reason == ""
+    assert grade(program, "assert g() == 3").reason == ""
+
+
 class Bad:
     def __reduce__(self):
         return print, ("unpickled",)
@@ -195,6 +244,21 @@ def packed(data: bytes) -> str:
     ({"private_test_cases": "%%%"}, "neither JSON nor packed JSON"),
     ({"private_test_cases": packed(b"V1\n")}, "neither JSON nor packed JSON"),
     ({"private_test_cases": packed(pickle.dumps("x" * 2**29))}, "more than 268,435,456 bytes"),
+    ("5", "no form that is known"),
+    ("[" * 100_000, "no form that is known"),
+    ({"inputs": 5, "outputs": 5}, "not both lists"),
+    ({"inputs": {"a": 1}, "outputs": {"a": 1}}, "not both lists"),
+    ({"test_list": ["f()"], "test_setup_code": 5}, "is 5, not a text"),
+    ({"test": "def check(candidate): pass", "entry_point": ["a"]}, "entry_point is .*'a'"),
+    ({"test": "def check(candidate): pass", "entry_point": "a b"}, "entry_point is 'a b'"),
+    ({"inputs": [[1]], "outputs": [1], "fn_name": 5}, "fn_name is 5"),
+    ({"inputs": [1], "outputs": [1], "fn_name": "f"}, "1 is no list of arguments"),
+    ({"input_output": "{"}, "no form that is known"),
+    ({"input_output": "[" * 100_000}, "no form that is known"),
+    ({"input_output": [{"input": "1", "output": "1"}], "metadata": "[]"}, "no form that is known"),
+    ({"input_output": [{"input": "[" * 100_000, "output": "1"}], "fn_name": "f"}, "is no JSON"),
+    ({"public_test_cases": "{}"}, "no form that is known"),
+    ({"private_test_cases": packed(pickle.dumps("[" * 100_000))}, "no form that is known"),
     ({"input_output": [{"input": "{", "output": "1", "testtype": "functional"}], "fn_name": "f"}, "is no JSON"),
 ])  # fmt: skip
 def test_tests_that_cannot_be_read_are_told(tests: Any, message: str, capsys: pytest.CaptureFixture[str]):

@@ -178,10 +178,13 @@ def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch:
 
 
 def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
-    def broken(program: str, **_):
-        if program:
-            raise ProcessError("no room for this program")
+    run_in = pkgutil.resolve_name("omniopd.evaluation.sandbox.run_in")
 
-    monkeypatch.setattr("omniopd.evaluation.code.run_program", broken)
+    def broken(mode: str, program: str, **given):
+        if "one" in program:
+            raise ProcessError("no room for this program")
+        return run_in(mode, program, **given)
+
+    monkeypatch.setattr("omniopd.evaluation.sandbox.run_in", broken)
     (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
-    assert (found.is_right, found.reason) == (False, "grader error: ProcessError")
+    assert (found.is_right, found.reason) == (False, "grader error: the sandbox failed")

@@ -151,6 +151,24 @@ def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Pa
             assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mode", ["landlock", "limits"])
+def test_no_name_in_a_scratch_folder_keeps_it_from_being_removed(mode: str):
+    """The program knows the folder's name, and so what names derived from it would be."""
+    program = """
+import os
+name = os.path.basename(os.getcwd())
+for place in ('a/b/c', *(f'{name}-{i}/x/y' for i in range(9))): os.makedirs(place)
+print(os.getcwd())
+"""
+    mode_ = next(one for one in MODES if one.name == mode)
+    if not _works(mode_):
+        pytest.skip("not on this machine")
+    place = run_program(program, mode=mode_).stdout.strip()
+
+    assert place
+    assert not Path(place).exists()
+
+
 def _works(mode: Mode) -> bool:
     try:
         run_program("", mode=mode)
@@ -223,10 +241,12 @@ def _decided(machine: str, number: int, *arguments: int, **kind: bool) -> int:
 
 X86 = {"read": 0, "openat": 257, "clone": 56, "clone3": 435, "kill": 62, "tgkill": 234, "prlimit64": 302,
        "socketpair": 53, "socket": 41, "mount": 165, "prctl": 157, "chmod": 90, "mkdirat": 258, "fcntl": 72,
-       "ioctl": 16, "flock": 73, "removexattr": 197, "getxattr": 191, "semctl": 66, "inotify_init1": 294}  # fmt: skip
+       "ioctl": 16, "flock": 73, "removexattr": 197, "getxattr": 191, "semctl": 66, "inotify_init1": 294,
+       "openat2": 437, "sync": 162}  # fmt: skip
 ARM = {"read": 63, "openat": 56, "clone": 220, "clone3": 435, "kill": 129, "tgkill": 131, "prlimit64": 261,
        "socketpair": 199, "socket": 198, "mount": 40, "prctl": 167, "chmod": 52, "mkdirat": 34, "fcntl": 25,
-       "ioctl": 29, "flock": 32, "removexattr": 14, "getxattr": 8, "semctl": 191, "inotify_init1": 26}  # fmt: skip
+       "ioctl": 29, "flock": 32, "removexattr": 14, "getxattr": 8, "semctl": 191, "inotify_init1": 26,
+       "openat2": 437, "sync": 81}  # fmt: skip
 
 
 @pytest.mark.parametrize(("machine", "numbers"), [("x86_64", X86), ("aarch64", ARM)])
@@ -235,7 +255,8 @@ def test_the_filter_decides_by_call_and_argument_on_both_machines(machine: str, 
         return _decided(machine, numbers[name], *arguments, **kind)
 
     assert [decided(name) for name in ("read", "openat")] == [ALLOWED] * 2
-    assert [decided(name) for name in ("socket", "mount")] == [REFUSED] * 2
+    assert [decided(name) for name in ("socket", "mount", "sync")] == [REFUSED] * 3
+    assert [decided("openat2", shares_files=shares) for shares in (False, True)] == [ALLOWED, ABSENT]
     assert decided("clone3") == ABSENT
     assert [decided("clone", flags) for flags in (0x3D0F00, 17, 0x10000000)] == [ALLOWED, REFUSED, REFUSED]
     assert [decided("kill", pid) for pid in (7, 0, 1, 8, 0xFFFFFFFF)] == [ALLOWED] + [REFUSED] * 4
@@ -262,6 +283,11 @@ def test_the_filter_decides_by_call_and_argument_on_both_machines(machine: str, 
         assert decided(name, shares_files=shares, has_landlock=landlock) == (REFUSED if refuses else ALLOWED)
     opened = [decided("openat", 0, 0, flags, shares_files=True) for flags in (0x80000, 1, 2, 0x40, 0x400000)]
     assert opened == [ALLOWED] + [REFUSED] * 4
+    ways = [
+        decided("openat", 0, 0, flags, shares_files=True, has_landlock=True)
+        for flags in (0x80241, 2, 0x200, 0x203)
+    ]
+    assert ways == [ALLOWED] * 2 + [REFUSED] * 2  # to empty a file that is opened to be read empties it
 
 
 def test_a_program_for_another_machine_is_refused_every_call():

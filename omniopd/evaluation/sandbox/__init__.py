@@ -5,9 +5,18 @@ from collections.abc import Mapping
 from omniopd.errors import ProcessError
 from omniopd.evaluation.sandbox.modes import MODES, mode_of_this_machine
 from omniopd.evaluation.sandbox.records import Limits, Mode, Outcome, Tests
-from omniopd.evaluation.sandbox.run import failed, run_in
+from omniopd.evaluation.sandbox.run import SANDBOX_FAILED, failed, run_in
 
-__all__ = ["MODES", "Limits", "Mode", "Outcome", "Tests", "mode_of_this_machine", "run_program"]
+__all__ = [
+    "MODES",
+    "SANDBOX_FAILED",
+    "Limits",
+    "Mode",
+    "Outcome",
+    "Tests",
+    "mode_of_this_machine",
+    "run_program",
+]
 
 
 def run_program(

@@ -18,6 +18,7 @@ from omniopd.errors import ProcessError
 from omniopd.evaluation.sandbox.held import seccomp
 from omniopd.evaluation.sandbox.records import Limits, Outcome, Tests
 
+SANDBOX_FAILED = "the sandbox failed"  # the reason of such an outcome
 GRACE_S = 30  # for the process beside a program to start, and to clean up
 CODE = Path(__file__).parent  # the folder of the package `held`
 _BOOT = f"import sys; sys.path.append({str(CODE)!r}); from held.supervisor import main; main()"
@@ -59,7 +60,7 @@ def run_in(
 def failed(why: str, *, has_tests: bool) -> Outcome:
     """The outcome of a program whose sandbox failed, on a machine that runs others."""
     passed = False if has_tests else None
-    return Outcome("", why, exit_code=None, limit="", passed=passed, reason="the sandbox failed", wall_s=0.0)
+    return Outcome("", why, exit_code=None, limit="", passed=passed, reason=SANDBOX_FAILED, wall_s=0.0)
 
 
 def _error(mode: str, why: str) -> ProcessError:

@@ -49,7 +49,7 @@ def main() -> None:
 
 def _run(source: str, space: dict[str, Any], *, exit_is_success: bool) -> None:
     try:
-        exec(compile(source, "program.py", "exec"), space)
+        exec(compile(source, "program.py", "exec", dont_inherit=True), space)
     except SystemExit:
         if not exit_is_success:
             raise

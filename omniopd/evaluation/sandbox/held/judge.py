@@ -1,6 +1,7 @@
 """Tests of a program, run in a process that the program cannot reach; it is asked for calls over a pipe."""
 
 from __future__ import annotations
+import __future__
 
 import builtins
 import io
@@ -89,7 +90,7 @@ class _NoInput(io.RawIOBase):
 def _execute(source: str, space: dict[str, Any], no_input: _NoInput) -> None:
     """Run the program; where it ends for want of input, what it defined until then is there to be tested."""
     try:
-        exec(compile(source, "program.py", "exec"), space)
+        exec(compile(source, "program.py", "exec", dont_inherit=True), space)
     except BaseException:
         if not no_input.was_read:
             raise
@@ -107,8 +108,10 @@ class _Suite:
 
     def __init__(self, tests: dict[str, Any]) -> None:
         self._tests = tests
-        self._context = compile(tests.get("context") or "", "context.py", "exec")
-        self._code = compile(tests.get("code") or "", "tests.py", "exec")
+        # Annotations of the prompt's head are not evaluated: it may name types that only the response imports.
+        flags, context = __future__.annotations.compiler_flag, tests.get("context") or ""
+        self._context = compile(context, "context.py", "exec", flags, dont_inherit=True)
+        self._code = compile(tests.get("code") or "", "tests.py", "exec", dont_inherit=True)
         named = {*_names_in(self._context), *_names_in(self._code)}
         kinds = [getattr(builtins, name, None) for name in named]
         self.expects = tuple(
@@ -117,8 +120,12 @@ class _Suite:
         self._shadows = {*(tests.get("shadows") or ())}
         # What the tests compute with is never the program's, even where it gave the same name to something.
         self._free = named - ({*dir(builtins)} - self._shadows)
-        self._functions = [name for name in (tests.get("entry_point"), tests.get("function")) if name]
-        self.asks = {name for name in (*self._free, *self._functions, SOLUTION) if _is_plain(name)}
+        entry = tests.get("entry_point")
+        functions = {name for name in (entry, tests.get("function")) if name}
+        # A candidate needs no name: tests of an `abs` compute with Python's.
+        self._nameless = functions & {*dir(builtins)} if entry else set()
+        self._functions = functions - self._nameless
+        self.asks = {name for name in (*self._free, *functions, SOLUTION) if _is_plain(name)}
 
     def run(self, names: dict[str, Any]) -> None:
         """Run the tests with what the program defined of `asks`; they have passed where this returns."""
@@ -133,6 +140,8 @@ class _Suite:
         space |= {name: __import__(name) for name in MODULES if name in names}
         space["__builtins__"] = builtins
         exec(self._context, space)
+        for name in self._nameless:
+            space.pop(name, None)
         for name in self._functions:  # of which the context has the head alone
             space[name] = _function(name, names)
         exec(self._code, space)

@@ -21,6 +21,10 @@ ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 CLONE_THREAD, SOCK_STREAM, SOCK_TYPE = 0x10000, 1, 0xF
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0x400000  # the last is __O_TMPFILE
+# Ways to open a file that landlock judges in every version: to read, to write, and to empty only what is written. Early
+# ones look at neither `O_RDONLY | O_TRUNC`, which empties a file, nor the fourth access mode.
+OPENED_BITS = os.O_ACCMODE | os.O_TRUNC
+OPENED = [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC]
 X32 = 0x40000000  # x86_64: a second table of calls begins here
 FIRST_UNKNOWN = 451  # the tables below end before it
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_…
@@ -54,6 +58,7 @@ REFUSED = {
     "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
     "swapoff": (168, 225), "acct": (163, 89), "settimeofday": (164, 170), "clock_settime": (227, 112),
     "adjtimex": (159, 171), "clock_adjtime": (305, 266), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "sync": (162, 81), "syncfs": (306, 267),
     "quotactl": (179, 60), "quotactl_fd": (443, 443), "iopl": (172, -1), "ioperm": (173, -1),
     "modify_ldt": (154, -1), "syslog": (103, 116), "vhangup": (153, 58), "personality": (135, 92),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
@@ -133,9 +138,12 @@ def assemble(machine: str, pid: int, *, shares_files: bool, has_landlock: bool) 
     code += _on(FCNTL[own], _where(1, FCNTLS + locks))
     for name, numbers in OF_A_PROCESS.items():
         code += _on(numbers[own], _where(0, [pid] if name in SIGNALS else [0, pid]))
-    if shares_files and not has_landlock:
-        code += _on(OPENAT2[own], [(RETURN, 0, 0, ABSENT)])
-        code += _on(OPENAT[own], _where_no_bit(2, WRITES)) + _on(OPEN[own], _where_no_bit(1, WRITES))
+    if shares_files:
+        code += _on(OPENAT2[own], [(RETURN, 0, 0, ABSENT)])  # its flags are in memory
+        opened = [_where(2 - i, OPENED, OPENED_BITS) for i in (0, 1)]
+        if not has_landlock:
+            opened = [_where_no_bit(2 - i, WRITES) for i in (0, 1)]
+        code += _on(OPENAT[own], opened[0]) + _on(OPEN[own], opened[1])
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 

@@ -305,11 +305,12 @@ def _end_children() -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder, whatever modes and depths are in it. Nothing runs in it any more.
+    """Remove a folder, whatever modes, names and depths are in it. Nothing runs in it any more.
 
-    What a folder holds is moved up before the folder is removed, so that no path is ever long.
+    What a folder holds is moved up before the folder is removed, so that no path is ever long; the names that it gets
+    there are new, so that none that the program chose is in the way.
     """
-    moved = 0
+    os.chmod(folder, 0o700)
     while entries := list(os.scandir(folder)):
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
@@ -317,9 +318,8 @@ def _remove(folder: str) -> None:
                 continue
             os.chmod(entry.path, 0o700)
             for inner in list(os.scandir(entry.path)):
-                moved += 1
                 if inner.is_dir(follow_symlinks=False):
                     os.chmod(inner.path, 0o700)  # a folder that may not be written cannot be moved
-                os.rename(inner.path, os.path.join(folder, f"{os.path.basename(folder)}-{moved}"))
+                os.rename(inner.path, _name(folder))
             os.rmdir(entry.path)
     os.rmdir(folder)
