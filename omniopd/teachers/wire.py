@@ -76,8 +76,11 @@ def _refuse_redirect(asked: httpx.URL, response: httpx.Response) -> None:
     if not (300 <= response.status_code < 400 and "location" in response.headers):
         return
     try:
-        target = asked.join(response.headers["location"])
-        is_same = (target.scheme, target.host, target.port) == (asked.scheme, asked.host, asked.port)
+        given = httpx.URL(response.headers["location"])
+        target = asked.join(given)
+        # Where the host alone is missing, httpx takes the one that was asked, but not its port.
+        is_whole = bool(given.host) or not given.scheme
+        is_same = is_whole and _origin(target) == _origin(asked)
     except httpx.InvalidURL:
         is_same = False
     if not is_same:
@@ -86,6 +89,10 @@ def _refuse_redirect(asked: httpx.URL, response: httpx.Response) -> None:
             f"{asked.host} redirects to another server ({place[:100]}), and a key is sent to no other; if that server "
             "is the teacher's, write its address into teacher.base_url"
         )
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _host(location: str) -> str | None:
