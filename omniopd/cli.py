@@ -189,7 +189,7 @@ def table(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
-    from omniopd.report.summary import summarise
+    from omniopd.report.summary import Evaluated, summarise
     from omniopd.report.table import accuracy_table, cost_table, seconds_line, summary_table
     from omniopd.stages.compare import compared, evaluation
 
@@ -197,7 +197,7 @@ def table(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None
     if arm or seed:
         records, _ = compared(load_params(params), layout, arms=arm or (), seeds=seed or ())
     else:
-        records = read_json(layout.compared.records, made_by="omniopd compare")
+        records = read_json(layout.compared.records, made_by="omniopd compare", like=list[Evaluated])
     if len({record["seed"] for record in records}) > 1:
         evaluations = [evaluation(record["arm"], record["seed"], layout) for record in records]
         against = load_params(params).comparison.against

@@ -1,7 +1,7 @@
 """The commands that look at prompts: as the student reads them, and what was found in their source."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def report(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
         raise DataError(
             f"{params}: {task} is a built-in task, whose prompts are made, so that there is no report"
         )
-    for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed))):
+    for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed), like=dict[str, Any])):
         say(line)
 
 

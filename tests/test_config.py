@@ -860,7 +860,9 @@ def test_what_a_method_cannot_do_is_refused(tmp_path: Path, edits: dict[str, Any
 DEEP = {
     "maps in one line": "a: " + "{a: " * 1500 + "1" + "}" * 1500,
     "maps in lines": "\n".join(" " * i + "a:" for i in range(1500)),
-    "lists": "a: " + "[" * 200 + "]" * 200,
+    "lists": "a: " + "[" * 1500 + "]" * 1500,
+    "lists in lines": "a:\n" + "\n".join(" " * i + "-" for i in range(1500)),
+    "never closed": "a: " + "[{" * 700,
     "a cycle": "a: &a {b: *a}",
 }
 

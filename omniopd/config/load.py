@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
-from omniopd.config.overrides import check_depth, overridden, too_deep
+from omniopd.config.overrides import check_depth, overridden, read_yaml
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
@@ -225,9 +224,8 @@ def builtin_task(params: Params | RunConfig) -> str | None:
 
 
 def _read_yaml(path: Path) -> Any:
-    # YAML 1.2, the parser that DVC reads the same file with: 2e-4 is a number, a key twice an error.
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path}: no such file; run in the folder that holds it, or pass --params"
@@ -237,8 +235,6 @@ def _read_yaml(path: Path) -> Any:
     except DuplicateKeyError as error:
         where = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{path}:{where}: {one_line(str(error.problem))}; delete one of the two") from error
-    except RecursionError as error:
-        raise ConfigError(too_deep(str(path))) from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; mend the line") from error
     if not isinstance(raw, dict):

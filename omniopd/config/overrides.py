@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.data.receipts import work_key
@@ -28,9 +29,7 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         path, sign, value = text.partition("=")
         try:
-            found[path.strip()] = YAML(typ="safe", pure=True).load(value)
-        except RecursionError as error:
-            raise ConfigError(too_deep(f"--set {text[:SHOWN]}")) from error
+            found[path.strip()] = read_yaml(value, f"--set {text[:SHOWN]}")
         except YAMLError as error:
             raise ConfigError(f"--set {text}: the value is not YAML; write path=value") from error
         if not sign or not path.strip():
@@ -54,6 +53,27 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
                 "change it in params.yaml, or in a copy of the folder"
             )
     return _merged(raw, own)
+
+
+def read_yaml(text: str, place: str) -> Any:
+    """The value of a text in YAML 1.2, by the parser that DVC reads params.yaml with: 2e-4 is a number.
+
+    Args:
+        text: What is read.
+        place: Where it stands, to begin the message.
+
+    Raises:
+        ConfigError: it nests too deep; reading ends there, for the parser takes quadratic time.
+        YAMLError: it is not YAML, or holds a key twice.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = (
+        MAX_DEPTH + 2
+    )  # the whole is at level 0 and counted as 1; a value in the last block is one more
+    try:
+        return yaml.load(text)
+    except MaxDepthExceededError as error:
+        raise ConfigError(too_deep(place)) from error
 
 
 def check_depth(value: Any, place: str, *, level: int = 0) -> None:

@@ -128,7 +128,7 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
     Where columns have types, those alone are read that `columns` lead to.
 
     Raises:
-        DataError: the source is missing, out of reach or damaged, or has no such column.
+        DataError: the source is missing, out of reach or damaged, or is no JSON and has no such column.
     """
     match source.kind:
         case "jsonl":
@@ -138,14 +138,13 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
         case "parquet":
             yield from _parquet_rows(source, columns)
         case "json":
-            check_columns(source, columns, fields_of(source))
             yield from _json_rows(source)
         case _:
             yield from _typed_rows(source, columns)
 
 
 def fields_of(source: Source) -> Mapping[str, Any]:
-    """The fields that rows have, by name: of JSON lines those of the first PEEKED, elsewhere of all.
+    """The fields that rows have, by name: of JSON those of the first PEEKED, elsewhere of all.
 
     Raises:
         DataError: the source is missing, out of reach or damaged.

@@ -140,7 +140,7 @@ def read_rows(
             user's own to mend.
     """
     mistakes: list[str] = []
-    unseen = columns.own_names() if source.kind == "jsonl" else {}
+    unseen = columns.own_names() if source.kind in ("jsonl", "json") else {}
     fields: dict[str, None] = {}
     for row in stream(source, columns):
         findings.num_rows += 1

@@ -12,11 +12,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from omniopd.data.disk import naming
 from omniopd.data.processes import runs
@@ -25,7 +28,41 @@ from omniopd.errors import DataError
 
 Record = TypeVar("Record")
 # What pyarrow raises of damaged files and of others' columns; text that is not UTF-8 is a ValueError.
+SHOWN = 60  # characters of a value in a message
 UNREADABLE = (OSError, EOFError, KeyError, ValueError, pa.ArrowException)
+
+
+class _MadeModel(TypedDict):
+    path: str  # below the file's folder
+    digest: str
+
+
+class _NamedModel(TypedDict):
+    name: str
+    digest: str
+
+
+# What stands under the keys of the JSON files that omniopd writes; other keys hold anything.
+SHAPES: dict[str, Any] = {
+    "arm": str,
+    "capabilities": dict[str, Any],
+    "files": dict[str, str],  # digests by path
+    "inputs": dict[str, str],  # digests by name
+    "key": str,
+    "method": str,
+    "metrics": dict[str, float],
+    "num_steps": int,
+    "round": int,
+    "run_id": str,
+    "seconds": float,
+    "seed": int,
+    "settings": dict[str, Any],
+    "shares_tokens": bool,
+    "student": _MadeModel | _NamedModel,
+    "teacher": _MadeModel | _NamedModel,
+    "tried": list[dict[str, float]],
+    "way": str,
+}
 PARTIAL = ".partial"  # how the name ends of what is being written
 
 
@@ -99,11 +136,17 @@ def write_json(path: Path, value: object) -> None:
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path, *keys: str, made_by: str = "") -> Any:
-    """The value in a JSON file, which the command `made_by` makes; with keys an object, which has them.
+def read_json(path: Path, *keys: str, made_by: str = "", like: Any = None) -> Any:
+    """The value in a JSON file, as it stands there.
+
+    Args:
+        path: The file.
+        keys: Of the object that the file holds; what stands under them is of their SHAPES.
+        made_by: The command that makes the file.
+        like: The type of the whole.
 
     Raises:
-        DataError: the file is missing, cannot be read, is not JSON, or lacks a key.
+        DataError: the file is missing, cannot be read, is not JSON, lacks a key, or holds something of another type.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -118,7 +161,30 @@ def read_json(path: Path, *keys: str, made_by: str = "") -> Any:
         raise DataError(f"{path}: holds {type(value).__name__}, not a JSON object; delete it and run again")
     if missing := [key for key in keys if key not in value]:
         raise DataError(f"{path}: lacks {', '.join(map(repr, missing))}; delete it and run again")
+    for key in keys:
+        _check_shape(value[key], SHAPES.get(key), path, key)
+    _check_shape(value, like, path)
     return value
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def _check_shape(value: Any, shape: Any, path: Path, *within: str) -> None:
+    """Raise where a value read from JSON is of another type: what stands where, and what is expected."""
+    if shape is None:
+        return
+    try:
+        _adapter(shape).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, (*within, *first["loc"])))
+        raise DataError(
+            f"{path}: {place + ' ' if place else ''}is {repr(first['input'])[:SHOWN]} ({first['msg']}); delete it and "
+            "run again"
+        ) from error
 
 
 def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:

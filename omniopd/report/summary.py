@@ -2,11 +2,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from omniopd.report.intervals import Mean, mean_interval
 
 Record = dict[str, Any]
+
+
+class _Accuracy(TypedDict):
+    accuracy: float
+    interval: list[float]
+    num_prompts: int
+
+
+class _Measured(TypedDict):
+    greedy: _Accuracy
+    sampled: _Accuracy
+    fork_entropy: dict[str, float]
+    benchmarks: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Evaluated(TypedDict):
+    """What a Record holds, as it lies in JSON."""
+
+    arm: str
+    seed: int
+    key: str
+    lr: float
+    steps: int
+    before: _Measured
+    after: _Measured
+    trained_tokens: int
+    student_tokens: int
+    teacher_tokens: int
+    cost_usd: float
+    seconds: dict[str, float]
+    curves: NotRequired[dict[str, list[dict[str, float]]]]
+
 
 ABOUT = 1.01  # runs that were made to buy the same differ by less
 

@@ -11,7 +11,7 @@ from omniopd.config import Params
 from omniopd.data.layout import ComparisonLayout, Layout
 from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.errors import ConfigError, DataError
-from omniopd.report.summary import Record, markdown, summarise, token_budget
+from omniopd.report.summary import Evaluated, Record, markdown, summarise, token_budget
 
 CURVES = (
     "validation/greedy",
@@ -90,7 +90,7 @@ def evaluation(arm: str, seed: int, layout: Layout) -> Record:
             f"{path}: there is none; make it with `omniopd evaluate --arm {arm} --seed {seed}`, or compare fewer with "
             "--arm and --seed"
         )
-    return read_json(path)
+    return read_json(path, like=Evaluated)
 
 
 def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> list[dict[str, Any]]:

@@ -35,10 +35,10 @@ def read_found(run: "Run") -> "Found | None":
 
     try:
         content = read_json(run.files.teacher, "key", "capabilities", "way", "shares_tokens")
-    except DataError:
+        known = content["capabilities"]
+        capabilities = Capabilities(**{**known, "ways": tuple(known["ways"])})
+    except (DataError, KeyError, TypeError):  # damaged: the teacher is probed again
         return None
     if content["key"] != run.key:
         return None
-    known = content["capabilities"]
-    capabilities = Capabilities(**{**known, "ways": tuple(known["ways"])})
     return Found(content["way"], capabilities, shares_tokens=content["shares_tokens"])

@@ -14,7 +14,7 @@ from omniopd.models.text import TextDecoder
 from omniopd.report.page.comparison import Answered, comparison_page
 from omniopd.report.page.run import run_page
 from omniopd.report.page.story import Alarm, RunStory, Told
-from omniopd.report.summary import Record, cells, summarise, token_budget
+from omniopd.report.summary import Evaluated, Record, cells, summarise, token_budget
 from omniopd.stages.alarms import WINDOW, begun
 from omniopd.stages.ledger import recorded_metrics
 from omniopd.stages.reading import reading
@@ -78,7 +78,7 @@ def _evaluation(name: str, layout: Layout) -> Record:
         raise DataError(
             f"{name}: is not evaluated ({path} is not there); run {EVALUATE} for its arm and seed"
         )
-    return read_json(path)
+    return read_json(path, like=Evaluated)
 
 
 def _answers(name: str, when: str, layout: Layout) -> list[ItemResult]:

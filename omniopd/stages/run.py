@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from omniopd import __version__
 from omniopd.config import Params, RunConfig, make_importable, method_class, resolve
+from omniopd.config.messages import validated
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import without_readers
 from omniopd.data.prompts import Prompt, read_prompts
@@ -372,10 +373,10 @@ _open_lock = threading.Lock()
 
 
 def _load(run_dir: Path, content: dict[str, Any]) -> Run:
-    settings = dict(content["settings"])
+    settings, place = dict(content["settings"]), f"{run_dir / 'config.json'}: settings"
     make_importable(run_dir.parent.parent)
-    settings["method"] = method_class(content["method"]).model_validate(settings["method"])
-    config = RunConfig.model_validate(settings)
+    settings["method"] = validated(method_class(content["method"]), settings.get("method"), f"{place}.method")
+    config: RunConfig = validated(RunConfig, settings, place)
     layout = Layout(run_dir.parent.parent)
     allow_code(config.models.trust_remote_code)
     return Run(layout, RunLayout(run_dir), config, content["key"])

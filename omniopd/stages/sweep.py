@@ -54,7 +54,9 @@ def chosen_rate(params: Params, arm: str, layout: Layout) -> float | None:
     """
     if arm not in params.every_arm or params.every_arm[arm].lr_of is None:
         return None
-    rates: dict[str, Any] = read_json(layout.learning_rates) if layout.learning_rates.exists() else {}
+    rates: dict[str, Any] = {}
+    if layout.learning_rates.exists():
+        rates = read_json(layout.learning_rates, like=dict[str, float | None])
     if rates.get(arm) is None:
         raise ConfigError(
             f"{layout.learning_rates}: has no learning rate for the arm {arm}; run `dvc repro rates`, "

@@ -94,7 +94,7 @@ def test_paths_lead_into_structures_and_of_messages_the_last_of_the_user_is_the_
     ]
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.json", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path, name: str):
     WRITERS[name](tmp_path / name, [{"question": "1+1=", "answer": "2"}])
     source = named(name, tmp_path)
@@ -244,3 +244,14 @@ def test_a_broken_json_file_is_told_in_one_line(tmp_path, text: str):
     (tmp_path / "a.json").write_text(text.replace("{0}", FINE))
     [line] = refusal(named("a.json", tmp_path)).splitlines()
     assert "a.json" in line
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_mapped_column_may_be_empty_in_many_rows(tmp_path: Path, name: str):
+    rows = [{"question": f"{i}+1=", "solution": None if i < 150 else str(i + 1)} for i in range(160)]
+    WRITERS[name](tmp_path / name, rows)
+    mapped = Columns(prompt="question", answer="solution", id=None, tests=None)
+
+    answers = [prompt.answer for prompt in prompts_in(named(name, tmp_path), mapped)]
+
+    assert answers == [None] * 150 + [str(i + 1) for i in range(150, 160)]

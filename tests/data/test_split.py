@@ -127,15 +127,16 @@ def test_a_table_without_one_row_that_can_be_asked_is_refused(tmp_path: Path):
         draw(table(tmp_path / "a.parquet", [{"prompt": "", "answer": "1"}] * 9), RULES, [0])
 
 
-def test_a_mapped_column_that_no_line_has_is_refused_with_those_that_there_are(tmp_path: Path):
-    source = lines(tmp_path / "a.jsonl", [{"question": row["prompt"], "label": "x"} for row in ROWS])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_mapped_column_that_no_line_has_is_refused_with_those_that_there_are(tmp_path: Path, name: str):
+    source = lines(tmp_path / name, [{"question": row["prompt"], "label": "x"} for row in ROWS])
     columns = Columns(prompt="question", answer="solution", id="id", tests="tests")
 
     with pytest.raises(DataError) as caught:
         draw(source, Rules(columns, 20, 4, 6), [0])
 
     assert str(caught.value) == (
-        f"{tmp_path}/a.jsonl: has no column 'solution'; it has 'question', 'label'; name one of them in "
+        f"{tmp_path}/{name}: has no column 'solution'; it has 'question', 'label'; name one of them in "
         "prompts.columns.answer, or null where there is none"
     )
 

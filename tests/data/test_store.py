@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from omniopd.data.store import (
     read_records,
     write_atomic,
     write_dir_atomic,
+    write_json,
     write_records,
 )
 from omniopd.errors import DataError, RunError
@@ -198,3 +200,42 @@ def test_a_folder_in_place_of_a_file_is_not_replaced(tmp_path):
     with pytest.raises(DataError, match="is a file"):
         write_dir_atomic(tmp_path / "file", lambda _: None)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "verdicts.parquet"]
+
+
+OF_OTHER_TYPES = {
+    "metrics": 3, "files": [], "round": "x", "inputs": {"student": None}, "settings": [], "method": 1, "seconds": "1",
+    "num_steps": 1.5, "tried": [{"lr": "x"}], "student": {"path": "student"}, "teacher": "demo", "run_id": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), OF_OTHER_TYPES.items())
+def test_a_value_of_another_type_is_named_with_its_file_and_key(tmp_path, key: str, value: Any):
+    path = tmp_path / "a.json"
+    write_json(path, {key: value})
+    with pytest.raises(DataError) as caught:
+        read_json(path, key)
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: {key}")
+    assert "delete it and run again" in line
+
+
+def test_values_are_read_as_they_stand(tmp_path):
+    student = {"digest": "d", "name": "a", "starts": [0.1]}
+    written = {"metrics": {"gap": float("inf"), "loss": 1}, "student": student}
+    write_json(tmp_path / "a.json", written)
+    assert repr(read_json(tmp_path / "a.json", "metrics", "student")) == repr(written)
+
+
+def test_the_type_of_the_whole_is_checked(tmp_path):
+    path = tmp_path / "learning_rates.json"
+    write_json(path, {"opd": 1e-3, "sft": None})
+    assert read_json(path, like=dict[str, float | None]) == {"opd": 1e-3, "sft": None}
+    write_json(path, {"opd": "fast"})
+    with pytest.raises(DataError, match="learning_rates.json: opd.* is 'fast'"):
+        read_json(path, like=dict[str, float | None])
+
+
+def test_a_receipt_that_names_what_cannot_be_a_file_is_not_valid(tmp_path):
+    for name in ("a" * 300, "a\0b"):
+        write_json(tmp_path / "receipt.json", {"key": "k", "files": {name: "0"}})
+        assert valid_receipt(tmp_path / "receipt.json", key="k", base=tmp_path) is None
