@@ -90,7 +90,7 @@ def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
         return Grade(False, None, "no program")
     reason = _reason(program, suite, limits)
     if reason == SANDBOX_FAILED:
-        reason = f"{GRADER_ERROR}: {reason}"
+        reason = f"{GRADER_ERROR}{reason}"
     return Grade(not reason, program, reason)
 
 
