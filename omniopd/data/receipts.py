@@ -1,8 +1,8 @@
 """Receipts: how a piece of work knows that it is done, without trusting anyone's cache.
 
 A receipt names the key of the work (what it depends on) and the digest of every file it wrote. It
-is written last. Work is skipped where the key is the same and every digest still holds; a file
-that is gone or damaged is made again.
+is written last, with a digest of itself. Work is skipped where the key is the same and every digest still holds; a
+file that is gone or damaged is made again.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from typing import Any
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import DataError
 
+DIGEST = "digest"  # of the rest of a receipt: a damaged number is still JSON
+
 
 def work_key(*parts: object) -> str:
     """16 hex digits that name the work with these inputs."""
@@ -26,7 +28,8 @@ def write_receipt(
 ) -> None:
     """Record finished work: its key, the md5 of its files (paths relative to base), and what else is known."""
     digests = {path.relative_to(base).as_posix(): file_md5(path) for path in files}
-    write_json(receipt, {"key": key, "files": digests, **(more or {})})
+    content = {"key": key, "files": digests, **(more or {})}
+    write_json(receipt, content | {DIGEST: _digest(content)})
 
 
 def valid_receipt(receipt: Path, *, key: str, base: Path) -> dict[str, Any] | None:
@@ -35,10 +38,16 @@ def valid_receipt(receipt: Path, *, key: str, base: Path) -> dict[str, Any] | No
         content = read_json(receipt, "key", "files")
     except DataError:
         return None
-    if content["key"] != key:
+    # Receipts of earlier versions have no digest of themselves.
+    if content["key"] != key or content.get(DIGEST, _digest(content)) != _digest(content):
         return None
     for name, digest in content["files"].items():
         path = base / name
         if not isfile(path) or file_md5(path) != digest:
             return None
     return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    rest = {name: value for name, value in content.items() if name != DIGEST}
+    return hashlib.md5(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 from projects import REPOSITORY
 
 from omniopd.data.lock import only_writer
-from omniopd.data.receipts import valid_receipt
+from omniopd.data.receipts import valid_receipt, write_receipt
 from omniopd.data.records import Reward, Verdict
 from omniopd.data.store import (
     num_rows,
@@ -233,6 +233,18 @@ def test_the_type_of_the_whole_is_checked(tmp_path):
     write_json(path, {"opd": "fast"})
     with pytest.raises(DataError, match="learning_rates.json: opd.* is 'fast'"):
         read_json(path, like=dict[str, float | None])
+
+
+def test_a_receipt_whose_content_was_changed_is_not_valid(tmp_path):
+    receipt, work = tmp_path / "receipt.json", tmp_path / "work"
+    work.write_text("done")
+    write_receipt(receipt, key="k", files=[work], base=tmp_path, more={"metrics": {"loss": 0.25}})
+    content = valid_receipt(receipt, key="k", base=tmp_path)
+
+    assert content is not None
+    assert content["metrics"] == {"loss": 0.25}
+    receipt.write_text(receipt.read_text().replace("0.25", "0.35"))
+    assert valid_receipt(receipt, key="k", base=tmp_path) is None
 
 
 def test_a_receipt_that_names_what_cannot_be_a_file_is_not_valid(tmp_path):

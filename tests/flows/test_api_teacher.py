@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from projects import Project, digests, run_plain
 from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running
 
@@ -219,9 +220,12 @@ def test_no_artefact_holds_the_key(project: Project):
             )
         ) as server:
             _asking(project, server, api_key_env="TEACHER_KEY", max_attempts=12, timeout_s=0.5)
+            database = project.root / "mlflow.db"
+            project.edit(tracking__enabled=True, tracking__uri=f"sqlite:///{database}")
             run_plain(project.params_file)
     finally:
         os.environ.pop("TEACHER_KEY", None)
+    assert MlflowClient(f"sqlite:///{database}").search_experiments(filter_string="name != 'Default'")
     holders = [
         path.relative_to(project.root).as_posix()
         for path in project.root.rglob("*")
