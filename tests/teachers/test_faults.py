@@ -40,7 +40,7 @@ teacher = client.ApiTeacher(
     Endpoint("hosted_vllm/demo", base_url=url, api_key="k", prices=Prices(1e-6, 1e-6, 1e-6, 5e-6)),
     name="demo", way="completion", capabilities=tabled("hosted_vllm/demo", has_base_url=True), temperature=1.0,
     cache=ReplyCache(Path(cache)),
-    conduct=client.Conduct(max_concurrency, None, None, timeout_s=2.0, max_attempts=8, budget=Budget(), offline=False),
+    conduct=client.Conduct(max_concurrency, None, None, timeout_s=4.0, max_attempts=8, budget=Budget(), offline=False),
 )
 requests = []
 for i in range(num_requests):
