@@ -124,7 +124,7 @@ OPTIONS = {
     ],
     "compare": ["--arm", "--params", "--seed"],
     "rates": ["--params"],
-    "table": ["--params"],
+    "table": ["--arm", "--params", "--seed"],
     "data": [],
     "prompts": [],
     "report": ["--compare", "--out", "--params", "--seed", "runs"],
