@@ -34,6 +34,8 @@ TEMPLATE = (
 
 each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=[path.stem for path in RECIPES])
 
+INSTRUCTION = "within \\boxed{}."  # the end of what recipes ask
+
 
 def _row_like(source: str, question: str) -> dict:
     """A row as that dataset has them, which its recipe's mapping is for."""
@@ -64,9 +66,17 @@ def test_a_recipe_has_every_setting_and_trains_within_the_memory_that_it_states(
 
 @pytest.fixture
 def server():
-    with running(TeacherServer(AdditionMind())) as server:
+    with running(TeacherServer(_Answering())) as server:
         yield server
     loop.close()
+
+
+class _Answering(AdditionMind):
+    """Writes after the instruction that a recipe puts behind a prompt, of which it would think that it is an answer."""
+
+    def split(self, text: str) -> tuple[str, str]:
+        end = text.rfind(INSTRUCTION) + len(INSTRUCTION)
+        return text[:end], text[end:]
 
 
 @pytest.fixture
@@ -118,7 +128,7 @@ def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, s
     trained = read_prompts(Layout(project.root).prompts(0, "train"))
     assert len({prompt.prompt for prompt in trained}) == 16
     assert {prompt.answer for prompt in trained} == {"1"}
-    assert all(prompt.prompt.endswith("within \\boxed{}.") for prompt in trained)
+    assert all(prompt.prompt.endswith(INSTRUCTION) for prompt in trained)
     asked = {row.name for row in plan(load_params(project.params_file), Layout(project.root))}
     for arm in params.arms:
         run_plain(project.params_file, arm)
