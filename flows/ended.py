@@ -1,4 +1,4 @@
-"""What Prefect calls where a run was cancelled or its process died: MLflow is told, which would show it as running."""
+"""Prefect's hooks for a run that was cancelled or crashed: its MLflow run, still shown as running, is ended."""
 
 import logging
 import os
