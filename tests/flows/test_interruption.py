@@ -14,7 +14,7 @@ from dvc_projects import under_dvc
 from projects import Project, digests, run_plain
 from started import TESTS, all_ended, finished, processes_in, start, start_flow, wait_until
 
-SECONDS = 12.0  # on a busy machine; about one on an idle one
+SECONDS = 30.0  # on a busy machine; about one on an idle one
 
 INTERRUPTIONS = {
     "Ctrl-C in the flow's process": (signal.SIGINT, ()),
