@@ -30,11 +30,26 @@ install_import_hook(
 )
 
 import pytest
+from checkout import Guard
 from examples import tiny_model
 from projects import REPOSITORY, Project, make_project
 from warm import warm_commands
 
 from omniopd.engines.pretrain import character_tokenizer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once: not in the processes of pytest-xdist
+        config.pluginmanager.register(Guard(REPOSITORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A temporary folder to work in: a relative path, as in params.yaml, shall not mean the checkout."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A server on loopback that sends what a test says, byte for byte."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-HOST = "127.0.0.1"
+from loopback import HOST, Addressed
+
 PROMPT_TOKENS, COMPLETION_TOKENS = 60, 4
 
 
@@ -26,19 +28,20 @@ class Sent:
 
 
 @dataclass
-class RawServer:
+class RawServer(Addressed):
     """Where it is asked, and the requests so far: path, headers in lower case, and body."""
 
     port: int
     requests: list[tuple[str, dict[str, str], bytes]]
 
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}/v1"
 
-    @property
-    def origin(self) -> str:
-        return f"http://{HOST}:{self.port}"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print an error, unless the client has closed the connection, which it may do at any time."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
@@ -69,8 +72,7 @@ def sending(answer: Callable[[int, dict[str, str], Any], Sent]) -> Iterator[RawS
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer((HOST, 0), Handler)
-    server.daemon_threads = True
+    server = _Server((HOST, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from aiohttp import web
+from loopback import HOST, Addressed
 
 from omniopd.tasks import TASKS, Addition
 
-HOST = "127.0.0.1"
 SUM = re.compile(r"(\d{4})\+(\d{4})=")
 DIGITS = "0123456789"
 MEAN_LEN = 32  # of what is written after a text that asks for no sum
@@ -229,7 +229,7 @@ class Dialect:
     key_prefix: str = "Bearer "
 
 
-class TeacherServer:
+class TeacherServer(Addressed):
     """Serves on a port of loopback, and keeps book of what it served.
 
     port: 0 takes a free one. delay_s: passes before each answer. book: a file that each line of the book is
@@ -259,16 +259,6 @@ class TeacherServer:
         self._in_flight = 0
         self._num_asked: dict[str, int] = {}
         self._num_drawn: dict[str, int] = {}
-
-    @property
-    def origin(self) -> str:
-        """Where Anthropic's endpoints are asked for."""
-        return f"http://{HOST}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """Where OpenAI's endpoints are asked for."""
-        return f"{self.origin}/v1"
 
     @property
     def num_in_flight(self) -> int:

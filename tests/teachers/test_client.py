@@ -9,12 +9,14 @@ import pytest
 from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running, worked_solution
 
 from omniopd.errors import BudgetError, ConfigError, TeacherError
-from omniopd.teachers import TeacherRequest, loop
+from omniopd.teachers import TeacherRequest
 from omniopd.teachers.cache import Budget, ReplyCache
 from omniopd.teachers.calls import Endpoint
 from omniopd.teachers.capabilities import tabled
 from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.prices import Prices
+
+pytestmark = pytest.mark.usefixtures("no_long_waits", "no_connection_left_open")
 
 PROMPT = "4185+5874="
 SOLUTION = worked_solution(PROMPT)
@@ -23,17 +25,6 @@ CONDUCT = Conduct(
     budget=Budget(), offline=False,
 )  # fmt: skip
 PRICES = Prices(input=1e-3, cached_input=1e-3, cache_write=1e-3, output=1e-2)
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("omniopd.teachers.client.BACKOFF_S", 0.001)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_connection_left_open():
-    yield
-    loop.close()
 
 
 @pytest.fixture

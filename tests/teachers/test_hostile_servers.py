@@ -19,13 +19,15 @@ from raw_server import COMPLETION_TOKENS, PROMPT_TOKENS, RawServer, Sent, answer
 
 from omniopd import redaction
 from omniopd.errors import BudgetError, ConfigError, TeacherError
-from omniopd.teachers import TeacherRequest, loop, wire
+from omniopd.teachers import TeacherRequest, wire
 from omniopd.teachers.cache import Budget, ReplyCache
 from omniopd.teachers.calls import Endpoint, pause_s
 from omniopd.teachers.capabilities import tabled
 from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.prices import Prices
 from omniopd.teachers.probe import probe
+
+pytestmark = pytest.mark.usefixtures("no_long_waits", "no_connection_left_open")
 
 KEY = "sk-planted/0123456789+abcdef"
 ESCAPED = KEY.replace("/", "\\/")
@@ -42,18 +44,6 @@ PREFIX = "the sum so far"
 PROMPT = "a prompt"
 MAX_TOKENS = 4
 TOKENS = PROMPT_TOKENS + COMPLETION_TOKENS
-
-
-@pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("omniopd.teachers.client.BACKOFF_S", 0.001)
-    monkeypatch.setattr("omniopd.teachers.client.LONGEST_PAUSE_S", 0.01)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_connection_left_open():
-    yield
-    loop.close()
 
 
 @pytest.fixture
@@ -478,7 +468,6 @@ def test_the_probe_refuses_a_teacher_that_stops_at_each_prefix(teacher_of):
 # Keys.
 
 
-@pytest.mark.filterwarnings("default:it sent")
 @pytest.mark.parametrize(("way", "model"), REDIRECTED)
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
 def test_a_server_that_echoes_the_key_puts_it_nowhere(
@@ -494,16 +483,20 @@ def test_a_server_that_echoes_the_key_puts_it_nowhere(
             assert answer.failure
         except ConfigError as error:
             raised = "".join(redaction.traceback.format_exception(error))
-        warnings.warn(f"it sent {KEY}", stacklevel=1)
+        with pytest.warns(UserWarning, match="it sent") as warned:
+            warnings.warn(f"it sent {KEY}", stacklevel=1)
         logging.getLogger("another").error("it sent %s", {"x-api-key": KEY})
         try:
             raise ValueError(KEY)
         except ValueError:
             logging.getLogger("another").exception("it broke")
     printed = capfd.readouterr()
+    [warning] = warned
+    shown = warnings.formatwarning(warning.message, warning.category, warning.filename, warning.lineno)
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    for text in (caplog.text, printed.out, printed.err, raised, stored.decode(errors="replace")):
+    for text in (caplog.text, printed.out, printed.err, shown, raised, stored.decode(errors="replace")):
         assert KEY not in text
         assert KEY[4:16] not in text
     assert redaction.MASK in caplog.text
+    assert redaction.MASK in shown
     assert bool(raised) == (status == 401)
