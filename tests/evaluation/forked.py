@@ -1,0 +1,54 @@
+"""Many programs, each in a sandbox: what starts one is loaded once, and each is made in a fork.
+
+The code and the mode are those of `run_program`; only the two interpreters that it starts for each program are shared.
+"""
+
+import marshal
+import subprocess
+from collections.abc import Sequence
+
+from omniopd.evaluation.sandbox import Limits, Outcome, Tests, mode_of_this_machine, run
+
+LONGEST_S = 300
+HOST = """
+import io, marshal, os, sys
+sys.path.append(sys.argv[1])
+from held import inside, judge, supervisor
+
+def continued(_python, command, environment):
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["-c", command[-1]]
+    inside.main()
+
+os.execve = continued
+found, host = [], os.getpid()
+for job in marshal.loads(sys.stdin.buffer.read()):
+    reads, writes = os.pipe()
+    if not os.fork():
+        os.close(reads)
+        os.setsid()
+        sys.stdin = io.TextIOWrapper(io.BytesIO(marshal.dumps(job | {"caller": host})))
+        sys.stdout = os.fdopen(writes, "w")
+        supervisor.main()
+        sys.stdout.flush()
+        os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as pipe:
+        found.append(pipe.read())
+    os.wait()
+sys.stdout.buffer.write(marshal.dumps(found))
+"""
+
+
+def outcomes(cases: Sequence[tuple[str, Tests]], limits: Limits) -> list[Outcome]:
+    """How each program did in its tests, in the strongest mode of this machine."""
+    mode = mode_of_this_machine().name
+    jobs = [run.job_of(mode, program, stdin="", limits=limits, tests=tests) for program, tests in cases]
+    done = subprocess.run(
+        [jobs[0]["python"], "-I", "-S", "-X", "utf8", "-c", HOST, str(run.CODE)],
+        input=marshal.dumps(jobs), stdout=subprocess.PIPE, env={}, check=True, timeout=LONGEST_S,
+    )  # fmt: skip
+    read = [run._read(marshal.loads(result)) for result in marshal.loads(done.stdout)]
+    assert all(found["began"] for found in read)
+    return [run._outcome(found, limits, has_tests=True) for found in read]
