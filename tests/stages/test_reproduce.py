@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,13 +242,12 @@ def test_a_folder_of_another_run_or_of_other_things_is_left_alone(project: Proje
         reproduce(run, lookup, project.root, project.root)
 
 
-def test_a_run_that_does_not_come_to_its_end_says_how_to_go_on(project: Project, tmp_path: Path):
-    run, lookup, _ = _found(project)
-    broken = tmp_path / "again"
-    write_json(broken / "reproduces.json", {"run_id": run.run_id})
-    (broken / "runs").mkdir()
-    (broken / "runs" / "omniopd-0").write_text("a file where the run's folder should be")
+def test_a_run_that_does_not_come_to_its_end_says_how_to_go_on(
+    original: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, lookup, _ = _found(original)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(
-        RunError, match=r"again: the run ended with \d, as said above; mend that, and call this again"
+        RunError, match=r"again: the run ended with 1, as said above; mend that, and call this again"
     ):
-        reproduce(run, lookup, project.root, broken)
+        reproduce(run, lookup, original.root, tmp_path / "again")
