@@ -8,7 +8,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
-from omniopd.config.overrides import check_depth, overridden, read_yaml
+from omniopd.config.overrides import check_values, overridden, read_yaml
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
@@ -23,7 +23,7 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
         ConfigError: every mistake found, a line each: place, what was found, what to do.
     """
     raw = _read_yaml(path)
-    check_depth(raw, str(path))
+    check_values(raw, str(path))
     raw = overridden(raw, overrides or {})
     make_importable(path.parent)
     try:

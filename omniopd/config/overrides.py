@@ -12,6 +12,9 @@ from omniopd.errors import ConfigError
 
 MAX_DEPTH = 50  # of blocks within blocks
 SHOWN = 60  # characters of a setting in a message
+WIDEST = 2**63  # of numbers, which databases and libraries hold in 64 bits
+# What the parser's constructors raise for a value that its tag does not fit: `!!bool maybe`, 2001-99-99.
+MISFITS = (ValueError, TypeError, LookupError, OverflowError)
 # What `prepare` and `base` made is shared by all runs of a seed, so no single run may have it otherwise.
 SHARED_INPUTS = ("seeds", "prompts", "models", "teacher.kind", "teacher.model")
 
@@ -44,7 +47,7 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
         ConfigError: an override of what all runs of a seed share, or one that is nested too deep.
     """
     for path, value in overrides.items():
-        check_depth(value, f"overrides: {path[:SHOWN]}", level=path.count("."))
+        check_values(value, f"overrides: {path[:SHOWN]}", level=path.count("."))
     own = nested(overrides)
     for path in SHARED_INPUTS:
         if _holds(own, path.split(".")):
@@ -64,7 +67,7 @@ def read_yaml(text: str, place: str) -> Any:
 
     Raises:
         ConfigError: it nests too deep; reading ends there, for the parser takes quadratic time.
-        YAMLError: it is not YAML, or holds a key twice.
+        YAMLError: it is not YAML, holds a key twice, or a value that is none of its type.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = (
@@ -74,10 +77,12 @@ def read_yaml(text: str, place: str) -> Any:
         return yaml.load(text)
     except MaxDepthExceededError as error:
         raise ConfigError(too_deep(place)) from error
+    except MISFITS as error:
+        raise YAMLError(f"a value is none of its type ({error})") from error
 
 
-def check_depth(value: Any, place: str, *, level: int = 0) -> None:
-    """Raise where settings are blocks or lists within each other to more than MAX_DEPTH levels, as in a cycle.
+def check_values(value: Any, place: str, *, level: int = 0) -> None:
+    """Raise where settings nest to more than MAX_DEPTH levels, as in a cycle, or hold what no file name or database takes.
 
     Args:
         value: What is set.
@@ -85,7 +90,7 @@ def check_depth(value: Any, place: str, *, level: int = 0) -> None:
         level: At which depth it is set.
 
     Raises:
-        ConfigError: they are.
+        ConfigError: they do.
     """
     layer = [value]
     while layer:
@@ -93,8 +98,21 @@ def check_depth(value: Any, place: str, *, level: int = 0) -> None:
             raise ConfigError(too_deep(place))
         # What YAML names by an alias stands at several places, and is inspected once a level.
         inner = [item for block in layer for item in _items(block)]
+        for item in inner:
+            _check_scalar(item, place)
         layer = list({id(item): item for item in inner if isinstance(item, Mapping | list)}.values())
         level += 1
+
+
+def _check_scalar(value: Any, place: str) -> None:
+    if isinstance(value, int) and abs(value) >= WIDEST:
+        raise ConfigError(f"{place}: a number of {value.bit_length()} bits; settings have 63 at most")
+    if isinstance(value, str) and ("\0" in value or not value.isascii() and any(map(_is_surrogate, value))):
+        raise ConfigError(f"{place}: {value[:SHOWN]!r} holds a NUL or half of a surrogate pair; take it out")
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def too_deep(place: str) -> str:
