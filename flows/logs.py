@@ -31,7 +31,7 @@ class _File(logging.FileHandler):
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Write the log lines of the block to a file; handlers that print are taken off for good."""
-    path = path.resolve()
+    path = path.absolute()
     if any(isinstance(h, logging.FileHandler) and h.baseFilename == str(path) for h in logging.root.handlers):
         yield  # whoever started the flow sees to it
         return

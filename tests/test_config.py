@@ -562,7 +562,8 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: bytes):
 
 @pytest.mark.parametrize(
     "value",
-    ["!!float abc", "!!int ''", "!!bool maybe", "2001-99-99", "9" * 5000, r'"\U00110000"', r'"\UFFFFFFFF"', "{[{}]: 1}"],
+    ["!!float abc", "!!int ''", "!!bool maybe", "2001-99-99", "9" * 5000, r'"\U00110000"', r'"\UFFFFFFFF"',
+     "{[{}]: 1}"],
 )  # fmt: skip
 def test_a_value_that_is_none_of_its_type_is_refused_in_one_line(tmp_path: Path, value: str):
     [line] = refusal(written(tmp_path, f"seeds: [0]\ntrain: {value}\n"))
@@ -575,7 +576,9 @@ def test_a_value_that_is_none_of_its_type_is_refused_in_one_line(tmp_path: Path,
 @pytest.mark.parametrize(("value", "named"), [
     (r'"a\0b"', r"'a\x00b'"), (r'"\ud800"', r"'\ud800'"), ("1" * 400, "bits"), ("0x" + "f" * 5000, "bits"),
 ])  # fmt: skip
-@pytest.mark.parametrize("place", ["seeds: [{}]", "teacher: {{cache: {}}}", "arms: {{a: {{settings: [{}]}}}}"])
+@pytest.mark.parametrize(
+    "place", ["seeds: [{}]", "teacher: {{cache: {}}}", "arms: {{a: {{settings: [{}]}}}}"]
+)
 def test_what_no_file_name_or_database_takes_is_no_setting(
     tmp_path: Path, value: str, named: str, place: str
 ):

@@ -82,7 +82,7 @@ def read_yaml(text: str, place: str) -> Any:
 
 
 def check_values(value: Any, place: str, *, level: int = 0) -> None:
-    """Raise where settings nest to more than MAX_DEPTH levels, as in a cycle, or hold what no file name or database takes.
+    """Raise where settings nest to more than MAX_DEPTH levels, as in a cycle, or hold what no file name takes.
 
     Args:
         value: What is set.
@@ -107,7 +107,7 @@ def check_values(value: Any, place: str, *, level: int = 0) -> None:
 def _check_scalar(value: Any, place: str) -> None:
     if isinstance(value, int) and abs(value) >= WIDEST:
         raise ConfigError(f"{place}: a number of {value.bit_length()} bits; settings have 63 at most")
-    if isinstance(value, str) and ("\0" in value or not value.isascii() and any(map(_is_surrogate, value))):
+    if isinstance(value, str) and ("\0" in value or any(map(_is_surrogate, value))):
         raise ConfigError(f"{place}: {value[:SHOWN]!r} holds a NUL or half of a surrogate pair; take it out")
 
 

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written, whichever library met it: one sentence of ours."""
+"""A disk that is full or cannot be written, or a path that is no file, whichever library met it: one sentence."""
 
 import errno
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omniopd.errors import DiskError, OmniOPDError
 
+SHOWN = 200  # characters of a path in a message
 REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room",
@@ -17,15 +18,28 @@ REMEDIES = {
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
 }
+# Of paths that cannot be what they are taken for, read or written.
+MISPLACED = {
+    errno.EISDIR: "move the folder away",
+    errno.ENOTDIR: "move away the file that lies in place of a folder",
+    errno.ELOOP: "delete the link",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 IN_SQLITE = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
 
 
 def disk_error(error: BaseException, path: Path) -> DiskError | None:
-    """The sentence for an error that a disk is to blame for; `path` is named where the error names no file."""
+    """The sentence for an error of a disk or of a path; `path` is named where the error names no file."""
     number = _number(error)
+    filename = getattr(error, "filename", None)
+    if isinstance(error, OSError) and filename and number in MISPLACED:
+        where = f"{filename}"[:SHOWN]
+        return DiskError(
+            f"{where}: cannot be used ({os.strerror(number)}); {MISPLACED[number]} and run it again"
+        )
     if isinstance(error, OmniOPDError) or number not in REMEDIES:
         return None
-    where = getattr(error, "filename", None) or path
+    where = filename or path
     return DiskError(
         f"{where}: cannot be written ({os.strerror(number)}); {REMEDIES[number]} and run the same command: what was "
         "done is kept"
@@ -37,7 +51,7 @@ def naming(path: Path) -> Iterator[None]:
     """For the block, blame the disk of `path` in that sentence.
 
     Raises:
-        DiskError: it is full, or cannot be written.
+        DiskError: it is full, cannot be written, or a path there is not what it is taken for.
     """
     try:
         yield

@@ -1,7 +1,5 @@
 """evaluate: held-out accuracy before and after a run, greedy and sampled, and benchmarks; once at the end."""
 
-import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from omniopd.models.loading import load_model
 from omniopd.models.threads import use_threads
 from omniopd.stages.benchmark import Measured, OnItems, keep_only, measure_suite
 from omniopd.stages.compare import CURVES
+from omniopd.stages.ledger import recorded_metrics, seconds_by_stage
 from omniopd.stages.reading import reading
 from omniopd.stages.run import Run
 from omniopd.stages.sharpness import fork_entropies
@@ -129,10 +128,7 @@ def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt], whe
 
 def _totals(run: Run) -> dict[str, Any]:
     """Tokens, cost and seconds of the whole run, and its curves."""
-    rounds = _json_lines(run.files.metrics)
-    seconds: dict[str, float] = defaultdict(float)
-    for entry in _json_lines(run.files.timings):
-        seconds[entry["stage"]] += entry["seconds"]
+    rounds, seconds = recorded_metrics(run.files.root), seconds_by_stage(run)
     names = ("trained_tokens", "student_tokens", "teacher_tokens", "teacher_prompt_tokens")
     return {
         **{name: round(sum(row.get(name, 0.0) for row in rounds)) for name in names},
@@ -149,7 +145,3 @@ def _curve(rounds: Sequence[dict[str, Any]], name: str) -> list[dict[str, float]
             points.append({"round": row["round"], "teacher_tokens": round(bought), "value": row[name]})
         bought += row.get("teacher_tokens", 0.0)
     return points
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

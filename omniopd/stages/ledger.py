@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
     run = open_run(run_dir)
     done = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
     return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in done]
+
+
+def seconds_by_stage(run: Run) -> dict[str, float]:
+    """Seconds by stage, in all of timings.jsonl; half a line, as a killed process may leave it, is skipped."""
+    path, seconds = run.files.timings, defaultdict[str, float](float)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+            seconds[entry["stage"]] += entry["seconds"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return dict(seconds)
 
 
 def accuracies(run_dir: Path) -> list[dict[str, float]]:
@@ -135,7 +148,7 @@ def tidy(run_dir: Path) -> None:
     paths = sorted(run.files.manifest(0).parent.glob("*.json"))
     manifests = [read_json(path, "round", "metrics") for path in paths]
     text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
-    if not run.files.metrics.exists() or run.files.metrics.read_text(encoding="utf-8") != text:
+    if not run.files.metrics.is_file() or run.files.metrics.read_bytes() != text.encode():
         write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 

@@ -1,6 +1,5 @@
 """report: the page of a run, gathered from the files of its folder, and that of a comparison of evaluated runs."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from omniopd.report.page.run import run_page
 from omniopd.report.page.story import Alarm, RunStory, Told
 from omniopd.report.summary import Evaluated, Record, cells, summarise, token_budget
 from omniopd.stages.alarms import WINDOW, begun
-from omniopd.stages.ledger import recorded_metrics
+from omniopd.stages.ledger import recorded_metrics, seconds_by_stage
 from omniopd.stages.reading import reading
 from omniopd.stages.run import Run
 
@@ -116,7 +115,7 @@ def story_of(run: Run) -> RunStory:
         inputs=read_json(run.files.config, "inputs")["inputs"],
         models=_models(run),
         rounds=rounds,
-        seconds=_seconds(run.files.timings),
+        seconds=seconds_by_stage(run),
         alarms=[
             Alarm(round(row["round"]), line)
             for n, row in enumerate(rounds)
@@ -157,15 +156,3 @@ def _decoder(run: Run) -> TextDecoder | None:
         return run.decoder
     except (DataError, ModelError):
         return None
-
-
-def _seconds(path: Path) -> dict[str, float]:
-    """Seconds by stage, in all that was written; half a line, as a killed process may leave it, is skipped."""
-    seconds: dict[str, float] = defaultdict(float)
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            entry = json.loads(line)
-            seconds[entry["stage"]] += entry["seconds"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return dict(seconds)

@@ -53,6 +53,34 @@ def test_the_file_that_an_error_names_is_nearer_to_the_fault():
     )
 
 
+def _blocked(folder: Path, kind: str) -> Path:
+    """A path that is no file, and cannot be read as one."""
+    path = folder / "a.json"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path.name)
+        case "below a file":
+            path.touch()
+            path /= "b.json"
+        case "long name":
+            path = folder / ("a" * 300)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "below a file", "long name"])
+def test_a_path_that_is_no_file_is_named_with_what_to_do(tmp_path: Path, kind: str):
+    path = _blocked(tmp_path, kind)
+    with pytest.raises(DiskError) as caught, naming(tmp_path):
+        path.read_bytes()
+    where, _, rest = str(caught.value).partition(": cannot be used (")
+    assert str(path).startswith(where)
+    assert where.startswith(str(tmp_path))
+    assert "; " in rest
+    assert "written" not in rest
+
+
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(errno.ENOENT, "no"), ValueError("28"), DataError("broken")]
 )

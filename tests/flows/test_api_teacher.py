@@ -3,11 +3,15 @@
 import json
 import math
 import os
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
 from projects import Project, digests, run_plain
+from raw_server import RawServer, Sent, sending
+from started import start_flow
 from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running
 
 from omniopd.config import load_params
@@ -46,7 +50,7 @@ def server():
         yield server
 
 
-def _asking(project: Project, server: TeacherServer, **teacher) -> Project:
+def _asking(project: Project, server: TeacherServer | RawServer, **teacher) -> Project:
     settings = {
         "kind": "api",
         "model": "hosted_vllm/demo",
@@ -232,3 +236,27 @@ def test_no_artefact_holds_the_key(project: Project):
         if path.is_file() and SECRET.encode() in path.read_bytes()
     ]
     assert holders == [".env"]
+
+
+def test_a_flow_that_fails_with_the_key_in_its_reason_writes_it_nowhere(project: Project):
+    """Neither Prefect's database, nor the run's log, which holds what the server answered, nor the screen."""
+    (project.root / ".env").write_text(f"TEACHER_KEY={SECRET}\n")
+
+    def refuse(number: int, headers: dict[str, str], *_: object) -> Sent:
+        key = headers["authorization"].split()[-1]
+        message = f"try {number}: no model for {key}, {quote(key)}, {b64encode(key.encode()).decode()}"
+        return Sent({"error": {"message": message, "headers": dict(headers)}}, status=400)
+
+    with sending(refuse) as server:
+        _asking(project, server, api_key_env="TEACHER_KEY", max_attempts=1)
+        process = start_flow(project)
+        printed, _ = process.communicate(timeout=300)
+        assert server.requests
+    assert process.returncode == 2, printed
+    assert "no model for [key], [key], [key]" in (project.run_dir() / "run.log").read_text()
+    holders = {"printed"} if SECRET in printed else set()
+    for path in project.root.rglob("*"):
+        if path.is_file() and SECRET.encode() in path.read_bytes():
+            holders.add(path.relative_to(project.root).as_posix())
+    assert holders == {".env"}
+    assert (project.root / ".prefect" / "prefect.db").is_file()

@@ -16,7 +16,8 @@ from omniopd.data.records import ItemResult, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
 from omniopd.errors import DataError
 from omniopd.methods import OmniOPD
-from omniopd.stages.evaluate import evaluate
+from omniopd.stages.evaluate import _totals, evaluate
+from omniopd.stages.ledger import tidy
 from omniopd.stages.report import find_run, story_of, write_comparison, write_report
 from omniopd.stages.run import open_run
 
@@ -88,6 +89,18 @@ def test_half_a_line_of_timings_is_skipped(done: Project, tmp_path: Path):
     (moved / "timings.jsonl").write_text('{"stage": "train", "round": 0, "seconds": 2.5}\n{"stage": "tr')
 
     assert story_of(open_run(moved)).seconds == {"train": 2.5}
+    assert _totals(open_run(moved))["seconds"] == {"train": 2.5}
+
+
+def test_a_damaged_metrics_file_is_no_obstacle_and_is_written_again(done: Project, tmp_path: Path):
+    moved = tmp_path / "runs" / "omniopd-0"
+    shutil.copytree(done.run_dir(), moved)
+    whole, totals = (moved / "metrics.jsonl").read_bytes(), _totals(open_run(moved))
+    (moved / "metrics.jsonl").write_bytes(whole[:-20] + b"\xff")
+
+    assert _totals(open_run(moved)) == totals
+    tidy(moved)
+    assert (moved / "metrics.jsonl").read_bytes() == whole
 
 
 def test_a_run_is_found_by_its_name_its_path_or_its_arm_and_seed(done: Project):
