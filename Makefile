@@ -1,4 +1,4 @@
-# make demo · make setup-browser · make test · make test-faults · make check · make bench · make server · make ui · make lock · make golden
+# make demo · make setup-browser · make test · make test-all · make test-faults · make check · make bench · make server · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -12,7 +12,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export NO_MKDOCS_2_WARNING := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-faults test-vllm bench bench-vllm bench-gpu check docs format ui lock golden
+PYTEST := python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help setup setup-browser server server-stop demo serve-demo demo-served test test-all test-faults test-vllm bench bench-vllm bench-gpu check docs format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,10 +35,13 @@ serve-demo: ## the demo's teacher behind a vLLM server on the CPU, until Ctrl-C
 demo-served: setup ## distil from that server, in another terminal
 	@scripts/demo-served
 
-test: setup ## the test suite, files side by side
-	@python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+test: setup ## the quick tests, for every push: each method, a kill and a resume, dvc repro, the sandbox, a page
+	@$(PYTEST) -m "not slow"
 
-test-faults: setup ## what make test has in short, at its full length: ten thousand requests, 200 kills, the tutorial
+test-all: setup ## every test: campaigns of faults, the tutorial, recipes, Prefect's service, every sandbox mode
+	@$(PYTEST)
+
+test-faults: setup ## what make test-all has in short, at its full length: ten thousand requests, 200 kills, the tutorial
 	@OMNIOPD_TEST_REQUESTS=10000 OMNIOPD_TEST_KILLS=200 OMNIOPD_TEST_TUTORIAL=1 python -m pytest -rP tests/teachers/test_faults.py \
 	  tests/flows/test_campaign.py tests/flows/test_prefect_kills.py tests/flows/test_disk_faults.py tests/flows/test_clock.py \
 	  tests/flows/test_interruption.py tests/test_docs.py

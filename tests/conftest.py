@@ -1,7 +1,8 @@
 """What the whole suite shares: tiny projects in temporary folders, and shapes checked by beartype."""
 
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before any library is imported: nothing here may reach a network, a terminal or the user's own state.
@@ -32,7 +33,7 @@ install_import_hook(
 import pytest
 from checkout import Guard
 from examples import tiny_model
-from projects import REPOSITORY, Project, make_project
+from projects import REPOSITORY, Project, make_project, run_plain
 from warm import warm_commands
 
 from omniopd.engines.pretrain import character_tokenizer
@@ -52,12 +53,38 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.chdir(before)
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once per test run, by whichever of the workers asks first."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent  # of all workers
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(shared / f"{name}.partial")
+            (shared / f"{name}.partial").rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def base_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A tiny project with its prompts and models made; not to be written to."""
-    project = make_project(tmp_path_factory.mktemp("base"))
-    project.make_base()
-    return project
+
+    def make(folder: Path) -> None:
+        make_project(folder).make_base()
+
+    return Project(made_once(tmp_path_factory, "base", make))
+
+
+@pytest.fixture(scope="session")
+def finished_project(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny project with a finished run of the arm omniopd; not to be written to."""
+
+    def make(folder: Path) -> None:
+        run_plain(base_project.copied_to(folder).params_file)
+
+    return Project(made_once(tmp_path_factory, "finished", make))
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def models():
 PROMPTS = ["1234+5678=", "0101+0202=", "9999+1111="]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # TRL's own
 def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_path: Path):
     params, tokenizer, student, teacher = models
@@ -80,6 +81,7 @@ def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_pat
         assert any(not torch.equal(value, before[name]) for name, value in moved.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
     params, tokenizer, student, teacher = models
@@ -105,6 +107,7 @@ def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
     assert ours.norm() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_figures_of_a_step_and_of_rollouts_are_numbers(monkeypatch: pytest.MonkeyPatch):
     for module in (step, rollouts):  # other tests run beside these

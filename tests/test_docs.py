@@ -50,6 +50,7 @@ SHORT = {
 WHOLE = bool(os.environ.get("OMNIOPD_TEST_TUTORIAL"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600 if WHOLE else 1500)
 def test_the_tutorial_runs_word_for_word(warm: Path, tmp_path: Path):
     """With OMNIOPD_TEST_TUTORIAL set, at the length that a reader sees, when students must learn too."""

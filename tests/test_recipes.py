@@ -100,6 +100,7 @@ def stand_in(tmp_path: Path):
     return made
 
 
+@pytest.mark.slow
 @each_recipe
 def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, server, tmp_path: Path):
     params = load_params(recipe)

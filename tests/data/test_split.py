@@ -192,6 +192,7 @@ def test_a_list_in_a_report_has_an_end_and_the_count_has_none(tmp_path: Path):
     assert (record["count"], len(record["listed"])) == (MAX_LISTED + 50, MAX_LISTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_memory_does_not_grow_with_the_rows_but_for_sixteen_bytes_each(tmp_path: Path, suffix: str):
     def peak(num_rows: int) -> float:

@@ -21,6 +21,7 @@ SMALL = config_of(128, 2, 500)
 RUN = {"num_sequences": 4, "seq_len": 100, "response_len": 60, "scores": {"logp", "entropy"}}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(
     ("method", "shape", "settings", "cases"),

@@ -171,6 +171,7 @@ def test_adapters_in_float32_are_refused_on_a_gpu(path, monkeypatch, settings: d
     assert not engine.started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overlap", "weights"), [(0, [0, 1, 2]), (1, [0, 0, 1])])
 def test_a_run_with_an_adapter_on_vllm_learns_from_what_it_has(
     project: Project, overlap: int, weights: list[int]

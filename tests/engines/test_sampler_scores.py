@@ -75,6 +75,7 @@ def trajectories(project: Project, arm: str) -> list[Trajectory]:
     return read_records(project.run_dir(arm) / "trajectories/round-0000.parquet", Trajectory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
 def test_a_run_on_them_takes_no_forward_pass_for_scores(short: Project, monkeypatch, engine: str):
     run_plain(short.params_file)
@@ -91,6 +92,7 @@ def test_a_run_on_them_takes_no_forward_pass_for_scores(short: Project, monkeypa
         assert own.logps == pytest.approx(item.logps, abs=ROUNDING)
 
 
+@pytest.mark.slow
 def test_what_the_teacher_wrote_is_scored_by_the_trainer_all_the_same(short: Project):
     run_plain(short.params_file, "sft")
     expected = trajectories(short, "sft")

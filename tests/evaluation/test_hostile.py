@@ -17,9 +17,10 @@ import psutil
 import pytest
 from nobody import NOBODY, as_nobody
 from projects import REPOSITORY
+from quick import quick
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation.sandbox import MODES, Limits, Mode, run_program
+from omniopd.evaluation.sandbox import MODES, Limits, Mode, mode_of_this_machine, run_program
 
 SECRET = "sk-a-key-that-nobody-may-read"
 QUICK = Limits(cpu_s=5, wall_s=10, memory_bytes=2**28, scratch_bytes=4 * 2**20, output_bytes=200_000)
@@ -27,9 +28,10 @@ HOLDS_FILES = ("bubblewrap", "namespaces", "root namespaces", "landlock")
 HOLDS_NAMESPACES = HOLDS_FILES[:3]
 
 
-@pytest.fixture(
-    scope="module", params=[mode for mode in MODES if mode.name != "limits"], ids=lambda mode: mode.name
-)
+HELD = {mode.name: mode for mode in MODES if mode.name != "limits"}
+
+
+@pytest.fixture(scope="module", params=quick(HELD, keep=HELD.keys() & {mode_of_this_machine().name}))
 def mode(request: pytest.FixtureRequest) -> Mode:
     """Each mode that holds hostile programs, where this machine and user can do it."""
     try:

@@ -34,6 +34,7 @@ def with_a_spoiled_return(solution: str) -> str:
     return f"{before}return (lambda value: [] if value else ['spoiled'])({value}\n    )"
 
 
+@pytest.mark.slow
 def test_all_solutions_pass(rows: list[Row]):
     grades = grade_programs([case_of(row, row["canonical_solution"]) for row in rows])
 
@@ -43,6 +44,7 @@ def test_all_solutions_pass(rows: list[Row]):
     } == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("broken", "first"), [(without_its_last_line, 0), (with_a_spoiled_return, 1)])
 def test_no_solution_passes_with_a_line_broken(rows: list[Row], broken: Any, first: int):
     """Half of them each way, for time; all fail both ways."""

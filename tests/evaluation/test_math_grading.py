@@ -159,7 +159,9 @@ def test_equal_pairs_are_compared_once(monkeypatch):
     assert asked == [r"\sqrt{16}"]
 
 
-@pytest.mark.parametrize(("split", "num_rows"), [("train", 7473), ("test", 1319)])
+@pytest.mark.parametrize(
+    ("split", "num_rows"), [pytest.param("train", 7473, marks=pytest.mark.slow), ("test", 1319)]
+)
 def test_the_recorded_answers_of_gsm8k_are_right_and_those_of_other_rows_only_where_they_are_equal(
     shared_data: Path, monkeypatch, split: str, num_rows: int
 ):

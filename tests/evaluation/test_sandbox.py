@@ -18,6 +18,7 @@ import psutil
 import pytest
 from nobody import as_nobody
 from projects import REPOSITORY
+from quick import quick
 
 from omniopd.errors import ProcessError
 from omniopd.evaluation.sandbox import MODES, Limits, Mode, Outcome, Tests, mode_of_this_machine, run_program
@@ -108,7 +109,9 @@ for mode in MODES:
 """
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+@pytest.mark.parametrize(
+    "ending", quick({"killed": signal.SIGKILL, "terminated": signal.SIGTERM}, keep=["killed"])
+)
 def test_nothing_is_left_in_any_mode_when_the_caller_ends(tmp_path: Path, ending: signal.Signals):
     modes = [mode.name for mode in MODES if mode.name != "limits" and _works(mode)]
     with _caller(tmp_path, *modes) as caller:
@@ -134,7 +137,7 @@ def _caller(temporary: Path, *modes: str) -> Iterator[subprocess.Popen[bytes]]:
         caller.wait()
 
 
-@pytest.mark.parametrize("mode", ["landlock", "limits"])
+@pytest.mark.parametrize("mode", quick(["landlock", "limits"], keep=["landlock"]))
 def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Path):
     """As the kernel tells it of a caller with threads: again for each of them."""
     if not _works(next(one for one in MODES if one.name == mode)):
@@ -151,7 +154,7 @@ def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Pa
             assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mode", ["landlock", "limits"])
+@pytest.mark.parametrize("mode", quick(["landlock", "limits"], keep=["landlock"]))
 def test_no_name_in_a_scratch_folder_keeps_it_from_being_removed(mode: str):
     """The program knows the folder's name, and so what names derived from it would be."""
     program = """
@@ -207,7 +210,9 @@ def test_processes_that_fork_can_run_programs_too():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-@pytest.mark.parametrize("mode", ["bubblewrap", "namespaces", "landlock", "seccomp"])
+@pytest.mark.parametrize(
+    "mode", quick(["bubblewrap", "namespaces", "landlock", "seccomp"], keep=["landlock"])
+)
 def test_a_user_without_rights_can_do_it_too(mode: str):
     if mode == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")

@@ -247,6 +247,7 @@ if sys.argv[1] == "is killed":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["is killed", "exits"])
 def test_no_process_is_left_idle_or_at_work_when_its_parent_has_ended(end: str):
     parent = subprocess.Popen(

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from campaign import ARMS, MOST_IN_FLIGHT, Shop, account, where_it_stands
 
+pytestmark = pytest.mark.slow
+
 NUM_KILLS = int(os.environ.get("OMNIOPD_TEST_KILLS", "10"))
 SEED = int(os.environ.get("OMNIOPD_TEST_SEED", "0"))
 

@@ -11,6 +11,8 @@ import pytest
 from campaign import MOST_IN_FLIGHT, Shop
 from started import finished, start, wait_until
 
+pytestmark = pytest.mark.slow
+
 YEAR_S = 365 * 86400
 
 

@@ -12,6 +12,8 @@ from campaign import ARMS, MOST_IN_FLIGHT, WHOLE, Shop, half_written
 from projects import Project, digests, run_plain
 from started import finished, start_flow, wait_until
 
+pytestmark = pytest.mark.slow
+
 SIZE = "64m"
 
 

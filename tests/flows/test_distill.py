@@ -1,25 +1,18 @@
 """The flow as a user starts it, and what it must not depend on."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
-from projects import REPOSITORY, Project, digests, run_plain
-
-TESTS = Path(__file__).parent.parent
+from projects import Project, digests, run_plain
+from quick import quick
+from started import all_ended, finished, processes_in, start_flow, wait_until
 
 
 @pytest.fixture(scope="module")
-def plain(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def plain(finished_project: Project) -> dict[str, str]:
     """The digests of a run without Prefect and with one shard."""
-    project = base_project.copied_to(tmp_path_factory.mktemp("plain") / "project")
-    run_plain(project.params_file)
-    return digests(project.run_dir())
+    return digests(finished_project.run_dir())
 
 
 def _results(found: dict[str, str]) -> dict[str, str]:
@@ -28,59 +21,25 @@ def _results(found: dict[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in found.items() if name.startswith(kept) or "safetensors" in name}
 
 
-def _start_flow(project: Project) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{TESTS}"}
-    environment.pop("PREFECT_API_URL", None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows", "distill", "--arm", "omniopd"],
-        cwd=project.root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def _servers_of(root: Path) -> list[psutil.Process]:
-    """The Prefect servers whose state lies in that folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if "prefect.server" in " ".join(process.cmdline()) and process.cwd() == str(root):
-                found.append(process)
-        except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-    return found
-
-
 def test_the_flow_through_prefect_is_killed_and_resumed_and_gives_the_bytes_of_plain_calls(
     project: Project, plain: dict[str, str]
 ):
     """Three shards, a teacher that fails once and is asked again, a kill -9 in the middle, and a second start."""
     project.edit(rollout__num_shards=3, teacher__kind="fakes:FlakyTeacher")
-    first = _start_flow(project)
+    first = start_flow(project)
     second_round = project.run_dir() / "manifests" / "round-0001.json"
-    deadline = time.monotonic() + 120
-    while not second_round.exists():
-        assert first.poll() is None, first.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(second_round.exists, first)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert (project.root / "teacher-failed-once").exists()
 
-    second = _start_flow(project)
-    output, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, output
+    output = finished(start_flow(project))
     assert "Traceback" not in output
     assert "at the end" in output
     assert _results(digests(project.run_dir())) == _results(plain)
     log = (project.run_dir() / "run.log").read_text()
     assert "round 0001 · verify · shard 3/3" in log
-    deadline = time.monotonic() + 10  # the killed run's server ends by itself
-    while _servers_of(project.root) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert _servers_of(project.root) == []
+    assert all_ended(project.root), processes_in(project.root)  # the server of the killed run too, by itself
     assert (project.root / ".prefect").is_dir()
 
 
@@ -97,7 +56,7 @@ def test_the_teacher_changes_what_is_learnt(project: Project, plain: dict[str, s
     assert _results(digests(project.run_dir())) != _results(plain)
 
 
-@pytest.mark.parametrize("num_shards", [2, 3])
+@pytest.mark.parametrize("num_shards", quick([2, 3], keep=[3]))
 def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str, str], num_shards: int):
     from flows import shards
 
@@ -113,6 +72,7 @@ def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str,
     assert found == expected
 
 
+@pytest.mark.slow
 def test_models_named_beside_params_yaml_give_the_results_of_the_same_models_made_here(
     project: Project, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from projects import REPOSITORY, Project, digests, run_plain
+from quick import quick
 
 from omniopd.data.receipts import write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
@@ -75,16 +76,27 @@ def rewarding(project: Project) -> Project:
     return project.edit(arms=ARMS, evaluation__answer_pattern="(1)")
 
 
+class Finished(Project):
+    """A project in which an arm runs to its end when it is first asked for."""
+
+    def run_dir(self, arm: str = "omniopd", seed: int = 0) -> Path:
+        if arm not in _finished_arms:
+            run_plain(self.params_file, arm)
+            _finished_arms.add(arm)
+        return super().run_dir(arm, seed)
+
+
+_finished_arms: set[str] = set()
+
+
 @pytest.fixture(scope="module")
-def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project in which every arm has run to its end, undisturbed."""
+def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    _finished_arms.clear()
     project = rewarding(base_project.copied_to(tmp_path_factory.mktemp("methods") / "project"))
-    for arm in ARMS:
-        run_plain(project.params_file, arm)
-    return project
+    return Finished(project.root)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", quick(list(ARMS), keep=["fork"]))
 def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(
     base_project: Project, finished: Project, tmp_path, monkeypatch: pytest.MonkeyPatch, arm: str
 ):
@@ -107,7 +119,7 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(
     assert digests(project.run_dir(arm)) == digests(finished.run_dir(arm))
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", quick(list(ARMS), keep=["sft", "grpo", "opd", "fork", "omniopd-options"]))
 def test_every_round_is_recorded_in_finite_numbers_under_the_same_names(finished: Project, arm: str):
     *recorded, last = metrics_of(finished, arm)
     of_accuracy = {"validation/greedy", "accuracy_drop", "alarm/accuracy_drop"}  # where it is measured
@@ -121,7 +133,7 @@ def test_every_round_is_recorded_in_finite_numbers_under_the_same_names(finished
     assert last.keys() == {"round", *of_accuracy}
 
 
-@pytest.mark.parametrize("arm", ["sft", "sft-t1"])
+@pytest.mark.parametrize("arm", quick(["sft", "sft-t1"], keep=["sft"]))
 def test_sft_trains_on_what_the_teacher_wrote_and_generates_nothing(finished: Project, arm: str):
     row = metrics_of(finished, arm)[1]
     written = trajectories_of(finished, arm)
@@ -132,6 +144,7 @@ def test_sft_trains_on_what_the_teacher_wrote_and_generates_nothing(finished: Pr
     assert row["teacher_tokens"] == sum(item.teacher_tokens for item in written) > 0
 
 
+@pytest.mark.slow
 def test_at_temperature_0_a_prompt_has_one_solution_and_at_1_another(finished: Project):
     greedy, sampled = (
         {item.prompt_id: item.response for item in trajectories_of(finished, arm)}
@@ -141,7 +154,7 @@ def test_at_temperature_0_a_prompt_has_one_solution_and_at_1_another(finished: P
     assert greedy != sampled
 
 
-@pytest.mark.parametrize("arm", ["grpo", "grpo-anchored"])
+@pytest.mark.parametrize("arm", quick(["grpo", "grpo-anchored"], keep=["grpo"]))
 def test_grpo_is_rewarded_for_right_answers_and_asks_no_teacher(finished: Project, arm: str):
     recorded = metrics_of(finished, arm)[:-1]
     rewards = read_records(finished.run_dir(arm) / "rewards" / "round-0001.parquet", Reward)
@@ -153,14 +166,17 @@ def test_grpo_is_rewarded_for_right_answers_and_asks_no_teacher(finished: Projec
     assert ("anchor_kl" in recorded[0]) == (arm == "grpo-anchored")
 
 
-@pytest.mark.parametrize("arm", ["opd", "opd-sampled"])
+@pytest.mark.parametrize("arm", quick(["opd", "opd-sampled"], keep=["opd"]))
 def test_opd_buys_no_text_and_writes_down_none_of_the_teachers_distributions(finished: Project, arm: str):
     assert all(row["teacher_tokens"] == 0 for row in metrics_of(finished, arm)[:-1])
     assert {item.writer for item in trajectories_of(finished, arm)} == {STUDENT}
     assert list((finished.run_dir(arm) / "verdicts").iterdir()) == []
 
 
-@pytest.mark.parametrize(("arm", "num_chunks", "chunk_len"), [("fork", 8, 1), ("fork-chunks", 4, 4)])
+@pytest.mark.parametrize(
+    ("arm", "num_chunks", "chunk_len"),
+    [("fork", 8, 1), pytest.param("fork-chunks", 4, 4, marks=pytest.mark.slow)],
+)
 def test_fork_keeps_the_tokens_that_it_learns_from(
     finished: Project, arm: str, num_chunks: int, chunk_len: int
 ):
@@ -189,6 +205,7 @@ def test_omniopd_draws_no_more_replies_than_it_needs(finished: Project):
     assert len(numbers) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm.endswith("-ahead")])
 def test_responses_written_ahead_are_of_the_weights_one_round_old_and_say_so(finished: Project, arm: str):
     written = [trajectories_of(finished, arm, round_) for round_ in range(5)]
@@ -204,6 +221,7 @@ def test_responses_written_ahead_are_of_the_weights_one_round_old_and_say_so(fin
     assert weights[3] == weights_digest(load_model(str(before_2)))
 
 
+@pytest.mark.slow
 def test_the_next_responses_are_written_while_a_round_is_trained_on(
     base_project: Project, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):

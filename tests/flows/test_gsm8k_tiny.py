@@ -30,7 +30,7 @@ from omniopd.models.text import Context
 from omniopd.stages.ledger import recorded_metrics
 from omniopd.stages.run import Run, open_run
 
-pytestmark = pytest.mark.timeout(1200)  # the first test trains the models
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first test trains the models
 
 Finished = Callable[[str], Run]
 

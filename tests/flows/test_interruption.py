@@ -14,6 +14,8 @@ from dvc_projects import under_dvc
 from projects import Project, digests, run_plain
 from started import TESTS, all_ended, finished, processes_in, start, start_flow, wait_until
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30.0  # on a busy machine; about one on an idle one
 
 INTERRUPTIONS = {

@@ -19,6 +19,7 @@ def _run(project: Project, overrides: dict):
         return distill.fn("omniopd", 0, overrides, project.params_file)
 
 
+@pytest.mark.slow
 def test_its_results_are_those_of_the_settings_and_lie_beside_the_others(project: Project, tmp_path):
     twin = project.copied_to(tmp_path / "twin").edit(train__num_rounds=2, train__lr=1e-3)
     twin.edit_paths({"arms.omniopd.train": {"lr": 1e-3}})
@@ -43,6 +44,7 @@ def test_its_results_are_those_of_the_settings_and_lie_beside_the_others(project
     assert not (project.root / "metrics" / "evaluation" / "omniopd-0.json").exists()
 
 
+@pytest.mark.slow
 def test_its_files_are_found_by_its_own_name_and_those_of_the_other_by_the_other(project: Project, tmp_path):
     project.edit(tracking__enabled=True, tracking__uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     run_plain(project.params_file)
@@ -58,6 +60,7 @@ def test_its_files_are_found_by_its_own_name_and_those_of_the_other_by_the_other
         assert {place and place.kind for place in (file.place for file in located)} == {"workspace"}
 
 
+@pytest.mark.slow
 def test_what_the_runs_of_a_seed_share_is_made_of_params_yaml_as_it_is(project: Project):
     before = digests(project.root / "models")
     for overrides in (

@@ -22,6 +22,8 @@ from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.stages import rounds
 from omniopd.stages.run import start_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def plain(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:

@@ -20,6 +20,8 @@ from started import all_ended, finished, processes_in, start, start_flow, wait_u
 
 from flows.placement import WORKER
 
+pytestmark = pytest.mark.slow
+
 NUM_RUNS = max(1, int(os.environ.get("OMNIOPD_TEST_KILLS", "18")) // 20)  # of the whole flow
 SEED = int(os.environ.get("OMNIOPD_TEST_SEED", "0"))
 ARMS = {

@@ -16,6 +16,8 @@ from projects import REPOSITORY, Project, digests, run_plain
 from started import all_ended, finished, processes_in, start, wait_until
 from text_models import save_text_model
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60.0  # until a cancelled run has ended, on a busy machine; its 400 rounds take far longer
 
 

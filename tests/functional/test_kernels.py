@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from loss_checks import WANTED, check_beyond, check_naive, check_sure, normal, positions_of
+from quick import quick
 from torch import Tensor
 
 from omniopd.functional import Head, Positions, Score, States, Votes, fused_loss, kernels
@@ -43,7 +44,10 @@ def there(positions: Positions) -> Positions:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("head", [{}, {"softcap": 2.0, "scale": 0.7, "bias": True}], ids=["plain", "capped"])
+HEADS = {"plain": {}, "capped": {"softcap": 2.0, "scale": 0.7, "bias": True}}
+
+
+@pytest.mark.parametrize("head", quick(HEADS, keep=["capped"]))
 @pytest.mark.parametrize("wanted", WANTED, ids=lambda wanted: "-".join(sorted(wanted)))
 def test_scores_loss_and_gradient_are_the_naive_ones(wanted: frozenset[Score], head: dict):
     check_naive(there(positions_of(**head)), wanted, slice_len=4)

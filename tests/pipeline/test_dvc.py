@@ -16,6 +16,8 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.stages.compare import compare
 
+pytestmark = pytest.mark.slow
+
 RUNS = [("omniopd", 0), ("omniopd-baseline", 0), ("random", 0)]
 
 

@@ -33,6 +33,7 @@ def write(project: Project, rows: list[dict[str, str]]) -> None:
     (project.root / "my-prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.slow
 def test_a_changed_file_of_prompts_makes_them_anew(own: Project):
     dvc(own, "repro", "prepare@0")
     assert "up to date" in dvc(own, "status", "prepare@0")

@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from dvc_projects import STAGES, dvc, run_without_dvc, under_dvc
 from projects import Project, digests
+
+pytestmark = pytest.mark.slow
 
 
 def test_what_was_pushed_is_pulled_back_to_the_byte_and_nothing_is_run_again(

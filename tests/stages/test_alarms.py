@@ -169,6 +169,7 @@ def _lines(project: Project) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_run_warns_once_rings_every_round_and_learns_the_same(
     project: Project, capsys: pytest.CaptureFixture[str]
 ):

@@ -20,6 +20,9 @@ from omniopd.versions import commit
 STAGE = "distill@omniopd-0"
 
 
+pytestmark = pytest.mark.slow  # its runs are recorded in DVC
+
+
 @pytest.fixture(scope="module")
 def recorded_once(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("archive")
@@ -63,6 +66,7 @@ def _run_other_settings(project: Project) -> None:
     run_without_dvc(project)
 
 
+@pytest.mark.slow
 def test_the_data_of_a_run_come_back_to_the_byte_from_the_cache_after_another_run_took_its_place(
     recorded: Project, run_id: str, tmp_path: Path
 ):
@@ -180,6 +184,7 @@ def test_an_id_that_several_runs_begin_with_is_refused_and_the_runs_are_named(re
     assert Lookup(tracking).find("many-0").run_id in ids
 
 
+@pytest.mark.slow
 def test_of_two_runs_of_a_name_the_latest_is_meant(recorded: Project, run_id: str):
     recorded.edit_paths({"arms.omniopd.train": {"lr": 2e-3}})
     run_without_dvc(recorded)

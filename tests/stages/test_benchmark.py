@@ -329,6 +329,7 @@ def test_a_model_is_measured_and_stands_in_mlflow_with_its_figures(text_project:
     ]
 
 
+@pytest.mark.slow
 def test_measured_again_a_model_stands_in_mlflow_once_and_each_figure_once(text_project: Project):
     _measure_model(text_project)
     _measure_model(text_project)

@@ -112,6 +112,7 @@ def compared(project: Project, warnings: list[str], **chosen: Any) -> None:
     track_comparison(evaluations, layout, warn=warnings.append)
 
 
+@pytest.mark.slow
 def test_the_comparison_of_all_runs_of_some_and_in_mlflow(finished: Project):
     warnings: list[str] = []
     compared(finished, warnings)

@@ -189,6 +189,7 @@ def test_checkpoints_that_are_there_need_no_room(
 # --- the plan
 
 
+@pytest.mark.slow
 def test_the_plan_has_a_row_of_memory_for_each_arm_and_says_whether_it_fits(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -74,6 +74,7 @@ def test_dollars_and_minutes():
     assert one.minutes(requests_per_minute=50, tokens_per_minute=450) == 10.0
 
 
+@pytest.mark.slow
 def test_the_plan_is_within_a_tenth_of_what_the_runs_use(project: Project):
     with running(TeacherServer()) as server:
         project.edit_paths(

@@ -74,6 +74,7 @@ def _command(project: Project, *arguments: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_a_run_comes_out_the_same_though_its_reproduction_was_killed_on_the_way(
     original: Project, tmp_path: Path
 ):
@@ -119,6 +120,7 @@ def _no_connection_left_open() -> Iterator[None]:
     loop.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plainly", "_no_connection_left_open")
 def test_an_api_that_is_gone_is_answered_for_by_the_replies_that_the_run_bought(
     project: Project, tmp_path: Path
@@ -139,6 +141,7 @@ def test_an_api_that_is_gone_is_answered_for_by_the_replies_that_the_run_bought(
     assert compared == [Compared("inputs", 4, 4), Compared("data", 4, 4), Compared("checkpoints", 1, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("plainly")
 def test_digests_that_are_others_are_counted_and_the_first_is_named(project: Project, tmp_path: Path):
     run, lookup, client = _found(project)

@@ -151,6 +151,7 @@ def test_the_flow_tries_every_rate_and_records_the_accuracies(
     assert low != high
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_goes_on_where_it_was(
     base_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -73,6 +73,7 @@ def test_code_that_comes_with_a_model_is_not_run_unless_params_say_so(own: Proje
     assert not witness.exists()
 
 
+@pytest.mark.slow
 def test_it_is_said_loudly_and_the_run_goes_on_from_its_checkpoints(
     own: Project, witness: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -33,6 +33,8 @@ from omniopd.teachers.prices import Prices
 from teacher_server import worked_solution
 from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 url, cache = sys.argv[1:3]
 num_requests, per_trajectory, num_replies, max_concurrency = map(int, sys.argv[3:])
 client.BACKOFF_S = 0.01
