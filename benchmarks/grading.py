@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from math_verify import parse, verify
 
 from benchmarks.figure import Figure, alternating
-from omniopd.evaluation.code import CodeCase, grade_programs
-from omniopd.evaluation.math_grading import MathCase, grade_math
+from omniopd.grading.code.grader import CodeCase, grade_programs
+from omniopd.grading.math.grader import MathCase, grade_math
 
 NUM_ANSWERS, NUM_PROGRAMS, NUM_AT_ONCE, ROUNDS = 300, 40, 2, 5
 

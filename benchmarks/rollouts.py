@@ -15,13 +15,13 @@ from benchmarks.figure import Figure, in_turns
 from benchmarks.step import NUM_PROMPTS, PARAMS, RESPONSE_LEN, digits_model
 from omniopd.config import load_params
 from omniopd.data.prompts import Prompt
-from omniopd.engines.pretrain import character_tokenizer, save_model
-from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.errors import ConfigError
 from omniopd.models.loading import weights_digest
 from omniopd.models.threads import use_threads
+from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.tasks import TASKS
+from omniopd.training.pretrain import character_tokenizer, save_model
 
 ROUNDS = 7
 ENGINE = {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": False, "max_model_len": 128}

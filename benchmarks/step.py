@@ -20,15 +20,15 @@ from benchmarks.figure import Figure, in_turns
 from omniopd.config import DemoModel, Params, load_params
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row, collate
-from omniopd.engines.pretrain import character_tokenizer, train_demo_model
-from omniopd.engines.rollout import rollouts, scored
-from omniopd.engines.sampling import InProcessSampler, Student
-from omniopd.engines.trainer import Trainer
 from omniopd.methods import OPD
 from omniopd.models.loading import end_token
 from omniopd.models.scoring import response_states
 from omniopd.models.threads import use_threads
+from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.samplers import InProcessSampler, Student
 from omniopd.tasks import TASKS
+from omniopd.training.pretrain import character_tokenizer, train_demo_model
+from omniopd.training.trainer import Trainer
 
 NUM_PROMPTS, PROMPT_LEN, RESPONSE_LEN, ROUNDS = 128, 10, 43, 7
 PARAMS = Path(__file__).parent.parent / "params.yaml"

@@ -27,7 +27,7 @@ def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, override
     """Distil one arm with one seed; go on where it stands."""
     from omniopd.config import load_params, parsed, resolve, variant_of
     from omniopd.data.layout import Layout
-    from omniopd.stages.sweep import chosen_rate
+    from omniopd.rounds.sweep import chosen_rate
 
     own = parsed(overrides or ())
     loaded, layout = load_params(params, own), Layout(params.parent)
@@ -46,7 +46,7 @@ def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
     """Try the learning rates of a sweep on one arm with one seed; go on where it stands."""
     from omniopd.config import load_params, resolve
     from omniopd.data.layout import Layout
-    from omniopd.stages.sweep import record_sweep, swept_lrs
+    from omniopd.rounds.sweep import record_sweep, swept_lrs
 
     loaded, layout = load_params(params), Layout(params.parent)
     resolve(loaded, arm, seed, file=str(params))

@@ -28,14 +28,15 @@ from omniopd.data.lock import only_writer
 from omniopd.errors import OmniOPDError
 from omniopd.garbage import settling
 from omniopd.progress import Bar, bar
+from omniopd.report.gather import write_report
 from omniopd.report.run import run_summary
-from omniopd.stages import alarms, ledger, rounds
-from omniopd.stages.meet import meet_teacher
-from omniopd.stages.report import write_report
-from omniopd.stages.run import Run, open_run, start_run
-from omniopd.stages.sweep import chosen_rate
-from omniopd.stages.track import tell_recorded, tell_round, tracker_of
+from omniopd.rounds import alarms, ledger
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.run import Run, open_run, start_run
+from omniopd.rounds.sweep import chosen_rate
+from omniopd.rounds.teacher_probe import meet_teacher
 from omniopd.tracking import Tracker
+from omniopd.tracking.track import tell_recorded, tell_round, tracker_of
 from omniopd.versions import commit
 
 log = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ def doctor(
 
     Exits with 2 where something is.
     """
-    from omniopd.stages.doctor import examine
+    from omniopd.preflight.doctor import examine
 
     findings = []
     with Console(stderr=True).status("looking") as status:

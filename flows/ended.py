@@ -12,7 +12,7 @@ from omniopd.config import variant_of
 from omniopd.data.layout import Layout
 from omniopd.data.lock import holder, only_writer
 from omniopd.errors import OmniOPDError
-from omniopd.stages.track import end_abandoned
+from omniopd.tracking.track import end_abandoned
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from omniopd.config import Params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
+from omniopd.evaluation import evaluate as measuring
+from omniopd.evaluation.any_model import measure_model
 from omniopd.evaluation.benchmarks import benchmark_named
-from omniopd.stages import evaluate as measuring
-from omniopd.stages.compare import compare as collect
-from omniopd.stages.compare import compared
-from omniopd.stages.measure import measure_model
-from omniopd.stages.subjects import folder_of
-from omniopd.stages.track import track_comparison, track_evaluation
+from omniopd.evaluation.subjects import folder_of
+from omniopd.report.compare import compare as collect
+from omniopd.report.compare import compared
+from omniopd.tracking.track import track_comparison, track_evaluation
 from omniopd.versions import commit
 
 

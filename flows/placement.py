@@ -17,7 +17,7 @@ from omniopd import errors
 from omniopd.config.schema import Compute, Step
 from omniopd.data.layout import RunLayout
 from omniopd.data.store import read_json
-from omniopd.stages.run import open_run
+from omniopd.rounds.run import open_run
 
 # The parent's death ends the child from its first moment on, before it imports anything; then it becomes the command.
 GUARDED = (
@@ -26,7 +26,7 @@ GUARDED = (
 )
 LOOK_S = 0.2  # between looks at a process: an interrupted wait ends after so long at the latest
 END_S = 5.0  # that a process has to end by itself
-WORKER = "omniopd.stages.worker"
+WORKER = "omniopd.rounds.worker"
 
 _children: set[subprocess.Popen] = set()
 _children_lock = threading.Lock()

@@ -14,7 +14,7 @@ def checked(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Pa
     """The settings, with every mistake found before work starts; warnings are printed once.
 
     Raises:
-        ConfigError, DataError, ModelError: see omniopd.stages.check.
+        ConfigError, DataError, ModelError: see omniopd.preflight.check.
     """
     text = params_file.read_bytes() if params_file.is_file() else b""
     return _checked(params_file, text, json.dumps(overrides or {}, sort_keys=True))
@@ -23,7 +23,7 @@ def checked(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Pa
 @lru_cache(maxsize=8)
 def _checked(params_file: Path, text: bytes, overrides: str) -> Params:
     del text
-    from omniopd.stages.check import check
+    from omniopd.preflight.check import check
 
     params, warnings, _ = check(params_file, json.loads(overrides))
     warn(warnings)

@@ -10,8 +10,8 @@ from flows.ready import checked
 from flows.tasks import called
 from omniopd.config import Params
 from omniopd.data.layout import Layout
-from omniopd.stages.ledger import last_accuracy
-from omniopd.stages.sweep import record_sweep, swept_lrs
+from omniopd.rounds.ledger import last_accuracy
+from omniopd.rounds.sweep import record_sweep, swept_lrs
 
 
 @flow(name="sweep", flow_run_name="{arm}-{seed}", persist_result=False)

@@ -23,9 +23,10 @@ from omniopd.config import Params
 from omniopd.config.schema import Compute
 from omniopd.data.layout import Layout
 from omniopd.errors import BudgetError, ConfigError, DataError, DiskError, ModelError, RunError
+from omniopd.inputs import ensure as inputs
 from omniopd.progress import bar
-from omniopd.stages import inputs, rounds
-from omniopd.stages.run import Run, open_run
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.run import Run, open_run
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -57,7 +57,7 @@ def run(program: Callable[[], object]) -> None:
 @app.command(hidden=True)
 def check(params: ParamsFile = PARAMS_FILE) -> None:
     """Read params, prompts and models; find every error before work starts; say what would be done."""
-    from omniopd.stages.check import check as find_errors
+    from omniopd.preflight.check import check as find_errors
 
     _, warnings, plan = find_errors(params)
     console = Console(soft_wrap=True, emoji=False)
@@ -79,10 +79,10 @@ def plan(
     import json
 
     from omniopd.data.layout import Layout
+    from omniopd.preflight import fit
+    from omniopd.preflight import plan as planning
+    from omniopd.preflight.check import check as find_errors
     from omniopd.report.plan import memory_line, memory_table, plan_table, plan_total
-    from omniopd.stages import fit
-    from omniopd.stages import plan as planning
-    from omniopd.stages.check import check as find_errors
 
     checked, warnings, _ = find_errors(params)
     layout = Layout(params.parent)
@@ -114,9 +114,9 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
+    from omniopd.inputs.prepare import prepare as write_prompts
+    from omniopd.preflight.check import check as find_errors
     from omniopd.report.prompts import findings_text
-    from omniopd.stages.check import check as find_errors
-    from omniopd.stages.prepare import prepare as write_prompts
 
     checked, warnings, _ = find_errors(params)
     warn(warnings)
@@ -132,9 +132,9 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Train or find the student and the teacher of a seed."""
     from omniopd.data.layout import Layout
+    from omniopd.inputs.base import base as make_models
+    from omniopd.preflight.check import check as find_errors
     from omniopd.progress import bar
-    from omniopd.stages.base import base as make_models
-    from omniopd.stages.check import check as find_errors
 
     checked, _, _ = find_errors(params)
     demo = checked.models.demo
@@ -154,7 +154,7 @@ def rates(params: ParamsFile = PARAMS_FILE) -> None:
     """Choose each arm's learning rate from the sweeps: learning_rates.json."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
-    from omniopd.stages.sweep import choose_rates
+    from omniopd.rounds.sweep import choose_rates
 
     chosen, warnings = choose_rates(load_params(params), Layout(params.parent))
     listed = ", ".join(f"{arm} {lr:g}" for arm, lr in chosen.items() if lr)
@@ -167,9 +167,9 @@ def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = No
     """Put evaluated arms side by side: metrics/comparison.json, a table, plots; of some in metrics/subset."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
-    from omniopd.stages.compare import compare as collect
-    from omniopd.stages.compare import compared
-    from omniopd.stages.track import track_comparison
+    from omniopd.report.compare import compare as collect
+    from omniopd.report.compare import compared
+    from omniopd.tracking.track import track_comparison
 
     loaded, layout = load_params(params), Layout(params.parent)
     evaluations = collect(loaded, layout, arms=arm or (), seeds=seed or ())
@@ -189,9 +189,9 @@ def table(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.data.store import read_json
+    from omniopd.report.compare import compared, evaluation
     from omniopd.report.summary import Evaluated, summarise
     from omniopd.report.table import accuracy_table, cost_table, seconds_line, summary_table
-    from omniopd.stages.compare import compared, evaluation
 
     layout, console = Layout(params.parent), Console()
     if arm or seed:

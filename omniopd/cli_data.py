@@ -35,8 +35,7 @@ def list_runs(
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.report.archive import files_table, runs_table
-    from omniopd.stages import archive
-    from omniopd.tracking import Lookup
+    from omniopd.tracking import Lookup, archive
     from omniopd.versions import Store
 
     lookup = Lookup(load_params(params).tracking)
@@ -64,8 +63,7 @@ def checkout(
     """Write the trajectories, verdicts and rewards that a run was trained on, to the byte."""
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
-    from omniopd.stages import archive
-    from omniopd.tracking import Lookup
+    from omniopd.tracking import Lookup, archive
     from omniopd.versions import Store
 
     name, round_ = _named(run)
@@ -84,8 +82,8 @@ def reproduce(
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.report.archive import compared_table
-    from omniopd.stages import reproduce as again
     from omniopd.tracking import Lookup
+    from omniopd.tracking import reproduce as again
 
     lookup, layout = Lookup(load_params(params).tracking), Layout(params.parent)
     found = lookup.find(run)

@@ -104,8 +104,8 @@ def _model(model: str, loaded: "Params", params: Path, *, as_json: bool) -> None
     if not loaded.benchmarks.suite:
         raise ConfigError("--model: on which benchmarks? name some: --suite gsm8k,math500")
     from omniopd.data.layout import Layout
+    from omniopd.evaluation.any_model import measure_model
     from omniopd.report.benchmarks import benchmarks_table
-    from omniopd.stages.measure import measure_model
 
     layout = Layout(params.parent)
     with _bars() as on_items:
@@ -122,9 +122,9 @@ def _run(arm: str, seed: int, loaded: "Params", params: Path, own: Given, *, as_
     from omniopd.data.layout import Layout
 
     resolve(loaded, arm, seed, file=str(params))  # the cheapest mistakes, before torch is imported
+    from omniopd.evaluation.evaluate import evaluate as measure
     from omniopd.report.benchmarks import benchmarks_table
-    from omniopd.stages.evaluate import evaluate as measure
-    from omniopd.stages.track import track_evaluation
+    from omniopd.tracking.track import track_evaluation
 
     layout = Layout(params.parent)
     with _bars() as on_items:

@@ -36,7 +36,7 @@ def show(
 ) -> None:
     """Prompts to the character as the student reads them: chat template, special tokens, number of tokens."""
     from omniopd.config import load_params
-    from omniopd.stages.show import show as shown
+    from omniopd.preflight.show import show as shown
 
     layout = _layout_with(params, seed)
     for one in shown(load_params(params), seed, split, layout, num=num):

@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """Write a run as one HTML file: curves, spend, alarms, and every response with what the teacher said of it."""
     from omniopd.data.layout import Layout
-    from omniopd.stages.report import find_run, write_comparison, write_report
+    from omniopd.report.gather import find_run, write_comparison, write_report
 
     if len(runs) > 1 and not compare:
         raise ConfigError(

@@ -36,7 +36,7 @@ from examples import tiny_model
 from projects import REPOSITORY, Project, make_project, run_plain
 from warm import warm_commands
 
-from omniopd.engines.pretrain import character_tokenizer
+from omniopd.training.pretrain import character_tokenizer
 
 
 def pytest_configure(config: pytest.Config) -> None:

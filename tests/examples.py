@@ -12,9 +12,9 @@ from omniopd import functional as F
 from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Batch
-from omniopd.engines.pretrain import train_demo_model
 from omniopd.functional import Score, Votes
 from omniopd.methods import GRPO, OPD, SFT, Annotated, Fork, Method, OmniOPD
+from omniopd.training.pretrain import train_demo_model
 
 METHODS = [
     SFT(),

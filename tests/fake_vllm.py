@@ -17,13 +17,13 @@ from unittest import mock
 import torch
 from torch import nn
 
-from omniopd.engines.handover import saved_weights
-from omniopd.engines.vllm_worker import StudentWorker
 from omniopd.models.adapters import PREFIX
 from omniopd.models.generation import generate
 from omniopd.models.loading import load_model
+from omniopd.sampling.handover import saved_weights
+from omniopd.sampling.vllm_worker import StudentWorker
 
-MODULE = "omniopd.engines.vllm_student"
+MODULE = "omniopd.sampling.vllm_student"
 
 
 @dataclass

@@ -9,10 +9,10 @@ from pathlib import Path
 from examples import METHODS, annotated, scaled, tiny_model
 
 from omniopd.config import Train
-from omniopd.engines.pretrain import character_tokenizer
-from omniopd.engines.trainer import Trainer
 from omniopd.methods import Method
 from omniopd.models.threads import use_threads
+from omniopd.training.pretrain import character_tokenizer
+from omniopd.training.trainer import Trainer
 
 FOLDER = Path(__file__).parent / "golden"
 SETTINGS = Train(

@@ -14,14 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.rows import Row
-from omniopd.engines.pretrain import save_model, train_demo_model
-from omniopd.engines.sampling import batches
 from omniopd.methods import Annotated, OmniOPD
 from omniopd.models.loading import encode_rendered, load_model, render_prompt
 from omniopd.models.scoring import score
 from omniopd.models.threads import use_threads
-from omniopd.stages.run import Run
+from omniopd.rounds.run import Run
+from omniopd.sampling.samplers import batches
 from omniopd.teachers import solutions
+from omniopd.training.pretrain import save_model, train_demo_model
 
 VOCABULARY = 1280
 SPECIAL = ["<pad>", "<end>", "<start>"]

@@ -84,8 +84,8 @@ class Project:
     def make_base(self, seed: int = 0) -> None:
         from omniopd.config import load_params
         from omniopd.data.layout import Layout
-        from omniopd.stages.base import base
-        from omniopd.stages.prepare import prepare
+        from omniopd.inputs.base import base
+        from omniopd.inputs.prepare import prepare
 
         params, layout = load_params(self.params_file), Layout(self.root)
         prepare(params, seed, layout)

@@ -11,9 +11,9 @@ from projects import REPOSITORY
 
 from omniopd.config import RunConfig, load_params, resolve
 from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.story import Alarm, RunStory, Told
+from omniopd.training.pretrain import character_tokenizer
 
 HOSTILE = [
     "<script>document.title = 'taken'</script>",

@@ -10,7 +10,7 @@ import torch
 from benchmarks import loss, rollouts, step
 from benchmarks.figure import Figure, in_turns
 from omniopd.config import load_params
-from omniopd.engines.pretrain import character_tokenizer
+from omniopd.training.pretrain import character_tokenizer
 
 SMALL = loss.Size(12, 8, 30, "cpu", torch.float32, slice_len=4)
 

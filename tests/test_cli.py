@@ -23,9 +23,9 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.store import write_json
-from omniopd.engines.pretrain import character_tokenizer, save_model
-from omniopd.stages.prepare import prepare
-from omniopd.stages.run import start_run
+from omniopd.inputs.prepare import prepare
+from omniopd.rounds.run import start_run
+from omniopd.training.pretrain import character_tokenizer, save_model
 
 
 @pytest.fixture(autouse=True)
@@ -299,7 +299,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     def broken(_: Path) -> None:
         raise AssertionError("ours")
 
-    monkeypatch.setattr("omniopd.stages.check.check", broken)
+    monkeypatch.setattr("omniopd.preflight.check.check", broken)
     monkeypatch.setattr(sys, "argv", ["omniopd", "check"])
 
     with pytest.raises(AssertionError, match="ours"):

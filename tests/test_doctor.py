@@ -18,8 +18,8 @@ from flows.command import app
 from flows.doctor import prefect_server
 from omniopd.config import load_params
 from omniopd.functional import has_kernels
+from omniopd.preflight import doctor
 from omniopd.report.doctor import Finding, doctor_line, doctor_table
-from omniopd.stages import doctor
 from omniopd.teachers import loop
 
 SECRET = "sk-never-shown-7781"

@@ -13,10 +13,10 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.engines.pretrain import character_tokenizer
-from omniopd.stages.fit import fits
-from omniopd.stages.plan import plan
+from omniopd.preflight.fit import fits
+from omniopd.preflight.plan import plan
 from omniopd.teachers import loop
+from omniopd.training.pretrain import character_tokenizer
 
 RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 GIB = 2**30

@@ -26,9 +26,9 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.data.receipts import work_key
-from omniopd.stages.run import Run, open_run, start_run
-from omniopd.stages.track import tracker_of
+from omniopd.rounds.run import Run, open_run, start_run
 from omniopd.tracking import Checkpoint, RoundRecord, tracker
+from omniopd.tracking.track import tracker_of
 
 
 @pytest.fixture(scope="module")
@@ -359,8 +359,8 @@ def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, Ml
     project, _, _ = tracked
     _open(project)
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom omniopd.stages.run import open_run\n"
-        "from omniopd.stages.track import tracker_of\n"
+        "import sys, time\nfrom pathlib import Path\nfrom omniopd.rounds.run import open_run\n"
+        "from omniopd.tracking.track import tracker_of\n"
         "tracker = tracker_of(open_run(Path(sys.argv[1])), print)\ntracker.begin()\n"
         "assert tracker.run_id\nprint(time.time(), flush=True)"
     )
@@ -378,8 +378,8 @@ def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, Ml
 
 
 def test_an_evaluation_is_logged_on_the_run_and_on_its_last_model(tracked: tuple[Project, MlflowClient, str]):
-    from omniopd.stages.evaluate import evaluate
-    from omniopd.stages.track import track_evaluation
+    from omniopd.evaluation.evaluate import evaluate
+    from omniopd.tracking.track import track_evaluation
 
     project, client, name = tracked
     run_plain(project.params_file)

@@ -24,10 +24,10 @@ from projects import Project, run_plain
 import flows.distill
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
-from omniopd.stages.evaluate import evaluate
-from omniopd.stages.run import open_run, start_run
-from omniopd.stages.track import track_comparison, track_evaluation, tracker_of
+from omniopd.evaluation.evaluate import evaluate
+from omniopd.rounds.run import open_run, start_run
 from omniopd.tracking import RoundRecord, patience, tracker
+from omniopd.tracking.track import track_comparison, track_evaluation, tracker_of
 
 NUM_ROUNDS = 5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from omniopd.engines.pretrain import character_tokenizer, save_model
+from omniopd.training.pretrain import character_tokenizer, save_model
 
 CHATML = (
     "{% for message in messages %}[{{ message['role'] }}]{{ message['content'] }}<end>{% endfor %}"

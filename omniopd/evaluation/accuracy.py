@@ -9,8 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
-from omniopd.evaluation.graders import Case, grade
 from omniopd.functional.seeds import stable_seed
+from omniopd.grading.graders import Case, grade
 from omniopd.models.generation import Generation, generate
 from omniopd.models.loading import encode_prompts, end_token
 from omniopd.models.text import TextDecoder

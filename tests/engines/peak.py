@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 from omniopd.config import Train, load_params
 from omniopd.data.rows import Row
-from omniopd.engines.memory import size_of, training_memory
-from omniopd.engines.trainer import Trainer
 from omniopd.methods import OPD, SFT, OmniOPD
 from omniopd.models.precision import DTYPES, compute_in
-from omniopd.stages.fit import BYTES
+from omniopd.preflight.fit import BYTES
+from omniopd.training.memory import size_of, training_memory
+from omniopd.training.trainer import Trainer
 
 RESPONSE_LEN = 192
 METHODS = {"sft": SFT(), "omniopd": OmniOPD(), "opd": OPD()}

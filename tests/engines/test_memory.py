@@ -11,10 +11,10 @@ import pytest
 from peak import config_of
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig
 
-from omniopd.engines.memory import ALLOWANCE, MASTER, count_parameters, size_of, training_memory
 from omniopd.errors import ModelError
 from omniopd.functional import SHEET_ELEMENTS, num_sheets
 from omniopd.functional.sheets import GPU_SHEET
+from omniopd.training.memory import ALLOWANCE, MASTER, count_parameters, size_of, training_memory
 
 HERE = Path(__file__).parent
 SMALL = config_of(128, 2, 500)

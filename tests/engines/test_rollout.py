@@ -17,14 +17,14 @@ from omniopd.data.processes import name_of
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
-from omniopd.engines import handover
-from omniopd.engines.pretrain import save_model
-from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import InProcessSampler, Sample, Student, vllm_student
-from omniopd.engines.weight_sums import differing, weight_sum
 from omniopd.errors import ConfigError, RunError
 from omniopd.models.generation import Generation
 from omniopd.models.loading import load_model, weights_digest
+from omniopd.rounds.rollout import rollouts
+from omniopd.sampling import handover
+from omniopd.sampling.samplers import InProcessSampler, Sample, Student, vllm_student
+from omniopd.sampling.weight_sums import differing, weight_sum
+from omniopd.training.pretrain import save_model
 
 PROMPTS = [Prompt(f"p{i}", f"{i}+1=", None) for i in range(5)]
 ASKED = {

@@ -14,14 +14,14 @@ from omniopd.config.load import load_params
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
-from omniopd.engines import handover
-from omniopd.engines.checkpoints import load_student
-from omniopd.engines.pretrain import save_model
-from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import InProcessSampler, Student, vllm_student
 from omniopd.errors import ConfigError, RunError
 from omniopd.models.adapters import WEIGHTS, add_adapter
 from omniopd.models.loading import load_model, weights_digest
+from omniopd.rounds.rollout import rollouts
+from omniopd.sampling import handover
+from omniopd.sampling.samplers import InProcessSampler, Student, vllm_student
+from omniopd.training.checkpoints import load_student
+from omniopd.training.pretrain import save_model
 
 LORA = Lora(rank=2, alpha=5.0, targets="all-linear")
 PROMPTS = [Prompt(f"p{i}", f"{i}+1=", None) for i in range(5)]

@@ -7,11 +7,11 @@ from projects import Project, run_plain
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
-from omniopd.engines.pretrain import save_model
-from omniopd.engines.rollout import rollouts, scored
-from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.models.loading import weights_digest
-from omniopd.stages import rounds
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
+from omniopd.training.pretrain import save_model
 
 PROMPTS = [Prompt(f"p{i}", "1" * (i % 3) + f"{i}+1=", None) for i in range(6)]
 ROUNDING = 1e-5  # nats

@@ -13,19 +13,19 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Lora, Train
 from omniopd.data.rows import collate
-from omniopd.engines import parallel
-from omniopd.engines.checkpoints import (
+from omniopd.errors import ModelError, RunError
+from omniopd.methods import GRPO, OPD, SFT, Method, OmniOPD
+from omniopd.models.loading import load_model, weights_digest
+from omniopd.models.scoring import head_of
+from omniopd.training import parallel
+from omniopd.training.checkpoints import (
     checkpoint_is_whole,
     load_optimizer,
     load_student,
     save_checkpoint,
     weights_md5,
 )
-from omniopd.engines.trainer import Trainer
-from omniopd.errors import ModelError, RunError
-from omniopd.methods import GRPO, OPD, SFT, Method, OmniOPD
-from omniopd.models.loading import load_model, weights_digest
-from omniopd.models.scoring import head_of
+from omniopd.training.trainer import Trainer
 
 SETTINGS = Train(
     num_rounds=9, lr=1e-2, warmup_rounds=3, max_grad_norm=1e9, weight_decay=0.0, schedule="constant",

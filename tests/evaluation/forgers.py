@@ -6,7 +6,7 @@ likes: it knows the code that it runs in.
 
 from typing import Any
 
-from omniopd.evaluation.sandbox import Tests
+from omniopd.grading.code.sandbox import Tests
 
 PIPES = r"""
 import fcntl, json, os, stat

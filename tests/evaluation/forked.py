@@ -7,7 +7,7 @@ import marshal
 import subprocess
 from collections.abc import Sequence
 
-from omniopd.evaluation.sandbox import Limits, Outcome, Tests, mode_of_this_machine, run
+from omniopd.grading.code.sandbox import Limits, Outcome, Tests, mode_of_this_machine, run
 
 LONGEST_S = 300
 HOST = """

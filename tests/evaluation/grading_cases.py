@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omniopd.evaluation.code import CodeCase, grade_programs
+from omniopd.grading.code.grader import CodeCase, grade_programs
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from omniopd.evaluation.sandbox import Limits
-from omniopd.evaluation.sandbox.run import CODE, job_of
+from omniopd.grading.code.sandbox import Limits
+from omniopd.grading.code.sandbox.run import CODE, job_of
 
 NOBODY = 65534
 

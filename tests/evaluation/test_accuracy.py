@@ -4,10 +4,11 @@ import pytest
 
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import DataError
-from omniopd.evaluation import accuracy, answer_of, measure, wilson_interval
+from omniopd.evaluation import accuracy, measure, wilson_interval
+from omniopd.grading import answer_of
 from omniopd.models.generation import Generation
+from omniopd.training.pretrain import character_tokenizer
 
 TOKENIZER = character_tokenizer("0123456789+=;>")
 END = TOKENIZER.eos_token_id

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniopd.evaluation.answers import final_answer, marked_answer
+from omniopd.grading.math.answers import final_answer, marked_answer
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from omniopd.errors import DataError
-from omniopd.evaluation.code import CodeCase, grade_programs, program_of, same_output
-from omniopd.evaluation.sandbox import Limits
-from omniopd.evaluation.tests_of_programs import suite_of
+from omniopd.grading.code.grader import CodeCase, grade_programs, program_of, same_output
+from omniopd.grading.code.sandbox import Limits
+from omniopd.grading.code.tests_of_programs import suite_of
 
 HEAD = 'from math import pi\n\ndef half(x):\n    return x / 2\n\ndef area(r: float) -> float:\n    """Of a circle."""\n'
 WHOLE = "def area(r):\n    return pi * r * r\n"

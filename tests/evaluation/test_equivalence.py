@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairs import EQUAL, UNEQUAL
 
-from omniopd.evaluation.equivalence import compare, same_answer
-from omniopd.evaluation.notation import MAX_CHARS
-from omniopd.evaluation.quantities import MIN_DIGITS
+from omniopd.grading.math.equivalence import compare, same_answer
+from omniopd.grading.math.notation import MAX_CHARS
+from omniopd.grading.math.quantities import MIN_DIGITS
 
 
 def _no_algebra(own: str, wanted: str) -> bool:

@@ -8,7 +8,7 @@ from forked import outcomes
 from quick import quick
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation.sandbox import (
+from omniopd.grading.code.sandbox import (
     MODES,
     Limits,
     Mode,

@@ -10,9 +10,9 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import Reward, Trajectory
 from omniopd.data.store import write_records
 from omniopd.errors import DataError, ProcessError
-from omniopd.evaluation import Case, Grade, failure_counts, grade, rewards
-from omniopd.evaluation.pattern import answer_of
-from omniopd.stages.ledger import failures_of_round
+from omniopd.grading import Case, Grade, failure_counts, grade, rewards
+from omniopd.grading.pattern import answer_of
+from omniopd.rounds.ledger import failures_of_round
 
 PATTERN = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
 
@@ -67,7 +67,7 @@ def test_failures_of_the_grader_are_counted_among_a_rounds_metrics(tmp_path, mon
             raise MemoryError
         return answer_of(text, pattern)
 
-    monkeypatch.setattr("omniopd.evaluation.pattern.answer_of", failing)
+    monkeypatch.setattr("omniopd.grading.pattern.answer_of", failing)
     graded = rewards(trajectories, [Prompt("a", "40+2=", "42")], PATTERN)
     files = SimpleNamespace(
         trajectories=lambda _: tmp_path / "trajectories", rewards=lambda _: tmp_path / "rewards",
@@ -138,9 +138,9 @@ def test_each_grader_says_what_is_wrong_and_holds_what_was_cut_for_wrong(grader,
 @pytest.mark.parametrize(
     ("grader", "fails", "response"),
     [
-        ("pattern", "omniopd.evaluation.pattern.answer_of", "%s>42"),
-        ("math", "omniopd.evaluation.math_grading.final_answer", "%s\\boxed{42}"),
-        ("code", "omniopd.evaluation.code.program_of", "def one(): return 1  # %s"),
+        ("pattern", "omniopd.grading.pattern.answer_of", "%s>42"),
+        ("math", "omniopd.grading.math.grader.final_answer", "%s\\boxed{42}"),
+        ("code", "omniopd.grading.code.grader.program_of", "def one(): return 1  # %s"),
     ],
 )
 def test_a_response_on_which_the_grader_fails_is_wrong_and_the_others_are_graded(
@@ -172,19 +172,19 @@ def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch:
     def broken(*_, **__):
         raise ProcessError("no room for a program")
 
-    monkeypatch.setattr("omniopd.evaluation.code.run_program", broken)
+    monkeypatch.setattr("omniopd.grading.code.grader.run_program", broken)
     with pytest.raises(ProcessError, match="no room"):
         grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
 
 
 def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
-    run_in = pkgutil.resolve_name("omniopd.evaluation.sandbox.run_in")
+    run_in = pkgutil.resolve_name("omniopd.grading.code.sandbox.run_in")
 
     def broken(mode: str, program: str, **given):
         if "one" in program:
             raise ProcessError("no room for this program")
         return run_in(mode, program, **given)
 
-    monkeypatch.setattr("omniopd.evaluation.sandbox.run_in", broken)
+    monkeypatch.setattr("omniopd.grading.code.sandbox.run_in", broken)
     (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
     assert (found.is_right, found.reason) == (False, "grader error: the sandbox failed")

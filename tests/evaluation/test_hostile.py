@@ -20,7 +20,7 @@ from projects import REPOSITORY
 from quick import quick
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation.sandbox import MODES, Limits, Mode, mode_of_this_machine, run_program
+from omniopd.grading.code.sandbox import MODES, Limits, Mode, mode_of_this_machine, run_program
 
 SECRET = "sk-a-key-that-nobody-may-read"
 QUICK = Limits(cpu_s=5, wall_s=10, memory_bytes=2**28, scratch_bytes=4 * 2**20, output_bytes=200_000)

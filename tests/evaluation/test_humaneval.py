@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omniopd.evaluation.code import CodeCase, grade_programs
+from omniopd.grading.code.grader import CodeCase, grade_programs
 
 Row = dict[str, Any]
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from omniopd.evaluation.code import CodeCase, grade_programs
-from omniopd.evaluation.prelude import offered, prelude_of
-from omniopd.evaluation.sandbox import Limits, run_program
+from omniopd.grading.code.grader import CodeCase, grade_programs
+from omniopd.grading.code.prelude import offered, prelude_of
+from omniopd.grading.code.sandbox import Limits, run_program
 
 
 def reasons(programs: Sequence[str], tests: Any, prompt: str = "Write it.") -> dict[str, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from omniopd.evaluation import math_grading
-from omniopd.evaluation.grade import Grade
-from omniopd.evaluation.math_grading import MathCase, grade_math
+from omniopd.grading.grade import Grade
+from omniopd.grading.math import grader as math_grading
+from omniopd.grading.math.grader import MathCase, grade_math
 
 
 @pytest.mark.parametrize(

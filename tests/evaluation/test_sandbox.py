@@ -21,8 +21,16 @@ from projects import REPOSITORY
 from quick import quick
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation.sandbox import MODES, Limits, Mode, Outcome, Tests, mode_of_this_machine, run_program
-from omniopd.evaluation.sandbox.held import codec, seccomp
+from omniopd.grading.code.sandbox import (
+    MODES,
+    Limits,
+    Mode,
+    Outcome,
+    Tests,
+    mode_of_this_machine,
+    run_program,
+)
+from omniopd.grading.code.sandbox.held import codec, seccomp
 
 ADD = "def add(a, b): return a + b"
 ALLOWED, REFUSED, ABSENT = seccomp.ALLOW, seccomp.REFUSE, seccomp.ABSENT
@@ -100,7 +108,7 @@ import sys, threading, types
 package = types.ModuleType("omniopd.evaluation")  # without the libraries of models, which take seconds
 package.__path__ = [sys.argv[1] + "/omniopd/evaluation"]
 sys.modules["omniopd.evaluation"] = package
-from omniopd.evaluation.sandbox import MODES, Limits, run_program
+from omniopd.grading.code.sandbox import MODES, Limits, run_program
 program = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 for mode in MODES:
     if mode.name in sys.argv[2:]:

@@ -13,9 +13,9 @@ import pytest
 from projects import REPOSITORY
 
 from omniopd.errors import ProcessError
-from omniopd.evaluation import symbolic
-from omniopd.evaluation.equivalence import same_answer
-from omniopd.evaluation.symbolic import Pool, Worker, same_expression
+from omniopd.grading.math import symbolic
+from omniopd.grading.math.equivalence import same_answer
+from omniopd.grading.math.symbolic import Pool, Worker, same_expression
 
 ENDLESS = ("9^{9^{9^{9}}}", "5")  # which same_expression would not hand on
 HOUR = 3600
@@ -234,7 +234,7 @@ PARENT = """
 import sys, threading, time, types
 package = sys.modules["omniopd.evaluation"] = types.ModuleType("omniopd.evaluation")
 package.__path__ = [sys.argv[2]]  # without what the package imports: transformers takes seconds
-from omniopd.evaluation.symbolic import _POOL, same_expression
+from omniopd.grading.math.symbolic import _POOL, same_expression
 assert same_expression("2^{3}", "8")
 idle = _POOL._idle.pop()
 assert _POOL.same("2^{3}", "8", timeout_s=60)

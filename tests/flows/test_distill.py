@@ -78,7 +78,7 @@ def test_models_named_beside_params_yaml_give_the_results_of_the_same_models_mad
 ):
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
-    from omniopd.stages.base import base
+    from omniopd.inputs.base import base
 
     (project.root / "models" / "seed-0").rename(project.root / "mine")
     project.edit(models__student="mine/student", teacher__model="./mine/teacher")

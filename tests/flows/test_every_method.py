@@ -16,8 +16,8 @@ from omniopd.data.receipts import write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
 from omniopd.models.loading import load_model, weights_digest
-from omniopd.stages import rounds
-from omniopd.stages import run as runs
+from omniopd.rounds import run as runs
+from omniopd.rounds import steps as rounds
 
 GROUPS = {"num_prompts": 3, "num_samples": 4}
 ARMS: dict[str, dict[str, Any]] = {

@@ -27,8 +27,8 @@ from omniopd.data.records import Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
 from omniopd.models.loading import encode_prompt
 from omniopd.models.text import Context
-from omniopd.stages.ledger import recorded_metrics
-from omniopd.stages.run import Run, open_run
+from omniopd.rounds.ledger import recorded_metrics
+from omniopd.rounds.run import Run, open_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # the first test trains the models
 

@@ -8,9 +8,9 @@ from flows.distill import distill
 from omniopd.config import load_params, nested, parsed
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
-from omniopd.stages.archive import locate
-from omniopd.stages.evaluate import evaluate
+from omniopd.evaluation.evaluate import evaluate
 from omniopd.tracking import Lookup
+from omniopd.tracking.archive import locate
 from omniopd.versions import Store
 
 

@@ -19,8 +19,8 @@ from flows.shards import dask_runner
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, DataError, ProcessError
-from omniopd.stages import rounds
-from omniopd.stages.run import start_run
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.run import start_run
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def _workers(process: psutil.Process) -> list[psutil.Process]:
     found = []
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "omniopd.stages.worker" in " ".join(child.cmdline()):
+            if "omniopd.rounds.worker" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

@@ -6,10 +6,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import ModelError
 from omniopd.models.loading import check_template, encode_rendered
 from omniopd.models.text import Context, TextDecoder, legible
+from omniopd.training.pretrain import character_tokenizer
 
 
 @pytest.fixture(scope="module", params=["byte level", "metaspace"])

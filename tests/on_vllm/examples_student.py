@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from omniopd.data.processes import runs
 from omniopd.data.prompts import Prompt
-from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import InProcessSampler, Sampler, Student
+from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.samplers import InProcessSampler, Sampler, Student
 
 STUDENT = {
     "width": 64, "ffn_width": 64, "num_layers": 2, "num_heads": 2, "num_steps": 30, "batch_size": 8,

@@ -14,7 +14,7 @@ from served import Served
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
-from omniopd.stages import plan as planning
+from omniopd.preflight import plan as planning
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
 

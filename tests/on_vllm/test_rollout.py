@@ -25,11 +25,11 @@ from transformers import PreTrainedTokenizerFast
 from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
-from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
-from omniopd.engines.rollout import rollouts
-from omniopd.engines.sampling import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.errors import RunError
 from omniopd.models.loading import load_model, weights_digest
+from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
+from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
 
@@ -142,7 +142,7 @@ def test_weights_that_vllm_did_not_take_stop_it(served, students, instead: str |
 STARTED = """
 import json, sys
 import psutil
-from omniopd.engines.sampling import vllm_student
+from omniopd.sampling.samplers import vllm_student
 served = vllm_student()(sys.argv[1], batch_size=8, precision="float32", settings=json.loads(sys.argv[2]))
 print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
 sys.stdin.read()

@@ -25,12 +25,12 @@ from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImport
 from omniopd.config import DemoModel, Lora, Precision
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
-from omniopd.engines.handover import handed_over
-from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
-from omniopd.engines.sampling import InProcessSampler, Student, vllm_student
 from omniopd.errors import RunError
 from omniopd.models.adapters import add_adapter
 from omniopd.models.loading import load_model, weights_digest
+from omniopd.sampling.handover import handed_over
+from omniopd.sampling.samplers import InProcessSampler, Student, vllm_student
+from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
 

@@ -9,12 +9,12 @@ from projects import make_project, run_plain
 from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
-from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
-from omniopd.engines.rollout import rollouts, scored
-from omniopd.engines.sampling import Student, vllm_student
 from omniopd.functional import peak_entropy
 from omniopd.models.loading import load_model, weights_digest
-from omniopd.stages import rounds
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.samplers import Student, vllm_student
+from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
 

@@ -14,7 +14,7 @@ from projects import REPOSITORY, Project, make_project
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
-from omniopd.stages.compare import compare
+from omniopd.report.compare import compare
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from dvc_projects import dvc, under_dvc
 from examples import tiny_model
 from projects import REPOSITORY, Project, make_project
 
-from omniopd.engines.pretrain import character_tokenizer, save_model
+from omniopd.training.pretrain import character_tokenizer, save_model
 
 COMMENTED = "    # deps:\n    #   - my-prompts.jsonl\n"
 ROWS = [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(40)]

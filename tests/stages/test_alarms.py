@@ -14,8 +14,8 @@ from omniopd.config import load_params
 from omniopd.config.schema import Alarms
 from omniopd.methods import SFT, Annotated, Fork, Method, OmniOPD
 from omniopd.report.run import run_summary
-from omniopd.stages import rounds
-from omniopd.stages.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
+from omniopd.rounds import steps as rounds
+from omniopd.rounds.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
 
 SETTINGS = Alarms(
     cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, audited_share=0.0,

@@ -15,8 +15,8 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError
 from omniopd.evaluation import Accuracy
-from omniopd.stages.base import base, model_digest
-from omniopd.stages.prepare import prepare
+from omniopd.inputs.base import base, model_digest
+from omniopd.inputs.prepare import prepare
 
 ROLES = ("student", "teacher")
 
@@ -166,7 +166,7 @@ def test_the_student_is_drawn_anew_until_it_starts_within_the_range(
         weights.append(model.lm_head.weight.detach().clone())
         return Accuracy(next(answers), 10)
 
-    monkeypatch.setattr("omniopd.stages.base.measure", fake_measure)
+    monkeypatch.setattr("omniopd.inputs.base.measure", fake_measure)
     prepared.edit(
         models__demo__start__lowest=0.3,
         models__demo__start__highest=0.5,
@@ -187,7 +187,7 @@ def test_measuring_the_start_leaves_the_models_as_they_were(
 ):
     copy = prepared.copied_to(tmp_path / "copy")
     measured = run(prepared)
-    monkeypatch.setattr("omniopd.stages.base.measure", lambda *_, **__: Accuracy(0, 1))
+    monkeypatch.setattr("omniopd.inputs.base.measure", lambda *_, **__: Accuracy(0, 1))
 
     for role in ROLES:
         assert run(copy)[role]["digest"] == measured[role]["digest"]

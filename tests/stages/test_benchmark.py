@@ -15,13 +15,13 @@ from omniopd.config import Benchmarks, load_params
 from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_json, read_records
-from omniopd.engines.sampling import Sample
 from omniopd.errors import ConfigError, ModelError, RunError
+from omniopd.evaluation import suites as stage
+from omniopd.evaluation.any_model import measure_model
+from omniopd.evaluation.subjects import folder_of
+from omniopd.evaluation.suites import Measured, Subject, measure_suite
 from omniopd.models.generation import Generation
-from omniopd.stages import benchmark as stage
-from omniopd.stages.benchmark import Measured, Subject, measure_suite
-from omniopd.stages.measure import measure_model
-from omniopd.stages.subjects import folder_of
+from omniopd.sampling.samplers import Sample
 
 TOKENIZER = text_tokenizer()
 END = TOKENIZER.eos_token_id

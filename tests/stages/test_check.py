@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, Gemma3Config
 
 from omniopd.config import DemoModel, load_params
 from omniopd.data.layout import Layout
-from omniopd.engines.pretrain import character_tokenizer, save_model, train_demo_model
 from omniopd.errors import ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.inputs.prepare import draw_prompts
 from omniopd.models.loading import context_len
-from omniopd.stages.check import check
-from omniopd.stages.prepare import draw_prompts
+from omniopd.preflight.check import check
+from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 ALPHABET = "0123456789+=;>"
 CONTEXT = 128  # of every model below
@@ -826,7 +826,7 @@ def test_where_a_turn_ends_is_said_by_template_generation_config_and_tokenizer_a
 
 
 def test_a_lines_end_may_stand_behind_the_end_token(tmp_path: Path):
-    from omniopd.stages.check_models import end_warnings
+    from omniopd.preflight.check_models import end_warnings
 
     characters = character_tokenizer(f"{ALPHABET}\n")
     characters.chat_template = ROLES.replace("ANSWERED", "<end>\n")
@@ -860,7 +860,7 @@ def test_a_tokenizer_of_more_tokens_than_the_model_has_is_refused(own: Project, 
 def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
     own: Project, monkeypatch: pytest.MonkeyPatch
 ):
-    from omniopd.stages import fit
+    from omniopd.preflight import fit
 
     monkeypatch.setattr(fit, "room", lambda: fit.Room("this machine", 10, 2**40))
     warnings = warned_of(own)

@@ -14,12 +14,12 @@ from projects import Project, run_plain
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, DataError
+from omniopd.evaluation.evaluate import evaluate
+from omniopd.evaluation.sharpness import NUM_FORKS, fork_entropies
 from omniopd.models.loading import load_model
-from omniopd.stages.compare import compare, mean_curves
-from omniopd.stages.evaluate import evaluate
-from omniopd.stages.run import open_run, start_run
-from omniopd.stages.sharpness import NUM_FORKS, fork_entropies
-from omniopd.stages.track import track_comparison
+from omniopd.report.compare import compare, mean_curves
+from omniopd.rounds.run import open_run, start_run
+from omniopd.tracking.track import track_comparison
 
 
 def point(round_: int, value: float, tokens: int) -> dict[str, float]:

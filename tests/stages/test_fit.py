@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, Qwen3Config
 from omniopd import cli
 from omniopd.config import Params, load_params
 from omniopd.data.layout import Layout
-from omniopd.engines.memory import MASTER, Memory, size_of
 from omniopd.errors import ConfigError, ModelError
+from omniopd.preflight import fit
 from omniopd.report.plan import memory_line, memory_table
-from omniopd.stages import fit
+from omniopd.training.memory import MASTER, Memory, size_of
 
 STUDENT, TEACHER = (
     Qwen3Config(

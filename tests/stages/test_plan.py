@@ -10,8 +10,8 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.records import Trajectory
 from omniopd.methods import SFT, Fork, OmniOPD
+from omniopd.preflight import plan as planning
 from omniopd.report.plan import plan_total
-from omniopd.stages import plan as planning
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.estimate import Asked, Estimate, estimate

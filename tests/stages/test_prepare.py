@@ -13,11 +13,11 @@ from projects import Project, make_project
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import DataError
-from omniopd.stages.inputs import make_prompts
-from omniopd.stages.prepare import prepare
+from omniopd.inputs.ensure import make_prompts
+from omniopd.inputs.prepare import prepare
 from omniopd.tasks import TASKS
+from omniopd.training.pretrain import character_tokenizer
 
 SPLITS = ("train", "validation", "heldout")
 EXAMPLES = ("student-examples", "teacher-examples")

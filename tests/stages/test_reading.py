@@ -11,9 +11,9 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import kept_in_place, only_writer
 from omniopd.errors import RunError
-from omniopd.stages import reading, run
-from omniopd.stages.evaluate import evaluate
-from omniopd.stages.run import start_run
+from omniopd.evaluation.evaluate import evaluate
+from omniopd.rounds import reading, run
+from omniopd.rounds.run import start_run
 
 
 @pytest.fixture

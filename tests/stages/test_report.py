@@ -15,11 +15,11 @@ from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
 from omniopd.errors import DataError
+from omniopd.evaluation.evaluate import _totals, evaluate
 from omniopd.methods import OmniOPD
-from omniopd.stages.evaluate import _totals, evaluate
-from omniopd.stages.ledger import tidy
-from omniopd.stages.report import find_run, story_of, write_comparison, write_report
-from omniopd.stages.run import open_run
+from omniopd.report.gather import find_run, story_of, write_comparison, write_report
+from omniopd.rounds.ledger import tidy
+from omniopd.rounds.run import open_run
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ from omniopd.config import load_params, resolve
 from omniopd.data.store import write_json
 from omniopd.errors import DataError, RunError
 from omniopd.report.archive import Compared
-from omniopd.stages import reproduce as reproducing
-from omniopd.stages.reproduce import check_same, code_differences, reproduce
 from omniopd.teachers import loop
 from omniopd.tracking import Lookup, TrackedRun
+from omniopd.tracking import reproduce as reproducing
+from omniopd.tracking.reproduce import check_same, code_differences, reproduce
 
 
 @pytest.fixture(scope="module")

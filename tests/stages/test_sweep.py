@@ -12,8 +12,8 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
 from omniopd.errors import ConfigError, DataError
-from omniopd.stages.run import start_run
-from omniopd.stages.sweep import choose_rates, chosen_rate, swept_lrs
+from omniopd.rounds.run import start_run
+from omniopd.rounds.sweep import choose_rates, chosen_rate, swept_lrs
 
 ARMS: dict[str, Any] = {
     "swept": {"method": "omniopd", "lr_of": "swept"},

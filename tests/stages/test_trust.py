@@ -10,12 +10,12 @@ from projects import Project, run_plain
 from transformers import Qwen3Config, Qwen3ForCausalLM, dynamic_module_utils
 
 from omniopd.data.layout import Layout
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import ModelError
 from omniopd.models.loading import load_model
 from omniopd.models.trust import allow_code
-from omniopd.stages import run as runs
-from omniopd.stages.check import check
+from omniopd.preflight.check import check
+from omniopd.rounds import run as runs
+from omniopd.training.pretrain import character_tokenizer
 
 CODE = """
 from pathlib import Path

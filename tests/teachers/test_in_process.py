@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from omniopd.engines.pretrain import character_tokenizer, save_model
 from omniopd.models.generation import generate
 from omniopd.models.loading import end_token
 from omniopd.teachers import InProcessTeacher, TeacherRequest
+from omniopd.training.pretrain import character_tokenizer, save_model
 
 TEMPLATE = "{% for m in messages %}0{{ m.content }}0{% endfor %}{% if add_generation_prompt %}>{% endif %}"
 

@@ -7,10 +7,10 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.prompts import Prompt
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import TeacherError
 from omniopd.models.loading import end_token
 from omniopd.teachers import TeacherAnswer, TeacherRequest, solutions
+from omniopd.training.pretrain import character_tokenizer
 
 TOKENIZER = character_tokenizer("0123456789+=;>")
 PROMPTS = [Prompt("p0", "1+2="), Prompt("p1", "4+4=")]

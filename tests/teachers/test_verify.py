@@ -10,13 +10,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.records import Trajectory
-from omniopd.engines.pretrain import character_tokenizer
 from omniopd.errors import TeacherError
 from omniopd.methods import Audit, Stopping
 from omniopd.models.loading import end_token
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import TeacherAnswer, TeacherRequest, verify
 from omniopd.teachers.verify import Anchored
+from omniopd.training.pretrain import character_tokenizer
 
 AUDIT = Audit(num_replies=3, chunk_len=2, similarity="edit")
 TOKENIZER = character_tokenizer("0123456789+=;>")

@@ -1,0 +1,1 @@
+"""What the runs of a seed share: their prompts and models."""

@@ -1,0 +1,157 @@
+"""base: the student and the teacher of a seed, trained here or found, and named in models.json."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+from omniopd import __version__
+from omniopd.config import DEMO, DemoModel, Params, demo_problems
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
+from omniopd.data.receipts import work_key, write_receipt
+from omniopd.data.store import file_md5, read_json, write_json
+from omniopd.errors import ConfigError, DataError
+from omniopd.evaluation import measure
+from omniopd.functional.seeds import stable_seed
+from omniopd.models.loading import check_model_dir
+from omniopd.models.threads import use_threads
+from omniopd.tasks import TASKS
+from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
+
+
+def base(
+    params: Params,
+    seed: int,
+    layout: Layout,
+    *,
+    on_step: Callable[[str, int, int], None],
+) -> dict[str, dict[str, Any]]:
+    """Train the demo's models where params name them, check the others, and write models.json, which is returned.
+
+    The demo's student is drawn anew, from the next initialisation, until it starts where params say; its
+    `starts` there are the accuracies of all draws. on_step is told the role, the step done and the number of steps.
+
+    Raises:
+        ConfigError: a demo model is asked for, and the prompts are no built-in task.
+        ModelError: a directory that holds no model.
+    """
+    if problems := demo_problems(params, "params.yaml"):
+        raise ConfigError("\n".join(problems))
+    use_threads(params.compute.num_threads)
+    names = {"student": params.models.student, "teacher": params.teacher.model}
+    found = {}
+    for role, name in names.items():
+        if name == DEMO:
+            path = layout.models(seed) / role
+            if role == "student":
+                model, tokenizer, starts = _train_to_start(params, seed, layout, on_step)
+                notes = {"starts": starts}
+            else:
+                model, tokenizer = _train(params, seed, layout, role, 0, on_step)
+                notes = {}
+            save_model(path, model, tokenizer)
+            found[role] = {"path": role, "digest": model_digest(path), **notes}
+        elif role == "teacher" and not params.teacher.is_local:
+            found[role] = {"name": name, "digest": name}
+        else:
+            path = layout.named_model(name)
+            check_model_dir(path)
+            found[role] = {"name": name, "digest": model_digest(Path(path))}
+    write_json(layout.models(seed) / "models.json", found)
+    receipt = layout.made("base", seed)
+    files = [file for file in sorted(receipt.parent.rglob("*")) if file.is_file() and file != receipt]
+    write_receipt(receipt, key=base_key(params, seed, layout), files=files, base=receipt.parent)
+    return found
+
+
+def base_key(params: Params, seed: int, layout: Layout) -> str:
+    """What names the models of a seed: all that they are made from; of those in a directory the weights."""
+    names = {"student": params.models.student, "teacher": params.teacher.model}
+    in_directories = {
+        role: model_digest(Path(layout.named_model(name)))
+        for role, name in names.items()
+        if name != DEMO and (role == "student" or params.teacher.is_local)
+    }
+    prompts = {
+        file.name: file_md5(file) for file in sorted(layout.prompts(seed, "train").parent.glob("*.jsonl"))
+    }
+    return work_key(
+        "base", seed, names, params.teacher.kind, in_directories, prompts, params.models.model_dump(),
+        params.evaluation.determining, params.rollout.max_new_tokens,
+        {"num_threads": params.compute.num_threads}, __version__,
+    )  # fmt: skip
+
+
+def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:
+    """The directory or hub name of the student or the teacher that `base` recorded; an API's name as it is."""
+    folder = layout.models(seed)
+    entry = read_json(folder / "models.json", role, made_by=f"omniopd base --seed {seed}")[role]
+    if "path" in entry:
+        return str(folder / entry["path"])
+    return layout.named_model(entry["name"]) if is_local else entry["name"]
+
+
+def model_digest(path: Path) -> str:
+    """16 hex digits over the weight files of a directory; a hub name stands for itself."""
+    if not path.is_dir():
+        return path.as_posix()
+    digests = [(file.name, file_md5(file)) for file in sorted(path.glob("*.safetensors"))]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+
+
+def _train(
+    params: Params, seed: int, layout: Layout, role: str, draw: int, on_step: Callable[[str, int, int], None]
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
+    settings: DemoModel = getattr(params.models.demo, role)
+    tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
+    model = train_demo_model(
+        _examples(layout.prompts(seed, f"{role}-examples")),
+        tokenizer,
+        settings,
+        seed=stable_seed("base", seed, role, *([draw] if draw else [])) % 2**31,
+        on_step=lambda step: on_step(role, step, settings.num_steps),
+    )
+    return model, tokenizer
+
+
+def _train_to_start(
+    params: Params, seed: int, layout: Layout, on_step: Callable[[str, int, int], None]
+) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, list[float]]:
+    """The first student that starts within the range, or the nearest of all; and the accuracy of each drawn."""
+    start = params.models.demo.start
+    accuracies: list[float] = []
+    drawn: list[tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]] = []
+    for draw in range(start.max_draws):
+        drawn.append(_train(params, seed, layout, "student", draw, on_step))
+        accuracies.append(_accuracy(*drawn[-1], params, seed, layout))
+        if start.distance(accuracies[-1]) == 0:
+            break
+    nearest = min(range(len(drawn)), key=lambda draw: start.distance(accuracies[draw]))
+    return *drawn[nearest], accuracies
+
+
+def _accuracy(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, params: Params, seed: int, layout: Layout
+) -> float:
+    return measure(
+        model,
+        tokenizer,
+        read_prompts(layout.prompts(seed, "validation")),
+        temperature=0.0,
+        max_new_tokens=params.rollout.max_new_tokens,
+        settings=params.evaluation,
+        seed=seed,
+    ).share
+
+
+def _examples(path: Path) -> list[tuple[str, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; run `omniopd prepare` first (dvc repro does)") from error
+    rows = [json.loads(line) for line in lines]
+    return [(row["prompt"], row["solution"]) for row in rows]

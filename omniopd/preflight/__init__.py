@@ -1,0 +1,1 @@
+"""Everything that is said before work starts: checks, plans, memory and disk."""

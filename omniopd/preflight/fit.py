@@ -1,0 +1,227 @@
+"""Whether what the runs of params.yaml need is there: memory for a training process, disk for the checkpoints."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import PretrainedConfig
+
+from omniopd.config import Params, Precision, RunConfig, Train, resolve
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
+from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.inputs.base import model_in_use
+from omniopd.models.loading import encode_rendered, load_config, load_tokenizer, render_prompt
+from omniopd.rounds.ledger import due_rounds
+from omniopd.training.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
+from omniopd.training.step import ENTROPY
+
+GIB, MIB = 2**30, 2**20
+BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
+SURE = 0.75  # of the estimate, which is within a quarter: what does not hold so much holds no step
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory that training takes its share of."""
+
+    name: str
+    free: int  # bytes
+    total: int
+
+
+def room() -> Room:
+    """That of the GPU where torch finds one, else of the machine, or of the container that this is."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return Room(f"the GPU ({torch.cuda.get_device_name()})", free, total)
+    memory = psutil.virtual_memory()
+    try:
+        limit = int(CGROUP.read_text())
+    except (OSError, ValueError):  # none, or "max"
+        limit = memory.total
+    return Room("this machine", min(memory.available, limit), min(memory.total, limit))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one arm's training process takes, and how many of them share the room."""
+
+    arm: str
+    place: str  # of the arm in params.yaml
+    memory: Memory
+    num_processes: int
+
+    @property
+    def needed(self) -> int:
+        """Bytes of the room."""
+        return self.memory.peak * self.num_processes
+
+
+def fits(
+    params: Params,
+    student: PretrainedConfig,
+    teacher: PretrainedConfig | None,
+    *,
+    longest_prompt: int,
+    arms: Sequence[str] = (),
+) -> list[Fit]:
+    """What each arm's training takes; teacher is that of a model whose weights are at hand.
+
+    Raises:
+        ModelError: a model's memory cannot be foretold.
+    """
+    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in (arms or params.every_arm)}
+    num_teacher = None if teacher is None else count_parameters(teacher)
+    return [
+        Fit(
+            arm,
+            f"{'arms' if arm in params.arms else 'ablations'}.{arm}",
+            memory_of(config, student, num_teacher, longest_prompt=longest_prompt),
+            _num_sharing(config),
+        )
+        for arm, config in configs.items()
+    ]
+
+
+def memory_of(
+    config: RunConfig, student: PretrainedConfig, num_teacher: int | None, *, longest_prompt: int
+) -> Memory:
+    """What one training process of a run takes, of sequences as long as they may be; num_teacher: weights at hand."""
+    train, rollout = config.train, config.rollout
+    compute_bytes = BYTES[train.precision]
+    size = size_of(
+        student, compute_bytes=compute_bytes, weight_bytes=MASTER if train.lora is None else compute_bytes
+    )
+    num_rows = rollout.num_prompts * rollout.num_samples // train.steps_per_round
+    # With an adapter the student is its own reference.
+    needs_copy = "reference" in config.method.needs and train.lora is None
+    frozen = [size.num_parameters] if needs_copy else []
+    if num_teacher is not None and _holds_teacher(config):
+        frozen.append(num_teacher)
+    seq_len = longest_prompt + rollout.max_new_tokens
+    num_sequences = min(train.batch_size, num_rows)
+    if train.batch_tokens is not None:
+        num_sequences = min(num_sequences, -(-train.batch_tokens // seq_len))
+    return training_memory(
+        size,
+        num_sequences=num_sequences,
+        seq_len=seq_len,
+        response_len=rollout.max_new_tokens,
+        scores=config.method.scores | ENTROPY,
+        frozen=frozen,
+        compute_bytes=compute_bytes,
+        gradient_checkpointing=train.gradient_checkpointing,
+        lora_parameters=None if train.lora is None else count_adapter(student, train.lora),
+        num_sharing=config.compute.num_processes if train.shard else 1,
+        accumulates=num_rows > num_sequences * config.compute.num_processes,
+        num_copies=int(rollout.overlap and not config.compute.hands_over),
+        on_gpu=torch.cuda.is_available(),
+    )
+
+
+def _holds_teacher(config: RunConfig) -> bool:
+    """Whether the teacher's weights lie in the process that trains."""
+    needs, compute = config.method.needs, config.compute
+    if "teacher_logits" in needs:
+        return True
+    asks = "roll_out" if config.method.source == "teacher" else "verify" if "verdicts" in needs else None
+    if config.teacher.kind != "transformers" or asks is None:
+        return False
+    return compute.place_of(asks) == "inline" and compute.place_of("train") == "inline"
+
+
+def _num_sharing(config: RunConfig) -> int:
+    """Training processes on one and the same memory: all of them without GPUs, of which each has one."""
+    return 1 if torch.cuda.is_available() else config.compute.num_processes
+
+
+def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int) -> list[Fit]:
+    """What each arm's training takes, of the models that `base` made or found.
+
+    Raises:
+        DataError: `prepare` or `base` has not run.
+        ModelError: a model's memory cannot be foretold.
+    """
+    path = model_in_use(layout, seed, "student", is_local=True)
+    teacher = (
+        load_config(model_in_use(layout, seed, "teacher", is_local=True)) if params.teacher.is_local else None
+    )
+    tokenizer = load_tokenizer(path)
+    prompts = read_prompts(layout.prompts(seed, "train"))
+    rendered = [render_prompt(tokenizer, prompt.prompt) for prompt in prompts]
+    longest = max(map(len, encode_rendered(tokenizer, rendered)))
+    return fits(params, load_config(path), teacher, longest_prompt=longest, arms=arms)
+
+
+def largest(found: Sequence[Fit]) -> Fit:
+    """That of the arm which takes most."""
+    return max(found, key=lambda fit: fit.needed)
+
+
+def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | None]:
+    """(error, warning) where the arm that takes most cannot fit, or may not."""
+    processes = f" in {most.num_processes} processes" if most.num_processes > 1 else ""
+    line = (
+        f"{most.place}: training takes about {size_text(most.needed)}{processes} at its longest sequences, and "
+        f"{where.name} has {size_text(where.total)}, {size_text(where.free)} of it free; lower train.batch_size or "
+        "rollout.max_new_tokens, set train.precision: bfloat16 or train.gradient_checkpointing: true, or take a "
+        "smaller model"
+    )
+    if most.needed * SURE > where.total:
+        return ConfigError(line), None
+    return None, line if most.needed > where.free else None
+
+
+def disk_verdict(
+    params: Params, layout: Layout, student: PretrainedConfig
+) -> tuple[OmniOPDError | None, str | None]:
+    """(error, warning) where not one of the checkpoints to come fits on the disk, or not all of them do."""
+    sizes = [
+        _checkpoint_size(train, student)
+        for arm, seed in params.runs
+        for train in [resolve(params, arm, seed).train]
+        for round_ in due_rounds(train)
+        if not layout.run(arm, seed).checkpoint(round_).exists()
+    ]
+    free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
+    line = (
+        f"train.checkpoint_every: {len(sizes)} checkpoints of up to {size_text(most)} each are to come "
+        f"({size_text(sum(sizes))}), and the disk of {layout.root} has {size_text(free)} free; raise "
+        "checkpoint_every, run fewer arms or seeds, or free some space"
+    )
+    if min(sizes, default=0) > free:
+        return ConfigError(line), None
+    return None, line if sum(sizes) > free else None
+
+
+def _checkpoint_size(train: Train, student: PretrainedConfig) -> int:
+    """Bytes of the weights that are trained, and of the optimiser's two moments of each."""
+    num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
+    return 3 * MASTER * num_trained
+
+
+def as_json(found: Sequence[Fit], where: Room) -> dict[str, Any]:
+    """The memory block of the plan for programs, in bytes."""
+    return {
+        "room": asdict(where),
+        "arms": [
+            {"arm": fit.arm, "processes": fit.num_processes, "one_process": asdict(fit.memory)}
+            for fit in found
+        ],
+        "fits": largest(found).needed <= where.free,
+    }
+
+
+def size_text(count: float) -> str:
+    """Bytes for people.
+
+    >>> size_text(3 * 2**30), size_text(5_000_000)
+    ('3.0 GiB', '5 MiB')
+    """
+    return f"{count / GIB:,.1f} GiB" if count >= GIB / 2 else f"{count / MIB:,.0f} MiB"

@@ -1,0 +1,179 @@
+"""plan: what the runs of params.yaml will ask of their teacher, before anything is asked."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omniopd.config import Params, RunConfig, resolve
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
+from omniopd.data.records import Trajectory
+from omniopd.errors import ConfigError, DataError
+from omniopd.inputs.base import model_in_use
+from omniopd.methods import Fork, Method, OmniOPD
+from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
+from omniopd.models.threads import use_threads
+from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.samplers import InProcessSampler, Student
+from omniopd.teachers.estimate import Asked, Estimate, estimate
+from omniopd.teachers.prices import Prices
+
+NUM_PROMPTS = 64  # sampled; their responses stand for those of every round
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row of the plan: a run of an arm, or of a setting beside the arms, and how many such runs there are.
+
+    >>> Planned("omniopd-fork", 3, Estimate(10240, 3e5, 2e5, 81920)).num_runs
+    3
+    """
+
+    name: str
+    num_runs: int  # 0 for a setting that no arm has
+    one: Estimate  # of one run
+
+
+def plan(
+    params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int | None = None
+) -> list[Planned]:
+    """What each arm asks in one run, and the number of its runs, those of its sweep included.
+
+    The student, as `base` made or found it, writes NUM_PROMPTS responses, and each method says where it would ask.
+
+    Raises:
+        ConfigError: an arm that does not exist.
+        DataError: `prepare` or `base` has not run.
+    """
+    use_threads(params.compute.num_threads)
+    seed = params.seeds[0] if seed is None else seed
+    _check_prepared(layout, seed)
+    names = list(arms) or list(params.every_arm)
+    configs = {name: resolve(params, name, seed) for name in names}
+    student = _student(layout, seed)
+    asked = _asked(params, layout, student, seed)
+    rows = []
+    for name, config in configs.items():
+        one = _one_run(config, config.method, student, layout, asked)
+        rows.append(Planned(name, _num_runs(params, name), one))
+    rows += [
+        Planned(name, 0, _one_run(next(iter(configs.values())), method, student, layout, asked))
+        for name, method in _beside(params).items()
+    ]
+    return [row for row in rows if row.one.calls]
+
+
+def prices_of(params: Params, layout: Layout) -> Prices:
+    """What the teacher's tokens cost; nothing in this process."""
+    if params.teacher.kind != "api":
+        return Prices()
+    from omniopd.teachers.api import endpoint_of
+
+    return endpoint_of(params.teacher, root=layout.root).prices
+
+
+def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dict[str, Any]]:
+    """The plan for programs."""
+    limits = {
+        "requests_per_minute": params.teacher.requests_per_minute,
+        "tokens_per_minute": params.teacher.tokens_per_minute,
+    }
+    return [
+        {
+            "arm": row.name,
+            "runs": row.num_runs,
+            "one_run": {
+                **asdict(row.one),
+                "cost_usd": row.one.cost_usd(prices, with_cache=False),
+                "cost_usd_with_prefix_cache": row.one.cost_usd(prices, with_cache=True),
+                "minutes_at_the_limits": row.one.minutes(**limits),
+            },
+        }
+        for row in rows
+    ]
+
+
+def _num_runs(params: Params, name: str) -> int:
+    """Runs of an arm in the whole pipeline: its seeds, and what its sweep tries."""
+    seeds = params.seeds if name in params.arms else params.ablation_seeds
+    tried = len(params.sweep.seeds) * len(params.sweep.lrs) if params.is_swept(name) else 0
+    return len(seeds) + tried
+
+
+def _beside(params: Params) -> dict[str, Method]:
+    """The published form, and the fork posterior with the fewest tokens and with half the calls."""
+    published, fork = params.methods.omniopd, params.methods.fork
+    return {
+        "published form": OmniOPD.model_validate(published.model_dump()),
+        "fork, M 8, C 1": Fork.model_validate({**fork.model_dump(), "num_chunks": 8, "chunk_len": 1}),
+        "fork, M 4, C 4": Fork.model_validate({**fork.model_dump(), "num_chunks": 4, "chunk_len": 4}),
+    }
+
+
+def _check_prepared(layout: Layout, seed: int) -> None:
+    """Raise a DataError that names the command to run where the prompts of the seed do not exist."""
+    if not (path := layout.prompts(seed, "train")).is_file():
+        raise DataError(
+            f"{path}: no such file; run `omniopd prepare --seed {seed}`, then `omniopd base --seed {seed}`"
+        )
+
+
+def _student(layout: Layout, seed: int) -> Student:
+    path = model_in_use(layout, seed, "student", is_local=True)
+    model = load_model(path)
+    return Student(model, load_tokenizer(path), weights_digest(model))
+
+
+def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Trajectory]:
+    prompts = read_prompts(layout.prompts(config.seed, "train"))[:NUM_PROMPTS]
+    if not prompts:
+        raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
+    responses = rollouts(
+        student, prompts, sampler=InProcessSampler(student, batch_size=config.rollout.batch_size),
+        round_=0, num_samples=1, max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature, seed=config.seed,
+    )  # fmt: skip
+    return scored(student, responses, batch_size=config.rollout.batch_size)
+
+
+def _one_run(
+    config: RunConfig,
+    method: Method,
+    student: Student,
+    layout: Layout,
+    asked: Asked,
+) -> Estimate:
+    mean = estimate(
+        _sample(config, student, layout),
+        method,
+        num_samples=config.rollout.num_samples,
+        asked=asked,
+    )
+    return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)
+
+
+def _asked(params: Params, layout: Layout, student: Student, seed: int) -> Asked:
+    """How the teacher is asked, as far as that is known before it was.
+
+    A model that litellm's price table knows has a tokenizer there, and its own tokens; any other API is thought to have
+    the student's.
+    """
+    teacher = params.teacher
+    if teacher.kind != "api":
+        shares = teacher.tokenizer != "other"
+        if teacher.is_local and teacher.tokenizer == "auto":
+            path = model_in_use(layout, seed, "teacher", is_local=True)
+            shares = have_same_vocabulary(student.tokenizer, load_tokenizer(path))
+        return Asked(2**31, 0, shares_tokens=shares, count=_students)
+    from omniopd.teachers.api import capabilities_of
+    from omniopd.teachers.capabilities import tabled_prices, token_counter
+
+    known, model = capabilities_of(teacher), teacher.model
+    shares = tabled_prices(model) is None if teacher.tokenizer == "auto" else teacher.tokenizer == "student"
+    count = _students if shares else lambda text, ids: token_counter(model, text)  # noqa: ARG005
+    return Asked(known.samples_per_call, known.caches_from, shares_tokens=shares, count=count)
+
+
+def _students(text: str, ids: Sequence[int]) -> int:
+    del text
+    return len(ids)

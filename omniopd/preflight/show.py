@@ -1,0 +1,39 @@
+"""show: prompts as the student reads them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from omniopd.config import DEMO, Params
+from omniopd.data.layout import Layout
+from omniopd.data.prompts import Prompt, read_prompts
+from omniopd.models.loading import encode_prompt, load_tokenizer
+from omniopd.tasks import TASKS
+from omniopd.training.pretrain import character_tokenizer
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A prompt, and what the student reads of it."""
+
+    prompt: Prompt
+    text: str  # its tokens as text, special ones included
+    num_tokens: int
+
+
+def show(params: Params, seed: int, split: str, layout: Layout, *, num: int) -> Iterator[Shown]:
+    """The first prompts of a split that `prepare` wrote, through the student's tokenizer and chat template.
+
+    Raises:
+        DataError: `prepare` has not run.
+        ModelError: the student has no tokenizer that can be used.
+    """
+    prompts = read_prompts(layout.prompts(seed, split))
+    name = params.models.student
+    if name == DEMO:  # made of the task's alphabet, whether or not `base` has run
+        tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
+    else:
+        tokenizer = load_tokenizer(layout.named_model(name))
+    for prompt in islice(prompts, num):
+        ids = encode_prompt(tokenizer, prompt.prompt)
+        yield Shown(prompt, tokenizer.decode(ids, clean_up_tokenization_spaces=False), len(ids))  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,174 @@
+"""What a run has done, as its files say: which rounds are complete, and what they hold."""
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from omniopd.config import Train
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
+from omniopd.data.records import Reward, Trajectory, Verdict
+from omniopd.data.store import read_column, read_json, read_records, remove, write_atomic
+from omniopd.methods import Annotated, Need
+from omniopd.rounds.failures import failure_metrics
+from omniopd.rounds.run import Run, open_run
+
+
+def round_is_complete(run_dir: Path, round_: int) -> bool:
+    """Whether the round's manifest exists, is of this run, and names only files that are whole."""
+    run = open_run(run_dir)
+    manifest = run.files.manifest(round_)
+    return valid_receipt(manifest, key=work_key(run.key, "round", round_), base=run_dir) is not None
+
+
+def run_is_finished(run_dir: Path) -> bool:
+    """Whether the last manifest and every checkpoint that is due are there, to the byte."""
+    run = open_run(run_dir)
+    is_complete = round_is_complete(run_dir, run.config.train.num_rounds)
+    return is_complete and all(map(run.has_checkpoint, due_checkpoints(run)))
+
+
+def last_accuracy(run_dir: Path) -> float:
+    """Greedy accuracy on the validation prompts at the end of a finished run."""
+    run = open_run(run_dir)
+    return read_json(run.files.manifest(run.config.train.num_rounds), "metrics")["metrics"][
+        "validation/greedy"
+    ]
+
+
+def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
+    """The metrics of every completed round, in order, with its number as `round`."""
+    run = open_run(run_dir)
+    done = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
+    return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in done]
+
+
+def seconds_by_stage(run: Run) -> dict[str, float]:
+    """Seconds by stage, in all of timings.jsonl; half a line, as a killed process may leave it, is skipped."""
+    path, seconds = run.files.timings, defaultdict[str, float](float)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+            seconds[entry["stage"]] += entry["seconds"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return dict(seconds)
+
+
+def accuracies(run_dir: Path) -> list[dict[str, float]]:
+    """Greedy accuracy on the validation prompts, round by round where it was measured."""
+    return [
+        {"round": row["round"], "greedy": row["validation/greedy"]}
+        for row in recorded_metrics(run_dir)
+        if "validation/greedy" in row
+    ]
+
+
+def annotations(run: Run, round_: int) -> dict[Need, Path]:
+    """The files of what the method needs to know of a round's trajectories."""
+    files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}
+    return {need: path for need, path in files.items() if need in run.config.method.needs}
+
+
+def annotated_round(run: Run, round_: int) -> list[Annotated]:
+    """A round's trajectories with what was found out about them; what the teacher failed to answer is left out."""
+    trajectories = [
+        item for item in read_records(run.files.trajectories(round_), Trajectory) if not item.failure
+    ]
+    verdicts: dict[str, list[Verdict]] = {trajectory.id: [] for trajectory in trajectories}
+    rewards: dict[str, float] = {}
+    files = annotations(run, round_)
+    if "verdicts" in files:
+        for verdict in read_records(files["verdicts"], Verdict):
+            if not verdict.failure:
+                verdicts[verdict.trajectory_id].append(verdict)
+    if "rewards" in files:
+        rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
+    return [
+        Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
+        for trajectory in trajectories
+    ]
+
+
+def failures_of_round(run: Run, round_: int) -> dict[str, float]:
+    """How many requests the teacher failed, and on how many responses the grader did, in all and by reason."""
+    files = annotations(run, round_)
+    graded = files.pop("rewards", None)
+    asked = [run.files.trajectories(round_), *files.values()]
+    failures = [failure for path in asked for failure in read_column(path, "failure")]
+    metrics = failure_metrics("teacher_failures", failures)
+    return metrics | (failure_metrics("grader_failures", read_column(graded, "failure")) if graded else {})
+
+
+def checkpoint_is_due(run: Run, round_: int) -> bool:
+    """Whether the state before that round is kept."""
+    return round_ in due_rounds(run.config.train)
+
+
+def due_checkpoints(run: Run) -> list[int]:
+    """The rounds before which the state is kept, the end of the run among them."""
+    return due_rounds(run.config.train)
+
+
+def due_rounds(settings: Train) -> list[int]:
+    """The same of a run with those settings."""
+    last = settings.num_rounds
+    return [
+        round_ for round_ in range(1, last + 1) if round_ % settings.checkpoint_every == 0 or round_ == last
+    ]
+
+
+def complete_round(
+    run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None
+) -> None:
+    """Write the round's manifest, which completes it, over its datasets or over `files`; scratch is removed."""
+    if files is None:
+        files = [run.files.trajectories(round_), *annotations(run, round_).values()]
+    write_receipt(
+        run.files.manifest(round_),
+        key=work_key(run.key, "round", round_),
+        files=files,
+        base=run.files.root,
+        more={"round": round_, "metrics": metrics},
+    )
+    with run.files.metrics.open("a", encoding="utf-8") as file:
+        file.write(_metrics_line(round_, metrics))
+    shutil.rmtree(run.files.receipt(round_, "").parent, ignore_errors=True)
+
+
+def tidy(run_dir: Path) -> None:
+    """Leave what the run's manifests name: no broken manifest, no stale file, and metrics.jsonl as they say."""
+    run = open_run(run_dir)
+    num_rounds = run.config.train.num_rounds
+    for round_ in range(num_rounds + 1):
+        if not round_is_complete(run_dir, round_):
+            remove(run.files.manifest(round_))
+    _prune(run)
+    paths = sorted(run.files.manifest(0).parent.glob("*.json"))
+    manifests = [read_json(path, "round", "metrics") for path in paths]
+    text = "".join(_metrics_line(manifest["round"], manifest["metrics"]) for manifest in manifests)
+    if not run.files.metrics.is_file() or run.files.metrics.read_bytes() != text.encode():
+        write_atomic(run.files.metrics, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
+    return json.dumps({"round": round_, **metrics}, sort_keys=True) + "\n"
+
+
+def _prune(run: Run) -> None:
+    """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
+    num_rounds = run.config.train.num_rounds
+    checkpoints = run.files.checkpoint(0).parent
+    keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run)} | {
+        run.files.manifest(num_rounds)
+    }
+    for round_ in range(num_rounds):
+        keep |= {run.files.trajectories(round_), run.files.verdicts(round_), run.files.rewards(round_)}
+        keep.add(run.files.manifest(round_))
+    for folder in {path.parent for path in keep}:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path not in keep or path.is_dir() != (folder == checkpoints):
+                remove(path)
+    if run_is_finished(run.files.root):
+        shutil.rmtree(run.files.work, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""Student rollouts, and their scores: their sampler's, or from the trainer's forward pass."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from omniopd.data.prompts import Prompt
+from omniopd.data.records import Trajectory, trajectory_id
+from omniopd.data.rows import Row
+from omniopd.errors import RunError
+from omniopd.functional.seeds import stable_seed
+from omniopd.models.loading import encode_prompts, end_token
+from omniopd.models.scoring import score
+from omniopd.models.text import TextDecoder
+from omniopd.sampling.samplers import Sampler, Student, batches
+
+T = TypeVar("T")
+
+
+def shard(items: Sequence[T], index: int, *, num_shards: int, batch_size: int) -> Sequence[T]:
+    """The items of one shard: a run of whole batches. The shards in order are all the items.
+
+    Rounding depends on the batch a sequence sits in, so batches are the same for every num_shards.
+    """
+    num_batches = -(-len(items) // batch_size)
+    first = num_batches * index // num_shards * batch_size
+    last = num_batches * (index + 1) // num_shards * batch_size
+    return items[first:last]
+
+
+def rollouts(
+    student: Student,
+    prompts: Sequence[Prompt],
+    *,
+    sampler: Sampler,
+    round_: int,
+    num_samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    staleness: int = 0,
+) -> list[Trajectory]:
+    """num_samples responses to each prompt; `entropies` and `logps` are the sampler's, empty where it has none.
+
+    `staleness` is the number of rounds that it will have been trained for when they are learnt from.
+
+    Raises:
+        RunError: a response was written by other weights than the student's, or its scores are not finite.
+    """
+    decoder = TextDecoder(student.tokenizer)
+    prompt_ids = encode_prompts(student.tokenizer, [prompt.prompt for prompt in prompts])
+    seeds = [
+        [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)] for prompt in prompts
+    ]
+    samples = sampler.sample(
+        prompt_ids,
+        seeds=seeds,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        end_id=end_token(student.tokenizer),
+    )
+    trajectories = []
+    for prompt, ids, own_seeds, own in zip(prompts, prompt_ids, seeds, samples, strict=True):
+        for n, (own_seed, sample) in enumerate(zip(own_seeds, own, strict=True)):
+            if sample.weights != student.digest:
+                raise RunError(
+                    f"round {round_}: the rollout engine wrote a response to prompt {prompt.id!r} with weights "
+                    f"{sample.weights or 'unknown'}, and the trainer's are {student.digest}; nothing is learnt from "
+                    "stale weights: start the run again, or take rollout.engine: transformers"
+                )
+            trajectories.append(
+                Trajectory(
+                    id=trajectory_id(round_, prompt.id, n),
+                    round=round_,
+                    prompt_id=prompt.id,
+                    prompt=prompt.prompt,
+                    prompt_ids=ids,
+                    response=decoder.text(sample.generation.token_ids),
+                    response_ids=sample.generation.token_ids,
+                    finish_reason=sample.generation.finish_reason,
+                    temperature=temperature,
+                    seed=own_seed,
+                    student=sample.weights,
+                    entropies=sample.generation.entropies,
+                    logps=sample.generation.logps,
+                    staleness=staleness,
+                )
+            )
+            _check_finite(trajectories[-1])
+    return trajectories
+
+
+def scored(student: Student, trajectories: Sequence[Trajectory], *, batch_size: int) -> list[Trajectory]:
+    """The trajectories with exact entropies and log-probabilities under the student's weights.
+
+    Raises:
+        RunError: they are not finite, before a teacher is paid for a verdict on them.
+    """
+    result = []
+    for group in batches(trajectories, batch_size):
+        rows = [Row(item.id, item.prompt_ids, item.response_ids) for item in group]
+        for item, (entropies, logps) in zip(group, score(student.model, rows), strict=True):
+            result.append(replace(item, entropies=entropies, logps=logps))
+            _check_finite(result[-1])
+    return result
+
+
+def _check_finite(trajectory: Trajectory) -> None:
+    if not all(map(math.isfinite, [*trajectory.entropies, *trajectory.logps])):
+        raise RunError(
+            f"round {trajectory.round}: the student's distributions over response {trajectory.id} are not finite, so "
+            "nothing is learnt from it; lower train.lr, set train.precision: float32, or inspect the model, and start "
+            "the run again"
+        )

@@ -1,0 +1,305 @@
+"""The steps of a round, each skipped where its receipt holds: roll out, schedule, verify, train, validate."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from omniopd.data.prompts import Prompt, prompts_of_round
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
+from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
+from omniopd.data.store import read_records, write_records
+from omniopd.errors import RunError
+from omniopd.evaluation import measure
+from omniopd.functional import repetition
+from omniopd.grading import rewards
+from omniopd.methods import Annotated
+from omniopd.models.loading import end_token, weights_digest
+from omniopd.models.threads import use_threads
+from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
+from omniopd.rounds.failures import heard_share, stop_at_failures
+from omniopd.rounds.ledger import (
+    annotated_round,
+    checkpoint_is_due,
+    complete_round,
+    due_checkpoints,
+    failures_of_round,
+)
+from omniopd.rounds.rollout import rollouts, scored, shard
+from omniopd.rounds.run import Run, open_run
+from omniopd.sampling.samplers import batches
+from omniopd.teachers import solutions
+from omniopd.teachers.verify import Anchored, verify
+from omniopd.training import parallel
+from omniopd.training.checkpoints import save_checkpoint
+from omniopd.training.trainer import Trainer
+
+
+def roll_out(run_dir: Path, round_: int, index: int) -> Path:
+    """One shard of the round's responses: the student's, or the teacher's where that is the source."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    settings = run.config.rollout
+    name = f"rollout-{index}-of-{settings.num_shards}"
+    path = run.files.shard(round_, name)
+
+    def work() -> None:
+        prompts = prompts_of_round(
+            run.prompts("train"), round_, count=settings.num_prompts, seed=run.config.seed
+        )
+        own = shard(
+            prompts,
+            index,
+            num_shards=settings.num_shards,
+            batch_size=settings.batch_size // settings.num_samples,
+        )
+        write = _solutions if run.config.method.source == "teacher" else _rollouts
+        responses = write(run, round_, own)
+        write_records(path, responses, Trajectory)
+
+    _once(run, round_, name, path, work, stage="roll out")
+    return path
+
+
+def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
+    settings, student = run.config.rollout, run.writer_of(round_)
+    with run.sampler(student) as sampler:
+        return rollouts(
+            student,
+            prompts,
+            sampler=sampler,
+            round_=round_,
+            num_samples=settings.num_samples,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=run.config.seed,
+            staleness=round_ - settings.weights_of(round_),
+        )
+
+
+def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
+    settings = run.config.rollout
+    return solutions(
+        prompts,
+        teacher=run.teacher,
+        temperature=run.config.method.teacher_temperature,
+        tokenizer=run.tokenizer,
+        student=run.writer_of(round_).digest,
+        round_=round_,
+        num_samples=settings.num_samples,
+        max_new_tokens=settings.max_new_tokens,
+        seed=run.config.seed,
+    )
+
+
+def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
+    """The round's trajectories: the shards in order, with entropies of the trainer's forward pass or the sampler's."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    path = run.files.trajectories(round_)
+
+    def work() -> None:
+        responses = [response for shard_path in shards for response in read_records(shard_path, Trajectory)]
+        stop_at_failures(responses, shards, most=run.config.teacher.max_failed_share, round_=round_)
+        whole = [response for response in responses if not response.failure]
+        failed = [response for response in responses if response.failure]
+        if not run.config.has_sampler_scores:
+            whole = scored(run.writer_of(round_), whole, batch_size=run.config.rollout.batch_size)
+        write_records(path, [*whole, *failed], Trajectory)
+
+    _once(run, round_, "schedule", path, work, stage="schedule")
+    return path
+
+
+def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
+    """The verdicts on one shard of the round's trajectories."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    settings, method = run.config.rollout, run.config.method
+    name = f"verify-{index}-of-{settings.num_shards}"
+    path = run.files.shard(round_, name)
+
+    def work() -> None:
+        trajectories = read_records(run.files.trajectories(round_), Trajectory)
+        own = shard(trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size)
+        audit = method.audit(shares_tokens=run.teacher_shares_tokens)
+        assert audit is not None, "a method that needs verdicts says what to ask"
+        verdicts: list[Verdict] = []
+        for group in batches(own, settings.batch_size):
+            verdicts += verify(
+                [Anchored(trajectory, method.anchors(trajectory)) for trajectory in group],
+                teacher=run.teacher,
+                audit=audit,
+                decoder=run.decoder,
+                end_id=end_token(run.tokenizer),
+                seed=run.config.seed,
+            )
+        write_records(path, verdicts, Verdict)
+
+    _once(run, round_, name, path, work, stage="verify")
+    return path
+
+
+def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
+    """The round's verdicts: the shards in order."""
+    run = open_run(run_dir)
+    path = run.files.verdicts(round_)
+
+    def work() -> None:
+        verdicts = [row for shard_path in shards for row in read_records(shard_path, Verdict)]
+        stop_at_failures(verdicts, shards, most=run.config.teacher.max_failed_share, round_=round_)
+        write_records(path, verdicts, Verdict)
+
+    _once(run, round_, "verdicts", path, work, stage="verify")
+    return path
+
+
+def reward(run_dir: Path, round_: int) -> Path:
+    """The verifier's rewards on the round's responses."""
+    run = open_run(run_dir)
+    path = run.files.rewards(round_)
+
+    def work() -> None:
+        trajectories = read_records(run.files.trajectories(round_), Trajectory)
+        found = rewards(trajectories, run.prompts("train"), run.config.evaluation)
+        write_records(path, found, Reward)
+
+    _once(run, round_, "rewards", path, work, stage="verify")
+    return path
+
+
+def validate(run_dir: Path, round_: int) -> float:
+    """Greedy accuracy of the student before that round, on the validation prompts."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    receipt, key = run.files.receipt(round_, "validate"), work_key(run.key, "validate", round_)
+    done = valid_receipt(receipt, key=key, base=run_dir)
+    if done is not None:
+        return done["accuracy"]
+    with run.timed("validate", round_):
+        student = run.student_at(round_)
+        accuracy = measure(
+            student.model,
+            student.tokenizer,
+            run.prompts("validation"),
+            temperature=0.0,
+            max_new_tokens=run.config.rollout.max_new_tokens,
+            settings=run.config.evaluation,
+            seed=run.config.seed,
+        ).share
+        write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
+    return accuracy
+
+
+def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float]:
+    """One optimiser step on the round; the manifest, written last, completes it. Returns the round's metrics."""
+    run = open_run(run_dir)
+    use_threads(run.config.compute.num_threads)
+    with run.timed("train", round_):
+        trainer = run.trainer_at(round_)
+        annotated = annotated_round(run, round_)
+        _check_weights(run, round_, annotated[0].trajectory, trainer)
+        run.keep_writer_of(round_ + 1)
+        run.forget()  # until the step has succeeded the state is neither the old nor the new
+        report = trainer.round(run.config.method.rows(annotated), run.config.method)
+        run.advance(round_ + 1, trainer)
+        if checkpoint_is_due(run, round_ + 1):
+            _save(run, round_ + 1, trainer)
+        if parallel.rank():
+            return {}  # the first process writes what all of them did
+        shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
+        metrics = (
+            _round_metrics(run, round_, annotated) | failures_of_round(run, round_) | report.as_metrics()
+        )
+        if accuracy is not None:
+            metrics |= accuracy_metrics(run_dir, round_, accuracy)
+        metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
+        complete_round(run, round_, metrics)
+    return metrics
+
+
+def finish(run_dir: Path, accuracy: float) -> Path:
+    """Complete the run after its last round: every checkpoint that is due, then the last manifest."""
+    run = open_run(run_dir)
+    num_rounds = run.config.train.num_rounds
+    missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
+    parallel.wait_for_all()
+    for round_ in missing:
+        _save(run, round_, run.trainer_at(round_))
+        parallel.wait_for_all()  # where all look for the state to go on from, they find the same
+    if not parallel.rank():
+        metrics = accuracy_metrics(run_dir, num_rounds, accuracy)
+        metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, num_rounds))
+        complete_round(run, num_rounds, metrics, files=[])
+    return run.files.checkpoint(num_rounds)
+
+
+def rebuild(run_dir: Path, round_: int) -> Path:
+    """The state before that round, rebuilt from what is recorded, where other processes find it."""
+    run = open_run(run_dir)
+    run.hand_over(round_, run.trainer_at(round_))
+    return run.files.state(round_)
+
+
+def replay(run: Run, round_: int, trainer: Trainer) -> None:
+    """Take a recorded round's step again, on a trainer in the state before it."""
+    annotated = annotated_round(run, round_)
+    _check_weights(run, round_, annotated[0].trajectory, trainer)
+    trainer.round(run.config.method.rows(annotated), run.config.method)
+
+
+def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
+    """Do a piece of the round's work and leave a receipt, unless one holds already."""
+    key, receipt = work_key(run.key, name, round_), run.files.receipt(round_, name)
+    if valid_receipt(receipt, key=key, base=run.files.root) is not None:
+        return
+    with run.timed(stage, round_):
+        work()
+        write_receipt(receipt, key=key, files=[path], base=run.files.root)
+
+
+def _check_weights(run: Run, round_: int, trajectory: Trajectory, trainer: Trainer) -> None:
+    """Raise where the weights that a round's responses name were not the trainer's, if it was seen then."""
+    run.digests[round_] = weights_digest(trainer.model)
+    digest = run.digests.get(run.config.rollout.weights_of(round_))
+    if digest not in (trajectory.student, None):
+        raise RunError(
+            f"{run.files.root}: round {round_} was written by weights {trajectory.student}, and the "
+            f"weights rebuilt are {digest}: another machine, library or number of threads rounds otherwise; "
+            "go on where the run was begun, or move the directory away and begin anew"
+        )
+
+
+def _save(run: Run, round_: int, trainer: Trainer) -> None:
+    key = work_key(run.key, "checkpoint", round_)
+    base = run.model_path("student")
+    save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key, base=base)
+
+
+def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dict[str, float]:
+    trajectories = [item.trajectory for item in annotated]
+    verdicts = [verdict for item in annotated for verdict in item.verdicts]
+    lengths = [len(trajectory.response_ids) for trajectory in trajectories]
+    num_cut = sum(trajectory.finish_reason == "length" for trajectory in trajectories)
+    written = [item for item in trajectories if item.writer == STUDENT]
+    settings = run.config.rollout
+    staleness = {"staleness": float(round_ - settings.weights_of(round_))} if settings.overlap else {}
+    audits = {"audited_share": heard_share(annotated)} if "verdicts" in run.config.method.needs else {}
+    return {
+        **staleness,
+        **audits,
+        **run.config.method.metrics(annotated),
+        "response_len": sum(lengths) / len(lengths),
+        "cut_share": num_cut / len(lengths),
+        "repetition": sum(repetition(item.response_ids) for item in trajectories) / len(lengths),
+        "trained_tokens": float(sum(lengths)),
+        "student_tokens": float(sum(len(item.response_ids) for item in written)),
+        "teacher_tokens": float(
+            sum(item.teacher_tokens for item in trajectories)
+            + sum(verdict.completion_tokens for verdict in verdicts)
+        ),
+        "teacher_prompt_tokens": float(
+            sum(item.teacher_prompt_tokens for item in trajectories)
+            + sum(verdict.prompt_tokens for verdict in verdicts)
+        ),
+        "cost_usd": sum(item.cost_usd for item in trajectories) + sum(item.cost_usd for item in verdicts),
+    }

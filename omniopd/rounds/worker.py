@@ -1,0 +1,67 @@
+"""A step of a round in a process of its own, or in several: `python -m omniopd.rounds.worker STEP RESULT ARGUMENTS`.
+
+ARGUMENTS are the step's, as JSON. RESULT is a file for what it returned, or for what went wrong; without one the
+process died. It ends with the process that started it.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from omniopd.data.disk import naming
+from omniopd.data.store import write_json
+from omniopd.errors import OmniOPDError
+from omniopd.rounds import steps as rounds
+from omniopd.training import parallel
+
+STEPS: dict[str, Callable[..., Any]] = {
+    step.__name__: step
+    for step in (
+        rounds.roll_out, rounds.schedule, rounds.verify_shard, rounds.train, rounds.validate, rounds.rebuild,
+        rounds.finish,
+    )
+}  # fmt: skip
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Do the step that the command line names."""
+    end_with_parent()
+    step, result, arguments = sys.argv[1:]
+    with parallel.together() if "TORCHELASTIC_RUN_ID" in os.environ else nullcontext():
+        found = outcome(step, json.loads(arguments))
+        if not parallel.rank() or "error" in found:
+            write_json(Path(result), found)
+    sys.exit(1 if "error" in found else 0)
+
+
+def outcome(step: str, arguments: list[Any]) -> dict[str, Any]:
+    """What the step returned, or the name of its error and what it says."""
+    run_dir, *rest = arguments
+    paths = [[Path(path) for path in item] if isinstance(item, list) else item for item in rest]
+    try:
+        with naming(Path(run_dir)):
+            value = STEPS[step](Path(run_dir), *paths)
+    except OmniOPDError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": "", "message": f"{type(error).__name__}: {error}"}
+    return {"value": str(value) if isinstance(value, Path) else value}
+
+
+def end_with_parent() -> None:
+    """Be killed when the process that started this one ends, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Who writes a student's responses: the model in this process, or an engine that was given its weights."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from omniopd.errors import ConfigError
+from omniopd.models.generation import Generation, generate
+
+if TYPE_CHECKING:
+    from omniopd.sampling.vllm_student import VllmStudent
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model, its tokenizer, and the digest of the weights that it holds."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    digest: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was written after a prompt, and the digest of the weights that wrote it, as its sampler tells it.
+
+    >>> Sample(Generation([5, 10, 16], "stop"), "9f2c").weights
+    '9f2c'
+    """
+
+    generation: Generation
+    weights: str
+
+
+class Sampler(Protocol):
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+        end_id: int,
+    ) -> list[list[Sample]]:
+        """len(seeds[i]) samples after each prompt i, the same number for each; temperature 0 is greedy."""
+        ...
+
+
+class InProcessSampler:
+    """The student's own model, in fixed batches of batch_size samples, of which a prompt's are never parted.
+
+    scores: whether samples have the exact entropies and log-probabilities of the distributions that they are of.
+    """
+
+    def __init__(self, student: Student, *, batch_size: int, scores: bool = False):
+        self._student = student
+        self._batch_size = batch_size
+        self._scores = scores
+
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        seeds: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+        end_id: int,
+    ) -> list[list[Sample]]:
+        samples: list[list[Sample]] = []
+        num_samples = len(seeds[0]) if seeds else 1
+        for group in batches(list(zip(prompts, seeds, strict=True)), self._batch_size // num_samples):
+            written = generate(
+                self._student.model,
+                [prompt for prompt, _ in group],
+                seeds=[own for _, own in group],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                end_id=end_id,
+                scored=self._scores,
+            )
+            samples += [[Sample(one, self._student.digest) for one in own] for own in written]
+        return samples
+
+
+def vllm_student() -> "type[VllmStudent]":
+    """The class that gives a student's weights to vLLM.
+
+    Raises:
+        ConfigError: vLLM cannot be imported.
+    """
+    try:
+        from omniopd.sampling.vllm_student import VllmStudent
+    except ImportError as error:
+        raise ConfigError(
+            f"rollout.engine: vllm cannot be imported ({error}); install vllm 0.32, or take transformers"
+        ) from error
+    return VllmStudent
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in runs of `size`, in order; the last may be shorter."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]

@@ -1,0 +1,1 @@
+"""Training: the optimiser step, checkpoints, several processes, and the models of the demo."""
