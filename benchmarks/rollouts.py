@@ -19,6 +19,7 @@ from omniopd.errors import ConfigError
 from omniopd.models.loading import weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.responses import writer_for
 from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer, save_model
@@ -38,8 +39,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     prompts = [Prompt(text, text, "") for text in texts]
 
     def written_by(sampler: Sampler) -> int:
-        found = rollouts(
-            student, prompts, sampler=sampler, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN,
+        found = rollouts(writer_for(student, sampler), prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN,
             temperature=1.0, seed=0,
         )  # fmt: skip
         return sum(len(item.response_ids) for item in found)

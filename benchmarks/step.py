@@ -21,11 +21,12 @@ from omniopd.config import DemoModel, Params, load_params
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row, collate
 from omniopd.methods import OPD
-from omniopd.models.loading import end_token
+from omniopd.models.chat import end_token
 from omniopd.models.scoring import response_states
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
-from omniopd.sampling.samplers import InProcessSampler, Student
+from omniopd.sampling.responses import in_process
+from omniopd.sampling.samplers import Student
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer, train_demo_model
 from omniopd.training.trainer import Trainer
@@ -126,8 +127,8 @@ class Ours:
 
     def _rolled_out(self):
         return rollouts(
-            self._student, self._prompts, sampler=InProcessSampler(self._student, batch_size=self._size),
-            round_=0, num_samples=1, max_new_tokens=self._response_len, temperature=1.0, seed=0,
+            in_process(self._student, batch_size=self._size), self._prompts, round_=0, num_samples=1,
+            max_new_tokens=self._response_len, temperature=1.0, seed=0,
         )  # fmt: skip
 
     def generate(self) -> int:

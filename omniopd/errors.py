@@ -46,3 +46,17 @@ class TrackingError(OmniOPDError, RuntimeError):
 
 class DiskError(OmniOPDError, OSError):
     """A disk is full, or does not let itself be written."""
+
+
+REASON_LEN = 240  # characters of a library's error in a message
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one printable line of at most REASON_LEN characters; its kind where it says nothing.
+
+    >>> one_line(ValueError("no such key:\n  'a'."))
+    "no such key: 'a'"
+    """
+    text = "".join(char if char.isprintable() else " " for char in str(error))
+    line = " ".join(text.split()).rstrip(".") or type(error).__name__
+    return line if len(line) <= REASON_LEN else f"{line[: REASON_LEN - 1]}…"

@@ -15,7 +15,8 @@ from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.rows import Row
 from omniopd.methods import Annotated, OmniOPD
-from omniopd.models.loading import encode_rendered, load_model, render_prompt
+from omniopd.models.chat import encode_rendered, render_prompt
+from omniopd.models.loading import load_model
 from omniopd.models.scoring import score
 from omniopd.models.threads import use_threads
 from omniopd.rounds.run import Run

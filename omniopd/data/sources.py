@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from omniopd.data.columns import Columns, has_path, quoted
-from omniopd.errors import DataError
+from omniopd.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -339,24 +339,20 @@ def _hub_dataset(source: Source) -> "Dataset":
         return datasets.load_dataset(source.name, source.subset, split=source.split, **revision)
     except ConnectionError as error:
         raise DataError(
-            f"{source}: the hub cannot be reached ({_said(error)}); try again with a network, or load the dataset "
+            f"{source}: the hub cannot be reached ({one_line(error)}); try again with a network, or load the dataset "
             f"where there is one, save it with to_parquet, and name that file in {source.setting}"
         ) from error
     except DatasetNotFoundError as error:
         raise DataError(
-            f"{source}: is no file beside params.yaml, and the hub gives no such dataset ({_said(error)}); mend "
+            f"{source}: is no file beside params.yaml, and the hub gives no such dataset ({one_line(error)}); mend "
             f"{source.setting}, or log in with `hf auth login` where it asks for that"
         ) from error
     except ValueError as error:
         block = source.setting.rpartition(".")[0]
         remedy = f"mend {block}.subset and {block}.split" if block else f"name a file in {source.setting}"
-        raise DataError(f"{source}: the dataset has no such part ({_said(error)}); {remedy}") from error
+        raise DataError(f"{source}: the dataset has no such part ({one_line(error)}); {remedy}") from error
     except (DatasetsError, RuntimeError, OSError) as error:
         raise DataError(
-            f"{source}: the dataset cannot be loaded ({_said(error)}); save it as Parquet where it can, and name that "
-            f"file in {source.setting}"
+            f"{source}: the dataset cannot be loaded ({one_line(error)}); save it as Parquet where it can, and name "
+            f"that file in {source.setting}"
         ) from error
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__

@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 from omniopd.data.disk import naming
 from omniopd.data.processes import runs
 from omniopd.data.records import SCHEMAS
-from omniopd.errors import DataError
+from omniopd.errors import DataError, one_line
 
 Record = TypeVar("Record")
 # What pyarrow raises of damaged files and of others' columns; text that is not UTF-8 is a ValueError.
@@ -211,7 +211,7 @@ def read_column(path: Path, name: str) -> list[Any]:
         return pq.ParquetFile(path).read([name]).column(name).to_pylist()
     except UNREADABLE as error:
         raise DataError(
-            f"{path}: its column {name} cannot be read ({_said(error)}); delete it and run again"
+            f"{path}: its column {name} cannot be read ({one_line(error)}); delete it and run again"
         ) from error
 
 
@@ -229,7 +229,7 @@ def num_rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except UNREADABLE as error:
-        raise DataError(f"{path}: is no Parquet file ({_said(error)}); delete it and run again") from error
+        raise DataError(f"{path}: is no Parquet file ({one_line(error)}); delete it and run again") from error
 
 
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
@@ -246,7 +246,7 @@ def read_records(path: Path, record_type: type[Record]) -> list[Record]:
         columns = [table.column(name).to_pylist() for name in names]
     except UNREADABLE as error:
         raise DataError(
-            f"{path}: cannot be read as {record_type.__name__} records ({_said(error)}); delete it and run again"
+            f"{path}: cannot be read as {record_type.__name__} records ({one_line(error)}); delete it and run again"
         ) from error
     return [record_type(*values) for values in zip(*columns, strict=True)]
 
@@ -257,8 +257,3 @@ def _with_defaults(table: pa.Table, record_type: type) -> pa.Table:
             values = pa.array([field.default] * table.num_rows, SCHEMAS[record_type].field(field.name).type)
             table = table.add_column(min(i, table.num_columns), field.name, values)
     return table
-
-
-def _said(error: Exception) -> str:
-    """What a library says of a file, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

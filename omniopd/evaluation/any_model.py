@@ -7,9 +7,9 @@ from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.evaluation.subjects import folder_of, model_at
 from omniopd.evaluation.suites import Measured, OnItems, measure_suite
+from omniopd.models.chat import template_warning
 from omniopd.models.threads import use_threads
 from omniopd.models.trust import allow_code
-from omniopd.preflight.check_models import template_warning
 from omniopd.tracking import MeasuredModel, log_scores
 
 
@@ -25,12 +25,13 @@ def measure_model(
     """
     allow_code(params.models.trust_remote_code)
     use_threads(params.compute.num_threads)
-    subject, folder = model_at(name, params, layout), folder_of(name)
-    for line in template_warning(name, subject.tokenizer):
-        warn(line)
-    measured = measure_suite(
-        subject, params.benchmarks, layout, into=layout.benchmarks(folder), on_items=on_items
-    )
+    folder = folder_of(name)
+    with model_at(name, params, layout) as subject:
+        for line in template_warning(name, subject.tokenizer):
+            warn(line)
+        measured = measure_suite(
+            subject, params.benchmarks, layout, into=layout.benchmarks(folder), on_items=on_items
+        )
     if params.tracking.enabled:
         model = MeasuredModel(folder, subject.weights, Path(layout.named_model(name)).as_posix())
         later = f"{layout.benchmarks(folder)} is written; the same command sends it when MLflow is back."

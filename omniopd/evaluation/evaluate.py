@@ -1,6 +1,9 @@
 """evaluate: held-out accuracy before and after a run, greedy and sampled, and benchmarks; once at the end."""
 
+import functools
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,17 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import write_json, write_records
 from omniopd.errors import RunError
-from omniopd.evaluation import accuracy_of, answered
-from omniopd.evaluation.sharpness import fork_entropies
-from omniopd.evaluation.subjects import student_of
+from omniopd.evaluation.sharpness import Forks, entropy_at, forks_of, sampled_rows
+from omniopd.evaluation.subjects import saved_student, student_of
 from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suite
 from omniopd.grading import failure_counts
-from omniopd.models.loading import load_model
+from omniopd.grading.accuracy import TEMPERATURES, accuracy_of, answered
 from omniopd.models.threads import use_threads
 from omniopd.report.compare import CURVES
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run
-
-TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
+from omniopd.sampling.responses import Writer
 
 
 def evaluate(
@@ -62,12 +63,16 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
             f"omniopd distill --arm {arm} --seed {seed}"
         )
     use_threads(run.config.compute.num_threads)
-    measured = _benchmarks(run, benchmarks, layout.benchmarks(run.files.root.name), on_items)
-    heldout, teacher = run.prompts("heldout"), run.readable_teacher()
-    students = {
-        "before": load_model(run.model_path("student")),
-        "after": run.load_student(str(run.files.checkpoint(num_rounds))),
-    }
+    folder = layout.benchmarks(run.files.root.name)
+    try:
+        students = {
+            when: _measured_student(run, round_, when, benchmarks, folder / when, on_items)
+            for when, round_ in (("before", 0), ("after", num_rounds))
+        }
+    finally:
+        run.let_go_of("engine")
+    keep_only(folder, benchmarks.suite if benchmarks else [])
+    teacher = run.readable_teacher()
     return {
         "arm": arm,
         "seed": seed,
@@ -75,47 +80,68 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
         "lr": run.config.train.lr,
         "steps": run.config.train.num_steps,
         **{
-            when: _accuracies(run, student, heldout, when)
-            | {"fork_entropy": fork_entropies(run, student, teacher, heldout)}
-            | {"benchmarks": {found.name: found.record for found in measured[when]}}
+            when: student.accuracies
+            | {"fork_entropy": _fork_entropies(run, student, teacher)}
+            | {"benchmarks": {measured.name: measured.record for measured in student.benchmarks}}
             for when, student in students.items()
         },
         "notes": list(
-            dict.fromkeys(note for own in measured.values() for found in own for note in found.notes)
+            dict.fromkeys(
+                note
+                for student in students.values()
+                for measured in student.benchmarks
+                for note in measured.notes
+            )
         ),
         **_totals(run),
     }
 
 
-def _benchmarks(
-    run: Run, suite: Benchmarks | None, into: Path, on_items: OnItems
-) -> dict[str, list[Measured]]:
-    """What the benchmarks came to before and after; a folder without them where there are none."""
-    rounds = {"before": 0, "after": run.config.train.num_rounds}
-    if suite is None or not suite.suite:
-        keep_only(into, [])
-        return {when: [] for when in rounds}
-    try:
-        measured = {
-            when: measure_suite(
-                student_of(run, round_), suite, run.layout, into=into / when,
-                on_items=lambda name, done, total, when=when: on_items(f"{name} {when}", done, total),
-            )
-            for when, round_ in rounds.items()
-        }  # fmt: skip
-    finally:
-        run.let_go_of("engine")
-    keep_only(into, suite.suite)
-    return measured
+@dataclass(frozen=True)
+class _Student:
+    """What was measured of a student while it was in memory."""
+
+    accuracies: dict[str, Any]
+    benchmarks: list[Measured]
+    forks: list[Forks]
+    fork_entropy: float | None
 
 
-def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
+def _measured_student(
+    run: Run, round_: int, when: str, suite: Benchmarks | None, into: Path, on_items: OnItems
+) -> _Student:
+    """The student before that round on benchmarks and on the held-out prompts; it is loaded once, and only here."""
+    config, heldout, measured = run.config, run.prompts("heldout"), []
+    student = functools.cache(lambda: saved_student(run, round_))
+    if suite is not None:
+        with ExitStack() as stack:
+            writer = functools.cache(lambda: stack.enter_context(run.writer(student())))
+            measured = measure_suite(
+                student_of(run, round_, writer), suite, run.layout, into=into,
+                on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
+            )  # fmt: skip
+    with run.writer(student(), batch_size=config.evaluation.batch_size) as writer:
+        accuracies = _accuracies(run, writer, heldout, when)
+    with run.writer(student()) as writer:
+        rows = sampled_rows(writer, heldout, config)
+    forks, entropy = forks_of(student().model, rows, batch_size=config.rollout.batch_size)
+    return _Student(accuracies, measured, forks, entropy)
+
+
+def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None) -> dict[str, float]:
+    """Mean entropies in nats at the student's forks: its own, and those of a teacher that can be read."""
+    entropies = {"student": student.fork_entropy}
+    if teacher is not None:
+        entropies["teacher"] = entropy_at(teacher, student.forks, batch_size=run.config.rollout.batch_size)
+    return {who: entropy for who, entropy in entropies.items() if entropy is not None}
+
+
+def _accuracies(run: Run, writer: Writer, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
     """The accuracies of a student; its answers are written, a row a prompt."""
-    found = {}
+    accuracies = {}
     for how, temperature in TEMPERATURES.items():
         results = answered(
-            model,
-            run.tokenizer,
+            writer,
             prompts,
             temperature=temperature,
             max_new_tokens=run.config.rollout.max_new_tokens,
@@ -123,8 +149,8 @@ def _accuracies(run: Run, model: PreTrainedModel, prompts: Sequence[Prompt], whe
             seed=run.config.seed,
         )
         write_records(run.layout.answers(run.files.root.name, when, how), results, ItemResult)
-        found[how] = accuracy_of(results).as_record() | failure_counts(item.reason for item in results)
-    return found
+        accuracies[how] = accuracy_of(results).as_record() | failure_counts(item.reason for item in results)
+    return accuracies
 
 
 def _totals(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 
 from omniopd.data.records import ItemResult
 from omniopd.errors import DataError
-from omniopd.evaluation.accuracy import wilson, wilson_interval
+from omniopd.grading.accuracy import wilson, wilson_interval
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:

@@ -1,7 +1,8 @@
-"""Whom benchmarks measure: the student of a run before and after it, or any model by its path."""
+"""What is measured: the student of a run before and after it, or any model by its path."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from omniopd.config import Params
@@ -18,43 +19,48 @@ from omniopd.models.loading import (
     load_tokenizer,
 )
 from omniopd.rounds.run import Run
-from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
+from omniopd.sampling.responses import Writer, in_process
+from omniopd.sampling.samplers import Student, vllm_student
 
 FOLDER_LEN = 200  # bytes; file systems allow 255
 
 
-def student_of(run: Run, round_: int) -> Subject:
-    """The student before that round, whose checkpoint is there, on what wrote its rollouts."""
+def saved_student(run: Run, round_: int) -> Student:
+    """The student before that round, loaded from its files; its digest is that of the files."""
     path = run.saved(round_)
     assert path is not None, "a run is measured at its start and at its end"
-    base = run.model_path("student")
-    weights = (
-        model_digest(Path(base)) if path == base else work_key(*map(model_digest, map(Path, (base, path))))
-    )
+    return Student(run.load_student(path), run.tokenizer, _digest(run, path))
 
-    @contextmanager
-    def sampler() -> Iterator[Sampler]:
-        student = Student(run.load_student(path), run.tokenizer, weights)
-        with run.sampler(student) as found:
-            yield found
 
+def student_of(run: Run, round_: int, writer: Callable[[], Writer]) -> Subject:
+    """The student before that round as benchmarks measure it, on the engine that wrote its rollouts."""
+    path = run.saved(round_)
+    assert path is not None, "a run is measured at its start and at its end"
     config = run.config
     engine = {
         "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining,
     }  # fmt: skip
     return Subject(
-        weights,
+        _digest(run, path),
         run.tokenizer,
-        sampler,
+        writer,
         engine,
         config.rollout.batch_size,
-        context_len(load_config(base)),
+        context_len(load_config(run.model_path("student"))),
         config.seed,
     )
 
 
-def model_at(name: str, params: Params, layout: Layout) -> Subject:
-    """The model of a directory or of the hub, on the engine of rollouts.
+def _digest(run: Run, path: str) -> str:
+    base = run.model_path("student")
+    if path == base:
+        return model_digest(Path(base))
+    return work_key(*map(model_digest, map(Path, (base, path))))
+
+
+@contextmanager
+def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
+    """The model of a directory or of the hub, on the engine of rollouts, for the block.
 
     Raises:
         ModelError: there is none, or it cannot be used.
@@ -63,23 +69,21 @@ def model_at(name: str, params: Params, layout: Layout) -> Subject:
     check_model_dir(path) if params.rollout.engine == "vllm" else check_weights(path)
     tokenizer, weights = load_tokenizer(path), model_digest(Path(path))
     rollout, precision, batch_size = params.rollout, params.train.precision, params.evaluation.batch_size
+    with ExitStack() as stack:
 
-    @contextmanager
-    def sampler() -> Iterator[Sampler]:
-        if rollout.engine == "transformers":
-            model = load_model(path, precision=precision, trained=False)
-            yield InProcessSampler(Student(model, tokenizer, weights), batch_size=batch_size)
-            return
-        engine = vllm_student()(
-            path, batch_size=batch_size, precision=precision, settings=rollout.engine_settings
-        )
-        try:
-            yield engine.as_loaded(weights)
-        finally:
-            engine.close()
+        @functools.cache
+        def writer() -> Writer:
+            if rollout.engine == "transformers":
+                model = load_model(path, precision=precision, trained=False)
+                return in_process(Student(model, tokenizer, weights), batch_size=batch_size)
+            engine = vllm_student()(
+                path, batch_size=batch_size, precision=precision, settings=rollout.engine_settings
+            )
+            stack.callback(engine.close)
+            return Writer(engine.as_loaded(weights), tokenizer, weights)
 
-    made = {"engine": rollout.engine, "precision": precision, **params.compute.determining}
-    return Subject(weights, tokenizer, sampler, made, batch_size, context_len(load_config(path)))
+        determining = {"engine": rollout.engine, "precision": precision, **params.compute.determining}
+        yield Subject(weights, tokenizer, writer, determining, batch_size, context_len(load_config(path)))
 
 
 def folder_of(name: str) -> str:

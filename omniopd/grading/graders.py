@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from omniopd.config import Evaluation, Grader
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Reward, Trajectory
+from omniopd.data.records import ItemResult, Reward, Trajectory
 from omniopd.errors import DataError, ProcessError
 from omniopd.grading.grade import Grade, not_graded
 from omniopd.grading.pattern import grade_pattern
+from omniopd.sampling.responses import Response
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,32 @@ def _grade(cases: Sequence[Case], *, grader: Grader, pattern: str | None) -> lis
     assert pattern is not None, "params were checked"
     return [
         grade_pattern(case.response, _answer(case.prompt), pattern, finished=case.finished) for case in cases
+    ]
+
+
+def graded(responses: Sequence[Response], grader: Grader, *, pattern: str | None = None) -> list[ItemResult]:
+    """Responses as records with their grades, in order; graded as `grade` does.
+
+    Raises:
+        DataError: a prompt has nothing that the grader could compare with.
+        ProcessError: the grader's processes cannot run on this machine.
+    """
+    cases = [Case(response.prompt, response.text, finished=response.is_finished) for response in responses]
+    return [
+        ItemResult(
+            id=response.prompt.id,
+            sample=response.number,
+            prompt=response.prompt.prompt,
+            response=response.text,
+            answer=grade_.answer,
+            reference=response.prompt.answer,
+            is_right=grade_.is_right,
+            reason=grade_.reason,
+            num_tokens=len(response.generation.token_ids),
+            finish_reason=response.generation.finish_reason,
+            seed=response.seed,
+        )
+        for response, grade_ in zip(responses, grade(cases, grader, pattern=pattern), strict=True)
     ]
 
 

@@ -15,10 +15,12 @@ from omniopd.data.prompts import read_prompts
 from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import ConfigError, DataError
-from omniopd.evaluation import measure
 from omniopd.functional.seeds import stable_seed
+from omniopd.grading.accuracy import measure
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
+from omniopd.sampling.responses import in_process
+from omniopd.sampling.samplers import Student
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
@@ -137,9 +139,9 @@ def _train_to_start(
 def _accuracy(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, params: Params, seed: int, layout: Layout
 ) -> float:
+    writer = in_process(Student(model, tokenizer, ""), batch_size=params.evaluation.batch_size)
     return measure(
-        model,
-        tokenizer,
+        writer,
         read_prompts(layout.prompts(seed, "validation")),
         temperature=0.0,
         max_new_tokens=params.rollout.max_new_tokens,

@@ -151,7 +151,8 @@ def _filled(template: str | None, text: str) -> str:
 
 def _counter(params: Params, layout: Layout) -> Callable[[Sequence[str]], list[int]]:
     """What counts the tokens of prompts as the student reads them."""
-    from omniopd.models.loading import encode_rendered, load_tokenizer, render_prompt  # takes seconds
+    from omniopd.models.chat import encode_rendered, render_prompt
+    from omniopd.models.loading import load_tokenizer
 
     tokenizer, template = load_tokenizer(layout.named_model(params.models.student)), params.prompts.template
 

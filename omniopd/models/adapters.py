@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from omniopd.config import Lora
-from omniopd.errors import AdapterError
+from omniopd.errors import AdapterError, one_line
 from omniopd.models.integrity import check_finite
 
 WEIGHTS = "adapter_model.safetensors"
@@ -45,7 +45,7 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
         cast_adapter_dtype(model, "default", autocast_adapter_dtype=True)
     except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise AdapterError(
-            f"train.lora: peft cannot add an adapter to {type(model).__name__} ({' '.join(str(error).split())[:200]}); "
+            f"train.lora: peft cannot add an adapter to {type(model).__name__} ({one_line(error)}); "
             "take other train.lora.targets, or set train.lora: null"
         ) from error
 

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from transformers import GenerationConfig
 
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, one_line
 
 FILE = "generation_config.json"
-WHY_LEN = 300  # characters of a library's error in a message
 
 
 def generation_config(name: str) -> GenerationConfig | None:
@@ -21,7 +20,9 @@ def generation_config(name: str) -> GenerationConfig | None:
     except Exception as error:  # whatever damage makes the libraries raise
         if isinstance(error, OSError) and not (Path(name) / FILE).exists():
             return None
-        raise ModelError(f"{name}: {FILE} cannot be used ({_why(error)}); mend it, or delete it") from error
+        raise ModelError(
+            f"{name}: {FILE} cannot be used ({one_line(error)}); mend it, or delete it"
+        ) from error
 
 
 def check_generation_config(name: str) -> None:
@@ -37,13 +38,6 @@ def check_generation_config(name: str) -> None:
         config.validate(strict=True)
     except Exception as error:  # values of other types make it raise what they will
         raise ModelError(
-            f"{name}: {FILE} cannot be saved with a checkpoint ({_why(error)}); mend or delete "
+            f"{name}: {FILE} cannot be saved with a checkpoint ({one_line(error)}); mend or delete "
             "these settings: generation takes its own from params.yaml"
         ) from error
-
-
-def _why(error: Exception) -> str:
-    """The findings of a validation, or else what the error says, in one line."""
-    lines = [line.removeprefix("- ") for line in str(error).splitlines() if line.startswith("- ")]
-    text = " ".join(" ".join(lines or [str(error)]).split()).rstrip(".")
-    return text[:WHY_LEN] or type(error).__name__

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ from transformers import (
 
 from omniopd.config import Precision
 from omniopd.config.messages import TEXT_ALONE
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, one_line
 from omniopd.models.adapters import adapter_state, base_state, has_adapter
 from omniopd.models.generation_config import generation_config
 from omniopd.models.integrity import check_finite, check_loading, check_numbers
@@ -40,12 +40,6 @@ TOKENIZER_FILES = (
 )
 _BASE_DIGEST = "_omniopd_base_digest"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
-# Prompts that differ at their beginning, in the middle and at the end alone.
-_TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
-PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
-PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
-PROBE_LEN = 120  # characters of a prompt in a message
-WHY_LEN = 240  # characters of a library's error in a message
 
 
 def check_model_dir(name: str) -> None:
@@ -77,7 +71,7 @@ def check_model_dir(name: str) -> None:
                 weights.keys()
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"{name}: {file.name} is damaged ({_why(error)}); save the model there again"
+                f"{name}: {file.name} is damaged ({one_line(error)}); save the model there again"
             ) from error
 
 
@@ -238,80 +232,6 @@ def _digest(state: Mapping[str, Tensor], first: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """The prompt's tokens as the model sees them: after its chat template, where it has one."""
-    return encode_prompts(tokenizer, [prompt])[0]
-
-
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """The tokens of each prompt as the model sees them, read at once."""
-    return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt) for prompt in prompts])
-
-
-def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of texts that begin with a rendered prompt."""
-    if not texts:
-        return []
-    if tokenizer.chat_template:  # which brings its own special tokens
-        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
-    # Else the tokenizer adds them: those before the text, since what it adds after it ends a text that is to go on.
-    read = tokenizer(list(texts), return_special_tokens_mask=True)
-    pairs = zip(read["input_ids"], read["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
-    return [ids[: len(mask) - _num_last(mask)] for ids, mask in pairs]
-
-
-def _num_last(mask: Sequence[int]) -> int:
-    """The number of ones at the end."""
-    return next((n for n, added in enumerate(reversed(mask)) if not added), len(mask))
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt's text as the model sees it.
-
-    Raises:
-        ModelError: the chat template does not take it.
-    """
-    if not tokenizer.chat_template:
-        return prompt
-    message = [{"role": "user", "content": prompt}]
-    try:
-        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # whatever a template raises
-        raise ModelError(
-            f"{tokenizer.name_or_path}: its chat template does not take a prompt ({_why(error)}); mend "
-            "chat_template.jinja or tokenizer_config.json"
-        ) from error
-
-
-def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
-    """Raise where two different prompts read alike: the student cannot know which it is asked.
-
-    Args:
-        name: The directory or hub name.
-        tokenizer: Whose chat template is used.
-        prompts: Texts, no two the same but for white space.
-
-    Raises:
-        ModelError: naming two of them.
-    """
-    first: dict[str, str] = {}
-    for prompt in dict.fromkeys([*PROBES, *prompts]):
-        rendered = render_prompt(tokenizer, prompt)
-        other = first.setdefault(rendered, prompt)
-        if other.split() != prompt.split():
-            raise ModelError(
-                f"{name}: its chat template renders {other[:PROBE_LEN]!r} and {prompt[:PROBE_LEN]!r} alike, so that "
-                "prompts do not reach the model; mend chat_template.jinja or tokenizer_config.json"
-            )
-
-
-def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the end token; load_tokenizer has made sure that there is one."""
-    end_id = tokenizer.eos_token_id
-    assert isinstance(end_id, int)
-    return end_id
-
-
 def load_config(name: str) -> PretrainedConfig:
     """The configuration saved with a model.
 
@@ -340,7 +260,7 @@ def _reading(name: str, what: str, remedy: str) -> Iterator[None]:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelError(
-            f"{name}: {what}: it does not fit into memory ({_why(error)}); free some, or take a smaller model"
+            f"{name}: {what}: it does not fit into memory ({one_line(error)}); free some, or take a smaller model"
         ) from error
     except Exception as error:
         if not code_is_allowed() and "trust_remote_code" in str(error):
@@ -352,11 +272,4 @@ def _reading(name: str, what: str, remedy: str) -> Iterator[None]:
             remedy = (
                 "install that package, or take a model that does without, such as one that is not quantised"
             )
-        raise ModelError(f"{name}: {what} ({_why(error)}); {remedy}") from error
-
-
-def _why(error: BaseException) -> str:
-    """What an error says, in one line of at most WHY_LEN characters."""
-    text = "".join(c if c.isprintable() else " " for c in str(error))
-    line = " ".join(text.split()).rstrip(".") or type(error).__name__
-    return line if len(line) <= WHY_LEN else f"{line[: WHY_LEN - 1]}…"
+        raise ModelError(f"{name}: {what} ({one_line(error)}); {remedy}") from error

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from omniopd.models.loading import encode_rendered, render_prompt
+from omniopd.models.chat import encode_rendered, render_prompt
 
 PART = "\ufffd"  # as a part of a character is decoded, in tokenizers over bytes
 

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from omniopd.data.prompts import Prompt
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, one_line
+from omniopd.models.chat import (
+    check_template,
+    encode_prompt,
+    encode_prompts,
+    encode_rendered,
+    template_warning,
+)
 from omniopd.models.generation_config import generation_config
 from omniopd.models.loading import (
     check_model_dir,
     check_same_vocabulary,
-    check_template,
     check_weights,
     context_len,
-    encode_prompt,
-    encode_prompts,
-    encode_rendered,
     load_config,
     load_tokenizer,
 )
@@ -71,16 +74,6 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     return StudentFacts(config, len(tokenizer), context_len(config), lengths, warnings)
 
 
-def template_warning(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Where there is no chat template."""
-    if tokenizer.chat_template:
-        return []
-    return [
-        f"{name}: has no chat template, so that prompts are given to it as they are; that is right for a base "
-        "model, and else take the tokenizer that belongs to the model"
-    ]
-
-
 def _checked_tokenizer(name: str, config: PretrainedConfig) -> PreTrainedTokenizerBase:
     """The tokenizer, whose tokens the model has, and whose template takes a prompt."""
     tokenizer = load_tokenizer(name)
@@ -110,7 +103,7 @@ def end_warnings(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     try:
         whole = str(tokenizer.apply_chat_template(list(TURN), tokenize=False))
     except Exception as error:  # whatever a template raises
-        return [*found, f"{name}: its chat template does not take an answer ({_said(error)}); mend it"]
+        return [*found, f"{name}: its chat template does not take an answer ({one_line(error)}); mend it"]
     prompt, turn = encode_prompt(tokenizer, TURN[0]["content"]), encode_rendered(tokenizer, [whole])[0]
     if turn[: len(prompt)] != prompt:
         same = next(
@@ -138,7 +131,3 @@ def _generation_ends(name: str) -> list[int]:
     config = generation_config(name)
     ends = None if config is None else config.eos_token_id
     return [ends] if isinstance(ends, int) else list(ends or [])
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

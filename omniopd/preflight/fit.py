@@ -15,7 +15,8 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.inputs.base import model_in_use
-from omniopd.models.loading import encode_rendered, load_config, load_tokenizer, render_prompt
+from omniopd.models.chat import encode_rendered, render_prompt
+from omniopd.models.loading import load_config, load_tokenizer
 from omniopd.rounds.ledger import due_rounds
 from omniopd.training.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
 from omniopd.training.step import ENTROPY

@@ -14,7 +14,8 @@ from omniopd.methods import Fork, Method, OmniOPD
 from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
-from omniopd.sampling.samplers import InProcessSampler, Student
+from omniopd.sampling.responses import in_process
+from omniopd.sampling.samplers import Student
 from omniopd.teachers.estimate import Asked, Estimate, estimate
 from omniopd.teachers.prices import Prices
 
@@ -129,10 +130,14 @@ def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Traject
     if not prompts:
         raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
     responses = rollouts(
-        student, prompts, sampler=InProcessSampler(student, batch_size=config.rollout.batch_size),
-        round_=0, num_samples=1, max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature, seed=config.seed,
-    )  # fmt: skip
+        in_process(student, batch_size=config.rollout.batch_size),
+        prompts,
+        round_=0,
+        num_samples=1,
+        max_new_tokens=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        seed=config.seed,
+    )
     return scored(student, responses, batch_size=config.rollout.batch_size)
 
 

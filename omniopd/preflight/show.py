@@ -7,7 +7,8 @@ from itertools import islice
 from omniopd.config import DEMO, Params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
-from omniopd.models.loading import encode_prompt, load_tokenizer
+from omniopd.models.chat import encode_prompt
+from omniopd.models.loading import load_tokenizer
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer
 

@@ -10,10 +10,9 @@ from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.data.rows import Row
 from omniopd.errors import RunError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.loading import encode_prompts, end_token
 from omniopd.models.scoring import score
-from omniopd.models.text import TextDecoder
-from omniopd.sampling.samplers import Sampler, Student, batches
+from omniopd.sampling.responses import Writer, respond
+from omniopd.sampling.samplers import Student, batches
 
 T = TypeVar("T")
 
@@ -30,10 +29,9 @@ def shard(items: Sequence[T], index: int, *, num_shards: int, batch_size: int) -
 
 
 def rollouts(
-    student: Student,
+    writer: Writer,
     prompts: Sequence[Prompt],
     *,
-    sampler: Sampler,
     round_: int,
     num_samples: int,
     max_new_tokens: int,
@@ -43,51 +41,43 @@ def rollouts(
 ) -> list[Trajectory]:
     """num_samples responses to each prompt; `entropies` and `logps` are the sampler's, empty where it has none.
 
-    `staleness` is the number of rounds that it will have been trained for when they are learnt from.
+    `staleness` is the number of rounds that the student will have been trained for when they are learnt from.
 
     Raises:
-        RunError: a response was written by other weights than the student's, or its scores are not finite.
+        RunError: a response was sampled with other weights than the student's, or its scores are not finite.
     """
-    decoder = TextDecoder(student.tokenizer)
-    prompt_ids = encode_prompts(student.tokenizer, [prompt.prompt for prompt in prompts])
-    seeds = [
-        [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)] for prompt in prompts
-    ]
-    samples = sampler.sample(
-        prompt_ids,
-        seeds=seeds,
+    responses = respond(
+        writer,
+        prompts,
+        seeds=[
+            [stable_seed("rollout", seed, round_, prompt.id, n) for n in range(num_samples)]
+            for prompt in prompts
+        ],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        end_id=end_token(student.tokenizer),
+        purpose=f"round {round_}",
     )
-    trajectories = []
-    for prompt, ids, own_seeds, own in zip(prompts, prompt_ids, seeds, samples, strict=True):
-        for n, (own_seed, sample) in enumerate(zip(own_seeds, own, strict=True)):
-            if sample.weights != student.digest:
-                raise RunError(
-                    f"round {round_}: the rollout engine wrote a response to prompt {prompt.id!r} with weights "
-                    f"{sample.weights or 'unknown'}, and the trainer's are {student.digest}; nothing is learnt from "
-                    "stale weights: start the run again, or take rollout.engine: transformers"
-                )
-            trajectories.append(
-                Trajectory(
-                    id=trajectory_id(round_, prompt.id, n),
-                    round=round_,
-                    prompt_id=prompt.id,
-                    prompt=prompt.prompt,
-                    prompt_ids=ids,
-                    response=decoder.text(sample.generation.token_ids),
-                    response_ids=sample.generation.token_ids,
-                    finish_reason=sample.generation.finish_reason,
-                    temperature=temperature,
-                    seed=own_seed,
-                    student=sample.weights,
-                    entropies=sample.generation.entropies,
-                    logps=sample.generation.logps,
-                    staleness=staleness,
-                )
-            )
-            _check_finite(trajectories[-1])
+    trajectories = [
+        Trajectory(
+            id=trajectory_id(round_, response.prompt.id, response.number),
+            round=round_,
+            prompt_id=response.prompt.id,
+            prompt=response.prompt.prompt,
+            prompt_ids=response.prompt_ids,
+            response=response.text,
+            response_ids=response.generation.token_ids,
+            finish_reason=response.generation.finish_reason,
+            temperature=temperature,
+            seed=response.seed,
+            student=writer.weights,
+            entropies=response.generation.entropies,
+            logps=response.generation.logps,
+            staleness=staleness,
+        )
+        for response in responses
+    ]
+    for trajectory in trajectories:
+        _check_finite(trajectory)
     return trajectories
 
 

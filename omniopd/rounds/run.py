@@ -37,7 +37,8 @@ from omniopd.models.threads import use_threads
 from omniopd.models.trust import allow_code
 from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import read_found
-from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
+from omniopd.sampling.responses import Writer, in_process, writer_for
+from omniopd.sampling.samplers import Student, vllm_student
 from omniopd.teachers import Teacher, load_teacher
 from omniopd.training import parallel
 from omniopd.training.checkpoints import checkpoint_is_whole, load_optimizer, load_student, save_checkpoint
@@ -98,20 +99,22 @@ class Run:
         )
 
     @contextmanager
-    def sampler(self, student: Student) -> Iterator[Sampler]:
-        """What writes the student's responses: its model, or the run's engine with its weights."""
+    def writer(self, student: Student, *, batch_size: int | None = None) -> Iterator[Writer]:
+        """What writes the student's responses: its own model, or the run's engine with its weights.
+
+        batch_size: of samples in this process; by default that of rollouts. An engine batches by itself.
+        """
         settings = self.config.rollout
         if settings.engine == "transformers":
-            yield InProcessSampler(
-                student, batch_size=settings.batch_size, scores=self.config.has_sampler_scores
-            )
+            batch_size = batch_size or settings.batch_size
+            yield in_process(student, batch_size=batch_size, scores=self.config.has_sampler_scores)
             return
         with self._lock:
             engine = self.engine
         try:
             with engine.holding(student) as sampler:
-                yield sampler
-        except BaseException:  # whatever state it is in: tried again, it is another
+                yield writer_for(student, sampler)
+        except BaseException:  # its state is unknown, so the next attempt starts another
             self.let_go_of("engine")
             raise
 

@@ -9,11 +9,12 @@ from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_records, write_records
 from omniopd.errors import RunError
-from omniopd.evaluation import measure
 from omniopd.functional import repetition
 from omniopd.grading import rewards
+from omniopd.grading.accuracy import measure
 from omniopd.methods import Annotated
-from omniopd.models.loading import end_token, weights_digest
+from omniopd.models.chat import end_token
+from omniopd.models.loading import weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
 from omniopd.rounds.failures import heard_share, stop_at_failures
@@ -62,11 +63,10 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
     settings, student = run.config.rollout, run.writer_of(round_)
-    with run.sampler(student) as sampler:
+    with run.writer(student) as writer:
         return rollouts(
-            student,
+            writer,
             prompts,
-            sampler=sampler,
             round_=round_,
             num_samples=settings.num_samples,
             max_new_tokens=settings.max_new_tokens,
@@ -176,16 +176,16 @@ def validate(run_dir: Path, round_: int) -> float:
     if done is not None:
         return done["accuracy"]
     with run.timed("validate", round_):
-        student = run.student_at(round_)
-        accuracy = measure(
-            student.model,
-            student.tokenizer,
-            run.prompts("validation"),
-            temperature=0.0,
-            max_new_tokens=run.config.rollout.max_new_tokens,
-            settings=run.config.evaluation,
-            seed=run.config.seed,
-        ).share
+        settings = run.config.evaluation
+        with run.writer(run.student_at(round_), batch_size=settings.batch_size) as writer:
+            accuracy = measure(
+                writer,
+                run.prompts("validation"),
+                temperature=0.0,
+                max_new_tokens=run.config.rollout.max_new_tokens,
+                settings=settings,
+                seed=run.config.seed,
+            ).share
         write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
     return accuracy
 

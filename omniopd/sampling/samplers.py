@@ -51,7 +51,9 @@ class Sampler(Protocol):
 
 
 class InProcessSampler:
-    """The student's own model, in fixed batches of batch_size samples, of which a prompt's are never parted.
+    """The student's own model, in fixed batches of batch_size samples.
+
+    A batch holds all samples of a prompt, unless there are more of them than batch_size.
 
     scores: whether samples have the exact entropies and log-probabilities of the distributions that they are of.
     """
@@ -70,19 +72,20 @@ class InProcessSampler:
         temperature: float,
         end_id: int,
     ) -> list[list[Sample]]:
-        samples: list[list[Sample]] = []
-        num_samples = len(seeds[0]) if seeds else 1
-        for group in batches(list(zip(prompts, seeds, strict=True)), self._batch_size // num_samples):
-            written = generate(
-                self._student.model,
-                [prompt for prompt, _ in group],
-                seeds=[own for _, own in group],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                end_id=end_id,
-                scored=self._scores,
-            )
-            samples += [[Sample(one, self._student.digest) for one in own] for own in written]
+        samples: list[list[Sample]] = [[] for _ in prompts]
+        for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
+            for group in batches(range(len(prompts)), self._batch_size // len(numbers)):
+                generations = generate(
+                    self._student.model,
+                    [prompts[i] for i in group],
+                    seeds=[[seeds[i][n] for n in numbers] for i in group],
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    end_id=end_id,
+                    scored=self._scores,
+                )
+                for i, of_prompt in zip(group, generations, strict=True):
+                    samples[i] += [Sample(one, self._student.digest) for one in of_prompt]
         return samples
 
 

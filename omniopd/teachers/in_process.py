@@ -2,14 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from omniopd.models.chat import encode_rendered, end_token, render_prompt
 from omniopd.models.generation import Generation, generate, nested
-from omniopd.models.loading import (
-    encode_rendered,
-    end_token,
-    load_model,
-    load_tokenizer,
-    render_prompt,
-)
+from omniopd.models.loading import load_model, load_tokenizer
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 

@@ -8,7 +8,7 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.loading import encode_prompt, end_token
+from omniopd.models.chat import encode_prompt, end_token
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 

@@ -7,7 +7,8 @@ from typing import Any
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
 from omniopd.data.processes import own_name
-from omniopd.models.loading import encode_rendered, end_token, load_tokenizer, render_prompt
+from omniopd.models.chat import encode_rendered, end_token, render_prompt
+from omniopd.models.loading import load_tokenizer
 from omniopd.models.text import TextDecoder
 from omniopd.models.trust import code_is_allowed
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest

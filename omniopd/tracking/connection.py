@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
-from omniopd.errors import TrackingError
+from omniopd.errors import TrackingError, one_line
 from omniopd.tracking.messages import prompts_input, slices
 from omniopd.tracking.origin import changes, code_tags
 from omniopd.tracking.records import Origin
@@ -68,7 +68,7 @@ def end_if_running(config: RunConfig, *, key: str, folder: str, status: str) -> 
     try:
         _end_if_running(config, key, folder, status)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"{config.tracking.uri}: {' '.join(str(error).split())[:200]}") from error
+        raise TrackingError(f"{config.tracking.uri}: {one_line(error)}") from error
 
 
 def _end_if_running(config: RunConfig, key: str, folder: str, status: str) -> None:
@@ -103,7 +103,7 @@ def reach(uri: str) -> str:
     try:
         found = client_of(uri).search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"{uri}: {' '.join(str(error).split())[:200]}") from error
+        raise TrackingError(f"{uri}: {one_line(error)}") from error
     return "answers" if found else "answers, and is empty"
 
 

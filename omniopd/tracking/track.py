@@ -8,7 +8,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import num_rows, read_json
 from omniopd.errors import DataError
-from omniopd.evaluation.evaluate import TEMPERATURES
+from omniopd.grading.accuracy import TEMPERATURES
 from omniopd.rounds.ledger import due_checkpoints
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run, open_run

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from omniopd.config import DEMO_CONTEXT, DemoModel
 from omniopd.data.rows import Row, collate
 from omniopd.data.store import write_dir_atomic
-from omniopd.models.loading import end_token
+from omniopd.models.chat import end_token
 
 # With the library's defaults (rotary base 10,000, 0.02) neither model learns the task in so few steps; the
 # distances here are short (docs/experiments.md).

@@ -19,7 +19,8 @@ from omniopd.models.adapters import WEIGHTS, add_adapter
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
 from omniopd.sampling import handover
-from omniopd.sampling.samplers import InProcessSampler, Student, vllm_student
+from omniopd.sampling.responses import in_process, writer_for
+from omniopd.sampling.samplers import Student, vllm_student
 from omniopd.training.checkpoints import load_student
 from omniopd.training.pretrain import save_model
 
@@ -71,8 +72,8 @@ def test_an_engine_is_given_each_rounds_adapter_alone_and_writes_with_it(path, s
         served = engine_for(path)
         for student in (*students, students[2]):
             with served.holding(student) as sampler:
-                found = rollouts(student, PROMPTS, sampler=sampler, **ASKED)
-            own = rollouts(student, PROMPTS, sampler=InProcessSampler(student, batch_size=2), **ASKED)
+                found = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
+            own = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
             assert found == own
             written.append([item.response_ids for item in found])
     [started] = engine.started
@@ -160,7 +161,7 @@ def test_a_response_of_another_adapter_stops_the_round(path, students):
             ),
             served.holding(students[1]) as sampler,
         ):
-            rollouts(students[1], PROMPTS, sampler=sampler, **ASKED)
+            rollouts(writer_for(students[1], sampler), PROMPTS, **ASKED)
 
 
 @pytest.mark.parametrize("settings", [{}, {"dtype": "float"}])

@@ -10,6 +10,7 @@ from omniopd.data.store import read_records
 from omniopd.models.loading import weights_digest
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.responses import writer_for
 from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.training.pretrain import save_model
 
@@ -19,9 +20,8 @@ ROUNDING = 1e-5  # nats
 
 def written(student: Student, sampler: Sampler, temperature: float = 1.0) -> list[Trajectory]:
     return rollouts(
-        student,
+        writer_for(student, sampler),
         PROMPTS,
-        sampler=sampler,
         round_=0,
         num_samples=4,
         max_new_tokens=9,

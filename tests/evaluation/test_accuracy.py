@@ -5,9 +5,11 @@ import pytest
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
-from omniopd.evaluation import accuracy, measure, wilson_interval
 from omniopd.grading import answer_of
+from omniopd.grading.accuracy import measure, wilson_interval
 from omniopd.models.generation import Generation
+from omniopd.sampling.responses import Writer
+from omniopd.sampling.samplers import Sample
 from omniopd.training.pretrain import character_tokenizer
 
 TOKENIZER = character_tokenizer("0123456789+=;>")
@@ -40,17 +42,22 @@ def test_a_pattern_is_not_searched_in_a_thought_unless_it_names_the_tag():
     assert answer_of("<think>;>1</think>2", r"</think>(\d)") == "2"
 
 
-def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "46"):
-    """The accuracy of a model that writes `text`."""
+class Scripted:
+    """A sampler that writes one text, whatever it is asked."""
 
-    def write(*_, **__):
+    def __init__(self, text: str, finish_reason: str):
         ids = TOKENIZER.encode(text)
-        return [[Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)]]
+        self._generation = Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)
 
-    monkeypatch.setattr(accuracy, "generate", write)
+    def sample(self, prompts, *, seeds, **_) -> list[list[Sample]]:
+        return [[Sample(self._generation, "w") for _ in own] for _, own in zip(prompts, seeds, strict=True)]
+
+
+def _measure(text: str, finish_reason: str, answer: str | None = "46"):
+    """The accuracy of a model that writes `text`."""
     settings = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
-    prompts = [Prompt("p", "1+2=", answer)]
-    return measure(None, TOKENIZER, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
+    writer, prompts = Writer(Scripted(text, finish_reason), TOKENIZER, "w"), [Prompt("p", "1+2=", answer)]
+    return measure(writer, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +71,11 @@ def _measure(monkeypatch, text: str, finish_reason: str, answer: str | None = "4
     ],
 )
 def test_an_answer_is_right_to_the_character_and_only_when_the_response_has_ended(
-    monkeypatch, text: str, finish_reason: str, is_right: bool
+    text: str, finish_reason: str, is_right: bool
 ):
-    assert _measure(monkeypatch, text, finish_reason).share == float(is_right)
+    assert _measure(text, finish_reason).share == float(is_right)
 
 
-def test_a_prompt_without_an_answer_cannot_be_measured(monkeypatch):
+def test_a_prompt_without_an_answer_cannot_be_measured():
     with pytest.raises(DataError, match="'p' has no answer"):
-        _measure(monkeypatch, ";>46", "stop", answer=None)
+        _measure(";>46", "stop", answer=None)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_records
 from omniopd.errors import DataError
-from omniopd.evaluation import wilson_interval
 from omniopd.evaluation.pass_at import (
     clustered_interval,
     difference,
@@ -22,6 +21,7 @@ from omniopd.evaluation.pass_at import (
     pass_at_k,
     score,
 )
+from omniopd.grading.accuracy import wilson_interval
 
 
 def result(id_: str, sample: int, is_right: bool, *, num_tokens: int = 10, cut: bool = False) -> ItemResult:

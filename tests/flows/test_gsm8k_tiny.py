@@ -25,7 +25,7 @@ from rapidfuzz.distance import Levenshtein
 
 from omniopd.data.records import Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
-from omniopd.models.loading import encode_prompt
+from omniopd.models.chat import encode_prompt
 from omniopd.models.text import Context
 from omniopd.rounds.ledger import recorded_metrics
 from omniopd.rounds.run import Run, open_run

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from omniopd.models.chat import end_token
 from omniopd.models.generation import Generation, generate, nested
-from omniopd.models.loading import end_token
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
 NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]

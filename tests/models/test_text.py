@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.errors import ModelError
-from omniopd.models.loading import check_template, encode_rendered
+from omniopd.models.chat import check_template, encode_rendered
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.training.pretrain import character_tokenizer
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from omniopd.data.processes import runs
 from omniopd.data.prompts import Prompt
 from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.responses import writer_for
 from omniopd.sampling.samplers import InProcessSampler, Sampler, Student
 
 STUDENT = {
@@ -42,8 +43,7 @@ def moved(model: PreTrainedModel, seed: int, *, least: float = 0.01) -> PreTrain
 
 def pairs(student: Student, sampler: Sampler, *, temperature: float) -> Counter[tuple[int, ...]]:
     """The first two tokens of COUNT responses to one prompt, counted."""
-    written = rollouts(
-        student, PROMPTS[:1], sampler=sampler, round_=0, num_samples=COUNT, max_new_tokens=2,
+    written = rollouts(writer_for(student, sampler), PROMPTS[:1], round_=0, num_samples=COUNT, max_new_tokens=2,
         temperature=temperature, seed=1,
     )  # fmt: skip
     return Counter(tuple(item.response_ids) for item in written)
@@ -63,7 +63,13 @@ def p_same(first: Counter, second: Counter) -> float:
 
 def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
     written = rollouts(
-        student, PROMPTS, sampler=sampler, round_=0, num_samples=1, max_new_tokens=24, temperature=0.0, seed=1
+        writer_for(student, sampler),
+        PROMPTS,
+        round_=0,
+        num_samples=1,
+        max_new_tokens=24,
+        temperature=0.0,
+        seed=1,
     )
     return [item.response_ids for item in written]
 

@@ -28,6 +28,7 @@ from omniopd.data.store import read_json, read_records
 from omniopd.errors import RunError
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
+from omniopd.sampling.responses import writer_for
 from omniopd.sampling.samplers import InProcessSampler, Sampler, Student, vllm_student
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
@@ -86,9 +87,8 @@ def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students
 
     def sampled(sampler: Sampler) -> list[Trajectory]:
         return rollouts(
-            student,
+            writer_for(student, sampler),
             PROMPTS,
-            sampler=sampler,
             round_=0,
             num_samples=20,
             max_new_tokens=6,

@@ -13,6 +13,7 @@ from omniopd.functional import peak_entropy
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.rollout import rollouts, scored
+from omniopd.sampling.responses import writer_for
 from omniopd.sampling.samplers import Student, vllm_student
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
@@ -38,7 +39,7 @@ def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(st
     try:
         with served.holding(own) as sampler:
             found = rollouts(
-                own, PROMPTS, sampler=sampler, round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1
+                writer_for(own, sampler), PROMPTS, round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1
             )  # fmt: skip
     finally:
         served.close()

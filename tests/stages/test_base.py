@@ -14,7 +14,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError
-from omniopd.evaluation import Accuracy
+from omniopd.grading.accuracy import Accuracy
 from omniopd.inputs.base import base, model_digest
 from omniopd.inputs.prepare import prepare
 

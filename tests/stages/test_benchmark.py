@@ -1,8 +1,8 @@
 """A model on benchmarks: what is asked, what is graded, what is kept of a stopped measurement, and what is said."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from omniopd.evaluation.any_model import measure_model
 from omniopd.evaluation.subjects import folder_of
 from omniopd.evaluation.suites import Measured, Subject, measure_suite
 from omniopd.models.generation import Generation
+from omniopd.sampling.responses import Writer
 from omniopd.sampling.samplers import Sample
 
 TOKENIZER = text_tokenizer()
@@ -36,10 +37,9 @@ class Scripted:
         self.limits: set[tuple[int, float]] = set()
         self.num_opened = 0
 
-    @contextmanager
-    def opened(self):
+    def opened(self) -> "Scripted":
         self.num_opened += 1
-        yield self
+        return self
 
     def sample(self, prompts, *, seeds, max_new_tokens, temperature, end_id) -> list[list[Sample]]:
         self.limits.add((max_new_tokens, temperature))
@@ -59,10 +59,13 @@ def _generation(text: str, end_id: int) -> Generation:
 
 def subject(sampler: Scripted, **changes: Any) -> Subject:
     settings: dict[str, Any] = {
-        "weights": "w", "tokenizer": TOKENIZER, "sampler": sampler.opened, "engine": {}, "batch_size": 2,
-        "context": None,
-    }  # fmt: skip
-    return Subject(**{**settings, **changes})
+        "weights": "w", "tokenizer": TOKENIZER, "engine": {}, "batch_size": 2, "context": None,
+    } | changes  # fmt: skip
+
+    def writer() -> Writer:
+        return Writer(sampler.opened(), TOKENIZER, settings["weights"])
+
+    return Subject(**settings, writer=functools.cache(writer))
 
 
 def suite(*names: str, **changes: Any) -> Benchmarks:
@@ -272,7 +275,8 @@ def test_an_item_that_the_model_cannot_read_is_named(sums: Path):
 
 def test_responses_of_other_weights_stop_the_measurement(sums: Path):
     with pytest.raises(
-        RunError, match="gsm8k: the engine wrote a response with weights old, and those measured are w"
+        RunError,
+        match="gsm8k: the engine wrote a response to prompt .* with weights old, and they should be w",
     ):
         measured(Scripted(right, weights="old"), sums)
 

@@ -15,10 +15,12 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, DataError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.evaluation.sharpness import NUM_FORKS, fork_entropies
+from omniopd.evaluation.sharpness import NUM_FORKS, entropy_at, forks_of, sampled_rows
 from omniopd.models.loading import load_model
 from omniopd.report.compare import compare, mean_curves
 from omniopd.rounds.run import open_run, start_run
+from omniopd.sampling.responses import in_process
+from omniopd.sampling.samplers import Student
 from omniopd.tracking.track import track_comparison
 
 
@@ -54,21 +56,22 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
     student, teacher = load_model(run.model_path("student")), load_model(run.model_path("teacher"))
     prompts = run.prompts("heldout")
 
-    found = fork_entropies(run, student, teacher, prompts)
-
-    same = fork_entropies(run, student, student, prompts)
-    assert same["student"] == pytest.approx(same["teacher"], abs=1e-6)
-    assert found["student"] == pytest.approx(same["student"], abs=1e-6)
-    assert found["teacher"] != pytest.approx(found["student"], abs=1e-3)
-    assert fork_entropies(run, student, None, prompts).keys() == {"student"}
+    size = run.config.rollout.batch_size
+    rows = sampled_rows(
+        in_process(Student(student, run.tokenizer, "w"), batch_size=size), prompts, run.config
+    )
+    forks, own = forks_of(student, rows, batch_size=size)
+    assert all(len(fork.positions) == min(NUM_FORKS, len(fork.row.response_ids)) for fork in forks)
+    assert entropy_at(student, forks, batch_size=size) == pytest.approx(own, abs=1e-6)
+    assert entropy_at(teacher, forks, batch_size=size) != pytest.approx(own, abs=1e-3)
+    assert forks_of(student, [], batch_size=size) == ([], None)
     with torch.no_grad():
         uniform = load_model(run.model_path("student"))
         uniform.lm_head.weight.zero_()
     vocab_size = uniform.config.vocab_size
-    assert fork_entropies(run, student, uniform, prompts)["teacher"] == pytest.approx(
+    assert entropy_at(uniform, forks, batch_size=size) == pytest.approx(
         torch.tensor(float(vocab_size)).log().item(), rel=1e-5
     )
-    assert NUM_FORKS == 8
 
 
 def test_a_teacher_of_another_vocabulary_is_not_read(project: Project):

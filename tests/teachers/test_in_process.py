@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from omniopd.models.chat import end_token
 from omniopd.models.generation import generate
-from omniopd.models.loading import end_token
 from omniopd.teachers import InProcessTeacher, TeacherRequest
 from omniopd.training.pretrain import character_tokenizer, save_model
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.prompts import Prompt
 from omniopd.errors import TeacherError
-from omniopd.models.loading import end_token
+from omniopd.models.chat import end_token
 from omniopd.teachers import TeacherAnswer, TeacherRequest, solutions
 from omniopd.training.pretrain import character_tokenizer
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from omniopd.data.records import Trajectory
 from omniopd.errors import TeacherError
 from omniopd.methods import Audit, Stopping
-from omniopd.models.loading import end_token
+from omniopd.models.chat import end_token
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import TeacherAnswer, TeacherRequest, verify
 from omniopd.teachers.verify import Anchored

@@ -4,16 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.functional.seeds import stable_seed
-from omniopd.grading.graders import Case, grade
-from omniopd.models.generation import Generation, generate
-from omniopd.models.loading import encode_prompts, end_token
-from omniopd.models.text import TextDecoder
+from omniopd.grading.graders import graded
+from omniopd.sampling.responses import Writer, respond
+
+TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
+"""The two ways in which held-out prompts are answered."""
 
 Z_95 = 1.959964
 
@@ -52,8 +51,7 @@ def wilson(share: float, size: float, z: float) -> tuple[float, float]:
 
 
 def measure(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    writer: Writer,
     prompts: Sequence[Prompt],
     *,
     temperature: float,
@@ -61,17 +59,21 @@ def measure(
     settings: Evaluation,
     seed: int,
 ) -> Accuracy:
-    """Accuracy of one response a prompt, by the grader of the settings; temperature 0 is greedy.
+    """Accuracy of one response per prompt, by the grader of the settings; temperature 0 is greedy.
 
     Raises:
         DataError: a prompt has nothing to compare with.
     """
     return accuracy_of(
         answered(
-            model, tokenizer, prompts, temperature=temperature, max_new_tokens=max_new_tokens, settings=settings,
+            writer,
+            prompts,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            settings=settings,
             seed=seed,
         )
-    )  # fmt: skip
+    )
 
 
 def accuracy_of(results: Sequence[ItemResult]) -> Accuracy:
@@ -80,8 +82,7 @@ def accuracy_of(results: Sequence[ItemResult]) -> Accuracy:
 
 
 def answered(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    writer: Writer,
     prompts: Sequence[Prompt],
     *,
     temperature: float,
@@ -89,43 +90,17 @@ def answered(
     settings: Evaluation,
     seed: int,
 ) -> list[ItemResult]:
-    """One response a prompt with its grade, in the order of the prompts; as `measure` writes and grades them.
+    """One graded response per prompt, in the order of the prompts, as `measure` counts them.
 
     Raises:
         DataError: a prompt has nothing to compare with.
     """
-    decoder = TextDecoder(tokenizer)
-    seeds = [stable_seed("evaluate", seed, prompt.id) for prompt in prompts]
-    samples: list[Generation] = []
-    for first in range(0, len(prompts), settings.batch_size):
-        group = slice(first, first + settings.batch_size)
-        written = generate(
-            model,
-            encode_prompts(tokenizer, [prompt.prompt for prompt in prompts[group]]),
-            seeds=[[own] for own in seeds[group]],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            end_id=end_token(tokenizer),
-        )
-        samples += [sample for (sample,) in written]
-    cases = [
-        Case(prompt, decoder.text(sample.token_ids), finished=sample.finish_reason == "stop")
-        for prompt, sample in zip(prompts, samples, strict=True)
-    ]
-    grades = grade(cases, settings.grader, pattern=settings.answer_pattern)
-    return [
-        ItemResult(
-            id=case.prompt.id,
-            sample=0,
-            prompt=case.prompt.prompt,
-            response=case.response,
-            answer=found.answer,
-            reference=case.prompt.answer,
-            is_right=found.is_right,
-            reason=found.reason,
-            num_tokens=len(sample.token_ids),
-            finish_reason=sample.finish_reason,
-            seed=own,
-        )
-        for case, sample, found, own in zip(cases, samples, grades, seeds, strict=True)
-    ]
+    responses = respond(
+        writer,
+        prompts,
+        seeds=[[stable_seed("evaluate", seed, prompt.id)] for prompt in prompts],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        purpose="evaluation",
+    )
+    return graded(responses, settings.grader, pattern=settings.answer_pattern)
