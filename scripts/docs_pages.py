@@ -23,8 +23,10 @@ ROOMS = {
     "methods": "What a method is, and those that there are. [Adding a method](../adding-a-method.md) makes one.",
     "teachers": "Who answers. [Adding a teacher](../adding-a-teacher.md) makes one.",
     "data": "Records, and the files that hold them. [Data](../data.md) says where they lie.",
-    "engines": "Rollouts, the trainer, checkpoints.",
-    "evaluation": "Grading and accuracy. [Grading](../grading.md) says how each grader judges.",
+    "sampling": "Responses of the student: the sampler protocol, in this process and on vLLM.",
+    "training": "The trainer, its step, checkpoints.",
+    "grading": "Which responses are right. [Grading](../grading.md) says how each grader judges.",
+    "evaluation": "Benchmarks on any model, and the student of a run before and after it. [Benchmarks](../benchmarks.md) lists them.",
     "errors": "What the user can mend: the command line prints these in a line, and exits with 2.",
 }
 
