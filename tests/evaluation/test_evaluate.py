@@ -40,7 +40,7 @@ def test_one_model_is_in_memory_at_a_time(finished: Project, monkeypatch: pytest
     assert counts == [1, 1, 1]
 
 
-def test_on_vllm_the_answers_are_those_of_the_model_in_this_process(finished: Project, tmp_path):
+def test_on_vllm_the_answers_are_those_of_the_model_in_this_process(finished: Project):
     """The fake engine samples with real weights: its figures are the same where it was given the right ones."""
     layout = Layout(finished.root)
     expected = evaluate("omniopd", 0, layout)

@@ -1,6 +1,6 @@
 """Runs a file of graded programs: lines of JSON with a kind, the response, {"prompt", "tests"} and the verdict.
 
-python tests/evaluation/grading_cases.py cases.jsonl
+python tests/grading/grading_cases.py cases.jsonl
 """
 
 import json
