@@ -32,7 +32,8 @@ from omniopd.report.gather import write_report
 from omniopd.report.run import run_summary
 from omniopd.rounds import alarms, ledger
 from omniopd.rounds import steps as rounds
-from omniopd.rounds.run import Run, open_run, start_run
+from omniopd.rounds.run import Run, open_run
+from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import meet_teacher
 from omniopd.tracking import Tracker

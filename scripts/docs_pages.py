@@ -26,7 +26,7 @@ ROOMS = {
     "sampling": "Responses of the student: the sampler protocol, in this process and on vLLM.",
     "training": "The trainer, its step, checkpoints.",
     "grading": "Which responses are right. [Grading](../grading.md) says how each grader judges.",
-    "evaluation": "Benchmarks on any model, and a run's student before and after. [Benchmarks](../benchmarks.md) lists them.",
+    "evaluation": "Benchmarks on any model, and a run's student before and after. See [Benchmarks](../benchmarks.md).",
     "errors": "What the user can mend: the command line prints these in a line, and exits with 2.",
 }
 

@@ -24,7 +24,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.store import write_json
 from omniopd.inputs.prepare import prepare
-from omniopd.rounds.run import start_run
+from omniopd.rounds.start import start_run
 from omniopd.training.pretrain import character_tokenizer, save_model
 
 

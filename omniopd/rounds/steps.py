@@ -8,18 +8,16 @@ from omniopd.data.prompts import Prompt, prompts_of_round
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_records, write_records
-from omniopd.errors import RunError
 from omniopd.functional import repetition
 from omniopd.grading import rewards
 from omniopd.grading.accuracy import measure
 from omniopd.methods import Annotated
 from omniopd.models.chat import end_token
-from omniopd.models.loading import weights_digest
 from omniopd.models.threads import use_threads
+from omniopd.rounds import state
 from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
 from omniopd.rounds.failures import heard_share, stop_at_failures
 from omniopd.rounds.ledger import (
-    annotated_round,
     checkpoint_is_due,
     complete_round,
     due_checkpoints,
@@ -62,7 +60,7 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
 
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
-    settings, student = run.config.rollout, run.writer_of(round_)
+    settings, student = run.config.rollout, state.writer_of(run, round_)
     with run.writer(student) as writer:
         return rollouts(
             writer,
@@ -83,7 +81,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
         teacher=run.teacher,
         temperature=run.config.method.teacher_temperature,
         tokenizer=run.tokenizer,
-        student=run.writer_of(round_).digest,
+        student=state.writer_of(run, round_).digest,
         round_=round_,
         num_samples=settings.num_samples,
         max_new_tokens=settings.max_new_tokens,
@@ -103,7 +101,7 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         whole = [response for response in responses if not response.failure]
         failed = [response for response in responses if response.failure]
         if not run.config.has_sampler_scores:
-            whole = scored(run.writer_of(round_), whole, batch_size=run.config.rollout.batch_size)
+            whole = scored(state.writer_of(run, round_), whole, batch_size=run.config.rollout.batch_size)
         write_records(path, [*whole, *failed], Trajectory)
 
     _once(run, round_, "schedule", path, work, stage="schedule")
@@ -177,7 +175,7 @@ def validate(run_dir: Path, round_: int) -> float:
         return done["accuracy"]
     with run.timed("validate", round_):
         settings = run.config.evaluation
-        with run.writer(run.student_at(round_), batch_size=settings.batch_size) as writer:
+        with run.writer(state.student_at(run, round_), batch_size=settings.batch_size) as writer:
             accuracy = measure(
                 writer,
                 run.prompts("validation"),
@@ -195,13 +193,12 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     with run.timed("train", round_):
-        trainer = run.trainer_at(round_)
-        annotated = annotated_round(run, round_)
-        _check_weights(run, round_, annotated[0].trajectory, trainer)
-        run.keep_writer_of(round_ + 1)
-        run.forget()  # until the step has succeeded the state is neither the old nor the new
+        trainer = state.trainer_at(run, round_)
+        annotated = state.recorded_round(run, round_, trainer)
+        state.keep_writer_of(run, round_ + 1)
+        state.forget(run)  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
-        run.advance(round_ + 1, trainer)
+        state.advance(run, round_ + 1, trainer)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
         if parallel.rank():
@@ -224,7 +221,7 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
     parallel.wait_for_all()
     for round_ in missing:
-        _save(run, round_, run.trainer_at(round_))
+        _save(run, round_, state.trainer_at(run, round_))
         parallel.wait_for_all()  # where all look for the state to go on from, they find the same
     if not parallel.rank():
         metrics = accuracy_metrics(run_dir, num_rounds, accuracy)
@@ -236,15 +233,8 @@ def finish(run_dir: Path, accuracy: float) -> Path:
 def rebuild(run_dir: Path, round_: int) -> Path:
     """The state before that round, rebuilt from what is recorded, where other processes find it."""
     run = open_run(run_dir)
-    run.hand_over(round_, run.trainer_at(round_))
+    state.hand_over(run, round_, state.trainer_at(run, round_))
     return run.files.state(round_)
-
-
-def replay(run: Run, round_: int, trainer: Trainer) -> None:
-    """Take a recorded round's step again, on a trainer in the state before it."""
-    annotated = annotated_round(run, round_)
-    _check_weights(run, round_, annotated[0].trajectory, trainer)
-    trainer.round(run.config.method.rows(annotated), run.config.method)
 
 
 def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
@@ -255,18 +245,6 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
     with run.timed(stage, round_):
         work()
         write_receipt(receipt, key=key, files=[path], base=run.files.root)
-
-
-def _check_weights(run: Run, round_: int, trajectory: Trajectory, trainer: Trainer) -> None:
-    """Raise where the weights that a round's responses name were not the trainer's, if it was seen then."""
-    run.digests[round_] = weights_digest(trainer.model)
-    digest = run.digests.get(run.config.rollout.weights_of(round_))
-    if digest not in (trajectory.student, None):
-        raise RunError(
-            f"{run.files.root}: round {round_} was written by weights {trajectory.student}, and the "
-            f"weights rebuilt are {digest}: another machine, library or number of threads rounds otherwise; "
-            "go on where the run was begun, or move the directory away and begin anew"
-        )
 
 
 def _save(run: Run, round_: int, trainer: Trainer) -> None:

@@ -21,7 +21,8 @@ from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.store import read_records
 from omniopd.errors import BudgetError, ConfigError, RunError, TeacherError
 from omniopd.functional import SIMILARITIES
-from omniopd.rounds.run import open_run, start_run
+from omniopd.rounds.run import open_run
+from omniopd.rounds.start import start_run
 from omniopd.rounds.teacher_probe import meet_teacher
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache

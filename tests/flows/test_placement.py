@@ -20,7 +20,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.rounds import steps as rounds
-from omniopd.rounds.run import start_run
+from omniopd.rounds.start import start_run
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.errors import RunError
-from omniopd.rounds.run import start_run
+from omniopd.rounds.start import start_run
 
 # A fork server that has imported everything: a start costs a fraction of a second, not ten.
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -18,7 +18,8 @@ from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.sharpness import NUM_FORKS, entropy_at, forks_of, sampled_rows
 from omniopd.models.loading import load_model
 from omniopd.report.compare import compare, mean_curves
-from omniopd.rounds.run import open_run, start_run
+from omniopd.rounds.run import open_run
+from omniopd.rounds.start import start_run
 from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.tracking.track import track_comparison

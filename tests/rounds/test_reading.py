@@ -13,7 +13,7 @@ from omniopd.data.lock import kept_in_place, only_writer
 from omniopd.errors import RunError
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.rounds import reading, run
-from omniopd.rounds.run import start_run
+from omniopd.rounds.start import start_run
 
 
 @pytest.fixture

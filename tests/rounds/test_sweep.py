@@ -12,7 +12,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
 from omniopd.errors import ConfigError, DataError
-from omniopd.rounds.run import start_run
+from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import choose_rates, chosen_rate, swept_lrs
 
 ARMS: dict[str, Any] = {

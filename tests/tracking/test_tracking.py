@@ -26,7 +26,8 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
 from omniopd.data.receipts import work_key
-from omniopd.rounds.run import Run, open_run, start_run
+from omniopd.rounds.run import Run, open_run
+from omniopd.rounds.start import start_run
 from omniopd.tracking import Checkpoint, RoundRecord, tracker
 from omniopd.tracking.track import tracker_of
 

@@ -25,7 +25,8 @@ import flows.distill
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.rounds.run import open_run, start_run
+from omniopd.rounds.run import open_run
+from omniopd.rounds.start import start_run
 from omniopd.tracking import RoundRecord, patience, tracker
 from omniopd.tracking.track import track_comparison, track_evaluation, tracker_of
 
