@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd.cli import Arm, Overrides, Seed, run
 from omniopd.clock import clock
+from omniopd.command import Arm, Overrides, Seed, run
 from omniopd.console import PARAMS_FILE, ParamsFile
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -15,7 +15,7 @@ from typer.main import get_command
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # whence `flows` and `omniopd` are read, as the pages are
 
-from flows.command import COMMANDS, STEPS, app  # noqa: E402
+from omniopd.cli.app import COMMANDS, STEPS, app  # noqa: E402
 from omniopd.config import Params  # noqa: E402
 
 ROOMS = {

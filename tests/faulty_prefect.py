@@ -7,7 +7,7 @@ import httpx
 
 import flows.server
 from flows.__main__ import app
-from omniopd.cli import run
+from omniopd.command import run
 
 
 def refuse_after(num_requests: int) -> None:

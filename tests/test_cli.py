@@ -17,8 +17,8 @@ from typer.main import get_command
 
 from flows import __main__ as flows_cli
 from flows import command as flows_command
-from flows.command import COMMANDS, STEPS, app
 from omniopd import cli
+from omniopd.cli.app import COMMANDS, STEPS, app
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts

@@ -12,7 +12,7 @@ import pytest
 from projects import REPOSITORY, make_project, run_plain
 from typer.main import get_command
 
-from flows.command import COMMANDS, STEPS, app
+from omniopd.cli.app import COMMANDS, STEPS, app
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.records import Verdict
 from omniopd.data.store import read_json, read_records

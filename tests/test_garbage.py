@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from omniopd.cli import run
+from omniopd.command import run
 from omniopd.garbage import ALLOCATIONS, settling, uncollected
 
 

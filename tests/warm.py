@@ -109,7 +109,7 @@ def _run(asked: dict[str, Any]) -> None:
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if asked["name"] == "omniopd":
         sys.argv = ["omniopd", *asked["words"]]
-        importlib.import_module("flows.command").main()
+        importlib.import_module("omniopd.cli.app").main()
     else:
         sys.path.insert(0, asked["folder"])
         sys.argv = ["", *asked["words"][2:]]

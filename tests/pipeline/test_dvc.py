@@ -192,7 +192,7 @@ def test_what_dvc_versions_is_what_the_manifests_name(reproduced: Project):
 
 def test_the_tables_are_whole_in_a_terminal_of_80_columns(reproduced: Project):
     done = subprocess.run(
-        [sys.executable, "-c", "from flows.command import main; main()", "table"],
+        [sys.executable, "-c", "from omniopd.cli.app import main; main()", "table"],
         cwd=reproduced.root,
         env={**ENVIRONMENT, "COLUMNS": "80"},
         capture_output=True,

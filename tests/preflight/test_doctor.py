@@ -14,8 +14,8 @@ from rich.console import Console
 from teacher_server import AdditionMind, TeacherServer, running
 from typer.testing import CliRunner
 
-from flows.command import app
-from flows.doctor import prefect_server
+from omniopd.cli.app import app
+from omniopd.cli.doctor import prefect_server
 from omniopd.config import load_params
 from omniopd.functional import has_kernels
 from omniopd.preflight import doctor
@@ -215,7 +215,7 @@ def test_a_key_that_is_not_set_is_named_before_anyone_is_asked(
 def test_a_prefect_server_that_is_named_and_does_not_answer_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("flows.doctor.WAIT_S", 0.1)
+    monkeypatch.setattr("omniopd.cli.doctor.WAIT_S", 0.1)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert prefect_server(tmp_path).state == "wrong"
     monkeypatch.delenv("PREFECT_API_URL")

@@ -63,7 +63,7 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _command(project: Project, *arguments: str) -> subprocess.Popen:
-    program = "from flows.command import main; main()"
+    program = "from omniopd.cli.app import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "reproduce", *arguments, "--params", str(project.params_file)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

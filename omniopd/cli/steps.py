@@ -1,57 +1,18 @@
-"""The command line. Exit codes: 0 done; 2 something that the user can mend, said in a line; 1 a fault of ours."""
+"""The steps of the pipeline, which dvc.yaml calls, and the plan of what runs cost."""
 
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from omniopd import cli_data, cli_evaluate, cli_prompts, cli_report
 from omniopd.clock import clock
+from omniopd.command import Arms, Seed, Seeds
 from omniopd.console import PARAMS_FILE, ParamsFile, warn
-from omniopd.data.disk import naming
-from omniopd.errors import ModelError, OmniOPDError
-from omniopd.garbage import look_seldom
-from omniopd.redaction import redacted
+from omniopd.errors import ModelError
 
 # Those that only dvc.yaml calls, as a rule, are not listed.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(
-    cli_data.data, name="data", short_help="The data that runs were trained on, as MLflow recorded it."
-)
-app.add_typer(cli_prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")
-
-Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
-Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
-Arms = Annotated[
-    list[str] | None, typer.Option("--arm", help="Of these arms alone; may be given several times.")
-]
-Seeds = Annotated[
-    list[int] | None, typer.Option("--seed", help="Of these seeds alone; may be given several times.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="A setting that this run has otherwise, as path=value; may be given several times."
-    ),
-]
-
-
-def run(program: Callable[[], object]) -> None:
-    """Run a program; print what the user can mend as it is, without a traceback, and exit with 2."""
-    _quieten()
-    look_seldom()
-    try:
-        with naming(Path.cwd()):
-            program()
-    except OmniOPDError as error:
-        Console(stderr=True, soft_wrap=True, emoji=False).print(
-            redacted(str(error)), markup=False, highlight=False, style="red"
-        )
-        sys.exit(2)
 
 
 @app.command(hidden=True)
@@ -146,9 +107,6 @@ def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     clock(f"base@{seed}", params)
 
 
-app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(cli_evaluate.evaluate)
-
-
 @app.command(hidden=True)
 def rates(params: ParamsFile = PARAMS_FILE) -> None:
     """Choose each arm's learning rate from the sweeps: learning_rates.json."""
@@ -207,10 +165,6 @@ def table(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = None
     console.print(seconds_line(records, layout), highlight=False, soft_wrap=True)
 
 
-app.command(short_help="Make a run of MLflow's again, and compare digest by digest.")(cli_data.reproduce)
-app.command(short_help="Write a run, or a comparison, as one HTML page.")(cli_report.report)
-
-
 def _say_start(starts: list[float], wanted: "DemoStart") -> None:  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
     if len(starts) < 2:
         return
@@ -227,12 +181,3 @@ def _stepper(shown: "Bar", student_steps: int) -> Callable[[str, int, int], None
         shown.update(done, f"{role} {step}/{total} steps")
 
     return on_step
-
-
-def _quieten() -> None:
-    """Keep the libraries' own bars and notices off the screen; the user's own settings win."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

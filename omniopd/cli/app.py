@@ -1,4 +1,4 @@
-"""The `omniopd` command: the library's commands, and those that Prefect has a part in."""
+"""The `omniopd` command."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 from flows.__main__ import distill
-from flows.doctor import doctor
-from omniopd import cli
+from omniopd.cli import data, evaluate, prompts, report, steps
+from omniopd.cli.doctor import doctor
+from omniopd.command import run
 
 # In the order in which they are needed.
 COMMANDS = ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
@@ -31,14 +32,19 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cli.app)
-app.command(short_help="Distil one arm with one seed; go on where it stands.")(distill)
+app.add_typer(steps.app)
+app.add_typer(data.data, name="data", short_help="The data that runs were trained on, as MLflow recorded it.")
+app.add_typer(prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")
+app.command(short_help="Distil one arm with one seed; continue where it stopped.")(distill)
+app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(evaluate.evaluate)
+app.command(short_help="Make a run of MLflow's again, and compare digest by digest.")(data.reproduce)
+app.command(short_help="Write a run, or a comparison, as one HTML page.")(report.report)
 app.command(short_help="Say what is wrong here, and what to do about it.")(doctor)
 
 
 def main() -> None:
     """The command."""
-    cli.run(app)
+    run(app)
 
 
 def _place(name: str, order: Sequence[str] = COMMANDS) -> int:
