@@ -35,7 +35,7 @@ def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, override
     chosen_rate(loaded, arm, layout)
     with _ready(params, own, log=layout.run(arm, seed, variant_of(own)).log):
         from flows.distill import distill as flow
-        from flows.outcome import run_flow
+        from flows.runtime.outcome import run_flow
 
         run_flow(flow, arm=arm, seed=seed, overrides=own, params_file=params)
     clock(f"distill@{arm}-{seed}", params)
@@ -52,7 +52,7 @@ def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
     resolve(loaded, arm, seed, file=str(params))
     if swept_lrs(loaded, arm):
         with _ready(params, {}, log=layout.sweep_log(arm, seed)):
-            from flows.outcome import run_flow
+            from flows.runtime.outcome import run_flow
             from flows.sweep import sweep as flow
 
             run_flow(flow, arm=arm, seed=seed, params_file=params)
@@ -69,7 +69,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
 ) -> None:
     """Start a Prefect server and a worker in the background, and deploy the flows of prefect.yaml."""
-    from flows import service
+    from flows.runtime import service
 
     started = service.start(Path(), host=host, port=port)
     console = Console(soft_wrap=True)
@@ -85,7 +85,7 @@ def serve(
 @app.command()
 def stop() -> None:
     """End the server and the worker that `serve` started in this folder."""
-    from flows import service
+    from flows.runtime import service
 
     ended = service.stop(Path())
     typer.echo(f"ended: {', '.join(ended)}" if ended else "nothing ran that was started here")
@@ -94,17 +94,17 @@ def stop() -> None:
 @contextmanager
 def _ready(params: Path, overrides: dict[str, object], *, log: Path) -> Iterator[None]:
     """A server to run flows on, everything checked, and log lines in the file."""
-    from flows.environment import use_project_state
-    from flows.server import embedded_server, wait_until_ready
+    from flows.runtime.environment import use_project_state
+    from flows.runtime.server import embedded_server, wait_until_ready
 
     use_project_state(params.parent)
     logging.raiseExceptions = False  # a log line that Prefect's server refuses is no line for the screen
     with embedded_server(params.parent) as server:
-        from flows.ready import checked
+        from flows.runtime.checks import checked
 
         checked(params, overrides)
         importlib.import_module("flows.distill")  # seconds, while the server starts
-        from flows.logs import logged_to
+        from flows.runtime.logs import logged_to
 
         wait_until_ready(server)
         with logged_to(log):

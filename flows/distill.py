@@ -13,14 +13,14 @@ from prefect import flow
 from prefect.context import FlowRunContext
 
 from flows import tasks
-from flows.ahead import Begin, ahead
-from flows.artifacts import Pages
-from flows.ended import end_in_mlflow
-from flows.logs import logged_to
-from flows.outcome import leave_soon
-from flows.placement import end_children
-from flows.ready import checked
-from flows.shards import Sharded, sharded
+from flows.runtime.artifacts import Pages
+from flows.runtime.checks import checked
+from flows.runtime.hooks import end_in_mlflow
+from flows.runtime.logs import logged_to
+from flows.runtime.outcome import leave_soon
+from flows.runtime.prefetch import Begin, ahead
+from flows.runtime.processes import end_children
+from flows.runtime.shards import Sharded, sharded
 from omniopd.config import Params, load_params, resolve, variant_of
 from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout

@@ -7,9 +7,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.artifacts import Pages
 from flows.distill import PARAMS_FILE
-from flows.ready import checked
+from flows.runtime.artifacts import Pages
+from flows.runtime.checks import checked
 from flows.tasks import gpu
 from omniopd.config import Params, resolve, variant_of
 from omniopd.console import warn

@@ -5,8 +5,8 @@ from pathlib import Path
 from prefect import flow
 
 from flows.distill import PARAMS_FILE, make_inputs, one_run
-from flows.logs import logged_to
-from flows.ready import checked
+from flows.runtime.checks import checked
+from flows.runtime.logs import logged_to
 from flows.tasks import called
 from omniopd.config import Params
 from omniopd.data.layout import Layout

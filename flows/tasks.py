@@ -17,8 +17,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.runtime import task_run
 from prefect.tasks import Task
 
-from flows.placement import placed
-from flows.server import is_embedded
+from flows.runtime.processes import placed
+from flows.runtime.server import is_embedded
 from omniopd.config import Params
 from omniopd.config.schema import Compute
 from omniopd.data.layout import Layout

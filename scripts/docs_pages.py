@@ -176,7 +176,7 @@ def room_page(room: str, about: str) -> str:
     modules = sorted(
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
         for path in folder.rglob("*.py")
-        if not path.name.startswith("_") and "held" not in path.parts
+        if not path.name.startswith("_") and "isolated" not in path.parts
     )
     named = modules or [f"omniopd.{room}"]
     return "\n\n".join([f"# omniopd.{room}", about, *(f"::: {module}" for module in named)]) + "\n"

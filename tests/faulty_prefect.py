@@ -5,7 +5,7 @@ import sys
 
 import httpx
 
-import flows.server
+import flows.runtime.server
 from flows.__main__ import app
 from omniopd.command import run
 
@@ -35,13 +35,13 @@ def refuse_after(num_requests: int) -> None:
 
 def main() -> None:
     """Run the command, the client as said once the server is there."""
-    num_requests, wait = int(sys.argv.pop(1)), flows.server.wait_until_ready
+    num_requests, wait = int(sys.argv.pop(1)), flows.runtime.server.wait_until_ready
 
     def waited(server) -> None:
         wait(server)
         refuse_after(num_requests)
 
-    flows.server.wait_until_ready = waited
+    flows.runtime.server.wait_until_ready = waited
     run(app)
 
 

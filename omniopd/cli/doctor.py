@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.service import answers, running_server
+from flows.runtime.service import answers, running_server
 from omniopd.console import PARAMS_FILE, ParamsFile
 from omniopd.report.doctor import Finding, doctor_line, doctor_table
 

@@ -58,7 +58,7 @@ def test_the_teacher_changes_what_is_learnt(project: Project, plain: dict[str, s
 
 @pytest.mark.parametrize("num_shards", quick([2, 3], keep=[3]))
 def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str, str], num_shards: int):
-    from flows import shards
+    from flows.runtime import shards
 
     def in_turn(step, run_dir, round_, count):
         return [step(run_dir, round_, index, count) for index in reversed(range(count))][::-1]

@@ -9,7 +9,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from projects import Project
 
 from flows.distill import distill
-from flows.outcome import run_flow
+from flows.runtime.outcome import run_flow
 from flows.sweep import sweep
 from flows.tasks import called, train
 from omniopd.errors import DiskError

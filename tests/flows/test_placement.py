@@ -14,8 +14,8 @@ import pytest
 from projects import Project, digests, run_plain
 from started import ENVIRONMENT, finished, start_flow, wait_until
 
-from flows import placement
-from flows.shards import dask_runner
+from flows.runtime import processes as placement
+from flows.runtime.shards import dask_runner
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, DataError, ProcessError

@@ -18,7 +18,7 @@ from campaign import account, half_written
 from projects import REPOSITORY, Project, digests, run_plain
 from started import all_ended, finished, processes_in, start, start_flow, wait_until
 
-from flows.placement import WORKER
+from flows.runtime.processes import WORKER
 
 pytestmark = pytest.mark.slow
 

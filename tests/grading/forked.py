@@ -13,7 +13,7 @@ LONGEST_S = 300
 HOST = """
 import io, marshal, os, sys
 sys.path.append(sys.argv[1])
-from held import inside, judge, supervisor
+from isolated import inside, judge, supervisor
 
 def continued(_python, command, environment):
     os.environ.clear()

@@ -24,15 +24,15 @@ def as_nobody(mode: str, program: str) -> dict[str, Any]:
         pytest.skip("the system has no Python 3.11 that every user can read")
     with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
         os.chmod(place, 0o755)
-        subprocess.run(["cp", "-r", str(CODE / "held"), place], check=True)
+        subprocess.run(["cp", "-r", str(CODE / "isolated"), place], check=True)
         subprocess.run(["chmod", "-R", "a+rX", place], check=True)
         job = job_of(mode, program, stdin="", limits=Limits(), tests=None)
         system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
         readable = [
-            path for path in [*system, os.path.realpath(python), f"{place}/held"] if os.path.exists(path)
+            path for path in [*system, os.path.realpath(python), f"{place}/isolated"] if os.path.exists(path)
         ]
         job |= {"python": os.path.realpath(python), "code": place, "readable": readable, "temporary": "/tmp"}
-        boot = f"import sys; sys.path.append({place!r}); from held.supervisor import main; main()"
+        boot = f"import sys; sys.path.append({place!r}); from isolated.supervisor import main; main()"
         done = subprocess.run(
             [python, "-I", "-S", "-B", "-c", boot], input=marshal.dumps(job), capture_output=True, check=True,
             user=NOBODY, group=NOBODY, extra_groups=[], env={}, cwd="/",

@@ -30,7 +30,7 @@ from omniopd.grading.code.sandbox import (
     mode_of_this_machine,
     run_program,
 )
-from omniopd.grading.code.sandbox.held import codec, seccomp
+from omniopd.grading.code.sandbox.isolated import codec, seccomp
 
 ADD = "def add(a, b): return a + b"
 ALLOWED, REFUSED, ABSENT = seccomp.ALLOW, seccomp.REFUSE, seccomp.ABSENT
@@ -402,7 +402,7 @@ class Any(int):
     "    except OSError: pass\n  os._exit(0)",
     "import gc\nfor o in gc.get_objects():\n  if type(o).__name__ == 'Peer': o._serves_all = False; o.serve = None\n"
     "def solve(x): return 5",
-    "import sys\nfor name, module in list(sys.modules.items()):\n  if name.startswith('held'):\n"
+    "import sys\nfor name, module in list(sys.modules.items()):\n  if name.startswith('isolated'):\n"
     "    for key in dir(module):\n      if key[0] != '_': setattr(module, key, print)\n"
     "def solve(x): return 5",
     "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\ndef solve(x): return 5",

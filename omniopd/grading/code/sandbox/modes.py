@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from omniopd.errors import ProcessError
-from omniopd.grading.code.sandbox.held import landlock, seccomp
+from omniopd.grading.code.sandbox.isolated import landlock, seccomp
 from omniopd.grading.code.sandbox.records import Mode
 from omniopd.grading.code.sandbox.run import run_in
 

@@ -1,4 +1,4 @@
-"""One program in one sandbox: a process beside it, `held.supervisor`, holds it, and outlives neither."""
+"""One program in one sandbox: a process beside it, `isolated.supervisor`, holds it, and outlives neither."""
 
 import json
 import marshal
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.errors import ProcessError
-from omniopd.grading.code.sandbox.held import seccomp
+from omniopd.grading.code.sandbox.isolated import seccomp
 from omniopd.grading.code.sandbox.records import Limits, Outcome, Tests
 
 SANDBOX_FAILED = "the sandbox failed"  # the reason of such an outcome
 GRACE_S = 30  # for the process beside a program to start, and to clean up
-CODE = Path(__file__).parent  # the folder of the package `held`
-_BOOT = f"import sys; sys.path.append({str(CODE)!r}); from held.supervisor import main; main()"
+CODE = Path(__file__).parent  # the folder of the package `isolated`
+_BOOT = f"import sys; sys.path.append({str(CODE)!r}); from isolated.supervisor import main; main()"
 _REPORTED = {"reason": str, "exit_code": int, "cpu_s": float}
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/zoneinfo",
               "/etc/localtime", "/nix/store")  # fmt: skip
@@ -98,10 +98,10 @@ def job_of(
 
 
 def _readable(python: str) -> list[str]:
-    """The files and folders that a program reads: Python, its library, the system's libraries and `held`."""
+    """The files and folders that a program reads: Python, its library, the system's libraries and `isolated`."""
     library = os.path.join(sys.base_prefix, "lib")
     wanted = [python, library, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_LIBRARIES]
-    found = sorted({os.path.abspath(path) for path in [*wanted, str(CODE / "held")] if os.path.exists(path)})
+    found = sorted({os.path.abspath(path) for path in [*wanted, str(CODE / "isolated")] if os.path.exists(path)})
     return [path for path in found if not any(path.startswith(other + "/") for other in found)]
 
 

@@ -36,7 +36,7 @@ INNER = (
     "lent",
     "exit_is_success",
 )  # what `inside` needs
-BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from held.inside import main; main()"
+BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from isolated.inside import main; main()"
 
 
 def main() -> None:

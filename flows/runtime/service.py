@@ -153,7 +153,7 @@ def _started(root: Path, name: str, command: Sequence[str], url: str) -> psutil.
 
 
 def _environment(root: Path, url: str) -> dict[str, str]:
-    from flows.environment import project_state
+    from flows.runtime.environment import project_state
 
     path = os.pathsep.join(filter(None, [str(root.resolve()), os.environ.get("PYTHONPATH", "")]))
     return {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.service import answers, running_server
+from flows.runtime.service import answers, running_server
 from omniopd.data.disk import naming
 from omniopd.errors import RunError
 

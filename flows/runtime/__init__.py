@@ -1,0 +1,1 @@
+"""How flows run: the server, processes, shards, logs, pages, and what happens when Prefect fails."""
