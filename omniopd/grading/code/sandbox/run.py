@@ -101,7 +101,9 @@ def _readable(python: str) -> list[str]:
     """The files and folders that a program reads: Python, its library, the system's libraries and `isolated`."""
     library = os.path.join(sys.base_prefix, "lib")
     wanted = [python, library, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_LIBRARIES]
-    found = sorted({os.path.abspath(path) for path in [*wanted, str(CODE / "isolated")] if os.path.exists(path)})
+    found = sorted(
+        {os.path.abspath(path) for path in [*wanted, str(CODE / "isolated")] if os.path.exists(path)}
+    )
     return [path for path in found if not any(path.startswith(other + "/") for other in found)]
 
 

@@ -1,0 +1,62 @@
+"""`models`: the student, and the models of the demo."""
+
+from pydantic import Field, model_validator
+
+from omniopd.config.schema.section import Section
+
+DEMO = "demo"  # the name of a model that `base` trains
+
+
+DEMO_CONTEXT = 128  # tokens that it can read
+
+
+class DemoModel(Section):
+    """A Qwen3 small enough to train on a CPU, and how it is trained."""
+
+    width: int = Field(gt=0)
+    ffn_width: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    num_heads: int = Field(gt=0)
+    num_steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    num_examples: int = Field(gt=0)
+    lr: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "DemoModel":
+        if self.width % (2 * self.num_heads):
+            raise ValueError(
+                f"width {self.width} does not split into {self.num_heads} heads of even size; "
+                f"make it a multiple of {2 * self.num_heads}"
+            )
+        return self
+
+
+class DemoStart(Section):
+    """Where the demo's student may start: greedy accuracy on the validation prompts, both ends included."""
+
+    lowest: float = Field(ge=0, le=1)
+    highest: float = Field(ge=0, le=1)
+    max_draws: int = Field(gt=0, description="initialisations tried; where none fits, the nearest is kept")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "DemoStart":
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest {self.lowest} is above highest {self.highest}; give a range")
+        return self
+
+    def distance(self, accuracy: float) -> float:
+        """How far an accuracy lies outside the range; 0 inside."""
+        return max(self.lowest - accuracy, accuracy - self.highest, 0.0)
+
+
+class DemoModels(Section):
+    student: DemoModel
+    teacher: DemoModel
+    start: DemoStart
+
+
+class Models(Section):
+    student: str = Field(min_length=1)
+    trust_remote_code: bool
+    demo: DemoModels

@@ -1,0 +1,177 @@
+"""The whole of params.yaml, and the settings of one run."""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from omniopd.config.schema.compute import Compute
+from omniopd.config.schema.evaluation import Benchmarks, Evaluation
+from omniopd.config.schema.models import Models
+from omniopd.config.schema.prompts import Prompts
+from omniopd.config.schema.section import Section
+from omniopd.config.schema.teacher import TeacherConfig
+from omniopd.config.schema.tracking import Alarms, Tracking
+from omniopd.config.schema.training import Rollout, Train
+from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
+
+ARM_LEN = 100  # characters of a name; file systems allow 255 bytes with all that is added to it
+
+
+class Methods(Section):
+    """One block per method. The fields are the registry: a method is known by its field's name."""
+
+    sft: SFT = SFT()  # pyright: ignore[reportCallIssue]
+    grpo: GRPO = GRPO()  # pyright: ignore[reportCallIssue]
+    opd: OPD = OPD()  # pyright: ignore[reportCallIssue]
+    omniopd: OmniOPD = OmniOPD()  # pyright: ignore[reportCallIssue]
+    fork: Fork = Fork()  # pyright: ignore[reportCallIssue]
+
+
+class Arm(Section):
+    method: str
+    lr_of: str | None = Field(
+        None, description="the arm whose sweep decides the learning rate: itself or another; else train.lr"
+    )
+    settings: dict[str, Any] = Field({})
+    train: dict[str, Any] = Field({})
+    rollout: dict[str, Any] = Field({})
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> "Arm":
+        if self.lr_of is not None and "lr" in self.train:
+            raise ValueError("train.lr and lr_of both give a learning rate; delete one of the two")
+        return self
+
+
+class Sweep(Section):
+    """The learning rates that arms with an lr_of try, and the seeds on which they do."""
+
+    seeds: list[int] = Field(min_length=1)
+    lrs: list[float] = Field(min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, seeds: list[int]) -> list[int]:
+        return _different(seeds)
+
+    @field_validator("lrs")
+    @classmethod
+    def _ascending(cls, lrs: list[float]) -> list[float]:
+        if sorted(set(lrs)) != lrs or lrs[0] <= 0:
+            raise ValueError(f"{lrs} must ascend from above 0; mend the list")
+        return lrs
+
+
+class Comparison(Section):
+    against: str | None = Field(description="the arm that the others are paired with, seed by seed")
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seeds: list[int] = Field(min_length=1)
+    prompts: Prompts
+    models: Models
+    teacher: TeacherConfig
+    rollout: Rollout
+    train: Train
+    evaluation: Evaluation
+    benchmarks: Benchmarks
+    compute: Compute
+    tracking: Tracking
+    alarms: Alarms
+    methods: Methods
+    sweep: Sweep
+    comparison: Comparison
+    arms: dict[str, Arm] = Field(min_length=1)
+    ablations: dict[str, Arm]
+    ablation_seeds: list[int]
+
+    @field_validator("seeds", "ablation_seeds")
+    @classmethod
+    def _seeds_once(cls, seeds: list[int]) -> list[int]:
+        return _different(seeds)
+
+    @field_validator("arms", "ablations")
+    @classmethod
+    def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:
+        for name in arms:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'")
+            if len(name) > ARM_LEN:
+                raise ValueError(
+                    f"'{name[:20]}…' has {len(name)} characters, and files are named after it; use at most {ARM_LEN}"
+                )
+            if found := re.search(r"-\d+\.(lr|with|replaced)\b", name):
+                raise ValueError(
+                    f"{name!r} holds {found[0]!r}, as the folders of sweeps and variants do; choose another name"
+                )
+        return arms
+
+    @property
+    def every_arm(self) -> dict[str, Arm]:
+        """The arms and the ablations by name."""
+        return {**self.arms, **self.ablations}
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """(arm, seed) of everything that is compared."""
+        return [(arm, seed) for arm in self.arms for seed in self.seeds] + [
+            (arm, seed) for arm in self.ablations for seed in self.ablation_seeds
+        ]
+
+    def is_swept(self, arm: str) -> bool:
+        """Whether the arm takes the learning rate that its own sweep finds best."""
+        return self.every_arm[arm].lr_of == arm
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+        raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
+    return seeds
+
+
+class RunConfig(Section):
+    """What one (arm, seed) does: the blocks of params.yaml with the arm's overrides in place."""
+
+    arm: str
+    seed: int
+    method_name: str
+    method: Method
+    prompts: Prompts
+    models: Models
+    teacher: TeacherConfig
+    rollout: Rollout
+    train: Train
+    evaluation: Evaluation
+    compute: Compute
+    tracking: Tracking
+    alarms: Alarms
+
+    def plan(self) -> Plan:
+        """What the method must know of the run."""
+        return Plan(
+            num_samples=self.rollout.num_samples,
+            max_new_tokens=self.rollout.max_new_tokens,
+            steps_per_round=self.train.steps_per_round,
+        )
+
+    @property
+    def has_sampler_scores(self) -> bool:
+        """Whether trajectories keep their sampler's scores; the student did not sample what a teacher wrote."""
+        return self.rollout.selection_entropy == "engine" and self.method.source == "student"
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain values, for the record."""
+        return {**self.model_dump(), "method": self.method.model_dump()}
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that decide the bytes of the results: neither shards, tracking nor alarms do."""
+        settings = self.resolved()
+        del settings["tracking"], settings["alarms"], settings["models"]["trust_remote_code"]
+        settings["rollout"] = self.rollout.determining
+        settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
+        settings["compute"] = self.compute.determining
+        settings["evaluation"] = self.evaluation.determining
+        return settings

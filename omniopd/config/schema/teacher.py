@@ -1,0 +1,130 @@
+"""`teacher`: who answers, how requests are sent, and what they may cost."""
+
+import re
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from omniopd.config.schema.section import Section
+
+KEY_NAMES = (
+    "api_key",
+    "x_api_key",
+    "authorization",
+    "proxy_authorization",
+    "cookie",
+)  # of settings and headers
+
+
+# What a call's request holds already, or what would change what a reply means or costs; and what to set instead.
+OWNED_BY_CALLS = {
+    **dict.fromkeys(("model", "deployment_id", "model_list", "custom_llm_provider"), "teacher.model"),
+    **dict.fromkeys(("api_base", "base_url"), "teacher.base_url"),
+    **dict.fromkeys(("max_tokens", "max_completion_tokens"), "chunk_len, spare_tokens or rollout.max_new_tokens"),
+    **dict.fromkeys(("timeout", "request_timeout", "stream_timeout"), "teacher.timeout_s"),
+    **dict.fromkeys(("max_retries", "num_retries"), "teacher.max_attempts"),
+    **dict.fromkeys(("n", "best_of"), "num_replies of the method"),
+    **dict.fromkeys(("continue_final_message", "add_generation_prompt"), "teacher.way"),
+    "temperature": "teacher.temperature",
+    "use_beam_search": "teacher.temperature",
+    **dict.fromkeys(
+        ("messages", "prompt", "seed", "stream", "stream_options", "client", "echo", "suffix", "fallbacks",
+         "context_window_fallback_dict", "mock_response", "mock_timeout", "caching", "cache"),
+        None,
+    ),
+}  # fmt: skip
+
+
+KEY_HEADER = re.compile(r"(key|token|secret|password)$")
+
+
+MAPPINGS = ("extra_body", "extra_headers", "headers", "extra_query")
+
+
+class TeacherPrices(Section):
+    """US dollars per million tokens: of prompts, of what of them is read from or put into a cache, and of replies."""
+
+    input: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0, description="as input where it is not given")
+    cache_write: float | None = Field(None, ge=0, description="as input where it is not given")
+    output: float = Field(ge=0)
+
+
+class TeacherConfig(Section):
+    kind: str
+    model: str = Field(min_length=1)
+    temperature: float = Field(ge=0)
+    batch_size: int = Field(gt=0)
+    max_failed_share: float = Field(ge=0, le=1)
+    tokenizer: Literal["auto", "student", "other"]
+    way: Literal["auto", "prefill", "completion", "instruct"]
+    base_url: str | None
+    api_key_env: str | None
+    request: dict[str, Any]
+    engine: dict[str, Any]
+    max_concurrency: int = Field(gt=0)
+    requests_per_minute: float | None = Field(gt=0)
+    tokens_per_minute: float | None = Field(gt=0)
+    timeout_s: float = Field(gt=0)
+    max_attempts: int = Field(gt=0)
+    budget_usd: float | None = Field(ge=0)
+    budget_tokens: int | None = Field(ge=0)
+    prices: TeacherPrices | None
+    cache: str = Field(min_length=1)
+    offline: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its weights are loaded in this process, from a directory or by a hub name."""
+        return self.kind in ("transformers", "vllm")
+
+    # What a reply depends on. How often, how fast, where and for how much it is asked for changes no reply.
+    determining: ClassVar = ("kind", "model", "temperature", "batch_size", "tokenizer", "way", "request")
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        if not re.fullmatch(r"transformers|vllm|api|[\w.]+:\w+", kind):
+            raise ValueError(
+                f"{kind!r} is no kind of teacher; write transformers, vllm, api, or package.module:Class"
+            )
+        return kind
+
+    @field_validator("request")
+    @classmethod
+    def _only_additions(cls, request: dict[str, Any]) -> dict[str, Any]:
+        """Mappings where mappings belong, no key of the vendor's, and nothing that a call's request holds already."""
+        for name in MAPPINGS:
+            if not isinstance(request.get(name) or {}, dict):
+                raise ValueError(
+                    f"{name!r} is {type(request[name]).__name__}, and must be a mapping; write {{ … }}"
+                )
+        blocks = [request, *(request.get(name) or {} for name in MAPPINGS)]
+        headers = {**(request.get("extra_headers") or {}), **(request.get("headers") or {})}
+        for name in (str(name) for block in blocks for name in block):
+            if _plain(name) in KEY_NAMES or (name in headers and KEY_HEADER.search(_plain(name))):
+                raise ValueError(
+                    f"{name!r} holds a key, and params are copied into every record; put it into the environment "
+                    "or .env, and its name into teacher.api_key_env"
+                )
+        body = [request, request.get("extra_body") or {}]
+        for name in (str(name) for block in body for name in block):
+            if _plain(name) in OWNED_BY_CALLS:
+                instead = OWNED_BY_CALLS[_plain(name)]
+                remedy = f"take it out, and set {instead}" if instead else "take it out"
+                raise ValueError(f"{name!r} is set by every call itself; {remedy}")
+        return request
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "the address holds a name or password, and params are copied into every record; take it out, put the "
+                "key into the environment or .env, and its name into teacher.api_key_env"
+            )
+        return url
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
