@@ -16,9 +16,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from flows import __main__ as flows_cli
-from flows import command as flows_command
-from omniopd import cli
+from omniopd.cli import app as cli
 from omniopd.cli.app import COMMANDS, STEPS, app
+from omniopd.command import run as run_program
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
@@ -49,7 +49,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, of: ModuleType = cli) 
     """The exit code of a command, run in this process."""
     monkeypatch.setattr(sys, "argv", ["omniopd", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.run(of.app)
+        run_program(of.app)
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -303,7 +303,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["omniopd", "check"])
 
     with pytest.raises(AssertionError, match="ours"):
-        flows_command.main()
+        cli.main()
 
 
 # --- stages in order

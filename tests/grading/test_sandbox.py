@@ -105,9 +105,9 @@ def test_threads_get_each_its_own_outcome():
 
 CALLER = """
 import sys, threading, types
-package = types.ModuleType("omniopd.evaluation")  # without the libraries of models, which take seconds
-package.__path__ = [sys.argv[1] + "/omniopd/evaluation"]
-sys.modules["omniopd.evaluation"] = package
+package = types.ModuleType("omniopd.grading")  # without the libraries of models, which take seconds
+package.__path__ = [sys.argv[1] + "/omniopd/grading"]
+sys.modules["omniopd.grading"] = package
 from omniopd.grading.code.sandbox import MODES, Limits, run_program
 program = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 for mode in MODES:

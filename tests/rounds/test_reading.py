@@ -12,7 +12,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.lock import kept_in_place, only_writer
 from omniopd.errors import RunError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.rounds import reading, run
+from omniopd.rounds import reading, start
 from omniopd.rounds.start import start_run
 
 
@@ -35,7 +35,7 @@ def test_an_evaluation_waits_for_a_writer_for_a_moment_and_then_says_which(
 def test_a_run_of_other_settings_does_not_replace_one_that_is_read_and_does_so_afterwards(
     project: Project, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(run, "READERS_S", 0.1)
+    monkeypatch.setattr(start, "READERS_S", 0.1)
     before = (run_dir / "config.json").read_bytes()
     project.edit(train__num_rounds=7)
     params, layout = load_params(project.params_file), Layout(project.root)

@@ -286,7 +286,8 @@ def test_a_run_on_vllm_learns_from_the_weights_that_it_has(short: Project):
     with fake_vllm.installed() as engine:
         run_dir = run_plain(short.params_file).parent.parent
     [started] = engine.started
-    assert started.calls.count("take_student") == 3
+    assert started.calls.count("take_student") == 4  # the last for the validation at the end
+    assert started.calls.count("generate") == 3 + 3  # rollouts, and validation before rounds 0, 2 and 3
     assert started.calls.count("shutdown") == 1
     for round_ in range(3):
         path = (

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from engines.test_trainer import each_method, trainer_of
 from examples import annotated
+from training.test_trainer import each_method, trainer_of
 from transformers import PreTrainedModel
 
 from omniopd.config import Lora
