@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import mock
 
 import torch
 from torch import nn
@@ -214,9 +213,15 @@ def installed(**changes: Any) -> Iterator[type[LLM]]:
     modules = {name: types.ModuleType(name) for name in ("vllm", "vllm.lora", "vllm.lora.request")}
     modules["vllm"].__dict__.update(LLM=engine, SamplingParams=SamplingParams)
     modules["vllm.lora.request"].__dict__.update(LoRARequest=LoRARequest)
-    with mock.patch.dict(sys.modules, modules):
+    before = {name: sys.modules.get(name) for name in modules}  # others that are imported meanwhile stay
+    sys.modules.update(modules)
+    sys.modules.pop(MODULE, None)
+    try:
+        yield engine
+    finally:
         sys.modules.pop(MODULE, None)
-        try:
-            yield engine
-        finally:
-            sys.modules.pop(MODULE, None)
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module

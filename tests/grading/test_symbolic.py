@@ -232,7 +232,7 @@ def test_what_is_forked_starts_its_own_and_holds_those_of_its_parent_no_longer()
 
 PARENT = """
 import sys, threading, time, types
-package = sys.modules["omniopd.evaluation"] = types.ModuleType("omniopd.evaluation")
+package = sys.modules["omniopd.grading"] = types.ModuleType("omniopd.grading")
 package.__path__ = [sys.argv[2]]  # without what the package imports: transformers takes seconds
 from omniopd.grading.math.symbolic import _POOL, same_expression
 assert same_expression("2^{3}", "8")
