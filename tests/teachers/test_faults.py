@@ -17,6 +17,8 @@ from teacher_server import worked_solution
 
 from omniopd.teachers.cache import ReplyCache
 
+pytestmark = pytest.mark.slow
+
 NUM_REQUESTS = int(os.environ.get("OMNIOPD_TEST_REQUESTS", "1000"))
 PER_TRAJECTORY, NUM_REPLIES, MAX_CONCURRENCY = 8, 2, 32
 TESTS = Path(__file__).parent.parent
@@ -32,8 +34,6 @@ from omniopd.teachers import client
 from omniopd.teachers.prices import Prices
 from teacher_server import worked_solution
 from pathlib import Path
-
-pytestmark = pytest.mark.slow
 
 url, cache = sys.argv[1:3]
 num_requests, per_trajectory, num_replies, max_concurrency = map(int, sys.argv[3:])

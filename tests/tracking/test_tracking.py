@@ -372,7 +372,7 @@ def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, Ml
         timeout=300,
         check=True,
     )
-    assert time.time() - float(done.stdout.splitlines()[-1]) < 5
+    assert time.time() - float(done.stdout.splitlines()[-1]) < 9  # the monitor sleeps for ten
 
 
 # --- MLflow fails
