@@ -46,6 +46,7 @@ def write_sums(path: Path, *, without_answer: int = 0) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_tiny_model_is_measured_on_gsm8k_and_humaneval_from_their_files(
     evaluate: Evaluate, tiny: Project, shared_data: Path

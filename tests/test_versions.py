@@ -37,6 +37,7 @@ def test_after_a_commit_dvc_finds_nothing_to_do(recorded_once: Project):
         )
 
 
+@pytest.mark.slow
 def test_what_another_run_made_is_recorded_in_its_turn(recorded: Project):
     recorded.edit_paths({"arms.omniopd.train": {"lr": 1e-3}})
     assert "distill@omniopd-0" in dvc(recorded, "status")

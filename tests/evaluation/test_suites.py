@@ -355,6 +355,7 @@ def test_mlflow_that_does_not_answer_is_told_and_the_figures_are_written(text_pr
     assert "the same command sends it" in said[0]
 
 
+@pytest.mark.slow
 def test_a_model_without_a_chat_template_is_measured_on_the_prompts_as_they_are_and_that_is_said(
     text_project: Project,
 ):

@@ -118,6 +118,7 @@ def test_a_prompt_shows_each_answer_with_its_grade_in_words(browser: Any, tmp_pa
         assert page.title() == "sft-0 and fork-0 · OmniOPD"
 
 
+@pytest.mark.slow
 def test_prompts_are_found_by_who_is_right_and_who_is_wrong(browser: Any, tmp_path: Path):
     with opened(browser, written(tmp_path)) as page:
         page.locator("[name=subject-0]").select_option("wrong")
@@ -131,6 +132,7 @@ def test_prompts_are_found_by_who_is_right_and_who_is_wrong(browser: Any, tmp_pa
         assert page.locator("#planted").count() == 0
 
 
+@pytest.mark.slow
 def test_on_a_phone_only_the_table_scrolls_sideways(browser: Any, tmp_path: Path):
     with opened(browser, written(tmp_path), width=360, scheme="dark") as page:
         page.locator("#list button").first.click()

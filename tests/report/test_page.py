@@ -66,6 +66,7 @@ def test_markup_and_script_of_models_are_text(page: Any):
     assert page.title() == "omniopd-0 · OmniOPD"
 
 
+@pytest.mark.slow
 def test_a_response_is_its_text_with_its_end_and_the_value_of_each_chunk(page: Any):
     reading = first(page, 0)
 
@@ -102,6 +103,7 @@ UNMARKED = """side => [...side.childNodes].filter(node => node.nodeType === Node
     .map(node => node.data).join('')"""
 
 
+@pytest.mark.slow
 def test_a_reply_that_is_the_chunk_has_nothing_marked(page: Any):
     first(page, 1).locator(".chunk").first.click()
 
@@ -110,6 +112,7 @@ def test_a_reply_that_is_the_chunk_has_nothing_marked(page: Any):
     assert pair.nth(2).locator("ins").all_text_contents() == ["!"]
 
 
+@pytest.mark.slow
 def test_a_failed_audit_says_why_and_has_no_target(page: Any):
     chunk = first(page, 1).locator(".chunk").nth(2)
     chunk.click()
@@ -122,6 +125,7 @@ def test_a_failed_audit_says_why_and_has_no_target(page: Any):
 # --- finding
 
 
+@pytest.mark.slow
 def test_filters_leave_what_they_say(page: Any):
     assert len(matching(page)) == 12
     assert len(matching(page, round="1")) == 4
@@ -135,6 +139,7 @@ def test_filters_leave_what_they_say(page: Any):
     assert len(matching(page, apart="0.9", low="0.5")) == 0  # no one audit is both
 
 
+@pytest.mark.slow
 def test_a_search_finds_text_of_prompts_responses_and_replies(page: Any):
     assert len(matching(page, text="HOW LONG DOES TRAIN 2")) == 3
     assert len(matching(page, text="document.title")) == 12  # the replies too
@@ -144,6 +149,7 @@ def test_a_search_finds_text_of_prompts_responses_and_replies(page: Any):
     assert page.locator("#count").inner_text() == "0 of 12 match"
 
 
+@pytest.mark.slow
 def test_the_lowest_targets_come_first_when_that_is_asked(page: Any):
     lines = matching(page, order="low")
 
@@ -159,6 +165,7 @@ def test_the_lowest_targets_come_first_when_that_is_asked(page: Any):
     assert least[opened_id] == min(least.values())
 
 
+@pytest.mark.slow
 def test_from_a_prompt_one_goes_to_the_same_prompt_in_the_rounds_around(page: Any):
     reading = first(page, 2, round_=1)
 
@@ -197,6 +204,7 @@ def focused(page: Any) -> str:
     return page.evaluate("document.activeElement.id")
 
 
+@pytest.mark.slow
 def test_what_has_the_focus_shows_it(page: Any):
     page.locator("#list button").first.focus()
     page.keyboard.press("ArrowDown")
@@ -205,6 +213,7 @@ def test_what_has_the_focus_shows_it(page: Any):
     assert float(width.removesuffix("px")) >= 2
 
 
+@pytest.mark.slow
 def test_headings_and_landmarks_say_what_is_where(page: Any):
     first(page, 0).locator(".chunk").first.click()
 
@@ -220,6 +229,7 @@ def test_headings_and_landmarks_say_what_is_where(page: Any):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_without_colour_entropy_target_and_difference_can_still_be_told(page: Any):
     reading = first(page, 1)
 
@@ -236,6 +246,7 @@ def test_without_colour_entropy_target_and_difference_can_still_be_told(page: An
     assert lines == ["line-through", "underline"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, written: Path, scheme: str):
     with opened(browser, written, scheme=scheme) as page:
@@ -252,6 +263,7 @@ def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, wr
     assert min(ratios.values()) >= 4.5, ratios  # WCAG 2.2, 1.4.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_every_shade_of_entropy_and_mark_of_difference(
     browser: Any, written: Path, scheme: str
@@ -301,6 +313,7 @@ def contrast(one: list[float], other: list[float]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, written: Path):
     with opened(browser, written, width=360) as page:
         first(page, 3).locator(".chunk").nth(1).click()
@@ -315,6 +328,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Any, written: Path
 # --- curves
 
 
+@pytest.mark.slow
 def test_each_curve_is_drawn_and_has_its_numbers_as_a_table(page: Any):
     charts = page.locator("figure.chart")
 
@@ -326,6 +340,7 @@ def test_each_curve_is_drawn_and_has_its_numbers_as_a_table(page: Any):
     assert accuracy.locator("tbody tr").last.locator("td").all_text_contents() == ["6", "0.7"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "axis"),
     [((0, 0), [0, 1]), ((0.5, 0.5), [0, 1]), ((-2, -2), [-4, 0]), ((None, None), [0, 1])],
@@ -337,6 +352,7 @@ def test_a_flat_line_is_drawn_on_an_axis_of_its_own_size(page: Any, ends: tuple[
 # --- without a tokenizer, and many
 
 
+@pytest.mark.slow
 def test_without_a_tokenizer_responses_are_whole_and_chunks_are_listed(browser: Any, tmp_path: Path):
     path = tmp_path / "run.html"
     path.write_text(run_page(stories.story(stories.few(), reads_tokens=False)), encoding="utf-8")
@@ -348,6 +364,7 @@ def test_without_a_tokenizer_responses_are_whole_and_chunks_are_listed(browser: 
         assert page.locator("#audit .pair").count() == 3
 
 
+@pytest.mark.slow
 def test_ten_thousand_audits_open_and_are_searched_fast(browser: Any, tmp_path: Path):
     path = tmp_path / "run.html"
     path.write_text(run_page(stories.story(stories.many(2000, num_audits=5))), encoding="utf-8")

@@ -126,6 +126,7 @@ def run_sweep(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
         return sweep.fn(arm="swept", seed=0, params_file=project.params_file)
 
 
+@pytest.mark.slow
 def test_the_flow_tries_every_rate_and_records_the_accuracies(
     base_project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -67,6 +67,7 @@ def _hold_and_die(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_held_is_free_at_once(cache: ReplyCache, tmp_path: Path):
     process = multiprocessing.get_context("spawn").Process(
         target=_hold_and_die, args=(tmp_path / "teacher.sqlite",)
@@ -159,6 +160,7 @@ def _spend_until_the_budget(path: Path, name: str, bought: "multiprocessing.Queu
     bought.put(count)
 
 
+@pytest.mark.slow
 def test_processes_and_threads_share_one_budget_and_lose_no_booking(tmp_path: Path):
     path = tmp_path / "teacher.sqlite"
     ReplyCache(path).close()

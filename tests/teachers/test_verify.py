@@ -293,6 +293,7 @@ class OfKnownMind:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chance", "belief", "bias", "replies"),
     [

@@ -291,6 +291,7 @@ def test_sampling_that_stopped_with_the_store_starts_again_when_it_is_back(
     own.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
 def test_a_run_that_is_stopped_is_no_longer_running_in_mlflow_until_it_goes_on(
     tracked: tuple[Project, MlflowClient, str], monkeypatch, error: type[BaseException], status: str
@@ -356,6 +357,7 @@ def test_a_machine_that_cannot_be_sampled_stops_nothing(
     assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 1.0)
 
 
+@pytest.mark.slow
 def test_a_process_that_forgets_to_close_ends_at_once(tracked: tuple[Project, MlflowClient, str]):
     project, _, _ = tracked
     _open(project)
@@ -410,6 +412,7 @@ def test_a_run_goes_on_without_mlflow_and_says_so_once(
     assert len((project.run_dir() / "metrics.jsonl").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_what_mlflow_missed_is_sent_when_it_is_back(project: Project, store: str, tmp_path: Path):
     blocker = tmp_path / "blocker"
     blocker.write_text("")

@@ -120,6 +120,7 @@ class Lock:
         self._connection.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_from_the_start_to_the_end(
     project: Project, database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -141,6 +142,7 @@ def test_a_store_that_is_locked_for_two_rounds(project: Project, database: Path,
     _check_all_is_there_once(project, f"sqlite:///{database}")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_as_the_run_ends_is_told_of_the_end_at_the_next_start(
     project: Project, database: Path, at_round
 ):
@@ -154,6 +156,7 @@ def test_a_store_that_is_locked_as_the_run_ends_is_told_of_the_end_at_the_next_s
     _check_all_is_there_once(project, f"sqlite:///{database}")
 
 
+@pytest.mark.slow
 def test_a_lock_holds_a_call_for_five_seconds_and_no_longer(
     project: Project, database: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -176,6 +179,7 @@ def test_a_lock_holds_a_call_for_five_seconds_and_no_longer(
     own.finish()
 
 
+@pytest.mark.slow
 def test_what_an_evaluation_and_a_comparison_could_not_tell_is_told_by_the_next_comparison_once(
     project: Project, database: Path
 ):
@@ -222,6 +226,7 @@ def _disk_full(at: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_a_store_whose_disk_is_full_from_the_start_to_the_end(project: Project, database: Path, capsys):
     with _disk_full(database.stat().st_size):
         run_plain(project.params_file)
@@ -230,6 +235,7 @@ def test_a_store_whose_disk_is_full_from_the_start_to_the_end(project: Project, 
     _check_all_is_there_once(project, f"sqlite:///{database}")
 
 
+@pytest.mark.slow
 def test_a_store_whose_disk_is_full_for_two_rounds(project: Project, database: Path, at_round, capsys):
     disk: list = []
 
@@ -358,6 +364,7 @@ def _mode(line: Line, mode: str) -> Callable[[], None]:
     return line.cut if mode == "cut" else change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cut", "silent", "mute"])
 def test_a_server_that_fails_for_two_rounds(line: Line, mode: str, project: Project, at_round, capsys):
     """Where its answers are lost alone, it has what it was sent, and is not sent it again."""
@@ -370,6 +377,7 @@ def test_a_server_that_fails_for_two_rounds(line: Line, mode: str, project: Proj
     assert seconds < 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["cut", "silent", "mute"])
 def test_a_server_that_fails_from_the_start_to_the_end(
     line: Line, mode: str, project: Project, capsys, monkeypatch: pytest.MonkeyPatch
@@ -383,6 +391,7 @@ def test_a_server_that_fails_from_the_start_to_the_end(
     _check_all_is_there_once(project, f"http://127.0.0.1:{line.port}")
 
 
+@pytest.mark.slow
 def test_a_request_is_given_up_after_ten_seconds_and_never_repeated_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ):
