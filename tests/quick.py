@@ -12,7 +12,7 @@ def quick(values: Iterable[Any], *, keep: Collection[Any]) -> list[Any]:
     Of a mapping its values, under their names, by which those to keep are named.
     """
     named = values if isinstance(values, Mapping) else {value: value for value in values}
-    assert set(keep) <= set(named), "nothing would be kept"
+    assert set(keep) <= set(named), "there is no such parameter"
     return [
         pytest.param(value, id=str(name), marks=() if name in keep else pytest.mark.slow)
         for name, value in named.items()

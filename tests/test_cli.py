@@ -104,7 +104,7 @@ def test_the_flows_are_distill_and_sweep_beside_their_server_and_no_others():
 OPTIONS = {
     "distill": ["--arm", "--params", "--seed", "--set"],
     "doctor": ["--json", "--params", "--teacher"],
-    "check": ["--params"],
+    "check": ["--params", "--resolved"],
     "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
     "base": ["--params", "--seed"],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from omniopd.config import Methods, Train, load_params, parsed, resolve
+from omniopd.config import Methods, Train, as_yaml, load_params, parsed, resolve
 from omniopd.errors import ConfigError
 from omniopd.methods import OmniOPD
 
@@ -256,12 +256,12 @@ REFUSED = {
         "compute.num_threads: 0 is not positive; give another value",
     ),
     "value missing": (
-        {"train.lr": REMOVED},
-        "train.lr: is missing; add it, as in the params.yaml of the repository",
+        {"prompts.source": REMOVED},
+        "prompts.source: is missing; add it, as in the params.yaml of the repository",
     ),
     "section missing": (
-        {"methods": REMOVED},
-        "methods: is missing; add it, as in the params.yaml of the repository",
+        {"prompts": REMOVED},
+        "prompts: is missing; add it, as in the params.yaml of the repository",
     ),
     "method of an arm missing": (
         {"arms.omniopd.method": REMOVED},
@@ -645,6 +645,34 @@ def test_an_arm_leaves_the_blocks_and_the_other_arms_as_they_were(tmp_path: Path
 
     assert params.model_dump() == before
     assert resolve(params, "omniopd-baseline", 0).method.audit(shares_tokens=True).chunk_len == 2
+
+
+TWELVE_LINES = """\
+prompts: { source: sums.jsonl, num_train: 900 }
+models: { student: Qwen/Qwen3-1.7B }
+teacher:
+  kind: api
+  model: anthropic/claude-haiku-4-5
+  budget_usd: 20.0
+rollout: { max_new_tokens: 1024 }
+train: { num_rounds: 28, lr: 2.0e-6 }
+arms:
+  sft: { method: sft }
+  omniopd-fork: { method: fork }
+"""
+
+
+def test_a_file_of_twelve_lines_is_whole(tmp_path: Path):
+    path = written(tmp_path, TWELVE_LINES)
+    params = load_params(path)
+
+    assert (params.seeds, params.evaluation.grader) == ([0], "math")
+    assert params.runs == [("sft", 0), ("omniopd-fork", 0)]
+    assert resolve(params, "omniopd-fork", 0).train.lr == 2e-6
+    assert load_params(path, {"compute.num_threads": 1, "sweep.seeds": [7]}).compute.num_threads == 1
+    again = written(tmp_path, as_yaml(params))
+    assert load_params(again) == params
+    assert "max_failed_share: 0.02" in again.read_text()
 
 
 def test_a_setting_left_out_has_its_published_value(tmp_path: Path):

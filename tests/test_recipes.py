@@ -13,12 +13,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
+from omniopd.errors import ConfigError
 from omniopd.preflight.fit import fits
 from omniopd.preflight.plan import plan
 from omniopd.teachers import loop
 from omniopd.training.pretrain import character_tokenizer
 
-RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
+RECIPES = sorted((REPOSITORY / "omniopd" / "recipes").glob("*.yaml"))
 GIB = 2**30
 SHAPES = {  # of the models that recipes name, as their configurations have them
     name: {"hidden_size": width, "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": heads}
@@ -61,6 +62,34 @@ def test_a_recipe_has_every_setting_and_trains_within_the_memory_that_it_states(
     ]
     assert max(needed) == pytest.approx(gib, rel=0.1)
     for word in ("# GPUs", "# COST", "Not measured", "(an estimate"):
+        assert word in head
+
+
+def test_a_recipe_is_taken_by_its_name_and_overridden(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "recipe: qwen3-1.7b-gsm8k-vllm\ntrain: { num_rounds: 3 }\narms: { mine: { method: fork } }\n"
+    )
+    [recipe] = [file for file in RECIPES if file.stem == "qwen3-1.7b-gsm8k-vllm"]
+    expected, params = load_params(recipe), load_params(path)
+
+    assert (params.train.num_rounds, params.train.lr) == (3, expected.train.lr)
+    assert params.prompts == expected.prompts
+    assert list(params.arms) == ["mine"]
+    path.write_text("recipe: qwen3-1.7b-gsm8k\n")
+    with pytest.raises(
+        ConfigError, match=r"recipe: 'qwen3-1.7b-gsm8k' is no packaged recipe; .*qwen3-4b-dapo-vllm"
+    ):
+        load_params(path)
+
+
+@each_recipe
+def test_a_recipe_is_short_and_its_head_says_how_to_run_it(recipe: Path):
+    lines = recipe.read_text().splitlines()
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    assert len(lines) <= 30
+    assert f'"recipe: {recipe.stem}"' in head
+    for word in ("# RUN", "# GPUs", "# MEMORY", "# COST", "# Not measured"):
         assert word in head
 
 

@@ -29,6 +29,7 @@ def recorded(recorded_once: Project, tmp_path: Path) -> Project:
     return recorded_once.copied_to(tmp_path / "project")
 
 
+@pytest.mark.slow
 def test_after_a_commit_dvc_finds_nothing_to_do(recorded_once: Project):
     assert "up to date" in dvc(recorded_once, "status", *STAGES)
     for stage in STAGES:

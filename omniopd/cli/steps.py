@@ -16,9 +16,19 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 
 @app.command(hidden=True)
-def check(params: ParamsFile = PARAMS_FILE) -> None:
+def check(
+    params: ParamsFile = PARAMS_FILE,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Print every setting, defaults included, and check no more.")
+    ] = False,
+) -> None:
     """Read params, prompts and models; find every error before work starts; say what would be done."""
+    from omniopd.config import as_yaml, load_params
     from omniopd.preflight.check import check as find_errors
+
+    if resolved:
+        typer.echo(as_yaml(load_params(params)), nl=False)
+        return
 
     _, warnings, plan = find_errors(params)
     console = Console(soft_wrap=True, emoji=False)

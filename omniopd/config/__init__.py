@@ -1,6 +1,7 @@
 """params.yaml: its schema, its checks, and the settings of one run resolved from it."""
 
 from omniopd.config.load import (
+    as_yaml,
     builtin_task,
     demo_problems,
     load_params,
@@ -48,6 +49,7 @@ __all__ = [
     "TeacherConfig",
     "Tracking",
     "Train",
+    "as_yaml",
     "builtin_task",
     "demo_problems",
     "imported",

@@ -1,15 +1,18 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
+from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from omniopd.config.messages import mistakes_in, nearest, one_line, validated
 from omniopd.config.overrides import check_values, overridden, read_yaml
 from omniopd.config.plugins import imported, make_importable
+from omniopd.config.recipes import with_recipe
 from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
@@ -24,7 +27,7 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     """
     raw = _read_yaml(path)
     check_values(raw, str(path))
-    raw = overridden(raw, overrides or {})
+    raw = overridden(with_recipe(raw, str(path)), overrides or {})
     make_importable(path.parent)
     try:
         params = validated(Params, raw, str(path))
@@ -39,6 +42,14 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     if problems:
         raise ConfigError("\n".join(problems))
     return params
+
+
+def as_yaml(params: Params) -> str:
+    """Every setting, defaults included, as a params.yaml."""
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = False, False
+    yaml.dump(params.model_dump(), text)
+    return text.getvalue()
 
 
 def resolve(

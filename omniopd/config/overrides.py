@@ -55,7 +55,7 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
                 f"overrides: {path}: decides what all runs of a seed share (data/ and models/); "
                 "change it in params.yaml, or in a copy of the folder"
             )
-    return _merged(raw, own)
+    return merged(raw, own)
 
 
 def read_yaml(text: str, place: str) -> Any:
@@ -135,7 +135,7 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
         block = value
         for name in reversed(path.split(".")):
             block = {name: block}
-        found = _merged(found, block)
+        found = merged(found, block)
     return found
 
 
@@ -144,9 +144,9 @@ def variant_of(overrides: Mapping[str, Any]) -> str:
     return f".with-{work_key(nested(overrides))[:8]}" if overrides else ""
 
 
-def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     both = {
-        name: _merged(base[name], value)
+        name: merged(base[name], value)
         for name, value in own.items()
         if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
     }

@@ -141,6 +141,7 @@ def test_a_reached_budget_stops_the_run_and_raised_it_ends_as_if_there_had_been_
     assert _spent(project).tokens == needed, "nothing was bought twice"
 
 
+@pytest.mark.slow
 def test_too_many_failures_stop_the_round_with_their_reasons_and_later_only_they_are_asked(
     project: Project,
 ):
@@ -171,6 +172,7 @@ def test_what_failed_is_left_out_and_counted(project: Project, arm: str):
     assert all(math.isfinite(line["loss"]) for line in rounds)
 
 
+@pytest.mark.slow
 def test_the_way_is_found_by_a_probe_and_kept(project: Project):
     with running(TeacherServer(vendor=Vendor(refuse_prefill=True, max_n=1))) as server:
         _asking(project, server, way="auto")

@@ -184,6 +184,7 @@ def _best(client: MlflowClient, project: Project) -> dict[str, str]:
     return versions
 
 
+@pytest.mark.slow
 def test_arms_and_seeds_of_which_there_is_no_run_are_named(finished: Project):
     with pytest.raises(
         ConfigError, match=r"--arm omniopd --seed 7: .* no such run; it has the arms omniopd, omni"
@@ -191,6 +192,7 @@ def test_arms_and_seeds_of_which_there_is_no_run_are_named(finished: Project):
         compare(load_params(finished.params_file), Layout(finished.root), arms=["omniopd"], seeds=[7])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_not_evaluated_is_named(finished: Project, tmp_path: Path):
     finished = finished.copied_to(tmp_path / "copy")
     (finished.root / "metrics" / "evaluation" / "omniopd-0.json").unlink()
@@ -199,6 +201,7 @@ def test_a_run_that_was_not_evaluated_is_named(finished: Project, tmp_path: Path
         compare(load_params(finished.params_file), Layout(finished.root))
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_without_mlflow_and_says_so_once(finished: Project, tmp_path: Path):
     finished = finished.copied_to(tmp_path / "copy")
     settings = finished.run_dir() / "config.json"

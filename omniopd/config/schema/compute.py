@@ -13,12 +13,12 @@ Place = Literal["inline", "process", "torchrun"]
 
 
 class Compute(Section):
-    num_threads: int = Field(gt=0)
-    num_processes: int = Field(gt=0)
-    where: dict[Step, Place]
-    dask: str | None = Field(min_length=1)
-    timeout_s: float = Field(gt=0)
-    gpu_limit: Literal["auto", "always", "never"]
+    num_threads: int = Field(2, gt=0)
+    num_processes: int = Field(1, gt=0)
+    where: dict[Step, Place] = Field({})
+    dask: str | None = Field(None, min_length=1)
+    timeout_s: float = Field(86400.0, gt=0)
+    gpu_limit: Literal["auto", "always", "never"] = "auto"
 
     @field_validator("where")
     @classmethod

@@ -51,12 +51,30 @@ class DemoStart(Section):
 
 
 class DemoModels(Section):
-    student: DemoModel
-    teacher: DemoModel
-    start: DemoStart
+    student: DemoModel = DemoModel(
+        width=64,
+        ffn_width=128,
+        num_layers=2,
+        num_heads=4,
+        num_steps=450,
+        batch_size=32,
+        num_examples=200,
+        lr=3e-3,
+    )
+    teacher: DemoModel = DemoModel(
+        width=96,
+        ffn_width=192,
+        num_layers=2,
+        num_heads=4,
+        num_steps=400,
+        batch_size=64,
+        num_examples=25600,
+        lr=4e-3,
+    )
+    start: DemoStart = DemoStart(lowest=0.3, highest=0.55, max_draws=6)
 
 
 class Models(Section):
-    student: str = Field(min_length=1)
-    trust_remote_code: bool
-    demo: DemoModels
+    student: str = Field(DEMO, min_length=1)
+    trust_remote_code: bool = False
+    demo: DemoModels = DemoModels()

@@ -47,8 +47,8 @@ class Arm(Section):
 class Sweep(Section):
     """The learning rates that arms with an lr_of try, and the seeds on which they do."""
 
-    seeds: list[int] = Field(min_length=1)
-    lrs: list[float] = Field(min_length=1)
+    seeds: list[int] = Field([100], min_length=1)
+    lrs: list[float] = Field([1e-6, 3e-6, 1e-5, 3e-5], min_length=1)
 
     @field_validator("seeds")
     @classmethod
@@ -64,29 +64,29 @@ class Sweep(Section):
 
 
 class Comparison(Section):
-    against: str | None = Field(description="the arm that the others are paired with, seed by seed")
+    against: str | None = Field(None, description="the arm that the others are paired with, seed by seed")
 
 
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
     prompts: Prompts
-    models: Models
-    teacher: TeacherConfig
-    rollout: Rollout
-    train: Train
-    evaluation: Evaluation
-    benchmarks: Benchmarks
-    compute: Compute
-    tracking: Tracking
-    alarms: Alarms
-    methods: Methods
-    sweep: Sweep
-    comparison: Comparison
+    models: Models = Models()
+    teacher: TeacherConfig = TeacherConfig()
+    rollout: Rollout = Rollout()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+    benchmarks: Benchmarks = Benchmarks()
+    compute: Compute = Compute()
+    tracking: Tracking = Tracking()
+    alarms: Alarms = Alarms()
+    methods: Methods = Methods()
+    sweep: Sweep = Sweep()
+    comparison: Comparison = Comparison()
     arms: dict[str, Arm] = Field(min_length=1)
-    ablations: dict[str, Arm]
-    ablation_seeds: list[int]
+    ablations: dict[str, Arm] = Field({})
+    ablation_seeds: list[int] = Field([0])
 
     @field_validator("seeds", "ablation_seeds")
     @classmethod

@@ -32,7 +32,7 @@ class Decontaminate(Section):
     """Which training prompts are dropped: those with n words in a row of a prompt that is measured on."""
 
     against: list[EvaluationSet]
-    ngram: int = Field(gt=1)
+    ngram: int = Field(13, gt=1)
 
     @field_validator("against", mode="before")
     @classmethod
@@ -44,16 +44,16 @@ class Decontaminate(Section):
 
 class Prompts(Section):
     source: str = Field(min_length=1)
-    subset: str | None = Field(min_length=1)
-    split: str = Field(min_length=1)
-    columns: PromptColumns
-    template: str | None
-    answer_pattern: str | None
-    max_prompt_tokens: int | None = Field(gt=0)
-    decontaminate: Decontaminate | None
-    num_train: int = Field(gt=0)
-    num_validation: int = Field(gt=0)
-    num_heldout: int = Field(gt=0)
+    subset: str | None = Field(None, min_length=1)
+    split: str = Field("train", min_length=1)
+    columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")
+    template: str | None = None
+    answer_pattern: str | None = None
+    max_prompt_tokens: int | None = Field(None, gt=0)
+    decontaminate: Decontaminate | None = None
+    num_train: int = Field(1024, gt=0)
+    num_validation: int = Field(200, gt=0)
+    num_heldout: int = Field(500, gt=0)
 
     @field_validator("template")
     @classmethod

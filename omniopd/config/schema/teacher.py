@@ -51,27 +51,27 @@ class TeacherPrices(Section):
 
 
 class TeacherConfig(Section):
-    kind: str
-    model: str = Field(min_length=1)
-    temperature: float = Field(ge=0)
-    batch_size: int = Field(gt=0)
-    max_failed_share: float = Field(ge=0, le=1)
-    tokenizer: Literal["auto", "student", "other"]
-    way: Literal["auto", "prefill", "completion", "instruct"]
-    base_url: str | None
-    api_key_env: str | None
-    request: dict[str, Any]
-    engine: dict[str, Any]
-    max_concurrency: int = Field(gt=0)
-    requests_per_minute: float | None = Field(gt=0)
-    tokens_per_minute: float | None = Field(gt=0)
-    timeout_s: float = Field(gt=0)
-    max_attempts: int = Field(gt=0)
-    budget_usd: float | None = Field(ge=0)
-    budget_tokens: int | None = Field(ge=0)
-    prices: TeacherPrices | None
-    cache: str = Field(min_length=1)
-    offline: bool
+    kind: str = "transformers"
+    model: str = Field("demo", min_length=1)
+    temperature: float = Field(1.0, ge=0)
+    batch_size: int = Field(16, gt=0)
+    max_failed_share: float = Field(0.02, ge=0, le=1)
+    tokenizer: Literal["auto", "student", "other"] = "auto"
+    way: Literal["auto", "prefill", "completion", "instruct"] = "auto"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    request: dict[str, Any] = Field({})
+    engine: dict[str, Any] = Field({})
+    max_concurrency: int = Field(32, gt=0)
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    timeout_s: float = Field(60.0, gt=0)
+    max_attempts: int = Field(6, gt=0)
+    budget_usd: float | None = Field(None, ge=0)
+    budget_tokens: int | None = Field(None, ge=0)
+    prices: TeacherPrices | None = None
+    cache: str = Field("teacher.sqlite", min_length=1)
+    offline: bool = False
 
     @property
     def is_local(self) -> bool:

@@ -10,16 +10,16 @@ Precision = Literal["float32", "bfloat16"]
 
 
 class Rollout(Section):
-    engine: Literal["transformers", "vllm"]
-    engine_settings: dict[str, Any]
-    selection_entropy: Literal["trainer", "engine"]
-    num_prompts: int = Field(gt=0)
-    num_samples: int = Field(gt=0)
-    max_new_tokens: int = Field(gt=0)
-    temperature: float = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    overlap: int = Field(ge=0, le=1)
-    num_shards: int = Field(gt=0)
+    engine: Literal["transformers", "vllm"] = "transformers"
+    engine_settings: dict[str, Any] = Field({})
+    selection_entropy: Literal["trainer", "engine"] = "trainer"
+    num_prompts: int = Field(32, gt=0)
+    num_samples: int = Field(1, gt=0)
+    max_new_tokens: int = Field(512, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, gt=0)
+    overlap: int = Field(0, ge=0, le=1)
+    num_shards: int = Field(1, gt=0)
 
     @model_validator(mode="after")
     def _awake(self) -> "Rollout":
@@ -74,22 +74,22 @@ class Lora(Section):
 
 
 class Train(Section):
-    num_rounds: int = Field(gt=0)
-    lr: float = Field(gt=0)
-    warmup_rounds: int = Field(ge=0)
-    max_grad_norm: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "linear", "cosine"]
-    steps_per_round: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    batch_tokens: int | None = Field(gt=0)
-    packing: bool
-    precision: Precision
-    gradient_checkpointing: bool
-    lora: Lora | None
-    shard: bool
-    checkpoint_every: int = Field(gt=0)
-    validate_every: int = Field(gt=0)
+    num_rounds: int = Field(30, gt=0)
+    lr: float = Field(1e-5, gt=0)
+    warmup_rounds: int = Field(5, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    steps_per_round: int = Field(1, gt=0)
+    batch_size: int = Field(8, gt=0)
+    batch_tokens: int | None = Field(None, gt=0)
+    packing: bool = False
+    precision: Precision = "float32"
+    gradient_checkpointing: bool = False
+    lora: Lora | None = None
+    shard: bool = False
+    checkpoint_every: int = Field(10, gt=0)
+    validate_every: int = Field(5, gt=0)
 
     @model_validator(mode="after")
     def _shards_weights(self) -> "Train":
