@@ -47,7 +47,8 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
 def as_yaml(params: Params) -> str:
     """Every setting, defaults included, as a params.yaml."""
     yaml, text = YAML(typ="safe", pure=True), StringIO()
-    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = False, False
+    yaml.default_flow_style = False
+    setattr(yaml, "sort_base_mapping_type_on_output", False)  # noqa: B010
     yaml.dump(params.model_dump(), text)
     return text.getvalue()
 

@@ -30,7 +30,7 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     name = raw["recipe"]
     if name not in recipe_names():
         raise ConfigError(
-            f"{place}: recipe: {name!r} is no packaged recipe{nearest(str(name), recipe_names())}; there are "
+            f"{place}: recipe: {name!r} is no packaged recipe{nearest(str(name), dict.fromkeys(recipe_names()))}; there are "
             f"{', '.join(recipe_names())}"
         )
     recipe = read_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")

@@ -46,7 +46,7 @@ class Prompts(Section):
     source: str = Field(min_length=1)
     subset: str | None = Field(None, min_length=1)
     split: str = Field("train", min_length=1)
-    columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")
+    columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")  # pyright: ignore[reportCallIssue]
     template: str | None = None
     answer_pattern: str | None = None
     max_prompt_tokens: int | None = Field(None, gt=0)
