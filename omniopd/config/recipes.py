@@ -27,11 +27,11 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     own = {name: value for name, value in raw.items() if name != "recipe"}
     if "recipe" not in raw:
         return own
-    name = raw["recipe"]
-    if name not in recipe_names():
+    name, known = raw["recipe"], recipe_names()
+    if name not in known:
+        hint = nearest(str(name), dict.fromkeys(known))
         raise ConfigError(
-            f"{place}: recipe: {name!r} is no packaged recipe{nearest(str(name), dict.fromkeys(recipe_names()))}; there are "
-            f"{', '.join(recipe_names())}"
+            f"{place}: recipe: {name!r} is no packaged recipe{hint}; there are {', '.join(known)}"
         )
     recipe = read_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")
     kept = {name: value for name, value in recipe.items() if name not in WHOLE or name not in own}

@@ -13,11 +13,11 @@ Place = Literal["inline", "process", "torchrun"]
 
 
 class Compute(Section):
-    num_threads: int = Field(2, gt=0)
-    num_processes: int = Field(1, gt=0)
-    where: dict[Step, Place] = Field({})
-    dask: str | None = Field(None, min_length=1)
-    timeout_s: float = Field(86400.0, gt=0)
+    num_threads: int = Field(default=2, gt=0)
+    num_processes: int = Field(default=1, gt=0)
+    where: dict[Step, Place] = Field(default={})
+    dask: str | None = Field(default=None, min_length=1)
+    timeout_s: float = Field(default=86400.0, gt=0)
     gpu_limit: Literal["auto", "always", "never"] = "auto"
 
     @field_validator("where")

@@ -25,7 +25,7 @@ Grader = Literal["pattern", "math", "code"]
 class Evaluation(Section):
     grader: Grader = "math"
     answer_pattern: str | None = None
-    batch_size: int = Field(32, gt=0)
+    batch_size: int = Field(default=32, gt=0)
 
     @field_validator("answer_pattern")
     @classmethod
@@ -49,12 +49,12 @@ class Evaluation(Section):
 class Benchmarks(Section):
     """What models are measured on besides the held-out prompts, and what of it is not as the benchmarks have it."""
 
-    suite: list[str] = Field([])
-    files: dict[str, str] = Field({})
-    num_items: int | None = Field(None, gt=0)
-    num_samples: int | None = Field(None, gt=0)
-    temperature: float | None = Field(None, ge=0)
-    max_new_tokens: int | None = Field(None, gt=0)
+    suite: list[str] = Field(default=[])
+    files: dict[str, str] = Field(default={})
+    num_items: int | None = Field(default=None, gt=0)
+    num_samples: int | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, ge=0)
+    max_new_tokens: int | None = Field(default=None, gt=0)
 
     @field_validator("suite")
     @classmethod

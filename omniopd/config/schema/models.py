@@ -75,6 +75,6 @@ class DemoModels(Section):
 
 
 class Models(Section):
-    student: str = Field(DEMO, min_length=1)
+    student: str = Field(default=DEMO, min_length=1)
     trust_remote_code: bool = False
     demo: DemoModels = DemoModels()

@@ -31,11 +31,12 @@ class Methods(Section):
 class Arm(Section):
     method: str
     lr_of: str | None = Field(
-        None, description="the arm whose sweep decides the learning rate: itself or another; else train.lr"
+        default=None,
+        description="the arm whose sweep decides the learning rate: itself or another; else train.lr",
     )
-    settings: dict[str, Any] = Field({})
-    train: dict[str, Any] = Field({})
-    rollout: dict[str, Any] = Field({})
+    settings: dict[str, Any] = Field(default={})
+    train: dict[str, Any] = Field(default={})
+    rollout: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _one_rate(self) -> "Arm":
@@ -47,8 +48,8 @@ class Arm(Section):
 class Sweep(Section):
     """The learning rates that arms with an lr_of try, and the seeds on which they do."""
 
-    seeds: list[int] = Field([100], min_length=1)
-    lrs: list[float] = Field([1e-6, 3e-6, 1e-5, 3e-5], min_length=1)
+    seeds: list[int] = Field(default=[100], min_length=1)
+    lrs: list[float] = Field(default=[1e-6, 3e-6, 1e-5, 3e-5], min_length=1)
 
     @field_validator("seeds")
     @classmethod
@@ -64,13 +65,15 @@ class Sweep(Section):
 
 
 class Comparison(Section):
-    against: str | None = Field(None, description="the arm that the others are paired with, seed by seed")
+    against: str | None = Field(
+        default=None, description="the arm that the others are paired with, seed by seed"
+    )
 
 
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
     prompts: Prompts
     models: Models = Field(default_factory=Models)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
@@ -85,8 +88,8 @@ class Params(Section):
     sweep: Sweep = Field(default_factory=Sweep)
     comparison: Comparison = Field(default_factory=Comparison)
     arms: dict[str, Arm] = Field(min_length=1)
-    ablations: dict[str, Arm] = Field({})
-    ablation_seeds: list[int] = Field([0])
+    ablations: dict[str, Arm] = Field(default={})
+    ablation_seeds: list[int] = Field(default=[0])
 
     @field_validator("seeds", "ablation_seeds")
     @classmethod

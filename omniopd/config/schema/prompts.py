@@ -12,19 +12,19 @@ class PromptColumns(Section):
     """The columns of a source, or paths such as `reward_model.ground_truth`; null where there is none."""
 
     prompt: str = Field(min_length=1)
-    answer: str | None = Field(None, min_length=1)
-    id: str | None = Field(None, min_length=1)
-    tests: str | None = Field(None, min_length=1)
+    answer: str | None = Field(default=None, min_length=1)
+    id: str | None = Field(default=None, min_length=1)
+    tests: str | None = Field(default=None, min_length=1)
 
 
 class EvaluationSet(Section):
     """Questions that no training prompt may overlap with: a file, or a split of a hub dataset."""
 
     source: str = Field(min_length=1)
-    subset: str | None = Field(None, min_length=1)
-    split: str = Field("test", min_length=1)
+    subset: str | None = Field(default=None, min_length=1)
+    split: str = Field(default="test", min_length=1)
     prompt: str | None = Field(
-        None, min_length=1, description="its column; as in prompts.columns where not given"
+        default=None, min_length=1, description="its column; as in prompts.columns where not given"
     )
 
 
@@ -32,7 +32,7 @@ class Decontaminate(Section):
     """Which training prompts are dropped: those with n words in a row of a prompt that is measured on."""
 
     against: list[EvaluationSet]
-    ngram: int = Field(13, gt=1)
+    ngram: int = Field(default=13, gt=1)
 
     @field_validator("against", mode="before")
     @classmethod
@@ -44,16 +44,16 @@ class Decontaminate(Section):
 
 class Prompts(Section):
     source: str = Field(min_length=1)
-    subset: str | None = Field(None, min_length=1)
-    split: str = Field("train", min_length=1)
-    columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")  # pyright: ignore[reportCallIssue]
+    subset: str | None = Field(default=None, min_length=1)
+    split: str = Field(default="train", min_length=1)
+    columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")
     template: str | None = None
     answer_pattern: str | None = None
-    max_prompt_tokens: int | None = Field(None, gt=0)
+    max_prompt_tokens: int | None = Field(default=None, gt=0)
     decontaminate: Decontaminate | None = None
-    num_train: int = Field(1024, gt=0)
-    num_validation: int = Field(200, gt=0)
-    num_heldout: int = Field(500, gt=0)
+    num_train: int = Field(default=1024, gt=0)
+    num_validation: int = Field(default=200, gt=0)
+    num_heldout: int = Field(default=500, gt=0)
 
     @field_validator("template")
     @classmethod

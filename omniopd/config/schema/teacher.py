@@ -45,32 +45,32 @@ class TeacherPrices(Section):
     """US dollars per million tokens: of prompts, of what of them is read from or put into a cache, and of replies."""
 
     input: float = Field(ge=0)
-    cached_input: float | None = Field(None, ge=0, description="as input where it is not given")
-    cache_write: float | None = Field(None, ge=0, description="as input where it is not given")
+    cached_input: float | None = Field(default=None, ge=0, description="as input where it is not given")
+    cache_write: float | None = Field(default=None, ge=0, description="as input where it is not given")
     output: float = Field(ge=0)
 
 
 class TeacherConfig(Section):
     kind: str = "transformers"
-    model: str = Field("demo", min_length=1)
-    temperature: float = Field(1.0, ge=0)
-    batch_size: int = Field(16, gt=0)
-    max_failed_share: float = Field(0.02, ge=0, le=1)
+    model: str = Field(default="demo", min_length=1)
+    temperature: float = Field(default=1.0, ge=0)
+    batch_size: int = Field(default=16, gt=0)
+    max_failed_share: float = Field(default=0.02, ge=0, le=1)
     tokenizer: Literal["auto", "student", "other"] = "auto"
     way: Literal["auto", "prefill", "completion", "instruct"] = "auto"
     base_url: str | None = None
     api_key_env: str | None = None
-    request: dict[str, Any] = Field({})
-    engine: dict[str, Any] = Field({})
-    max_concurrency: int = Field(32, gt=0)
-    requests_per_minute: float | None = Field(None, gt=0)
-    tokens_per_minute: float | None = Field(None, gt=0)
-    timeout_s: float = Field(60.0, gt=0)
-    max_attempts: int = Field(6, gt=0)
-    budget_usd: float | None = Field(None, ge=0)
-    budget_tokens: int | None = Field(None, ge=0)
+    request: dict[str, Any] = Field(default={})
+    engine: dict[str, Any] = Field(default={})
+    max_concurrency: int = Field(default=32, gt=0)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_attempts: int = Field(default=6, gt=0)
+    budget_usd: float | None = Field(default=None, ge=0)
+    budget_tokens: int | None = Field(default=None, ge=0)
     prices: TeacherPrices | None = None
-    cache: str = Field("teacher.sqlite", min_length=1)
+    cache: str = Field(default="teacher.sqlite", min_length=1)
     offline: bool = False
 
     @property

@@ -11,15 +11,15 @@ Precision = Literal["float32", "bfloat16"]
 
 class Rollout(Section):
     engine: Literal["transformers", "vllm"] = "transformers"
-    engine_settings: dict[str, Any] = Field({})
+    engine_settings: dict[str, Any] = Field(default={})
     selection_entropy: Literal["trainer", "engine"] = "trainer"
-    num_prompts: int = Field(32, gt=0)
-    num_samples: int = Field(1, gt=0)
-    max_new_tokens: int = Field(512, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    batch_size: int = Field(16, gt=0)
-    overlap: int = Field(0, ge=0, le=1)
-    num_shards: int = Field(1, gt=0)
+    num_prompts: int = Field(default=32, gt=0)
+    num_samples: int = Field(default=1, gt=0)
+    max_new_tokens: int = Field(default=512, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=16, gt=0)
+    overlap: int = Field(default=0, ge=0, le=1)
+    num_shards: int = Field(default=1, gt=0)
 
     @model_validator(mode="after")
     def _awake(self) -> "Rollout":
@@ -74,22 +74,22 @@ class Lora(Section):
 
 
 class Train(Section):
-    num_rounds: int = Field(30, gt=0)
-    lr: float = Field(1e-5, gt=0)
-    warmup_rounds: int = Field(5, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    num_rounds: int = Field(default=30, gt=0)
+    lr: float = Field(default=1e-5, gt=0)
+    warmup_rounds: int = Field(default=5, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    steps_per_round: int = Field(1, gt=0)
-    batch_size: int = Field(8, gt=0)
-    batch_tokens: int | None = Field(None, gt=0)
+    steps_per_round: int = Field(default=1, gt=0)
+    batch_size: int = Field(default=8, gt=0)
+    batch_tokens: int | None = Field(default=None, gt=0)
     packing: bool = False
     precision: Precision = "float32"
     gradient_checkpointing: bool = False
     lora: Lora | None = None
     shard: bool = False
-    checkpoint_every: int = Field(10, gt=0)
-    validate_every: int = Field(5, gt=0)
+    checkpoint_every: int = Field(default=10, gt=0)
+    validate_every: int = Field(default=5, gt=0)
 
     @model_validator(mode="after")
     def _shards_weights(self) -> "Train":
