@@ -251,7 +251,7 @@ if sys.argv[1] == "is killed":
 @pytest.mark.parametrize("end", ["is killed", "exits"])
 def test_no_process_is_left_idle_or_at_work_when_its_parent_has_ended(end: str):
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, end, symbolic._WORKER.parent],
+        [sys.executable, "-c", PARENT, end, symbolic._WORKER.parent.parent],
         env={"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert parent.stdout is not None

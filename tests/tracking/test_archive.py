@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from projects import Project, digests
 from typer.testing import CliRunner, Result
 
-from omniopd import cli
+from omniopd.cli import app as cli
 from omniopd.config import load_params
 from omniopd.errors import DataError, TrackingError
 from omniopd.tracking import Lookup
