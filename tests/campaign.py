@@ -25,7 +25,7 @@ from mlflow.entities import Run
 from projects import Project, digests, run_plain
 from teacher_server import TeacherServer
 
-from omniopd import cli
+from omniopd.command import run
 from omniopd.teachers.cache import ReplyCache, Spent
 
 # A fork server that has imported everything: a start costs a fraction of a second, not ten.
@@ -160,7 +160,7 @@ def _run(root: Path, arm: str, dies_at: int, printed: Path) -> None:
         os.dup2(file, stream.fileno())
     os.chdir(root)
     with _dying(dies_at):
-        cli.run(lambda: run_plain(Path("params.yaml"), arm))
+        run(lambda: run_plain(Path("params.yaml"), arm))
 
 
 @contextmanager

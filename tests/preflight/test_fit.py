@@ -13,7 +13,7 @@ from projects import Project
 from rich.console import Console
 from transformers import AutoModelForCausalLM, Qwen3Config
 
-from omniopd import cli
+from omniopd.cli import steps as cli
 from omniopd.config import Params, load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError, ModelError
