@@ -133,7 +133,7 @@ class ReplyCache:
                 "name another file in teacher.cache"
             )
         if found == 0:
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
         # A reply whose booking the machine's own failure undoes is asked for again: none is lost to a mere kill.
         self._db.execute("PRAGMA synchronous = NORMAL")
         if found != SCHEMA_VERSION:
@@ -143,6 +143,18 @@ class ReplyCache:
                     for statement in SCHEMA.split(";"):
                         db.execute(statement)
                     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _write_ahead(self) -> None:
+        """Turn on the write-ahead log. SQLite does not wait for a lock here, whatever its timeout, so we do."""
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -258,3 +258,21 @@ def test_a_closed_cache_is_not_called_damaged(cache: ReplyCache):
     cache.close()
     with pytest.raises(sqlite3.ProgrammingError):
         cache.spent()
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path: Path, begin: str):
+    """SQLite refuses to turn on the write-ahead log of a locked file without waiting."""
+    other = sqlite3.connect(tmp_path / "teacher.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute(begin)
+    release = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    release.start()
+    try:
+        cache = ReplyCache(tmp_path / "teacher.sqlite")
+    finally:
+        release.join()
+        other.close()
+
+    _buy(cache, b"a")
+    assert cache.spent().num_calls == 1
+    cache.close()
