@@ -1,4 +1,7 @@
-"""What the whole suite shares: tiny projects in temporary folders, and shapes checked by beartype."""
+"""What the whole suite shares: tiny projects in temporary folders, and shapes checked by beartype.
+
+Fixtures import torch and transformers themselves: pytest-xdist reads this file before it starts its workers.
+"""
 
 import fcntl
 import os
@@ -32,11 +35,8 @@ install_import_hook(
 
 import pytest
 from checkout import Guard
-from examples import tiny_model
 from projects import REPOSITORY, Project, make_project, run_plain
 from warm import warm_commands
-
-from omniopd.training.pretrain import character_tokenizer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,6 +99,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(Path(__file__).parent).parts[0] not in first)
 
 
+@pytest.fixture
+def restored_environment() -> Iterator[None]:
+    """Variables that a command sets for the libraries, or reads from a .env, do not outlive the test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Path]:
     """The folder of commands that start at once, for PATH; see warm.py."""
@@ -118,10 +127,14 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tokenizer():
     """A token a character of the demo's task."""
+    from omniopd.training.pretrain import character_tokenizer
+
     return character_tokenizer("0123456789+=;>")
 
 
 @pytest.fixture(scope="session")
 def model(tokenizer):
     """A model of two thousand parameters, hardly trained: unsure of everything. Not to be changed."""
+    from examples import tiny_model
+
     return tiny_model(tokenizer)

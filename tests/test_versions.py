@@ -54,12 +54,14 @@ def test_where_there_is_no_dvc_nothing_is_done(project: Project, monkeypatch: py
     assert commit(project.root, STAGES) is None
 
 
+@pytest.mark.slow
 def test_a_stage_that_dvc_runs_is_left_to_dvc(recorded_once: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DVC_STAGE", "distill@omniopd-0")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was started"))
     assert commit(recorded_once.root, STAGES) is None
 
 
+@pytest.mark.slow
 def test_while_another_dvc_holds_the_lock_a_sentence_says_what_to_run_later(recorded: Project):
     holder = _hold_lock(recorded)
     try:
@@ -86,6 +88,7 @@ def _hold_lock(project: Project) -> subprocess.Popen:
     return holder
 
 
+@pytest.mark.slow
 def test_while_a_repro_is_writing_the_same_outputs_a_sentence_says_what_to_run_later(recorded: Project):
     """A stage that runs holds no lock of the project, but one of each output."""
     (recorded.root / "dvc.yaml").write_text(
@@ -114,6 +117,7 @@ def test_while_a_repro_is_writing_the_same_outputs_a_sentence_says_what_to_run_l
     assert "another dvc process is at work here" in warning
 
 
+@pytest.mark.slow
 def test_a_commit_that_fails_says_why_and_what_to_run(recorded: Project):
     warning = commit(recorded.root, ["distill@nothing-0"])
     assert warning is not None
@@ -129,6 +133,7 @@ def _some_file(project: Project) -> tuple[Path, str]:
     return path, hashlib.md5(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_file_is_found_in_the_cache_then_in_a_remote_then_nowhere(recorded: Project, tmp_path: Path):
     path, digest = _some_file(recorded)
     dvc(recorded, "remote", "add", "empty", str(tmp_path / "empty"))
@@ -144,6 +149,7 @@ def test_a_file_is_found_in_the_cache_then_in_a_remote_then_nowhere(recorded: Pr
     assert (tmp_path / "copy").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_remote_that_cannot_be_reached_is_named(recorded: Project):
     _, digest = _some_file(recorded)
     dvc(recorded, "remote", "add", "gone", "s3://bucket/path")
@@ -153,6 +159,7 @@ def test_a_remote_that_cannot_be_reached_is_named(recorded: Project):
     assert "s3" in store.problems["gone"]
 
 
+@pytest.mark.slow
 def test_a_copy_of_another_content_is_refused_and_leaves_nothing(recorded: Project, tmp_path: Path):
     path, digest = _some_file(recorded)
     place = Place("workspace", str(path))

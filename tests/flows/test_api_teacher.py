@@ -116,6 +116,7 @@ def test_an_arm_runs_and_repeats_offline_with_the_same_bytes(
     assert _results(twin, arm) == first
 
 
+@pytest.mark.slow
 def test_offline_a_miss_says_what_to_do(project: Project, server):
     _asking(project, server, offline=True)
     with pytest.raises(
@@ -161,7 +162,8 @@ def test_too_many_failures_stop_the_round_with_their_reasons_and_later_only_they
     assert all(verdict.num_replies == 3 for verdict in verdicts)
 
 
-@pytest.mark.parametrize("arm", quick(list(ARMS), keep=["omniopd-fork"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
 def test_what_failed_is_left_out_and_counted(project: Project, arm: str):
     with running(TeacherServer(faults=Faults(filter_share=0.2))) as server:
         _asking(project, server, max_failed_share=0.9)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from projects import Project, digests, run_plain
 from quick import quick
-from started import all_ended, finished, processes_in, start_flow, wait_until
+from started import all_ended, finished, processes_in, start, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +22,19 @@ def _results(found: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_flow_through_prefect_is_killed_and_resumed_and_gives_the_bytes_of_plain_calls(
-    project: Project, plain: dict[str, str]
+    project: Project, plain: dict[str, str], warm: Path
 ):
     """Three shards, a teacher that fails once and is asked again, a kill -9 in the middle, and a second start."""
     project.edit(rollout__num_shards=3, teacher__kind="fakes:FlakyTeacher")
-    first = start_flow(project)
+    command = (str(warm / "python"), "-m", "flows", "distill", "--arm", "omniopd")
+    first = start(project, *command)
     second_round = project.run_dir() / "manifests" / "round-0001.json"
     wait_until(second_round.exists, first)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert (project.root / "teacher-failed-once").exists()
 
-    output = finished(start_flow(project))
+    output = finished(start(project, *command))
     assert "Traceback" not in output
     assert "at the end" in output
     assert _results(digests(project.run_dir())) == _results(plain)
