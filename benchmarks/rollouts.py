@@ -39,10 +39,11 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     prompts = [Prompt(text, text, "") for text in texts]
 
     def written_by(sampler: Sampler) -> int:
-        found = rollouts(writer_for(student, sampler), prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN,
+        trajectories = rollouts(
+            writer_for(student, sampler), prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN,
             temperature=1.0, seed=0,
         )  # fmt: skip
-        return sum(len(item.response_ids) for item in found)
+        return sum(len(item.response_ids) for item in trajectories)
 
     own = InProcessSampler(student, batch_size=num)
     works: dict[str, Callable[[], int]] = {"transformers": lambda: written_by(own)}

@@ -20,7 +20,6 @@ from omniopd.evaluation.any_model import measure_model
 from omniopd.evaluation.benchmarks import benchmark_named
 from omniopd.evaluation.subjects import folder_of
 from omniopd.report.compare import compare as collect
-from omniopd.report.compare import compared
 from omniopd.tracking.track import track_comparison, track_evaluation
 from omniopd.versions import commit
 
@@ -111,9 +110,8 @@ def compare(
         params_file: The file of settings; results lie beside it.
     """
     params, layout = checked(params_file), Layout(params_file.parent)
-    evaluations = collect(params, layout, arms=arms or (), seeds=seeds or ())
+    evaluations, into = collect(params, layout, arms=arms or (), seeds=seeds or ())
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
-    _, into = compared(params, layout, arms=arms or (), seeds=seeds or ())
     Pages("comparison").summary(into.table.read_text(encoding="utf-8"))
     if into == layout.compared:
         _record_in_dvc(layout.root, "compare")

@@ -34,7 +34,7 @@ Overrides = Annotated[
 
 
 def run(program: Callable[[], object]) -> None:
-    """Run a program; print what the user can mend as it is, without a traceback, and exit with 2."""
+    """Run a program; an error that the user can fix is printed without a traceback, and ends it with status 2."""
     _quieten()
     look_seldom()
     try:

@@ -3,6 +3,7 @@
 A hook of MkDocs (mkdocs.yml); nothing is written into docs/.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ ROOMS = {
     "training": "The trainer, its step, checkpoints.",
     "grading": "Which responses are right. [Grading](../grading.md) says how each grader judges.",
     "evaluation": "Benchmarks on any model, and a run's student before and after. See [Benchmarks](../benchmarks.md).",
-    "errors": "What the user can mend: the command line prints these in a line, and exits with 2.",
+    "errors": "What the user can fix: the command line prints these in a line, and exits with 2.",
 }
 
 
@@ -46,7 +47,7 @@ def commands_page() -> str:
     parts = [
         "# Commands",
         "`omniopd COMMAND --help` prints the same. Exit codes of every command: 0, done; 1, a fault of ours, with its "
-        "traceback; 2, something that you can mend, said in a line on standard error. What a program would read "
+        "traceback; 2, something that you can fix, said in a line on standard error. What a program would read "
         "(`--json`, tables) is on standard output, progress and warnings on standard error; without a terminal "
         "progress is a line every quarter of a minute.",
     ]
@@ -80,13 +81,14 @@ def _option(parameter: Any) -> str:
 
 
 def params_page(text: str) -> str:
-    """Each setting: its default as the repository's params.yaml has it, what it may be, and what it does."""
-    schema = Params.model_json_schema()
+    """Each setting: its default, its value in the repository's params.yaml, what it may be, and what it does."""
+    schema, defaults = Params.model_json_schema(), _defaults()
     parts = [
         "# params.yaml",
-        "Every setting has its default in one place, the repository's `params.yaml`. This page is made of it, and of "
-        "the types of the schema. An unknown name, a wrong type or a pair of settings that cannot go together is "
-        "refused before work starts; `--set path=value` gives one run another value.",
+        "Every setting but `prompts.source` and the arms has a default. The column `repository` is the value in the "
+        "repository's own `params.yaml`, which is tuned to the demo. An unknown name, a wrong type or a pair of "
+        "settings that cannot go together is refused before work starts; `--set path=value` gives one run another "
+        "value.",
     ]
     section, rows = "", []
     for path, value, comment in _settings(text):
@@ -100,6 +102,7 @@ def params_page(text: str) -> str:
         if value or comment:
             cells = (
                 _code(path.removeprefix(f"{top}.")),
+                _code(_default(defaults, path)),
                 _code(value),
                 _cell(_type(schema, path)),
                 _cell(comment),
@@ -116,8 +119,24 @@ def params_page(text: str) -> str:
 
 
 def _table(rows: list[str]) -> list[str]:
-    head = ["| setting | default | may be | |", "|---|---|---|---|"]
+    head = ["| setting | default | repository | may be | |", "|---|---|---|---|---|"]
     return ["\n".join([*head, *rows])] if rows else []
+
+
+def _defaults() -> dict[str, Any]:
+    """The settings of a params.yaml that names nothing but what it must."""
+    least = {"prompts": {"source": "required"}, "arms": {"an-arm": {"method": "fork"}}}
+    return Params.model_validate(least).model_dump()
+
+
+def _default(defaults: dict[str, Any], path: str) -> str:
+    """The default of a setting as YAML has it on one line; empty for a block whose settings have lines of their own."""
+    value: Any = defaults
+    for name in path.split("."):
+        value = value.get(name, {}) if isinstance(value, dict) else {}
+    if value == {} or (isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
 
 
 def _settings(text: str) -> Iterator[tuple[str, str, str]]:

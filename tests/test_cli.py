@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -27,14 +26,7 @@ from omniopd.inputs.prepare import prepare
 from omniopd.rounds.start import start_run
 from omniopd.training.pretrain import character_tokenizer, save_model
 
-
-@pytest.fixture(autouse=True)
-def _environment_restored() -> Iterator[None]:
-    """The commands set variables for the libraries that they start."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = pytest.mark.usefixtures("restored_environment")
 
 
 @pytest.fixture
@@ -168,6 +160,15 @@ def test_every_command_says_what_it_does(command: str):
 # --- started as a user starts it
 
 
+def test_check_resolved_prints_settings_that_give_the_same_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert run(monkeypatch, "check", "--resolved") == 0
+    printed = project.root / "resolved.yaml"
+    printed.write_text(capsys.readouterr().out)
+    assert load_params(printed) == load_params(project.params_file)
+
+
 def test_check_of_the_repository_prints_the_plan_and_exits_with_0(tmp_path: Path):
     done = omniopd(tmp_path, "check", "--params", str(REPOSITORY / "params.yaml"))
 
@@ -294,7 +295,7 @@ def test_warnings_stand_on_standard_error_and_the_plan_on_standard_output(
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
-    """Exit code 2 is for what the user can mend; anything else must not hide behind it."""
+    """Exit code 2 is for what the user can fix; anything else must not hide behind it."""
 
     def broken(_: Path) -> None:
         raise AssertionError("ours")

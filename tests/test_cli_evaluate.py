@@ -146,7 +146,7 @@ MISTAKES = {
     ),
     "a file that is not there": (
         ["--model", "tiny", "--suite", "gsm8k", "--file", "gsm8k=x.jsonl"],
-        "x.jsonl: no such file of items; mend --file gsm8k=PATH, or leave it out to take them from the hub",
+        "x.jsonl: no such file of items; fix --file gsm8k=PATH, or leave it out to take them from the hub",
     ),
     "a model that is not there": (
         ["--model", "./none", "--suite", "gsm8k"],

@@ -237,11 +237,11 @@ REFUSED = {
     ),
     "a sweep that descends": (
         {"sweep.lrs": [0.2, 0.1]},
-        "sweep.lrs: [0.2, 0.1] must ascend from above 0; mend the list",
+        "sweep.lrs: [0.2, 0.1] must ascend from above 0; fix the list",
     ),
     "a sweep on one seed twice": (
         {"sweep.seeds": [3, 3]},
-        "sweep.seeds: [3, 3] must be different numbers, none negative; mend the list",
+        "sweep.seeds: [3, 3] must be different numbers, none negative; fix the list",
     ),
     "a range of starts upside down": (
         {"models.demo.start.lowest": 0.6, "models.demo.start.highest": 0.5},
@@ -901,7 +901,7 @@ def test_both_dangers_are_two_warnings():
         (
             {"arms.omniopd": {"method": "no_such_package:Method"}},
             "params.yaml: arms.omniopd.method: 'no_such_package:Method' cannot be imported (No module named "
-            "'no_such_package'); mend it, or install its package",
+            "'no_such_package'); fix it, or install its package",
         ),
         (
             {"arms.omniopd": {"method": "math:tau"}},

@@ -144,11 +144,12 @@ def test_the_page_of_commands_has_every_command_and_option(pages):
 def test_the_page_of_params_has_every_setting_with_its_default_and_its_type(pages):
     text = pages.params_page((REPOSITORY / "params.yaml").read_text())
 
-    assert "| `schedule` | `linear` | `constant`, `linear`, `cosine` |" in text
-    assert "| `budget_usd` | `null` | number ≥ 0 or null |" in text
-    assert "| `omniopd.num_replies` | `4` | integer > 0 | N; published 10 |" in text
+    assert "| `schedule` | `linear` | `linear` | `constant`, `linear`, `cosine` |" in text
+    assert "| `budget_usd` | `null` | `null` | number ≥ 0 or null |" in text
+    assert "| `max_new_tokens` | `512` | `48` | integer > 0 |" in text
+    assert "| `omniopd.num_replies` | `10` | `4` | integer > 0 | N; published 10 |" in text
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    assert [name for name, default, kind, *_ in rows if default.strip() and not kind.strip()] == []
+    assert [name for name, _, value, kind, *_ in rows if value.strip() and not kind.strip()] == []
 
 
 def test_every_page_is_in_the_navigation_of_the_site():

@@ -93,7 +93,7 @@ class EmbeddedServer:
         """Return when it answers; see `wait_until_ready`."""
         if not answers(url, within_s=START_S, process=psutil.Process(self._process.pid)):
             raise RunError(
-                f"the Prefect server of this run does not start ({self._reason()}); mend that, and try again"
+                f"the Prefect server of this run does not start ({self._reason()}); fix that, and try again"
             )
         self._watcher.start()
 

@@ -136,13 +136,11 @@ def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = No
     from omniopd.config import load_params
     from omniopd.data.layout import Layout
     from omniopd.report.compare import compare as collect
-    from omniopd.report.compare import compared
     from omniopd.tracking.track import track_comparison
 
-    loaded, layout = load_params(params), Layout(params.parent)
-    evaluations = collect(loaded, layout, arms=arm or (), seeds=seed or ())
+    layout = Layout(params.parent)
+    evaluations, into = collect(load_params(params), layout, arms=arm or (), seeds=seed or ())
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
-    _, into = compared(loaded, layout, arms=arm or (), seeds=seed or ())
     chosen = "".join(
         [f" --arm {name}" for name in arm or ()] + [f" --seed {number}" for number in seed or ()]
     )

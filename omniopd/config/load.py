@@ -48,7 +48,7 @@ def as_yaml(params: Params) -> str:
     """Every setting, defaults included, as a params.yaml."""
     yaml, text = YAML(typ="safe", pure=True), StringIO()
     yaml.default_flow_style = False
-    setattr(yaml, "sort_base_mapping_type_on_output", False)  # noqa: B010
+    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
     yaml.dump(params.model_dump(), text)
     return text.getvalue()
 
@@ -248,7 +248,7 @@ def _read_yaml(path: Path) -> Any:
         where = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{path}:{where}: {one_line(str(error.problem))}; delete one of the two") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; mend the line") from error
+        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; fix the line") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no settings; start from the params.yaml of the repository")
     return raw

@@ -130,13 +130,13 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
     >>> nested({"train.lr": 0.1, "train": {"num_rounds": 5}})
     {'train': {'lr': 0.1, 'num_rounds': 5}}
     """
-    found: dict[str, Any] = {}
+    blocks: dict[str, Any] = {}
     for path, value in overrides.items():
         block = value
         for name in reversed(path.split(".")):
             block = {name: block}
-        found = merged(found, block)
-    return found
+        blocks = merged(blocks, block)
+    return blocks
 
 
 def variant_of(overrides: Mapping[str, Any]) -> str:

@@ -26,5 +26,5 @@ def imported(name: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{name!r} cannot be imported ({one_line(str(error))}); mend it, or install its package"
+            f"{name!r} cannot be imported ({one_line(str(error))}); fix it, or install its package"
         ) from error

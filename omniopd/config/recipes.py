@@ -24,9 +24,9 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such recipe.
     """
-    own = {name: value for name, value in raw.items() if name != "recipe"}
+    settings = {name: value for name, value in raw.items() if name != "recipe"}
     if "recipe" not in raw:
-        return own
+        return settings
     name, known = raw["recipe"], recipe_names()
     if name not in known:
         hint = nearest(str(name), dict.fromkeys(known))
@@ -34,5 +34,5 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
             f"{place}: recipe: {name!r} is no packaged recipe{hint}; there are {', '.join(known)}"
         )
     recipe = read_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")
-    kept = {name: value for name, value in recipe.items() if name not in WHOLE or name not in own}
-    return merged(kept, own)
+    kept = {name: value for name, value in recipe.items() if name not in WHOLE or name not in settings}
+    return merged(kept, settings)

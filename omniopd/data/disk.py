@@ -21,7 +21,7 @@ REMEDIES = {
 # Of paths that cannot be what they are taken for, read or written.
 MISPLACED = {
     errno.EISDIR: "move the folder away",
-    errno.ENOTDIR: "move away the file that lies in place of a folder",
+    errno.ENOTDIR: "a folder belongs where a file is: move the file away",
     errno.ELOOP: "delete the link",
     errno.ENAMETOOLONG: "give it a shorter name",
 }

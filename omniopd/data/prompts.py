@@ -61,7 +61,7 @@ def prompt_of(
         id_ = number
     elif not isinstance(id_, str) or not id_ or not _is_unicode(id_):
         raise DataError(
-            f"{row.place}: field {columns.id!r} is {id_!r}, and an id is some text or a number; mend it, or set "
+            f"{row.place}: field {columns.id!r} is {id_!r}, and an id is some text or a number; fix it, or set "
             "prompts.columns.id: null"
         )
     tests = None if columns.tests is None else value_at(values, columns.tests)
@@ -78,7 +78,7 @@ def _text_of(values: Mapping[str, Any], path: str, row: Row) -> str:
         )  # fmt: skip
         if found is None:
             raise DataError(
-                f"{row.place}: field {path!r} holds no message of a user; mend or leave out the row"
+                f"{row.place}: field {path!r} holds no message of a user; fix or leave out the row"
             )
     if found is None:
         where = "" if path == "prompt" else " (prompts.columns.prompt)"
@@ -146,7 +146,7 @@ def told_at_once(mistakes: Sequence[str], num_mistakes: int, where: object) -> D
     """The first mistakes of a file, a line each, and how many there are besides."""
     lines = list(mistakes[:MAX_MISTAKES])
     if num_mistakes > len(lines):
-        lines.append(f"{where}: {num_mistakes - len(lines)} more lines cannot be used; mend these first")
+        lines.append(f"{where}: {num_mistakes - len(lines)} more lines cannot be used; fix these first")
     return DataError("\n".join(lines))
 
 

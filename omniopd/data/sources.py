@@ -102,7 +102,7 @@ class Row(NamedTuple):
         except _Twice as error:
             raise DataError(f"{self.place}: {error}; delete one of the two") from error
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.place}: not a JSON object ({error}); mend or delete the line") from error
+            raise DataError(f"{self.place}: not a JSON object ({error}); fix or delete the line") from error
         if not isinstance(values, dict):
             raise DataError(
                 f"{self.place}: found {type(values).__name__}, not a JSON object with 'id' and 'prompt'"
@@ -207,7 +207,7 @@ def _opened(source: Source) -> IO[bytes]:
             IO[bytes], gzip.open(source.path) if source.path.suffix == ".gz" else source.path.open("rb")
         )
     except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file of prompts; mend {source.setting} in params.yaml") from error
+        raise DataError(f"{source}: no such file of prompts; fix {source.setting} in params.yaml") from error
     except OSError as error:
         raise _unreadable(source, error.strerror) from error
 
@@ -344,12 +344,12 @@ def _hub_dataset(source: Source) -> "Dataset":
         ) from error
     except DatasetNotFoundError as error:
         raise DataError(
-            f"{source}: is no file beside params.yaml, and the hub gives no such dataset ({one_line(error)}); mend "
+            f"{source}: neither a file beside params.yaml nor a dataset of the hub ({one_line(error)}); fix "
             f"{source.setting}, or log in with `hf auth login` where it asks for that"
         ) from error
     except ValueError as error:
         block = source.setting.rpartition(".")[0]
-        remedy = f"mend {block}.subset and {block}.split" if block else f"name a file in {source.setting}"
+        remedy = f"fix {block}.subset and {block}.split" if block else f"name a file in {source.setting}"
         raise DataError(f"{source}: the dataset has no such part ({one_line(error)}); {remedy}") from error
     except (DatasetsError, RuntimeError, OSError) as error:
         raise DataError(

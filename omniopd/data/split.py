@@ -137,7 +137,7 @@ def read_rows(
 
     Raises:
         DataError: no row can be used, none has a mapped column, or, of JSON lines, some cannot be used: those are the
-            user's own to mend.
+            user's own to fix.
     """
     mistakes: list[str] = []
     unseen = columns.own_names() if source.kind in ("jsonl", "json") else {}

@@ -1,8 +1,6 @@
 """evaluate: held-out accuracy before and after a run, greedy and sampled, and benchmarks; once at the end."""
 
-import functools
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,26 +108,23 @@ class _Student:
 def _measured_student(
     run: Run, round_: int, when: str, suite: Benchmarks | None, into: Path, on_items: OnItems
 ) -> _Student:
-    """The student before that round on benchmarks and on the held-out prompts; it is loaded once, and only here."""
-    config, heldout, measured = run.config, run.prompts("heldout"), []
-    student = functools.cache(lambda: saved_student(run, round_))
-    if suite is not None:
-        with ExitStack() as stack:
-            writer = functools.cache(lambda: stack.enter_context(run.writer(student())))
+    """The student before that round, measured on benchmarks and held-out prompts; it is loaded once, and only here."""
+    config, heldout, student, measured = run.config, run.prompts("heldout"), saved_student(run, round_), []
+    with run.writer(student) as writer:
+        if suite is not None:
             measured = measure_suite(
-                student_of(run, round_, writer), suite, run.layout, into=into,
+                student_of(run, writer), suite, run.layout, into=into,
                 on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
             )  # fmt: skip
-    with run.writer(student(), batch_size=config.evaluation.batch_size) as writer:
-        accuracies = _accuracies(run, writer, heldout, when)
-    with run.writer(student()) as writer:
         rows = sampled_rows(writer, heldout, config)
-    forks, entropy = forks_of(student().model, rows, batch_size=config.rollout.batch_size)
+    with run.writer(student, batch_size=config.evaluation.batch_size) as writer:
+        accuracies = _accuracies(run, writer, heldout, when)
+    forks, entropy = forks_of(student.model, rows, batch_size=config.rollout.batch_size)
     return _Student(accuracies, measured, forks, entropy)
 
 
 def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None) -> dict[str, float]:
-    """Mean entropies in nats at the student's forks: its own, and those of a teacher that can be read."""
+    """Mean entropies in nats at the student's forks, of the student and of a teacher whose weights can be read."""
     entropies = {"student": student.fork_entropy}
     if teacher is not None:
         entropies["teacher"] = entropy_at(teacher, student.forks, batch_size=run.config.rollout.batch_size)

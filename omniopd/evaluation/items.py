@@ -108,7 +108,7 @@ def _source(benchmark: Benchmark, root: Path, file: str | None) -> Source:
     path = root / file
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file of items; mend {setting}, or leave it out to take them from the hub"
+            f"{path}: no such file of items; fix {setting}, or leave it out to take them from the hub"
         )
     return Source(file, path, setting=setting)
 

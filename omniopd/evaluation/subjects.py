@@ -1,7 +1,7 @@
 """What is measured: the student of a run before and after it, or any model by its path."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,35 +27,27 @@ FOLDER_LEN = 200  # bytes; file systems allow 255
 
 def saved_student(run: Run, round_: int) -> Student:
     """The student before that round, loaded from its files; its digest is that of the files."""
-    path = run.saved(round_)
+    base, path = run.model_path("student"), run.saved(round_)
     assert path is not None, "a run is measured at its start and at its end"
-    return Student(run.load_student(path), run.tokenizer, _digest(run, path))
+    digests = [model_digest(Path(folder)) for folder in dict.fromkeys((base, path))]
+    return Student(run.load_student(path), run.tokenizer, digests[0] if path == base else work_key(*digests))
 
 
-def student_of(run: Run, round_: int, writer: Callable[[], Writer]) -> Subject:
-    """The student before that round as benchmarks measure it, on the engine that wrote its rollouts."""
-    path = run.saved(round_)
-    assert path is not None, "a run is measured at its start and at its end"
+def student_of(run: Run, writer: Writer) -> Subject:
+    """A student of the run as benchmarks measure it, on the engine that wrote its rollouts."""
     config = run.config
     engine = {
         "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining,
     }  # fmt: skip
     return Subject(
-        _digest(run, path),
-        run.tokenizer,
-        writer,
+        writer.weights,
+        writer.tokenizer,
+        lambda: writer,
         engine,
         config.rollout.batch_size,
         context_len(load_config(run.model_path("student"))),
         config.seed,
     )
-
-
-def _digest(run: Run, path: str) -> str:
-    base = run.model_path("student")
-    if path == base:
-        return model_digest(Path(base))
-    return work_key(*map(model_digest, map(Path, (base, path))))
 
 
 @contextmanager

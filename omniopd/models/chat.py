@@ -53,7 +53,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
         return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # whatever a template raises
         raise ModelError(
-            f"{tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); mend "
+            f"{tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); fix "
             "chat_template.jinja or tokenizer_config.json"
         ) from error
 
@@ -76,7 +76,7 @@ def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Seque
         if other.split() != prompt.split():
             raise ModelError(
                 f"{name}: its chat template renders {other[:PROBE_LEN]!r} and {prompt[:PROBE_LEN]!r} alike, so that "
-                "prompts do not reach the model; mend chat_template.jinja or tokenizer_config.json"
+                "prompts do not reach the model; fix chat_template.jinja or tokenizer_config.json"
             )
 
 

@@ -21,7 +21,7 @@ def generation_config(name: str) -> GenerationConfig | None:
         if isinstance(error, OSError) and not (Path(name) / FILE).exists():
             return None
         raise ModelError(
-            f"{name}: {FILE} cannot be used ({one_line(error)}); mend it, or delete it"
+            f"{name}: {FILE} cannot be used ({one_line(error)}); fix it, or delete it"
         ) from error
 
 
@@ -38,6 +38,6 @@ def check_generation_config(name: str) -> None:
         config.validate(strict=True)
     except Exception as error:  # values of other types make it raise what they will
         raise ModelError(
-            f"{name}: {FILE} cannot be saved with a checkpoint ({one_line(error)}); mend or delete "
+            f"{name}: {FILE} cannot be saved with a checkpoint ({one_line(error)}); fix or delete "
             "these settings: generation takes its own from params.yaml"
         ) from error

@@ -104,7 +104,7 @@ def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
     if path is not None and not path.exists():
         raise DataError(
             f"{source}: no such file of prompts, and no built-in task ({', '.join(map(repr, TASKS))}) is called so; "
-            "mend prompts.source in params.yaml"
+            "fix prompts.source in params.yaml"
         )
     swept = params.sweep.seeds if any(map(params.is_swept, params.arms)) else []
     drawn, findings = draw_prompts(params, [*params.seeds, *params.ablation_seeds, *swept], layout)
@@ -137,9 +137,7 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
     benchmark_named(name)
     file = params.benchmarks.files.get(name)
     if file is not None and not (layout.root / file).is_file():
-        raise DataError(
-            f"files.{name}: {layout.root / file}: no such file of items; mend it, or leave it out"
-        )
+        raise DataError(f"files.{name}: {layout.root / file}: no such file of items; fix it, or leave it out")
 
 
 def _check_teacher(params: Params, layout: Layout) -> list[str]:

@@ -103,7 +103,7 @@ def end_warnings(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     try:
         whole = str(tokenizer.apply_chat_template(list(TURN), tokenize=False))
     except Exception as error:  # whatever a template raises
-        return [*found, f"{name}: its chat template does not take an answer ({one_line(error)}); mend it"]
+        return [*found, f"{name}: its chat template does not take an answer ({one_line(error)}); fix it"]
     prompt, turn = encode_prompt(tokenizer, TURN[0]["content"]), encode_rendered(tokenizer, [whole])[0]
     if turn[: len(prompt)] != prompt:
         same = next(

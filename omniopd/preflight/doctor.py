@@ -180,7 +180,7 @@ def tracking(params: Params) -> Finding:
     except OmniOPDError as error:
         return Finding(
             "MLflow", "doubt", str(error),
-            "runs go on without it, and send what they have when it answers; mend it, or tracking.uri",
+            "runs go on without it, and send what they have when it answers; fix it, or tracking.uri",
         )  # fmt: skip
 
 
@@ -224,4 +224,4 @@ def teacher(params: Params, root: Path, *, ask: bool) -> Iterator[Finding]:
     try:
         yield Finding("teacher", "ok", f"{config.model} answers: {reach(config, root=root)}")
     except OmniOPDError as error:
-        yield Finding("teacher", "wrong", str(error), "mend teacher.model, teacher.base_url or the key")
+        yield Finding("teacher", "wrong", str(error), "fix teacher.model, teacher.base_url or the key")

@@ -27,8 +27,8 @@ CURVES = (
 
 def compare(
     params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
-) -> list[Record]:
-    """Write the comparison, its Markdown table and the plots' tables, and return what was compared.
+) -> tuple[list[Record], ComparisonLayout]:
+    """Write the comparison, its Markdown table and the plots' tables; return what was compared, and where it is kept.
 
     Of every run that params list, in metrics/ and plots/, or of those arms and seeds among them alone, in
     metrics/subset/.
@@ -54,7 +54,7 @@ def compare(
     agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
     _write_csv(into.plots / "agreement.csv", agreement)
     _write_csv(into.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
-    return evaluations
+    return evaluations, into
 
 
 def compared(

@@ -59,7 +59,7 @@ class VllmStudent:
         except (TypeError, ValueError) as error:
             found = " ".join(str(error).split())
             raise ConfigError(
-                f"rollout.engine_settings: vLLM does not start with {dict(settings)} ({found}); mend them"
+                f"rollout.engine_settings: vLLM does not start with {dict(settings)} ({found}); fix them"
             ) from error
         self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))

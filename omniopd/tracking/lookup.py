@@ -134,13 +134,13 @@ class Lookup:
             database = database_of(self._uri)
             if database and not database.is_file():
                 raise TrackingError(
-                    f"{self._uri}: no such file; run where it is, or mend tracking.uri in params.yaml"
+                    f"{self._uri}: no such file; run where it is, or fix tracking.uri in params.yaml"
                 )
             yield
         except (MlflowException, SQLAlchemyError, OSError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrackingError(
-                f"{self._uri}: MLflow does not answer ({first[:160]}); start it, or mend tracking.uri in params.yaml"
+                f"{self._uri}: MLflow does not answer ({first[:160]}); start it, or fix tracking.uri in params.yaml"
             ) from error
 
 

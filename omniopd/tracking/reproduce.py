@@ -169,7 +169,7 @@ def _distill(config: RunConfig, params_file: Path, root: Path) -> None:
     )
     if done.returncode != 0:
         raise RunError(
-            f"{params_file.parent}: the run ended with {done.returncode}, as said above; mend that, and call this "
+            f"{params_file.parent}: the run ended with {done.returncode}, as said above; fix that, and call this "
             "again: it goes on where it was"
         )
 

@@ -141,7 +141,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", ["gone.jsonl", "gone.parquet", "owner/gone.csv", "gone"])
 def test_what_is_called_like_a_file_is_one(tmp_path: Path, name: str):
     assert refusal(named(name, tmp_path)) == (
-        f"{tmp_path}/{name}: no such file of prompts; mend prompts.source in params.yaml"
+        f"{tmp_path}/{name}: no such file of prompts; fix prompts.source in params.yaml"
     )
 
 

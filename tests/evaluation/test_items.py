@@ -120,7 +120,7 @@ def test_a_file_without_the_columns_is_refused_with_those_that_it_has(tmp_path: 
 
 def test_a_file_that_is_not_there_is_named_with_the_option(tmp_path: Path):
     with pytest.raises(
-        DataError, match=r"gone.jsonl: no such file of items; mend --file gsm8k=PATH, or leave"
+        DataError, match=r"gone.jsonl: no such file of items; fix --file gsm8k=PATH, or leave"
     ):
         read_items(benchmark_named("gsm8k"), tmp_path, BenchmarkSettings(file="gone.jsonl"))
 

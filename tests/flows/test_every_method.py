@@ -96,7 +96,8 @@ def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) ->
     return Finished(project.root)
 
 
-@pytest.mark.parametrize("arm", quick(list(ARMS), keep=[]))
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ARMS)
 def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(
     base_project: Project, finished: Project, tmp_path, monkeypatch: pytest.MonkeyPatch, arm: str
 ):

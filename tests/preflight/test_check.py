@@ -111,7 +111,7 @@ def test_an_evaluation_set_that_is_missing_is_told_with_its_setting(own: Project
     own.edit(prompts__decontaminate={"against": ["gone.jsonl"], "ngram": 13})
 
     assert refusal(own, DataError) == [
-        "gone.jsonl: no such file of prompts; mend prompts.decontaminate.against in params.yaml"
+        "gone.jsonl: no such file of prompts; fix prompts.decontaminate.against in params.yaml"
     ]
 
 
@@ -294,7 +294,7 @@ BROKEN_PROMPTS = {
     "no field": ("{}", "prompts.jsonl:1: has no field 'prompt'; it has none"),
     "id a list": (
         '{"id": [7], "prompt": "1+1="}',
-        "prompts.jsonl:1: field 'id' is [7], and an id is some text or a number; mend it, or set prompts.columns.id: "
+        "prompts.jsonl:1: field 'id' is [7], and an id is some text or a number; fix it, or set prompts.columns.id: "
         "null",
     ),
     "prompt a number": (
@@ -347,7 +347,7 @@ def test_a_line_that_is_no_json_is_refused_with_its_number(own: Project, line: b
     [message] = refusal(own, DataError)
 
     assert message.startswith("prompts.jsonl:2: not a JSON object (")
-    assert message.endswith("; mend or delete the line")
+    assert message.endswith("; fix or delete the line")
 
 
 def test_text_that_is_no_unicode_is_refused_with_its_line(own: Project):
@@ -364,7 +364,7 @@ def test_a_missing_file_of_prompts_is_refused(own: Project):
 
     assert refusal(own, DataError) == [
         "prompts.jsonl: no such file of prompts, and no built-in task ('addition', 'chain') is called so; "
-        "mend prompts.source in params.yaml"
+        "fix prompts.source in params.yaml"
     ]
 
 
@@ -481,7 +481,7 @@ def test_of_many_broken_lines_the_first_are_told_and_the_rest_counted(own: Proje
     lines = refusal(own, DataError)
 
     assert [line.partition(": ")[0] for line in lines[:5]] == [f"prompts.jsonl:{n}" for n in range(1, 6)]
-    assert lines[5:] == ["prompts.jsonl: 3 more lines cannot be used; mend these first"]
+    assert lines[5:] == ["prompts.jsonl: 3 more lines cannot be used; fix these first"]
 
 
 def test_prompts_that_repeat_anothers_text_are_counted(own: Project):
@@ -708,33 +708,34 @@ def test_a_teacher_of_another_vocabulary_cannot_be_read_by_opd(own: Project, mod
     check(own.params_file)
 
 
-def test_prompts_without_an_answer_cannot_be_rewarded(own: Project):
-    rows = [row if i < 12 else {"id": row["id"], "prompt": row["prompt"]} for i, row in enumerate(ROWS)]
+@pytest.mark.parametrize(
+    ("grader", "column", "lacking", "judged"),
+    [
+        ("pattern", "answer", "no answer", "answers are right"),
+        ("code", "tests", "no tests", "programs pass tests"),
+    ],
+)
+def test_prompts_that_nothing_can_judge_cannot_be_rewarded(
+    own: Project, grader: str, column: str, lacking: str, judged: str
+):
+    """12 of 30 rows have what the grader needs: 10 of them are measured on, and 2 of the 20 others are trained on."""
+    rows = [{"id": row["id"], "prompt": row["prompt"]} for row in ROWS]
+    for row in rows[:12]:
+        row[column] = "assert f(1) == 2" if column == "tests" else "2"
     write_rows(own.root / "prompts.jsonl", rows)
+    own.edit(evaluation__grader=grader)
     check(own.params_file)
     own.edit(arms={"rewarded": {"method": "grpo", "rollout": {"num_prompts": 3, "num_samples": 4}}})
 
     [line] = refusal(own, DataError)
 
-    assert line == (
-        "prompts.jsonl: 18 of 20 prompts to train on have no answer, and arms.rewarded (grpo) learns from whether "
-        "answers are right; add answers, or leave the arm out"
-    )
-
-
-def test_prompts_without_tests_cannot_be_rewarded_by_tests(own: Project):
-    rows = [row | ({"tests": "assert True"} if i < 12 else {}) for i, row in enumerate(ROWS)]
-    write_rows(own.root / "prompts.jsonl", rows)
-    own.edit(evaluation__grader="code")
-    check(own.params_file)
-    own.edit(arms={"rewarded": {"method": "grpo", "rollout": {"num_prompts": 3, "num_samples": 4}}})
-
-    [line] = refusal(own, DataError)
-
-    assert line == (
-        "prompts.jsonl: 18 of 20 prompts to train on have no tests, and arms.rewarded (grpo) learns from whether "
-        "programs pass tests; add tests, or leave the arm out"
-    )
+    for named in (
+        "prompts.jsonl",
+        f"18 of 20 prompts to train on have {lacking}",
+        "arms.rewarded (grpo)",
+        judged,
+    ):
+        assert named in line
 
 
 def test_benchmarks_and_their_files_are_looked_for(own: Project):
@@ -747,7 +748,7 @@ def test_benchmarks_and_their_files_are_looked_for(own: Project):
 
     assert misspelt == "params.yaml: benchmarks: gsm8: no such benchmark; did you mean 'gsm8k'?"
     assert missing == (
-        "params.yaml: benchmarks: files.mbpp: none.jsonl: no such file of items; mend it, or leave it out"
+        "params.yaml: benchmarks: files.mbpp: none.jsonl: no such file of items; fix it, or leave it out"
     )
 
 
@@ -798,7 +799,7 @@ DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "no answers": (
         template(ROLES.replace("ANSWERED", "{{ raise_exception('no assistants') }}")),
-        ["its chat template does not take an answer (no assistants); mend it"],
+        ["its chat template does not take an answer (no assistants); fix it"],
     ),
     "several ends, the tokenizer's among them": (generation(eos_token_id=[13, 15]), []),
     "other ends": (
@@ -840,7 +841,7 @@ def test_a_template_that_takes_no_prompt_is_refused(own: Project):
     template("{{ raise_exception('never') }}")(own.root / "student")
 
     assert refusal(own, ModelError) == [
-        "params.yaml: models.student: student: its chat template does not take a prompt (never); mend "
+        "params.yaml: models.student: student: its chat template does not take a prompt (never); fix "
         "chat_template.jinja or tokenizer_config.json"
     ]
 

@@ -3,8 +3,6 @@
 import importlib.metadata
 import io
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,13 +23,7 @@ from omniopd.teachers import loop
 SECRET = "sk-never-shown-7781"
 
 
-@pytest.fixture(autouse=True)
-def _environment_restored() -> Iterator[None]:
-    """A .env is read into it."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+pytestmark = pytest.mark.usefixtures("restored_environment")
 
 
 @pytest.fixture

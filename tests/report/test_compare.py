@@ -112,7 +112,7 @@ def finished(base_project: Project, tmp_path_factory: pytest.TempPathFactory) ->
 
 def compared(project: Project, warnings: list[str], **chosen: Any) -> None:
     layout = Layout(project.root)
-    evaluations = compare(load_params(project.params_file), layout, **chosen)
+    evaluations, _ = compare(load_params(project.params_file), layout, **chosen)
     track_comparison(evaluations, layout, warn=warnings.append)
 
 

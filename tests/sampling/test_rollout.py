@@ -270,7 +270,7 @@ def test_settings_that_vllm_refuses_are_named(path):
     with fake_vllm.installed(__init__=refuse), pytest.raises(ConfigError) as caught:
         vllm_student()(path, batch_size=10, precision="float32", settings={"alien": 1})
     assert str(caught.value) == (
-        "rollout.engine_settings: vLLM does not start with {'alien': 1} (no such settings: alien and more); mend them"
+        "rollout.engine_settings: vLLM does not start with {'alien': 1} (no such settings: alien and more); fix them"
     )
 
 

@@ -196,9 +196,7 @@ def test_of_two_runs_of_a_name_the_latest_is_meant(recorded: Project, run_id: st
 
 def test_a_store_that_is_not_there_is_not_made(recorded: Project, tmp_path: Path):
     recorded.edit(tracking__uri=f"sqlite:///{tmp_path / 'none.db'}")
-    with pytest.raises(
-        TrackingError, match=r"none\.db: no such file; run where it is, or mend tracking\.uri"
-    ):
+    with pytest.raises(TrackingError, match=r"none\.db: no such file; run where it is, or fix tracking\.uri"):
         omniopd(recorded, "data", "list")
     assert not (tmp_path / "none.db").exists()
 

@@ -251,6 +251,6 @@ def test_a_run_that_does_not_come_to_its_end_says_how_to_go_on(
     run, lookup, _ = _found(original)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(
-        RunError, match=r"again: the run ended with 1, as said above; mend that, and call this again"
+        RunError, match=r"again: the run ended with 1, as said above; fix that, and call this again"
     ):
         reproduce(run, lookup, original.root, tmp_path / "again")

@@ -23,10 +23,9 @@ class Compute(Section):
     @field_validator("where")
     @classmethod
     def _torchrun_trains(cls, where: dict[Step, Place]) -> dict[Step, Place]:
-        if found := [step for step, place in where.items() if place == "torchrun" and step != "train"]:
+        if elsewhere := [step for step, place in where.items() if place == "torchrun" and step != "train"]:
             raise ValueError(
-                f"torchrun trains, and {found[0]} goes over several processes in shards; write {found[0]}: process, "
-                "and set rollout.num_shards"
+                f"torchrun only trains; write {elsewhere[0]}: process, and set rollout.num_shards"
             )
         return where
 

@@ -13,7 +13,7 @@ def _with_group(pattern: str) -> str:
     try:
         num_groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression ({error}); mend it") from error
+        raise ValueError(f"{pattern!r} is not a regular expression ({error}); fix it") from error
     if num_groups < 1:
         raise ValueError(f"{pattern!r} has no group; put the part that is the answer in parentheses")
     return pattern

@@ -60,7 +60,7 @@ class Sweep(Section):
     @classmethod
     def _ascending(cls, lrs: list[float]) -> list[float]:
         if sorted(set(lrs)) != lrs or lrs[0] <= 0:
-            raise ValueError(f"{lrs} must ascend from above 0; mend the list")
+            raise ValueError(f"{lrs} must ascend from above 0; fix the list")
         return lrs
 
 
@@ -106,9 +106,9 @@ class Params(Section):
                 raise ValueError(
                     f"'{name[:20]}…' has {len(name)} characters, and files are named after it; use at most {ARM_LEN}"
                 )
-            if found := re.search(r"-\d+\.(lr|with|replaced)\b", name):
+            if reserved := re.search(r"-\d+\.(lr|with|replaced)\b", name):
                 raise ValueError(
-                    f"{name!r} holds {found[0]!r}, as the folders of sweeps and variants do; choose another name"
+                    f"{name!r} holds {reserved[0]!r}, as the folders of sweeps and variants do; choose another name"
                 )
         return arms
 
@@ -131,7 +131,7 @@ class Params(Section):
 
 def _different(seeds: list[int]) -> list[int]:
     if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
-        raise ValueError(f"{seeds} must be different numbers, none negative; mend the list")
+        raise ValueError(f"{seeds} must be different numbers, none negative; fix the list")
     return seeds
 
 

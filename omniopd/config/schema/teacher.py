@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from omniopd.config.schema.models import DEMO
 from omniopd.config.schema.section import Section
 
 KEY_NAMES = (
@@ -52,7 +53,7 @@ class TeacherPrices(Section):
 
 class TeacherConfig(Section):
     kind: str = "transformers"
-    model: str = Field(default="demo", min_length=1)
+    model: str = Field(default=DEMO, min_length=1)
     temperature: float = Field(default=1.0, ge=0)
     batch_size: int = Field(default=16, gt=0)
     max_failed_share: float = Field(default=0.02, ge=0, le=1)

@@ -152,7 +152,7 @@ def _parsed(code: str) -> ast.Module:
     try:
         return parsed(code)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise DataError(f"tests are neither JSON nor Python ({error}); mend them") from None
+        raise DataError(f"tests are neither JSON nor Python ({error}); fix them") from None
 
 
 def _only_defines_check(code: str) -> bool:
@@ -224,7 +224,7 @@ def _function_name(record: dict[str, Any]) -> str | None:
 
 def _name(value: Any, key: str) -> str | None:
     if value and not (isinstance(value, str) and value.isidentifier()):
-        raise DataError(f"tests: {key} is {value!r:.80}, not the name of a function; mend it")
+        raise DataError(f"tests: {key} is {value!r:.80}, not the name of a function; fix it")
     return value or None
 
 
@@ -249,7 +249,7 @@ def _json(text: Any) -> Any:
         return json.loads(text)
     except (ValueError, TypeError, RecursionError):
         raise DataError(
-            f"tests: {text!r:.80} is no JSON, and is to be an argument or a result; mend it"
+            f"tests: {text!r:.80} is no JSON, and is to be an argument or a result; fix it"
         ) from None
 
 
