@@ -27,6 +27,7 @@ from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.errors import OmniOPDError
 from omniopd.garbage import settling
+from omniopd.inputs.stages import record
 from omniopd.progress import Bar, bar
 from omniopd.report.gather import write_report
 from omniopd.report.run import run_summary
@@ -38,7 +39,6 @@ from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import meet_teacher
 from omniopd.tracking import Tracker
 from omniopd.tracking.track import tell_recorded, tell_round, tracker_of
-from omniopd.versions import commit
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def record_in_dvc(params: Params, arm: str, seed: int, layout: Layout) -> None:
     distil = "distill" if arm in params.arms else "ablate"
     if seed not in (params.seeds if distil == "distill" else params.ablation_seeds):
         return
-    complaint = commit(layout.root, [f"prepare@{seed}", f"base@{seed}", f"{distil}@{arm}-{seed}"])
+    complaint = record(params, layout, [f"prepare@{seed}", f"base@{seed}", f"{distil}@{arm}-{seed}"])
     warn([complaint] if complaint else [])
 
 

@@ -19,9 +19,9 @@ from omniopd.evaluation import evaluate as measuring
 from omniopd.evaluation.any_model import measure_model
 from omniopd.evaluation.benchmarks import benchmark_named
 from omniopd.evaluation.subjects import folder_of
+from omniopd.inputs.stages import record
 from omniopd.report.compare import compare as collect
 from omniopd.tracking.track import track_comparison, track_evaluation
-from omniopd.versions import commit
 
 
 def _named() -> str:
@@ -88,13 +88,13 @@ def evaluate(
     assert arm is not None
     variant = variant_of(overrides or {})
     resolve(params, arm, seed, file=str(params_file))
-    record = measure(params, arm, seed, layout.root, variant)
+    measured = measure(params, arm, seed, layout.root, variant)
     pages = Pages(f"{arm}-{seed}{variant}")
-    pages.evaluation(record)
-    pages.benchmarks({when: list(record[when]["benchmarks"].values()) for when in ("before", "after")})
+    pages.evaluation(measured)
+    pages.benchmarks({when: list(measured[when]["benchmarks"].values()) for when in ("before", "after")})
     if not variant:
         stage = "evaluate" if arm in params.arms else "evaluate-ablation"
-        _record_in_dvc(layout.root, f"{stage}@{arm}-{seed}")
+        _record_in_dvc(params, layout, f"{stage}@{arm}-{seed}")
     return layout.evaluation(arm, seed, variant)
 
 
@@ -114,7 +114,7 @@ def compare(
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
     Pages("comparison").summary(into.table.read_text(encoding="utf-8"))
     if into == layout.compared:
-        _record_in_dvc(layout.root, "compare")
+        _record_in_dvc(params, layout, "compare")
     return into.records
 
 
@@ -126,6 +126,6 @@ def _with_suite(params: Params, suite: list[str] | None) -> Params:
     return params.model_copy(update={"benchmarks": params.benchmarks.model_copy(update={"suite": suite})})
 
 
-def _record_in_dvc(root: Path, stage: str) -> None:
-    complaint = commit(root, [stage])
+def _record_in_dvc(params: Params, layout: Layout, stage: str) -> None:
+    complaint = record(params, layout, [stage])
     warn([complaint] if complaint else [])

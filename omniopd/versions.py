@@ -35,13 +35,17 @@ class Place:
     name: str  # the file's path; or the remote's name
 
 
-def commit(root: Path, stages: Sequence[str]) -> str | None:
-    """Record the outputs of those stages of root's dvc.yaml in DVC; a sentence where that could not be done.
+def is_recorded_here(root: Path) -> bool:
+    """Whether outputs are to be recorded in DVC by us: not where root is no DVC project, nor where DVC itself runs us.
 
-    Nothing is done, and None returned, where root is no DVC project, and where DVC itself runs us: it records
-    what a stage made when the stage has ended, and refuses to before.
+    DVC records what a stage made when the stage has ended, and refuses to before.
     """
-    if os.environ.get("DVC_STAGE") or not _is_project(root):
+    return _is_project(root) and not os.environ.get("DVC_STAGE")
+
+
+def commit(root: Path, stages: Sequence[str]) -> str | None:
+    """Record the outputs of those stages of root's dvc.yaml in DVC; a sentence where that could not be done."""
+    if not is_recorded_here(root):
         return None
     command = ["dvc", "commit", "--force", *stages]
     done = subprocess.run(

@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -18,6 +19,8 @@ sys.path.insert(0, str(REPOSITORY))  # whence `flows` and `omniopd` are read, as
 
 from omniopd.cli.app import COMMANDS, STEPS, app  # noqa: E402
 from omniopd.config import Params  # noqa: E402
+from omniopd.config.overrides import read_yaml  # noqa: E402
+from omniopd.settings import Key, Section  # noqa: E402
 
 ROOMS = {
     "functional": "The mathematics: pure functions of tensors and lists. [The method](../method.md) has the equations.",
@@ -82,33 +85,29 @@ def _option(parameter: Any) -> str:
 
 def params_page(text: str) -> str:
     """Each setting: its default, its value in the repository's params.yaml, what it may be, and what it does."""
-    schema, defaults = Params.model_json_schema(), _defaults()
+    schema, defaults, repository = Params.model_json_schema(), _defaults(), read_yaml(text, "params.yaml")
     parts = [
         "# params.yaml",
         "Every setting but `prompts.source` and the arms has a default. The column `repository` is the value in the "
-        "repository's own `params.yaml`, which is tuned to the demo. An unknown name, a wrong type or a pair of "
-        "settings that cannot go together is refused before work starts; `--set path=value` gives one run another "
-        "value.",
+        "repository's own `params.yaml`, which is tuned to the demo. Settings with ° change no result: a run resumes "
+        "under any value of them. An unknown name, a wrong type or a pair of settings that cannot go together is "
+        "refused before work starts; `--set path=value` gives one run another value. `omniopd check --resolved` "
+        "prints the settings in use.",
     ]
-    section, rows = "", []
-    for path, value, comment in _settings(text):
-        top = path.split(".")[0]
+    for top in Params.model_fields:
         if top in ("arms", "ablations"):
             continue
-        if top != section:
-            parts += _table(rows)
-            section, rows = top, []
-            parts.append(f"## {top}")
-        if value or comment:
+        table = ["| setting | default | repository | may be | |", "|---|---|---|---|---|"]
+        for path, field in _settings(Params, top):
             cells = (
-                _code(path.removeprefix(f"{top}.")),
-                _code(_default(defaults, path)),
-                _code(value),
+                _code(path.removeprefix(f"{top}.")) + (" °" if Key.NEVER in field.metadata else ""),
+                _code(_shown(_value(defaults, path))),
+                _code(_shown(_value(repository, path))),
                 _cell(_type(schema, path)),
-                _cell(comment),
+                _cell(field.description or ""),
             )
-            rows.append(f"| {' | '.join(cells)} |")
-    parts += _table(rows)
+            table.append(f"| {' | '.join(cells)} |")
+        parts += [f"## {top}", "\n".join(table)]
     parts += [
         "## arms",
         "One entry an arm: `method` (a name above, or `package.module:Class`); `settings`, `train` and `rollout`, "
@@ -118,39 +117,42 @@ def params_page(text: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: list[str]) -> list[str]:
-    head = ["| setting | default | repository | may be | |", "|---|---|---|---|---|"]
-    return ["\n".join([*head, *rows])] if rows else []
-
-
 def _defaults() -> dict[str, Any]:
     """The settings of a params.yaml that names nothing but what it must."""
     least = {"prompts": {"source": "required"}, "arms": {"an-arm": {"method": "fork"}}}
     return Params.model_validate(least).model_dump()
 
 
-def _default(defaults: dict[str, Any], path: str) -> str:
-    """The default of a setting as YAML has it on one line; empty for a block whose settings have lines of their own."""
-    value: Any = defaults
+def _settings(block: type[Section], name: str, above: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """(path, field) of a setting, or of those in a block of settings; of an optional block both."""
+    field, path = block.model_fields[name], f"{above}{name}"
+    inner = _blocks(field.annotation)
+    if not (isinstance(field.annotation, type) and inner):
+        yield path, field
+    for section in inner:
+        for below in section.model_fields:
+            yield from _settings(section, below, f"{path}.")
+
+
+def _blocks(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    options = () if get_origin(annotation) in (dict, list) else get_args(annotation)
+    return [section for option in options for section in _blocks(option)]
+
+
+def _value(settings: Any, path: str) -> Any:
     for name in path.split("."):
-        value = value.get(name, {}) if isinstance(value, dict) else {}
-    if value == {} or (isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())):
-        return ""
-    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
+        settings = settings[name] if isinstance(settings, dict) and name in settings else _UNSET
+    return settings
 
 
-def _settings(text: str) -> Iterator[tuple[str, str, str]]:
-    """(path, value, comment) of each line of params.yaml that names a setting."""
-    above: list[tuple[int, str]] = []
-    for line in text.splitlines():
-        name, colon, rest = line.strip().partition(":")
-        if not colon or name.startswith(("#", "-", "{")):
-            continue
-        indent = len(line) - len(line.lstrip())
-        above = [(depth, named) for depth, named in above if depth < indent]
-        value, _, comment = f"{rest} ".partition(" # ")
-        yield ".".join([*(named for _, named in above), name]), value.strip(), comment.strip()
-        above.append((indent, name))
+def _shown(value: Any) -> str:
+    """A value as YAML has it on one line."""
+    return "" if value is _UNSET else value if isinstance(value, str) else json.dumps(value).replace('"', "")
+
+
+_UNSET = object()
 
 
 def _type(schema: dict[str, Any], path: str) -> str:

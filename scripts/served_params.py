@@ -21,9 +21,9 @@ def main() -> None:
     params["arms"] = {ARM: params["arms"][ARM]}  # opd cannot ask: it reads the teacher's distributions
     params["ablations"] = {ABLATION: params["ablations"][ABLATION]}
     if part == "making":
-        params["models"]["demo"]["teacher"]["num_heads"] = HEADS
+        params["models"] = {"demo": {"teacher": {"num_heads": HEADS}}}
     else:
-        params["models"]["student"] = "student"
+        params["models"] = {"student": "student"}
         params["teacher"] |= {
             "kind": "api",
             "model": "hosted_vllm/demo",

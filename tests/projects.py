@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 REPOSITORY = Path(__file__).parent.parent
 
 TINY: dict[str, Any] = {
+    "prompts.columns": {"prompt": "prompt", "answer": "answer", "id": "id", "tests": "tests"},
     "prompts.num_train": 40,
     "prompts.num_validation": 6,
     "prompts.num_heldout": 12,

@@ -67,7 +67,7 @@ def files(folder: Path) -> list[str]:
 
 def test_the_commands_are_these_in_this_order_and_no_others():
     assert COMMANDS == ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
-    assert STEPS == ("check", "prepare", "base", "rates", "compare", "table")
+    assert STEPS == ("check", "resolve", "prepare", "base", "rates", "compare", "table")
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     assert group.list_commands(Context(group))[: len(COMMANDS)] == list(COMMANDS)
@@ -99,6 +99,7 @@ OPTIONS = {
     "check": ["--params", "--resolved"],
     "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
+    "resolve": ["--params"],
     "base": ["--params", "--seed"],
     "evaluate": [
         "--arm",

@@ -3,15 +3,18 @@
 import copy
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from omniopd.config import Methods, Train, as_yaml, load_params, parsed, resolve
+from omniopd.data.receipts import work_key
 from omniopd.errors import ConfigError
 from omniopd.methods import OmniOPD
+from omniopd.settings import Key
 
 ROOT = Path(__file__).parents[1]
 TOO_LONG = (
@@ -39,10 +42,15 @@ PINNED: dict[str, Any] = {
 }
 
 
+@cache
+def _every_setting() -> str:
+    return as_yaml(load_params(ROOT / "params.yaml"))
+
+
 def edited(folder: Path, edits: Mapping[str, Any]) -> Path:
-    """The repository's params.yaml with values replaced or removed by their dotted path, as a file in `folder`."""
+    """Every setting of the repository, with values replaced or removed by their dotted path, as a file in `folder`."""
     yaml = YAML(typ="safe", pure=True)
-    raw = copy.deepcopy(yaml.load(ROOT / "params.yaml"))
+    raw = yaml.load(_every_setting())
     for place, value in {**copy.deepcopy(PINNED), **edits}.items():
         *parents, last = place.split(".")
         block = raw
@@ -83,19 +91,6 @@ def test_every_arm_of_the_repository_resolves_without_a_warning():
     for arm in params.arms:  # ablations leave out on purpose what a warning is about
         for seed in params.seeds:
             assert resolve(params, arm, seed).method.warnings(vocab_size=0) == []
-
-
-def test_params_yaml_names_every_setting_of_every_method():
-    raw = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
-
-    for name, field in Methods.model_fields.items():
-        assert set(raw["methods"][name]) == set(field.annotation.model_fields)
-
-
-def test_every_method_setting_has_a_description():
-    for field in Methods.model_fields.values():
-        for name, setting in field.annotation.model_fields.items():
-            assert setting.description, name
 
 
 # --- unknown keys, at every level
@@ -762,6 +757,31 @@ def test_runs_from_before_samplers_had_scores_keep_their_keys(tmp_path: Path):
     config = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
 
     assert "selection_entropy" not in config.determining()["rollout"]
+
+
+class WithMore(OmniOPD):
+    """A method that got a setting after runs of it were made."""
+
+    added: Annotated[float, Key.IF_CHANGED] = 0.5
+    free: Annotated[int, Key.NEVER] = 1
+
+
+def test_a_setting_that_is_added_changes_no_key_until_it_is_changed(tmp_path: Path):
+    config = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
+
+    def settings(**more: Any) -> dict[str, Any]:
+        method = WithMore(**config.method.model_dump(), **more)
+        return config.model_copy(update={"method": method}).determining()
+
+    assert settings() == settings(added=0.5) == settings(free=2) == config.determining()
+    assert settings(added=0.6)["method"] == config.determining()["method"] | {"added": 0.6}
+
+
+def test_the_keys_of_earlier_runs_are_kept(tmp_path: Path):
+    """Where this fails, a setting was added that enters every key: mark it Key.IF_CHANGED. Or a default changed."""
+    params = load_params(written(tmp_path, "prompts: { source: addition }\narms: { a: { method: fork } }"))
+
+    assert work_key(resolve(params, "a", 0).determining()) == "d434fa792da48675"
 
 
 @pytest.mark.parametrize("edits", CHANGES_RESULTS.values(), ids=CHANGES_RESULTS)

@@ -13,7 +13,7 @@ from omniopd.command import run
 
 # In the order in which they are needed.
 COMMANDS = ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
-STEPS = ("check", "prepare", "base", "rates", "compare", "table")
+STEPS = ("check", "resolve", "prepare", "base", "rates", "compare", "table")
 
 
 class InOrder(TyperGroup):

@@ -80,6 +80,16 @@ def plan(
     warn(warnings)
 
 
+@app.command("resolve", hidden=True)
+def write_resolved(params: ParamsFile = PARAMS_FILE) -> None:
+    """Write resolved/: of each stage of dvc.yaml the settings that decide its outputs, which it depends on."""
+    from omniopd.config import load_params
+    from omniopd.data.layout import Layout
+    from omniopd.inputs import stages
+
+    stages.write_resolved(load_params(params), Layout(params.parent))
+
+
 @app.command(hidden=True)
 def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""

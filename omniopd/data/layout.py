@@ -14,6 +14,11 @@ class Layout:
 
     root: Path
 
+    @property
+    def resolved(self) -> Path:
+        """The settings that decide each stage's outputs, which dvc.yaml depends on."""
+        return self.root / "resolved"
+
     def prompts(self, seed: int, split: str) -> Path:
         """JSONL of one split: train, validation, heldout, or the examples that `base` trains on."""
         return self.root / "data" / f"seed-{seed}" / f"{split}.jsonl"

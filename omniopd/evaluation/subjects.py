@@ -37,7 +37,7 @@ def student_of(run: Run, writer: Writer) -> Subject:
     """A student of the run as benchmarks measure it, on the engine that wrote its rollouts."""
     config = run.config
     engine = {
-        "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining,
+        "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining(),
     }  # fmt: skip
     return Subject(
         writer.weights,
@@ -74,7 +74,7 @@ def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
             stack.callback(engine.close)
             return Writer(engine.as_loaded(weights), tokenizer, weights)
 
-        determining = {"engine": rollout.engine, "precision": precision, **params.compute.determining}
+        determining = {"engine": rollout.engine, "precision": precision, **params.compute.determining()}
         yield Subject(weights, tokenizer, writer, determining, batch_size, context_len(load_config(path)))
 
 

@@ -17,6 +17,7 @@ from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import ConfigError, DataError
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading.accuracy import measure
+from omniopd.inputs.stages import model_settings
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
 from omniopd.sampling.responses import in_process
@@ -81,11 +82,7 @@ def base_key(params: Params, seed: int, layout: Layout) -> str:
     prompts = {
         file.name: file_md5(file) for file in sorted(layout.prompts(seed, "train").parent.glob("*.jsonl"))
     }
-    return work_key(
-        "base", seed, names, params.teacher.kind, in_directories, prompts, params.models.model_dump(),
-        params.evaluation.determining, params.rollout.max_new_tokens,
-        {"num_threads": params.compute.num_threads}, __version__,
-    )  # fmt: skip
+    return work_key("base", seed, model_settings(params), in_directories, prompts, __version__)
 
 
 def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:

@@ -17,6 +17,7 @@ from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.sources import Source, source_of
 from omniopd.data.split import Findings, Rules, Splits, draw, read_rows
 from omniopd.data.store import file_md5, write_json, write_jsonl
+from omniopd.inputs.stages import prompt_settings
 from omniopd.tasks import TASKS, distinct_problems
 
 
@@ -42,18 +43,13 @@ def prepare(params: Params, seed: int, layout: Layout) -> None:
 
 def prepare_key(params: Params, seed: int, layout: Layout) -> str:
     """What names the prompts of a seed: all that they are made from."""
-    task, demo = builtin_task(params), params.models.demo
-    if task is not None:
-        made_from: object = [demo.student.num_examples, demo.teacher.num_examples]
-    else:  # a hub dataset stands for itself
+    files: list[str] = []
+    if builtin_task(params) is None:  # a hub dataset stands for itself
         sources = [prompt_source(params, layout), *(item for item, _ in _evaluation_sources(params, layout))]
-        student = [params.models.student, _tokenizer_md5(params, layout)]
-        made_from = {
-            "files": [file_md5(source.path) for source in sources if source.path is not None],
-            "student": student if params.prompts.max_prompt_tokens else None,
-            **({"by_tests": True} if _is_measured_by_tests(params) else {}),
-        }
-    return work_key("prepare", seed, params.prompts.model_dump(), made_from, __version__)
+        files = [file_md5(source.path) for source in sources if source.path is not None]
+        if params.prompts.max_prompt_tokens:
+            files += _tokenizer_md5(params, layout)
+    return work_key("prepare", seed, prompt_settings(params), files, __version__)
 
 
 def _is_measured_by_tests(params: Params) -> bool:

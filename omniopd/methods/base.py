@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Column, Columns, Row
 from omniopd.functional import Score, TokenScores, Votes, importance
+from omniopd.settings import Section
 
 # What must be known of a trajectory: the teacher's verdicts, a verifier's reward on its answer, the initial
 # student's distributions, the teacher's distributions.
@@ -78,10 +78,8 @@ class Reading:
     value: float
 
 
-class Method(BaseModel, abc.ABC):
+class Method(Section, abc.ABC):
     """One way to learn. The trainer and the flow know this class and no other."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     source: ClassVar[Literal["student", "teacher"]] = "student"  # whose text is trained on
     default_is: ClassVar[str] = "default"  # what a setting's default is called

@@ -139,14 +139,19 @@ def test_the_settings_of_one_arm_rerun_that_arm_alone(reproduced: Project):
     before = reproduced.params_file.read_text()
     try:
         reproduced.edit_paths({"arms.omniopd-baseline.train.lr": 3e-4})
+        dvc(reproduced, "repro", "resolve")  # in a second; `--dry` does not
         plan = dvc(reproduced, "repro", "--dry")
         assert "Running stage 'distill@omniopd-baseline-0'" in plan
         assert "Running stage 'distill@omniopd-0'" not in plan
         assert "Running stage 'ablate" not in plan
         assert "Running stage 'sweep@omniopd-100'" not in plan
         assert "Running stage 'base" not in plan
+        reproduced.edit_paths({"alarms.cut_share": 0.4, "arms.omniopd-baseline.train.lr": 5e-4})
+        dvc(reproduced, "repro", "resolve")
+        assert "Data and pipelines are up to date" in dvc(reproduced, "status")
     finally:
         reproduced.params_file.write_text(before)
+        dvc(reproduced, "repro", "resolve")
 
 
 @pytest.mark.parametrize("arm", ["omniopd", "omniopd-baseline"])
@@ -155,6 +160,7 @@ def test_an_experiment_with_one_arm_sweeps_nothing(reproduced: Project, arm: str
     before = reproduced.params_file.read_text()
     try:
         reproduced.edit(train__num_rounds=3)
+        dvc(reproduced, "repro", "resolve")
         plan = dvc(reproduced, "repro", "--dry", f"distill@{arm}-0")
         assert f"Running stage 'distill@{arm}-0'" in plan
         assert "sweep" not in plan
@@ -164,6 +170,7 @@ def test_an_experiment_with_one_arm_sweeps_nothing(reproduced: Project, arm: str
         assert names.index("sweep@omniopd-100") < names.index("rates") < names.index(f"distill@{arm}-0")
     finally:
         reproduced.params_file.write_text(before)
+        dvc(reproduced, "repro", "resolve")
 
 
 def test_metrics_and_plots_are_shown(reproduced: Project):

@@ -9,7 +9,7 @@ from projects import REPOSITORY, Project, make_project
 
 from omniopd.training.pretrain import character_tokenizer, save_model
 
-COMMENTED = "    # deps:\n    #   - my-prompts.jsonl\n"
+COMMENTED = "      # - my-prompts.jsonl\n"
 ROWS = [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(40)]
 
 

@@ -5,7 +5,6 @@ from omniopd.config.schema.evaluation import Benchmarks, Evaluation, Grader
 from omniopd.config.schema.models import DEMO, DEMO_CONTEXT, DemoModel, DemoModels, DemoStart, Models
 from omniopd.config.schema.params import ARM_LEN, Arm, Comparison, Methods, Params, RunConfig, Sweep
 from omniopd.config.schema.prompts import Decontaminate, EvaluationSet, PromptColumns, Prompts
-from omniopd.config.schema.section import Section
 from omniopd.config.schema.teacher import (
     KEY_HEADER,
     KEY_NAMES,
@@ -16,6 +15,7 @@ from omniopd.config.schema.teacher import (
 )
 from omniopd.config.schema.tracking import Alarms, Tracking
 from omniopd.config.schema.training import Lora, Precision, Rollout, Train
+from omniopd.settings import Section
 
 __all__ = [
     "ARM_LEN",

@@ -1,10 +1,10 @@
 """`compute`: where the steps of a round run."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from omniopd.config.schema.section import Section
+from omniopd.settings import Key, Section
 
 Step = Literal["roll_out", "schedule", "verify", "train", "validate"]
 
@@ -13,12 +13,26 @@ Place = Literal["inline", "process", "torchrun"]
 
 
 class Compute(Section):
-    num_threads: int = Field(default=2, gt=0)
-    num_processes: int = Field(default=1, gt=0)
-    where: dict[Step, Place] = Field(default={})
-    dask: str | None = Field(default=None, min_length=1)
-    timeout_s: float = Field(default=86400.0, gt=0)
-    gpu_limit: Literal["auto", "always", "never"] = "auto"
+    num_threads: int = Field(default=2, gt=0, description="torch threads per process; rounding depends on it")
+    num_processes: Annotated[int, Key.IF_CHANGED] = Field(
+        default=1, gt=0, description="processes that torchrun trains with; rounding depends on it"
+    )
+    where: Annotated[dict[Step, Place], Key.NEVER] = Field(
+        default={},
+        description="where roll_out, schedule, verify, train and validate run: inline (default), process or torchrun",
+    )
+    dask: Annotated[str | None, Key.NEVER] = Field(
+        default=None,
+        min_length=1,
+        description="run shards on Dask: processes:N (started for the run) or a scheduler's address; null: threads",
+    )
+    timeout_s: Annotated[float, Key.NEVER] = Field(
+        default=86400.0, gt=0, description="seconds after which a task is stopped and retried"
+    )
+    gpu_limit: Annotated[Literal["auto", "always", "never"], Key.NEVER] = Field(
+        default="auto",
+        description="whether heavy tasks take a slot of Prefect's limit `gpu`; auto: if torch finds a GPU",
+    )
 
     @field_validator("where")
     @classmethod
@@ -40,12 +54,6 @@ class Compute(Section):
     def place_of(self, step: Step) -> Place:
         """Where the heavy work of a step runs: in the flow's own process, or in others that end with it."""
         return self.where.get(step, "inline")
-
-    @property
-    def determining(self) -> dict[str, int]:
-        """What rounding depends on: neither where one process works does, nor for how long it may."""
-        several = {"num_processes": self.num_processes} if self.num_processes > 1 else {}
-        return {"num_threads": self.num_threads, **several}
 
     @property
     def hands_over(self) -> bool:

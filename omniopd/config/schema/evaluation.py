@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from omniopd.config.schema.section import Section
+from omniopd.settings import Section
 
 
 def _with_group(pattern: str) -> str:
@@ -23,9 +23,14 @@ Grader = Literal["pattern", "math", "code"]
 
 
 class Evaluation(Section):
-    grader: Grader = "math"
-    answer_pattern: str | None = None
-    batch_size: int = Field(default=32, gt=0)
+    grader: Grader = Field(
+        default="math",
+        description="how answers are judged, in rewards too: by text, by value, or by the prompt's tests",
+    )
+    answer_pattern: str | None = Field(
+        default=None, description="of grader pattern: the first group of the last match is the answer"
+    )
+    batch_size: int = Field(default=32, gt=0, description="responses generated at once")
 
     @field_validator("answer_pattern")
     @classmethod
@@ -40,21 +45,35 @@ class Evaluation(Section):
             )
         return self
 
-    @property
     def determining(self) -> dict[str, Any]:
-        """What a grade depends on; `pattern` is not named, so that runs from before there were others keep keys."""
-        return self.model_dump(exclude={"grader" if self.grader == "pattern" else "answer_pattern"})
+        """The settings that decide results; `pattern` is not named: runs from before other graders keep their keys."""
+        settings = super().determining()
+        del settings["grader" if self.grader == "pattern" else "answer_pattern"]
+        return settings
 
 
 class Benchmarks(Section):
     """What models are measured on besides the held-out prompts, and what of it is not as the benchmarks have it."""
 
-    suite: list[str] = Field(default=[])
-    files: dict[str, str] = Field(default={})
-    num_items: int | None = Field(default=None, gt=0)
-    num_samples: int | None = Field(default=None, gt=0)
-    temperature: float | None = Field(default=None, ge=0)
-    max_new_tokens: int | None = Field(default=None, gt=0)
+    suite: list[str] = Field(
+        default=[],
+        description="benchmarks that `evaluate` runs, such as [gsm8k, math500]; docs/benchmarks.md lists them",
+    )
+    files: dict[str, str] = Field(
+        default={}, description="local files in place of the hub's, such as { gsm8k: test.jsonl }"
+    )
+    num_items: int | None = Field(
+        default=None, gt=0, description="items of each benchmark, in a fixed order; null: all"
+    )
+    num_samples: int | None = Field(
+        default=None, gt=0, description="responses per item; null: the benchmark's own number"
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, description="sampling temperature; null: the benchmark's own"
+    )
+    max_new_tokens: int | None = Field(
+        default=None, gt=0, description="longest response, in tokens; null: the benchmark's own"
+    )
 
     @field_validator("suite")
     @classmethod

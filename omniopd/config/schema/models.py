@@ -1,8 +1,10 @@
 """`models`: the student, and the models of the demo."""
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any
 
-from omniopd.config.schema.section import Section
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from omniopd.settings import Key, Section
 
 DEMO = "demo"  # the name of a model that `base` trains
 
@@ -13,14 +15,14 @@ DEMO_CONTEXT = 128  # tokens that it can read
 class DemoModel(Section):
     """A Qwen3 small enough to train on a CPU, and how it is trained."""
 
-    width: int = Field(gt=0)
-    ffn_width: int = Field(gt=0)
-    num_layers: int = Field(gt=0)
-    num_heads: int = Field(gt=0)
-    num_steps: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    num_examples: int = Field(gt=0)
-    lr: float = Field(gt=0)
+    width: int = Field(gt=0, description="hidden size")
+    ffn_width: int = Field(gt=0, description="size of the feed-forward layers")
+    num_layers: int = Field(gt=0, description="layers")
+    num_heads: int = Field(gt=0, description="attention heads")
+    num_steps: int = Field(gt=0, description="training steps")
+    batch_size: int = Field(gt=0, description="examples per step")
+    num_examples: int = Field(gt=0, description="examples to train on")
+    lr: float = Field(gt=0, description="learning rate")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "DemoModel":
@@ -35,8 +37,12 @@ class DemoModel(Section):
 class DemoStart(Section):
     """Where the demo's student may start: greedy accuracy on the validation prompts, both ends included."""
 
-    lowest: float = Field(ge=0, le=1)
-    highest: float = Field(ge=0, le=1)
+    lowest: float = Field(
+        ge=0, le=1, description="lowest greedy accuracy on validation prompts to start from"
+    )
+    highest: float = Field(
+        ge=0, le=1, description="highest greedy accuracy on validation prompts to start from"
+    )
     max_draws: int = Field(gt=0, description="initialisations tried; where none fits, the nearest is kept")
 
     @model_validator(mode="after")
@@ -52,29 +58,29 @@ class DemoStart(Section):
 
 class DemoModels(Section):
     student: DemoModel = DemoModel(
-        width=64,
-        ffn_width=128,
-        num_layers=2,
-        num_heads=4,
-        num_steps=450,
-        batch_size=32,
-        num_examples=200,
-        lr=3e-3,
-    )
+        width=64, ffn_width=128, num_layers=2, num_heads=4, num_steps=450, batch_size=32, num_examples=200, lr=3e-3
+    )  # fmt: skip
     teacher: DemoModel = DemoModel(
-        width=96,
-        ffn_width=192,
-        num_layers=2,
-        num_heads=4,
-        num_steps=400,
-        batch_size=64,
-        num_examples=25600,
-        lr=4e-3,
-    )
+        width=96, ffn_width=192, num_layers=2, num_heads=4, num_steps=400, batch_size=64, num_examples=25600, lr=4e-3
+    )  # fmt: skip
     start: DemoStart = DemoStart(lowest=0.3, highest=0.55, max_draws=6)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _over_the_default(cls, given: Any, info: ValidationInfo) -> Any:
+        """What a block leaves out has the value of the default block."""
+        default: Section = cls.model_fields[str(info.field_name)].default
+        return {**default.model_dump(), **given} if isinstance(given, dict) else given
 
 
 class Models(Section):
-    student: str = Field(default=DEMO, min_length=1)
-    trust_remote_code: bool = False
+    student: str = Field(
+        default=DEMO,
+        min_length=1,
+        description="a model directory, a hub name, or demo, which `omniopd base` trains",
+    )
+    trust_remote_code: Annotated[bool, Key.NEVER] = Field(
+        default=False,
+        description="run Python code that comes with a model, with your permissions; read it first",
+    )
     demo: DemoModels = DemoModels()

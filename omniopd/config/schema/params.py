@@ -1,7 +1,7 @@
 """The whole of params.yaml, and the settings of one run."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,11 +9,11 @@ from omniopd.config.schema.compute import Compute
 from omniopd.config.schema.evaluation import Benchmarks, Evaluation
 from omniopd.config.schema.models import Models
 from omniopd.config.schema.prompts import Prompts
-from omniopd.config.schema.section import Section
 from omniopd.config.schema.teacher import TeacherConfig
 from omniopd.config.schema.tracking import Alarms, Tracking
 from omniopd.config.schema.training import Rollout, Train
 from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
+from omniopd.settings import Key, Section
 
 ARM_LEN = 100  # characters of a name; file systems allow 255 bytes with all that is added to it
 
@@ -29,14 +29,14 @@ class Methods(Section):
 
 
 class Arm(Section):
-    method: str
+    method: str = Field(description="a block of `methods`, or package.module:Class")
     lr_of: str | None = Field(
         default=None,
         description="the arm whose sweep decides the learning rate: itself or another; else train.lr",
     )
-    settings: dict[str, Any] = Field(default={})
-    train: dict[str, Any] = Field(default={})
-    rollout: dict[str, Any] = Field(default={})
+    settings: dict[str, Any] = Field(default={}, description="what differs from the method's block")
+    train: dict[str, Any] = Field(default={}, description="what differs from the block train")
+    rollout: dict[str, Any] = Field(default={}, description="what differs from the block rollout")
 
     @model_validator(mode="after")
     def _one_rate(self) -> "Arm":
@@ -48,8 +48,12 @@ class Arm(Section):
 class Sweep(Section):
     """The learning rates that arms with an lr_of try, and the seeds on which they do."""
 
-    seeds: list[int] = Field(default=[100], min_length=1)
-    lrs: list[float] = Field(default=[1e-6, 3e-6, 1e-5, 3e-5], min_length=1)
+    seeds: list[int] = Field(
+        default=[100], min_length=1, description="of the sweep; their prompts measure nothing else"
+    )
+    lrs: list[float] = Field(
+        default=[1e-6, 3e-6, 1e-5, 3e-5], min_length=1, description="learning rates to try, ascending"
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -73,7 +77,11 @@ class Comparison(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[int] = Field(
+        default=[0],
+        min_length=1,
+        description="each arm runs once per seed, on prompts and models of that seed",
+    )
     prompts: Prompts
     models: Models = Field(default_factory=Models)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
@@ -87,9 +95,9 @@ class Params(Section):
     methods: Methods = Field(default_factory=Methods)
     sweep: Sweep = Field(default_factory=Sweep)
     comparison: Comparison = Field(default_factory=Comparison)
-    arms: dict[str, Arm] = Field(min_length=1)
-    ablations: dict[str, Arm] = Field(default={})
-    ablation_seeds: list[int] = Field(default=[0])
+    arms: dict[str, Arm] = Field(min_length=1, description="what is compared")
+    ablations: dict[str, Arm] = Field(default={}, description="further arms, on ablation_seeds")
+    ablation_seeds: list[int] = Field(default=[0], description="seeds of the ablations")
 
     @field_validator("seeds", "ablation_seeds")
     @classmethod
@@ -149,8 +157,8 @@ class RunConfig(Section):
     train: Train
     evaluation: Evaluation
     compute: Compute
-    tracking: Tracking
-    alarms: Alarms
+    tracking: Annotated[Tracking, Key.NEVER]
+    alarms: Annotated[Alarms, Key.NEVER]
 
     def plan(self) -> Plan:
         """What the method must know of the run."""
@@ -168,13 +176,3 @@ class RunConfig(Section):
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, for the record."""
         return {**self.model_dump(), "method": self.method.model_dump()}
-
-    def determining(self) -> dict[str, Any]:
-        """The settings that decide the bytes of the results: neither shards, tracking nor alarms do."""
-        settings = self.resolved()
-        del settings["tracking"], settings["alarms"], settings["models"]["trust_remote_code"]
-        settings["rollout"] = self.rollout.determining
-        settings["teacher"] = {name: settings["teacher"][name] for name in TeacherConfig.determining}
-        settings["compute"] = self.compute.determining
-        settings["evaluation"] = self.evaluation.determining
-        return settings

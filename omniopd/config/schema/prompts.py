@@ -5,24 +5,26 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from omniopd.config.schema.evaluation import _with_group
-from omniopd.config.schema.section import Section
+from omniopd.settings import Section
 
 
 class PromptColumns(Section):
     """The columns of a source, or paths such as `reward_model.ground_truth`; null where there is none."""
 
-    prompt: str = Field(min_length=1)
-    answer: str | None = Field(default=None, min_length=1)
-    id: str | None = Field(default=None, min_length=1)
-    tests: str | None = Field(default=None, min_length=1)
+    prompt: str = Field(min_length=1, description="of the prompt: text, or a list of messages")
+    answer: str | None = Field(default=None, min_length=1, description="of the reference answer")
+    id: str | None = Field(default=None, min_length=1, description="of the id; null: the number of the row")
+    tests: str | None = Field(default=None, min_length=1, description="of the tests that a program must pass")
 
 
 class EvaluationSet(Section):
     """Questions that no training prompt may overlap with: a file, or a split of a hub dataset."""
 
-    source: str = Field(min_length=1)
-    subset: str | None = Field(default=None, min_length=1)
-    split: str = Field(default="test", min_length=1)
+    source: str = Field(min_length=1, description="a file or a hub dataset")
+    subset: str | None = Field(default=None, min_length=1, description="of a hub dataset that has several")
+    split: str = Field(
+        default="test", min_length=1, description="of a hub dataset; all prompts are drawn from it"
+    )
     prompt: str | None = Field(
         default=None, min_length=1, description="its column; as in prompts.columns where not given"
     )
@@ -31,8 +33,8 @@ class EvaluationSet(Section):
 class Decontaminate(Section):
     """Which training prompts are dropped: those with n words in a row of a prompt that is measured on."""
 
-    against: list[EvaluationSet]
-    ngram: int = Field(default=13, gt=1)
+    against: list[EvaluationSet] = Field(description="files or hub datasets")
+    ngram: int = Field(default=13, gt=1, description="consecutive words in common")
 
     @field_validator("against", mode="before")
     @classmethod
@@ -43,17 +45,35 @@ class Decontaminate(Section):
 
 
 class Prompts(Section):
-    source: str = Field(min_length=1)
-    subset: str | None = Field(default=None, min_length=1)
-    split: str = Field(default="train", min_length=1)
+    source: str = Field(
+        min_length=1,
+        description="a built-in task (addition, chain), a file (JSON lines, JSON, CSV, Parquet) or a hub dataset",
+    )
+    subset: str | None = Field(default=None, min_length=1, description="of a hub dataset that has several")
+    split: str = Field(
+        default="train", min_length=1, description="of a hub dataset; all prompts are drawn from it"
+    )
     columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")
-    template: str | None = None
-    answer_pattern: str | None = None
-    max_prompt_tokens: int | None = Field(default=None, gt=0)
-    decontaminate: Decontaminate | None = None
-    num_train: int = Field(default=1024, gt=0)
-    num_validation: int = Field(default=200, gt=0)
-    num_heldout: int = Field(default=500, gt=0)
+    template: str | None = Field(
+        default=None,
+        description="text around each prompt, with {prompt} in its place; the chat template is applied after it",
+    )
+    answer_pattern: str | None = Field(
+        default=None,
+        description="the first group of its last match in the answer column is the answer; null: the whole column",
+    )
+    max_prompt_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="drop longer prompts, counted with the student's tokenizer and chat template",
+    )
+    decontaminate: Decontaminate | None = Field(
+        default=None,
+        description="drop training prompts that overlap an evaluation set: { against: [test.jsonl], ngram: 13 }",
+    )
+    num_train: int = Field(default=1024, gt=0, description="prompts to train on")
+    num_validation: int = Field(default=200, gt=0, description="prompts measured during the run")
+    num_heldout: int = Field(default=500, gt=0, description="prompts measured once, at the end")
 
     @field_validator("template")
     @classmethod

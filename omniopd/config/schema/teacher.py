@@ -1,12 +1,12 @@
 """`teacher`: who answers, how requests are sent, and what they may cost."""
 
 import re
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from omniopd.config.schema.models import DEMO
-from omniopd.config.schema.section import Section
+from omniopd.settings import Key, Section
 
 KEY_NAMES = (
     "api_key",
@@ -45,42 +45,80 @@ MAPPINGS = ("extra_body", "extra_headers", "headers", "extra_query")
 class TeacherPrices(Section):
     """US dollars per million tokens: of prompts, of what of them is read from or put into a cache, and of replies."""
 
-    input: float = Field(ge=0)
+    input: float = Field(ge=0, description="of prompts")
     cached_input: float | None = Field(default=None, ge=0, description="as input where it is not given")
     cache_write: float | None = Field(default=None, ge=0, description="as input where it is not given")
-    output: float = Field(ge=0)
+    output: float = Field(ge=0, description="of replies")
 
 
 class TeacherConfig(Section):
-    kind: str = "transformers"
-    model: str = Field(default=DEMO, min_length=1)
-    temperature: float = Field(default=1.0, ge=0)
-    batch_size: int = Field(default=16, gt=0)
-    max_failed_share: float = Field(default=0.02, ge=0, le=1)
-    tokenizer: Literal["auto", "student", "other"] = "auto"
-    way: Literal["auto", "prefill", "completion", "instruct"] = "auto"
-    base_url: str | None = None
-    api_key_env: str | None = None
-    request: dict[str, Any] = Field(default={})
-    engine: dict[str, Any] = Field(default={})
-    max_concurrency: int = Field(default=32, gt=0)
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    tokens_per_minute: float | None = Field(default=None, gt=0)
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_attempts: int = Field(default=6, gt=0)
-    budget_usd: float | None = Field(default=None, ge=0)
-    budget_tokens: int | None = Field(default=None, ge=0)
-    prices: TeacherPrices | None = None
-    cache: str = Field(default="teacher.sqlite", min_length=1)
-    offline: bool = False
+    kind: str = Field(
+        default="transformers",
+        description="transformers or vllm (local weights), api, or package.module:Class",
+    )
+    model: str = Field(
+        default=DEMO,
+        min_length=1,
+        description="a directory, a hub name or demo; for an API litellm's name, such as anthropic/claude-haiku-4-5",
+    )
+    temperature: float = Field(default=1.0, ge=0, description="sampling temperature of replies")
+    batch_size: int = Field(default=16, gt=0, description="prefixes that a local teacher reads at once")
+    max_failed_share: Annotated[float, Key.NEVER] = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="share of a round's requests that may fail; beyond it the round stops, with the reasons",
+    )
+    tokenizer: Literal["auto", "student", "other"] = Field(
+        default="auto",
+        description="whose tokens the teacher has; auto: tokenizers are compared, an API's tokens counted by the probe",
+    )
+    way: Literal["auto", "prefill", "completion", "instruct"] = Field(
+        default="auto",
+        description="how a prefix is sent to an API; auto: the first way that a probe finds to work",
+    )
+    base_url: Annotated[str | None, Key.NEVER] = Field(
+        default=None, description="address of your own server, such as http://127.0.0.1:8000/v1"
+    )
+    api_key_env: Annotated[str | None, Key.NEVER] = Field(
+        default=None, description="environment variable that holds the API key; null: the vendor's usual name"
+    )
+    request: dict[str, Any] = Field(
+        default={}, description="further fields of every request, such as { reasoning_effort: none }"
+    )
+    engine: Annotated[dict[str, Any], Key.NEVER] = Field(
+        default={}, description="engine arguments of kind vllm, such as { tensor_parallel_size: 2 }"
+    )
+    max_concurrency: Annotated[int, Key.NEVER] = Field(default=32, gt=0, description="concurrent requests")
+    requests_per_minute: Annotated[float | None, Key.NEVER] = Field(
+        default=None, gt=0, description="rate limit of all runs that share the cache; null: none"
+    )
+    tokens_per_minute: Annotated[float | None, Key.NEVER] = Field(
+        default=None, gt=0, description="rate limit of all runs that share the cache; null: none"
+    )
+    timeout_s: Annotated[float, Key.NEVER] = Field(default=60.0, gt=0, description="timeout of one request")
+    max_attempts: Annotated[int, Key.NEVER] = Field(default=6, gt=0, description="attempts per reply")
+    budget_usd: Annotated[float | None, Key.NEVER] = Field(
+        default=None,
+        ge=0,
+        description="budget of all runs that share the cache; when it is exhausted, the run stops and can resume",
+    )
+    budget_tokens: Annotated[int | None, Key.NEVER] = Field(
+        default=None, ge=0, description="the same, in tokens of prompts and replies together"
+    )
+    prices: Annotated[TeacherPrices | None, Key.NEVER] = Field(
+        default=None,
+        description="dollars per million tokens, { input: 1.0, output: 5.0 }; null: litellm's table",
+    )
+    cache: Annotated[str, Key.NEVER] = Field(
+        default="teacher.sqlite", min_length=1, description="SQLite file that keeps every reply"
+    )
+    offline: Annotated[bool, Key.NEVER] = Field(default=False, description="take replies from the cache only")
 
     @property
     def is_local(self) -> bool:
         """Whether its weights are loaded in this process, from a directory or by a hub name."""
         return self.kind in ("transformers", "vllm")
-
-    # What a reply depends on. How often, how fast, where and for how much it is asked for changes no reply.
-    determining: ClassVar = ("kind", "model", "temperature", "batch_size", "tokenizer", "way", "request")
 
     @field_validator("kind")
     @classmethod

@@ -1,25 +1,44 @@
 """`rollout` and `train`: what the student samples, and how it is trained."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from omniopd.config.schema.section import Section
+from omniopd.settings import Key, Section
 
 Precision = Literal["float32", "bfloat16"]
 
 
 class Rollout(Section):
-    engine: Literal["transformers", "vllm"] = "transformers"
-    engine_settings: dict[str, Any] = Field(default={})
-    selection_entropy: Literal["trainer", "engine"] = "trainer"
-    num_prompts: int = Field(default=32, gt=0)
-    num_samples: int = Field(default=1, gt=0)
-    max_new_tokens: int = Field(default=512, gt=0)
-    temperature: float = Field(default=1.0, gt=0)
-    batch_size: int = Field(default=16, gt=0)
-    overlap: int = Field(default=0, ge=0, le=1)
-    num_shards: int = Field(default=1, gt=0)
+    engine: Annotated[Literal["transformers", "vllm"], Key.IF_CHANGED] = Field(
+        default="transformers",
+        description="transformers (in process) or vllm, which receives the weights every round",
+    )
+    engine_settings: dict[str, Any] = Field(
+        default={}, description="engine arguments of vLLM, such as { gpu_memory_utilization: 0.4 }"
+    )
+    selection_entropy: Annotated[Literal["trainer", "engine"], Key.IF_CHANGED] = Field(
+        default="trainer",
+        description="entropies from the trainer's forward pass, or the engine's own (vLLM: lower bounds)",
+    )
+    num_prompts: int = Field(default=32, gt=0, description="prompts per round")
+    num_samples: int = Field(default=1, gt=0, description="responses per prompt")
+    max_new_tokens: int = Field(default=512, gt=0, description="longest response, in tokens")
+    temperature: float = Field(default=1.0, gt=0, description="sampling temperature")
+    batch_size: int = Field(
+        default=16,
+        gt=0,
+        description="sequences generated, scored and verified at once; rounding depends on it",
+    )
+    overlap: Annotated[int, Key.IF_CHANGED] = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="1: generate the next round while this one is verified and trained, with weights one round old",
+    )
+    num_shards: Annotated[int, Key.NEVER] = Field(
+        default=1, gt=0, description="parallel tasks per round; changes no result"
+    )
 
     @model_validator(mode="after")
     def _awake(self) -> "Rollout":
@@ -39,19 +58,12 @@ class Rollout(Section):
             )
         return self
 
-    @property
     def determining(self) -> dict[str, Any]:
-        """What a response and its scores depend on: not on shards, nor, where the student writes in this process, on an
-        engine. What was added later is named where it is in use, so that runs from before keep their keys.
-        """
-        no_matter = {"num_shards"}
+        """The settings that decide results; those of an engine only where it is used."""
+        settings = super().determining()
         if self.engine == "transformers":
-            no_matter |= {"engine", "engine_settings"}
-        if self.selection_entropy == "trainer":
-            no_matter.add("selection_entropy")
-        if not self.overlap:
-            no_matter.add("overlap")
-        return self.model_dump(exclude=no_matter)
+            del settings["engine_settings"]
+        return settings
 
     def weights_of(self, round_: int) -> int:
         """The round before which the weights stood that write the responses of a round."""
@@ -61,7 +73,7 @@ class Rollout(Section):
 class Lora(Section):
     """An adapter that is trained in place of the weights."""
 
-    rank: int = Field(gt=0)
+    rank: int = Field(gt=0, description="rank of the adapter")
     alpha: float = Field(gt=0, description="its output is scaled by alpha / rank")
     targets: list[str] | Literal["all-linear"] = Field(description="names of the layers that it is added to")
 
@@ -74,22 +86,44 @@ class Lora(Section):
 
 
 class Train(Section):
-    num_rounds: int = Field(default=30, gt=0)
-    lr: float = Field(default=1e-5, gt=0)
-    warmup_rounds: int = Field(default=5, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    steps_per_round: int = Field(default=1, gt=0)
-    batch_size: int = Field(default=8, gt=0)
-    batch_tokens: int | None = Field(default=None, gt=0)
-    packing: bool = False
-    precision: Precision = "float32"
-    gradient_checkpointing: bool = False
-    lora: Lora | None = None
-    shard: bool = False
-    checkpoint_every: int = Field(default=10, gt=0)
-    validate_every: int = Field(default=5, gt=0)
+    num_rounds: int = Field(default=30, gt=0, description="rounds of rollout, verification and training")
+    lr: float = Field(default=1e-5, gt=0, description="learning rate of arms without lr_of")
+    warmup_rounds: int = Field(default=5, ge=0, description="rounds over which the learning rate rises")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="linear",
+        description="learning rate after the warm-up; linear and cosine reach 0 at the last step",
+    )
+    steps_per_round: int = Field(
+        default=1,
+        gt=0,
+        description="optimiser steps, each on an equal part of the round; more than 1 for sft and grpo only",
+    )
+    batch_size: int = Field(
+        default=8, gt=0, description="most sequences per forward pass; the gradient is that of the whole step"
+    )
+    batch_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="most tokens per forward pass, padding included; sequences are then grouped by length",
+    )
+    packing: bool = Field(
+        default=False, description="concatenate sequences without padding; none attends to another"
+    )
+    precision: Precision = Field(default="float32", description="of matrix products; weights stay float32")
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations in the backward pass, to save memory"
+    )
+    lora: Lora | None = Field(
+        default=None, description="null: train all weights; or { rank: 16, alpha: 32.0, targets: all-linear }"
+    )
+    shard: bool = Field(
+        default=False,
+        description="divide weights, gradients and optimiser among compute.num_processes (FSDP2)",
+    )
+    checkpoint_every: int = Field(default=10, gt=0, description="rounds between checkpoints")
+    validate_every: int = Field(default=5, gt=0, description="rounds between validations")
 
     @model_validator(mode="after")
     def _shards_weights(self) -> "Train":
