@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omniopd.data.columns import PLAIN, Columns, quoted, value_at
 from omniopd.data.dedup import text_digest
@@ -16,6 +16,9 @@ from omniopd.errors import DataError
 
 MAX_MISTAKES = 5  # told at once
 SHOWN = 60  # characters of an answer that cannot be read
+
+
+Reference = Literal["answer", "tests"]  # what a response is measured by
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,9 @@ class Prompt:
     answer: str | None = None
     tests: str | None = None  # of a program: code, or JSON
 
-    def can_be_measured(self, *, by_tests: bool) -> bool:
-        """Whether it is known what a right response is: by tests that a program passes, or else by its answer."""
-        return (self.tests if by_tests else self.answer) is not None
+    def has(self, reference: Reference) -> bool:
+        """Whether a response can be measured by that."""
+        return getattr(self, reference) is not None
 
     def as_row(self) -> dict[str, str]:
         """The prompt as it stands in a JSONL file; what is unknown is left out."""

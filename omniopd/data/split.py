@@ -17,6 +17,7 @@ from omniopd.data.dedup import Digests, text_digest
 from omniopd.data.prompts import (
     MAX_MISTAKES,
     Prompt,
+    Reference,
     check_ids,
     no_prompts,
     prompt_of,
@@ -41,7 +42,7 @@ class Rules:
     num_validation: int
     num_heldout: int
     answer_pattern: re.Pattern[str] | None = None
-    by_tests: bool = False  # what is measured needs tests, not an answer
+    measured_by: Reference = "answer"
     max_tokens: int | None = None
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None  # needed where there is a most
 
@@ -242,7 +243,7 @@ def _read_all(
                 key = own.key(digest)
                 if trains:
                     _keep(own.train, key, prompt, rules)
-                if prompt.can_be_measured(by_tests=rules.by_tests):
+                if prompt.has(rules.measured_by):
                     _keep(own.measured, key, prompt, rules)
     return too_long
 
@@ -304,7 +305,7 @@ def _keep(kept: Smallest[Prompt], key: int, prompt: Prompt, rules: Rules) -> Non
 
 
 def _rank(prompt: Prompt, rules: Rules) -> tuple[bool, str, str, str, str]:
-    mute = not prompt.can_be_measured(by_tests=rules.by_tests)
+    mute = not prompt.has(rules.measured_by)
     return (
         mute, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
     )  # fmt: skip

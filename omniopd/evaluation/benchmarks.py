@@ -10,9 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 
-from omniopd.config import Section
+from omniopd.config import Evaluation, Section
 from omniopd.config.messages import nearest, validated
 from omniopd.errors import ConfigError
+from omniopd.grading.graders import Grader, grader_of
 
 SUITE = files("omniopd.evaluation") / "suite"
 
@@ -77,6 +78,11 @@ class Benchmark(Section):
     )
     grader: Literal["math", "code"]
     sampling: Sampling
+
+    @property
+    def judge(self) -> Grader:
+        """What grades its responses."""
+        return grader_of(Evaluation(grader=self.grader))
 
 
 class BenchmarkSettings(Section):

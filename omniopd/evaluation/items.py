@@ -120,7 +120,7 @@ def _columns(benchmark: Benchmark, source: Source) -> Columns:
     if all(name in fields for name in needed):
         id_ = own.id if own.id in fields else None
         return Columns(own.prompt, own.answer, id_, "tests" if own.tests else None, tuple(own.tests))
-    plain = ["prompt", "answer" if benchmark.grader == "math" else "tests"]
+    plain = ["prompt", benchmark.judge.needs]
     if all(name in fields for name in plain):
         return PLAIN
     missing = next(name for name in needed if name not in fields)
@@ -179,7 +179,7 @@ def _why_not(benchmark: Benchmark, columns: Columns, row: Row, prompt: Prompt, r
     """Why an item cannot be measured; empty where it can."""
     if columns is not PLAIN and (wrong := _wrong_lists(benchmark, row.values())):
         return f"{wrong[0]} is no list"
-    if benchmark.grader == "math":
+    if benchmark.judge.needs == "answer":
         return reason
     if prompt.tests is None:
         return f"no {columns.more[0] if columns.more else 'tests'}"

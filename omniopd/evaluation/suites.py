@@ -21,7 +21,7 @@ from omniopd.evaluation.items import Items, read_items
 from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
-from omniopd.grading.graders import graded
+from omniopd.grading.accuracy import graded
 from omniopd.models.chat import encode_prompts
 from omniopd.sampling.responses import Writer, respond
 from omniopd.sampling.samplers import batches
@@ -167,7 +167,7 @@ def _answered(
         temperature=sampling.temperature,
         purpose=benchmark.name,
     )
-    return graded(responses, benchmark.grader)
+    return graded(responses, benchmark.judge)
 
 
 def keep_only(folder: Path, names: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.functional.seeds import stable_seed
-from omniopd.grading.graders import graded
-from omniopd.sampling.responses import Writer, respond
+from omniopd.grading.graders import Case, Grader, grade, grader_of
+from omniopd.sampling.responses import Response, Writer, respond
 
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
 """The two ways in which held-out prompts are answered."""
@@ -103,4 +103,30 @@ def answered(
         temperature=temperature,
         purpose="evaluation",
     )
-    return graded(responses, settings.grader, pattern=settings.answer_pattern)
+    return graded(responses, grader_of(settings))
+
+
+def graded(responses: Sequence[Response], grader: Grader) -> list[ItemResult]:
+    """Responses as records with their grades, in order; graded as `grade` does.
+
+    Raises:
+        DataError: a prompt has nothing that the grader could compare with.
+        ProcessError: the grader's processes cannot run on this machine.
+    """
+    cases = [Case(response.prompt, response.text, finished=response.is_finished) for response in responses]
+    return [
+        ItemResult(
+            id=response.prompt.id,
+            sample=response.number,
+            prompt=response.prompt.prompt,
+            response=response.text,
+            answer=grade_.answer,
+            reference=response.prompt.answer,
+            is_right=grade_.is_right,
+            reason=grade_.reason,
+            num_tokens=len(response.generation.token_ids),
+            finish_reason=response.generation.finish_reason,
+            seed=response.seed,
+        )
+        for response, grade_ in zip(responses, grade(cases, grader), strict=True)
+    ]

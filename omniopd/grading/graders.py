@@ -1,18 +1,18 @@
-"""Responses graded by what `evaluation.grader` names: one way for rewards, for accuracy and for benchmarks."""
+"""Graders: which responses are right. `evaluation.grader` names one, for rewards, accuracy and benchmarks alike."""
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol, cast
 
-from omniopd.config import Evaluation, Grader
-from omniopd.data.prompts import Prompt
-from omniopd.data.records import ItemResult, Reward, Trajectory
-from omniopd.errors import DataError, ProcessError
+from omniopd.config import Evaluation, imported
+from omniopd.data.prompts import Prompt, Reference
+from omniopd.data.records import Reward, Trajectory
+from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.grading.grade import Grade, not_graded
 from omniopd.grading.pattern import grade_pattern
-from omniopd.sampling.responses import Response
 
+CUT = "cut at the limit"
 log = logging.getLogger(__name__)
 
 
@@ -29,10 +29,85 @@ class Case:
     finished: bool
 
 
-def grade(cases: Sequence[Case], grader: Grader, *, pattern: str | None = None) -> list[Grade]:
-    """The grade of each response, in order; `pattern` is that of the grader of the same name.
+class Grader(Protocol):
+    """Says which responses are right. `evaluation.grader: package.module:Class` names one of your own."""
 
-    A response that was cut at the limit is wrong, whatever stands in it; so is one on which the grader fails, which is
+    needs: ClassVar[Reference]
+    """What a prompt must have to be graded: `answer` or `tests`."""
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """The grade of each response, in order. Every prompt has what is needed."""
+        ...
+
+
+@dataclass(frozen=True)
+class PatternGrader:
+    """The first group of the pattern's last match is the answer, compared to the character."""
+
+    pattern: str
+    needs: ClassVar[Reference] = "answer"
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """See `Grader`."""
+        return [
+            grade_pattern(case.response, case.prompt.answer or "", self.pattern, finished=case.finished)
+            for case in cases
+        ]
+
+
+class MathGrader:
+    """The final answer is equal in value to the reference."""
+
+    needs: ClassVar[Reference] = "answer"
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """See `Grader`."""
+        from omniopd.grading.math.grader import MathCase, grade_math  # sympy takes a second to import
+
+        return grade_math(
+            [MathCase(case.response, case.prompt.answer or "", finished=case.finished) for case in cases]
+        )
+
+
+class CodeGrader:
+    """The program passes the tests of the prompt, in a sandbox."""
+
+    needs: ClassVar[Reference] = "tests"
+
+    def grade(self, cases: Sequence[Case]) -> list[Grade]:
+        """See `Grader`."""
+        from omniopd.grading.code.grader import CodeCase, grade_programs
+
+        whole = [case for case in cases if case.finished]
+        programs = [CodeCase(case.response, case.prompt.prompt, case.prompt.tests or "") for case in whole]
+        grades = iter(grade_programs(programs))
+        return [next(grades) if case.finished else Grade(False, None, CUT) for case in cases]
+
+
+def grader_of(settings: Evaluation) -> Grader:
+    """The grader that params name.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    match settings.grader:
+        case "pattern":
+            assert settings.answer_pattern is not None, "params were checked"
+            return PatternGrader(settings.answer_pattern)
+        case "math":
+            return MathGrader()
+        case "code":
+            return CodeGrader()
+    try:
+        return cast(Callable[[], Grader], imported(settings.grader))()
+    except ConfigError as error:
+        raise ConfigError(f"evaluation.grader: {error}") from error
+
+
+def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
+    """The grade of each response, in order.
+
+    A response that was cut at the limit is wrong, whatever it holds; so is one on which the grader fails, which is
     logged with its prompt.
 
     Raises:
@@ -41,7 +116,10 @@ def grade(cases: Sequence[Case], grader: Grader, *, pattern: str | None = None) 
     """
     for case in cases:
         check_gradable(case.prompt, grader)
-    grades = _graded(cases, functools.partial(_grade, grader=grader, pattern=pattern))
+    grades = [
+        Grade(False, found.answer, CUT) if found.is_right and not case.finished else found
+        for case, found in zip(cases, _graded(cases, grader.grade), strict=True)
+    ]
     failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.failure]
     if failed:
         examples = "; ".join(f"prompt {case.prompt.id!r}: {found.reason}" for case, found in failed[:5])
@@ -66,58 +144,7 @@ def _graded(cases: Sequence[Case], grade_all: Callable[[Sequence[Case]], list[Gr
         return _graded(cases[:middle], grade_all) + _graded(cases[middle:], grade_all)
 
 
-def _grade(cases: Sequence[Case], *, grader: Grader, pattern: str | None) -> list[Grade]:
-    if grader == "math":
-        from omniopd.grading.math.grader import MathCase, grade_math  # sympy takes a second to import
-
-        return grade_math(
-            [MathCase(case.response, _answer(case.prompt), finished=case.finished) for case in cases]
-        )
-    if grader == "code":
-        from omniopd.grading.code.grader import CodeCase, grade_programs
-
-        whole = [case for case in cases if case.finished]
-        found = iter(
-            grade_programs(
-                [CodeCase(case.response, case.prompt.prompt, case.prompt.tests or "") for case in whole]
-            )
-        )
-        return [next(found) if case.finished else Grade(False, None, "cut at the limit") for case in cases]
-    assert pattern is not None, "params were checked"
-    return [
-        grade_pattern(case.response, _answer(case.prompt), pattern, finished=case.finished) for case in cases
-    ]
-
-
-def graded(responses: Sequence[Response], grader: Grader, *, pattern: str | None = None) -> list[ItemResult]:
-    """Responses as records with their grades, in order; graded as `grade` does.
-
-    Raises:
-        DataError: a prompt has nothing that the grader could compare with.
-        ProcessError: the grader's processes cannot run on this machine.
-    """
-    cases = [Case(response.prompt, response.text, finished=response.is_finished) for response in responses]
-    return [
-        ItemResult(
-            id=response.prompt.id,
-            sample=response.number,
-            prompt=response.prompt.prompt,
-            response=response.text,
-            answer=grade_.answer,
-            reference=response.prompt.answer,
-            is_right=grade_.is_right,
-            reason=grade_.reason,
-            num_tokens=len(response.generation.token_ids),
-            finish_reason=response.generation.finish_reason,
-            seed=response.seed,
-        )
-        for response, grade_ in zip(responses, grade(cases, grader, pattern=pattern), strict=True)
-    ]
-
-
-def rewards(
-    trajectories: Sequence[Trajectory], prompts: Sequence[Prompt], settings: Evaluation
-) -> list[Reward]:
+def rewards(trajectories: Sequence[Trajectory], prompts: Sequence[Prompt], grader: Grader) -> list[Reward]:
     """1 for each response that is right, 0 for the others, in order; `prompts` are those that the responses answer.
 
     Raises:
@@ -128,7 +155,7 @@ def rewards(
         Case(by_id[item.prompt_id], item.response, finished=item.finish_reason == "stop")
         for item in trajectories
     ]
-    grades = grade(cases, settings.grader, pattern=settings.answer_pattern)
+    grades = grade(cases, grader)
     return [
         Reward(item.id, found.answer, float(found.is_right), found.failure)
         for item, found in zip(trajectories, grades, strict=True)
@@ -139,16 +166,10 @@ def check_gradable(prompt: Prompt, grader: Grader) -> None:
     """Raise where it is not known what a right response would be.
 
     Raises:
-        DataError: the prompt has no answer, or for `code` no tests.
+        DataError: the prompt has no answer or tests, whichever the grader needs.
     """
-    if not prompt.can_be_measured(by_tests=grader == "code"):
-        what = "tests" if grader == "code" else "answer"
+    if not prompt.has(grader.needs):
         raise DataError(
-            f"prompt {prompt.id!r} has no {what} to measure with; give it {what} (prompts.columns.{what}), or take "
-            f"another evaluation.grader than {grader}"
+            f"prompt {prompt.id!r} has no {grader.needs} to measure with; give it {grader.needs} "
+            f"(prompts.columns.{grader.needs}), or take another evaluation.grader"
         )
-
-
-def _answer(prompt: Prompt) -> str:
-    assert prompt.answer is not None, "it was checked"
-    return prompt.answer

@@ -17,6 +17,7 @@ from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.sources import Source, source_of
 from omniopd.data.split import Findings, Rules, Splits, draw, read_rows
 from omniopd.data.store import file_md5, write_json, write_jsonl
+from omniopd.grading.graders import grader_of
 from omniopd.inputs.stages import prompt_settings
 from omniopd.tasks import TASKS, distinct_problems
 
@@ -50,10 +51,6 @@ def prepare_key(params: Params, seed: int, layout: Layout) -> str:
         if params.prompts.max_prompt_tokens:
             files += _tokenizer_md5(params, layout)
     return work_key("prepare", seed, prompt_settings(params), files, __version__)
-
-
-def _is_measured_by_tests(params: Params) -> bool:
-    return params.evaluation.grader == "code"
 
 
 def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
@@ -94,7 +91,7 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
             num_validation=settings.num_validation,
             num_heldout=settings.num_heldout,
             answer_pattern=re.compile(settings.answer_pattern) if settings.answer_pattern else None,
-            by_tests=_is_measured_by_tests(params),
+            measured_by=grader_of(params.evaluation).needs,
             max_tokens=settings.max_prompt_tokens,
             count_tokens=_counter(params, layout) if settings.max_prompt_tokens else None,
         ),

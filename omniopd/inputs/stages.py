@@ -10,6 +10,7 @@ from omniopd.config import DEMO, Params, builtin_task, load_params, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
 from omniopd.errors import ConfigError
+from omniopd.grading.graders import grader_of
 from omniopd.versions import commit, is_recorded_here
 
 
@@ -80,8 +81,8 @@ def prompt_settings(params: Params) -> dict[str, Any]:
         settings["num_examples"] = [demo.student.num_examples, demo.teacher.num_examples]
     elif params.prompts.max_prompt_tokens:
         settings["student"] = params.models.student  # whose tokenizer counts
-    if params.evaluation.grader == "code" and builtin_task(params) is None:
-        settings["by_tests"] = True
+    if builtin_task(params) is None:
+        settings["measured_by"] = grader_of(params.evaluation).needs
     return settings
 
 

@@ -20,13 +20,15 @@ from omniopd.config import (
 )
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import Prompt
+from omniopd.data.prompts import Prompt, Reference
 from omniopd.errors import AdapterError, ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.grading import grader_of
 from omniopd.inputs.prepare import draw_prompts, prompt_source
 from omniopd.methods import Need
 from omniopd.models.trust import allow_code
 from omniopd.report.prompts import findings_text
 from omniopd.tasks import TASKS
+from omniopd.teachers import kind_of
 
 if TYPE_CHECKING:
     from omniopd.preflight.check_models import StudentFacts
@@ -48,7 +50,9 @@ def check(
     allow_code(params.models.trust_remote_code)
     problems = [check(params, str(params_file)) for check in (demo_problems, task_problems)]
     found.add(ConfigError(problem) for problem in chain(*problems))
-    prompts, of_prompts = found.of(lambda: _prompts(params, layout)) or ([], "")
+    grader = found.of(lambda: grader_of(params.evaluation), place=f"{params_file}: ")
+    drawn = found.of(lambda: _prompts(params, layout, grader.needs)) if grader is not None else None
+    prompts, of_prompts = drawn or ([], "")
     of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
     found.of(lambda: _check_engine(params), place=f"{params_file}: ")
     for name in dict.fromkeys([*params.benchmarks.suite, *params.benchmarks.files]):
@@ -94,7 +98,7 @@ class _Mistakes:
             raise type(self._errors[0])("\n".join(map(str, self._errors)))
 
 
-def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
+def _prompts(params: Params, layout: Layout, needed: Reference) -> tuple[list[Prompt], str]:
     """The prompts that seeds draw from prompts.source, and what was found there; of a built-in task one, as drawn."""
     source, task = params.prompts.source, builtin_task(params)
     if task is not None:
@@ -108,17 +112,11 @@ def _prompts(params: Params, layout: Layout) -> tuple[list[Prompt], str]:
         )
     swept = params.sweep.seeds if any(map(params.is_swept, params.arms)) else []
     drawn, findings = draw_prompts(params, [*params.seeds, *params.ablation_seeds, *swept], layout)
-    by_tests = params.evaluation.grader == "code"
-    num_mute = max(
-        sum(not prompt.can_be_measured(by_tests=by_tests) for prompt in splits["train"])
-        for splits in drawn.values()
-    )
+    num_mute = max(sum(not prompt.has(needed) for prompt in splits["train"]) for splits in drawn.values())
     if num_mute and (arms := _arms_that_need(params, "rewards")):
-        what, right = ("tests", "programs pass tests") if by_tests else ("answers", "answers are right")
-        lacked = what if by_tests else "answer"
         raise DataError(
-            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {lacked}, and {arms[0]} "
-            f"learns from whether {right}; add {what}, or leave the arm out"
+            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {needed}, and {arms[0]} "
+            f"learns from whether responses are right; add {needed} (prompts.columns.{needed}), or leave the arm out"
         )
     first = params.seeds[0]
     prompts = {
@@ -142,23 +140,13 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
 
 def _check_teacher(params: Params, layout: Layout) -> list[str]:
     """What to be warned of in a teacher that can be used."""
-    if params.teacher.kind == "api":
-        from omniopd.teachers.api import capabilities_of, endpoint_of
-
-        capabilities_of(params.teacher)
-        endpoint_of(params.teacher, root=layout.root)
-        return []
-    if params.teacher.kind != "transformers":
-        from omniopd.teachers import teacher_class
-
-        teacher_class(params.teacher.kind)
+    kind = kind_of(params.teacher)
+    kind.check(layout.root)
     if params.teacher.is_local and params.teacher.model != DEMO:
         from omniopd.preflight.check_models import check_teacher
 
         with _named("teacher.model"):
-            doubts = check_teacher(
-                layout.named_model(params.teacher.model), on_vllm=params.teacher.kind == "vllm"
-            )
+            doubts = check_teacher(layout.named_model(params.teacher.model), on_vllm=not kind.in_process)
             return [f"teacher.model: {line}" for line in doubts]
     return []
 

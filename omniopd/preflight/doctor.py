@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from omniopd.config import Params, load_params
 from omniopd.errors import OmniOPDError
 from omniopd.report.doctor import Finding
+from omniopd.teachers import kind_of
 
 PROJECT = "omniopd"
 LEAST_FREE = (
@@ -199,7 +200,7 @@ def sandbox() -> Finding:
 def teacher(params: Params, root: Path, *, ask: bool) -> Iterator[Finding]:
     """The key of a teacher behind an API, and whether it answers."""
     config = params.teacher
-    if config.kind != "api":
+    if not kind_of(config).is_api:
         yield Finding("teacher", "ok", f"{config.model}, in this process: no key is needed")
         return
     from omniopd.teachers.reach import missing_keys, reach  # litellm takes seconds to import

@@ -18,6 +18,7 @@ from omniopd.inputs.base import model_in_use
 from omniopd.models.chat import encode_rendered, render_prompt
 from omniopd.models.loading import load_config, load_tokenizer
 from omniopd.rounds.ledger import due_rounds
+from omniopd.teachers import kind_of
 from omniopd.training.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
 from omniopd.training.step import ENTROPY
 
@@ -132,7 +133,7 @@ def _holds_teacher(config: RunConfig) -> bool:
     if "teacher_logits" in needs:
         return True
     asks = "roll_out" if config.method.source == "teacher" else "verify" if "verdicts" in needs else None
-    if config.teacher.kind != "transformers" or asks is None:
+    if not kind_of(config.teacher).in_process or asks is None:
         return False
     return compute.place_of(asks) == "inline" and compute.place_of("train") == "inline"
 

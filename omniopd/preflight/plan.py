@@ -16,6 +16,7 @@ from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
+from omniopd.teachers import kind_of
 from omniopd.teachers.estimate import Asked, Estimate, estimate
 from omniopd.teachers.prices import Prices
 
@@ -52,7 +53,12 @@ def plan(
     names = list(arms) or list(params.every_arm)
     configs = {name: resolve(params, name, seed) for name in names}
     student = _student(layout, seed)
-    asked = _asked(params, layout, student, seed)
+
+    def has_students_vocabulary() -> bool:
+        path = model_in_use(layout, seed, "teacher", is_local=True)
+        return have_same_vocabulary(student.tokenizer, load_tokenizer(path))
+
+    asked = kind_of(params.teacher).asked(has_students_vocabulary=has_students_vocabulary)
     rows = []
     for name, config in configs.items():
         one = _one_run(config, config.method, student, layout, asked)
@@ -66,11 +72,7 @@ def plan(
 
 def prices_of(params: Params, layout: Layout) -> Prices:
     """What the teacher's tokens cost; nothing in this process."""
-    if params.teacher.kind != "api":
-        return Prices()
-    from omniopd.teachers.api import endpoint_of
-
-    return endpoint_of(params.teacher, root=layout.root).prices
+    return kind_of(params.teacher).prices(layout.root)
 
 
 def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dict[str, Any]]:
@@ -155,30 +157,3 @@ def _one_run(
         asked=asked,
     )
     return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)
-
-
-def _asked(params: Params, layout: Layout, student: Student, seed: int) -> Asked:
-    """How the teacher is asked, as far as that is known before it was.
-
-    A model that litellm's price table knows has a tokenizer there, and its own tokens; any other API is thought to have
-    the student's.
-    """
-    teacher = params.teacher
-    if teacher.kind != "api":
-        shares = teacher.tokenizer != "other"
-        if teacher.is_local and teacher.tokenizer == "auto":
-            path = model_in_use(layout, seed, "teacher", is_local=True)
-            shares = have_same_vocabulary(student.tokenizer, load_tokenizer(path))
-        return Asked(2**31, 0, shares_tokens=shares, count=_students)
-    from omniopd.teachers.api import capabilities_of
-    from omniopd.teachers.capabilities import tabled_prices, token_counter
-
-    known, model = capabilities_of(teacher), teacher.model
-    shares = tabled_prices(model) is None if teacher.tokenizer == "auto" else teacher.tokenizer == "student"
-    count = _students if shares else lambda text, ids: token_counter(model, text)  # noqa: ARG005
-    return Asked(known.samples_per_call, known.caches_from, shares_tokens=shares, count=count)
-
-
-def _students(text: str, ids: Sequence[int]) -> int:
-    del text
-    return len(ids)

@@ -30,7 +30,7 @@ from omniopd.models.trust import allow_code
 from omniopd.rounds.teacher_probe import read_found
 from omniopd.sampling.responses import Writer, in_process, writer_for
 from omniopd.sampling.samplers import Student, vllm_student
-from omniopd.teachers import Teacher, load_teacher
+from omniopd.teachers import Teacher, kind_of
 from omniopd.training import parallel
 from omniopd.training.checkpoints import checkpoint_is_whole, load_student
 from omniopd.training.trainer import Trainer
@@ -71,12 +71,8 @@ class Run:
 
     @cached_property
     def teacher(self) -> Teacher:
-        return load_teacher(
-            self.config.teacher,
-            path=self.model_path("teacher"),
-            root=self.layout.root,
-            found=read_found(self) if self.config.teacher.kind == "api" else None,
-        )
+        kind = kind_of(self.config.teacher)
+        return kind.load(self.model_path("teacher"), root=self.layout.root, found=read_found(self))
 
     @cached_property
     def engine(self) -> "VllmStudent":
@@ -138,7 +134,7 @@ class Run:
         config = self.config.teacher
         if config.tokenizer != "auto":
             return config.tokenizer == "student"
-        if config.kind == "api":
+        if kind_of(config).is_api:
             found = read_found(self)
             assert found is not None, "the flow probes an API before it asks"
             return found.shares_tokens

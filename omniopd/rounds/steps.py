@@ -11,6 +11,7 @@ from omniopd.data.store import read_records, write_records
 from omniopd.functional import repetition
 from omniopd.grading import rewards
 from omniopd.grading.accuracy import measure
+from omniopd.grading.graders import grader_of
 from omniopd.methods import Annotated
 from omniopd.models.chat import end_token
 from omniopd.models.threads import use_threads
@@ -158,7 +159,7 @@ def reward(run_dir: Path, round_: int) -> Path:
 
     def work() -> None:
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
-        found = rewards(trajectories, run.prompts("train"), run.config.evaluation)
+        found = rewards(trajectories, run.prompts("train"), grader_of(run.config.evaluation))
         write_records(path, found, Reward)
 
     _once(run, round_, "rewards", path, work, stage="verify")

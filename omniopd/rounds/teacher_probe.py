@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from omniopd.data.store import read_json, write_json
 from omniopd.errors import DataError
+from omniopd.teachers import kind_of
 
 if TYPE_CHECKING:
     from omniopd.rounds.run import Run
@@ -19,13 +20,12 @@ def meet_teacher(run: "Run") -> None:
         TeacherError: it does not continue what is put before it.
     """
     asks = run.config.method.source == "teacher" or "verdicts" in run.config.method.needs
-    if run.config.teacher.kind != "api" or not asks or read_found(run) is not None:
+    kind = kind_of(run.config.teacher)
+    if not kind.is_api or not asks or read_found(run) is not None:
         return
-    from omniopd.teachers.api import find_way  # litellm takes seconds to import
-
     prompts = [prompt.prompt for prompt in run.prompts("train")]
-    found = find_way(run.config.teacher, prompts, tokens_of=run.decoder.read_alone, root=run.layout.root)
-    write_json(run.files.teacher, {"key": run.key, **asdict(found)})
+    if found := kind.probe(prompts, tokens_of=run.decoder.read_alone, root=run.layout.root):
+        write_json(run.files.teacher, {"key": run.key, **asdict(found)})
 
 
 def read_found(run: "Run") -> "Found | None":

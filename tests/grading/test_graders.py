@@ -9,12 +9,17 @@ from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Reward, Trajectory
 from omniopd.data.store import write_records
-from omniopd.errors import DataError, ProcessError
-from omniopd.grading import Case, Grade, failure_counts, grade, rewards
+from omniopd.errors import ConfigError, DataError, ProcessError
+from omniopd.grading import Case, Grade, Grader, failure_counts, grade, grader_of, rewards
 from omniopd.grading.pattern import answer_of
 from omniopd.rounds.ledger import failures_of_round
 
-PATTERN = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
+
+def named(grader: str) -> Grader:
+    return grader_of(Evaluation(grader=grader, answer_pattern=r">(.*)$"))
+
+
+PATTERN = named("pattern")
 
 
 def _trajectory(id_: str, prompt_id: str, response: str, finish_reason: str = "stop") -> Trajectory:
@@ -39,7 +44,7 @@ def test_a_pattern_is_right_to_the_character_in_a_response_that_has_ended(
 ):
     case = Case(Prompt("p", "40+2=", "42"), response, finished=finished)
 
-    assert grade([case], "pattern", pattern=r">(.*)$") == [expected]
+    assert grade([case], PATTERN) == [expected]
 
 
 def test_rewards_stand_in_the_order_of_the_responses_each_by_its_own_prompt():
@@ -93,11 +98,11 @@ def test_failures_of_the_grader_are_counted_among_a_rounds_metrics(tmp_path, mon
 )
 def test_a_prompt_that_the_grader_has_nothing_of_to_compare_with_is_named(grader, prompt: Prompt, what: str):
     with pytest.raises(DataError, match=f"prompt 'p' has no {what} to measure with; give it {what}"):
-        grade([Case(prompt, ">42", finished=True)], grader, pattern=">(.*)")
+        grade([Case(prompt, ">42", finished=True)], named(grader))
 
 
 def test_no_responses_have_no_grades():
-    assert grade([], "math") == grade([], "code") == grade([], "pattern", pattern="(x)") == []
+    assert [grade([], named(grader)) for grader in ("math", "code", "pattern")] == [[], [], []]
 
 
 TESTED = Prompt("p", "def one():\n    pass\n", tests="assert one() == 1")
@@ -128,7 +133,7 @@ TESTED = Prompt("p", "def one():\n    pass\n", tests="assert one() == 1")
 def test_each_grader_says_what_is_wrong_and_holds_what_was_cut_for_wrong(grader, prompt, responses):
     cases = [Case(prompt, text, finished=finished) for text, finished, _ in responses]
 
-    grades = grade(cases, grader, pattern=">(.*)")
+    grades = grade(cases, named(grader))
 
     assert [found.reason for found in grades] == [reason for _, _, reason in responses]
     assert [found.is_right for found in grades] == [not reason for _, _, reason in responses]
@@ -159,7 +164,7 @@ def test_a_response_on_which_the_grader_fails_is_wrong_and_the_others_are_graded
         return function(text, *given)
 
     monkeypatch.setattr(fails, failing)
-    grades = grade(cases, grader, pattern=">(.*)")
+    grades = grade(cases, named(grader))
 
     assert [found.is_right for found in grades] == [True, True, True, False, True]
     assert grades[3].reason == f"grader error: {error.__name__}"
@@ -174,7 +179,7 @@ def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch:
 
     monkeypatch.setattr("omniopd.grading.code.grader.run_program", broken)
     with pytest.raises(ProcessError, match="no room"):
-        grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
+        grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
 
 
 def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
@@ -186,5 +191,39 @@ def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyP
         return run_in(mode, program, **given)
 
     monkeypatch.setattr("omniopd.grading.code.sandbox.run_in", broken)
-    (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], "code")
+    (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
     assert (found.is_right, found.reason) == (False, "grader error: the sandbox failed")
+
+
+OWN_GRADER = """
+from omniopd.grading import Grade
+
+class Contains:
+    needs = "answer"
+
+    def grade(self, cases):
+        return [Grade(case.prompt.answer in case.response, case.response) for case in cases]
+"""
+
+
+def test_a_grader_of_ones_own_is_one_class_and_its_name(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """One file; what was cut at the limit is wrong whatever it says."""
+    (tmp_path / "my_graders.py").write_text(OWN_GRADER)
+    monkeypatch.syspath_prepend(tmp_path)
+    grader = grader_of(Evaluation(grader="my_graders:Contains"))
+    cases = [
+        Case(Prompt("p", "40+2=", "42"), text, finished=end)
+        for text, end in (("42!", True), ("7", True), ("42!", False))
+    ]
+
+    grades = grade(cases, grader)
+
+    assert [(found.is_right, found.reason) for found in grades] == [
+        (True, ""), (False, ""), (False, "cut at the limit")
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"evaluation.grader: 'my_graders:Contain' cannot be imported"):
+        grader_of(Evaluation(grader="my_graders:Contain"))
+    with pytest.raises(
+        ValueError, match="'maths' is no grader; write math, code, pattern, or package.module:Class"
+    ):
+        Evaluation(grader="maths")

@@ -8,7 +8,8 @@ from examples_served import request
 from examples_student import check_ends_with
 from served import Served
 
-from omniopd.teachers import InProcessTeacher, teacher_class
+from omniopd.config import TeacherConfig
+from omniopd.teachers import InProcessTeacher, kind_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # vLLM's own, of which it has many
@@ -24,7 +25,9 @@ ENGINE = {
 @pytest.fixture(scope="module")
 def teachers(served: Served):
     settings = {"name": "own", "temperature": 1.0, "batch_size": 32}
-    behind_vllm = teacher_class("vllm")(str(served.teacher), **settings, engine=ENGINE)
+    behind_vllm = kind_of(TeacherConfig(kind="vllm", engine=ENGINE)).make_class()(
+        str(served.teacher), **settings
+    )
     yield InProcessTeacher(str(served.teacher), **settings), behind_vllm
     behind_vllm.close()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -59,8 +62,10 @@ def test_its_samples_are_of_the_same_distribution_and_repeat_by_seed(teachers):
 STARTED = """
 import json, sys
 import psutil
-from omniopd.teachers import teacher_class
-made = teacher_class("vllm")(sys.argv[1], name="own", temperature=1.0, batch_size=8, engine=json.loads(sys.argv[2]))
+from omniopd.config import TeacherConfig
+from omniopd.teachers import kind_of
+config = TeacherConfig(kind="vllm", engine=json.loads(sys.argv[2]))
+made = kind_of(config).make_class()(sys.argv[1], name="own", temperature=1.0, batch_size=8)
 print("pids", *(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
 sys.stdin.read()
 """

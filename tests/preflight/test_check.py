@@ -708,16 +708,8 @@ def test_a_teacher_of_another_vocabulary_cannot_be_read_by_opd(own: Project, mod
     check(own.params_file)
 
 
-@pytest.mark.parametrize(
-    ("grader", "column", "lacking", "judged"),
-    [
-        ("pattern", "answer", "no answer", "answers are right"),
-        ("code", "tests", "no tests", "programs pass tests"),
-    ],
-)
-def test_prompts_that_nothing_can_judge_cannot_be_rewarded(
-    own: Project, grader: str, column: str, lacking: str, judged: str
-):
+@pytest.mark.parametrize(("grader", "column"), [("pattern", "answer"), ("code", "tests")])
+def test_prompts_that_nothing_can_judge_cannot_be_rewarded(own: Project, grader: str, column: str):
     """12 of 30 rows have what the grader needs: 10 of them are measured on, and 2 of the 20 others are trained on."""
     rows = [{"id": row["id"], "prompt": row["prompt"]} for row in ROWS]
     for row in rows[:12]:
@@ -729,13 +721,17 @@ def test_prompts_that_nothing_can_judge_cannot_be_rewarded(
 
     [line] = refusal(own, DataError)
 
-    for named in (
-        "prompts.jsonl",
-        f"18 of 20 prompts to train on have {lacking}",
-        "arms.rewarded (grpo)",
-        judged,
-    ):
+    for named in ("prompts.jsonl", f"18 of 20 prompts to train on have no {column}", "arms.rewarded (grpo)"):
         assert named in line
+    assert f"prompts.columns.{column}" in line
+
+
+def test_a_grader_that_cannot_be_imported_is_one_mistake(own: Project):
+    own.edit(evaluation__grader="no_such:Grader")
+
+    [line] = refusal(own, ConfigError)
+
+    assert line.startswith("params.yaml: evaluation.grader: 'no_such:Grader' cannot be imported")
 
 
 def test_benchmarks_and_their_files_are_looked_for(own: Project):

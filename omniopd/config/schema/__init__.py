@@ -1,7 +1,7 @@
 """What params.yaml may hold, block by block, and the settings of one run."""
 
 from omniopd.config.schema.compute import Compute, Place, Step
-from omniopd.config.schema.evaluation import Benchmarks, Evaluation, Grader
+from omniopd.config.schema.evaluation import Benchmarks, Evaluation
 from omniopd.config.schema.models import DEMO, DEMO_CONTEXT, DemoModel, DemoModels, DemoStart, Models
 from omniopd.config.schema.params import ARM_LEN, Arm, Comparison, Methods, Params, RunConfig, Sweep
 from omniopd.config.schema.prompts import Decontaminate, EvaluationSet, PromptColumns, Prompts
@@ -36,7 +36,6 @@ __all__ = [
     "DemoStart",
     "Evaluation",
     "EvaluationSet",
-    "Grader",
     "Lora",
     "Methods",
     "Models",

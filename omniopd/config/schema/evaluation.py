@@ -1,7 +1,7 @@
 """`evaluation` and `benchmarks`: how responses are judged, and what is measured."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,18 +19,23 @@ def _with_group(pattern: str) -> str:
     return pattern
 
 
-Grader = Literal["pattern", "math", "code"]
-
-
 class Evaluation(Section):
-    grader: Grader = Field(
+    grader: str = Field(
         default="math",
-        description="how answers are judged, in rewards too: by text, by value, or by the prompt's tests",
+        description="what judges responses, for rewards too: math (by value), code (by tests), pattern (by text), or "
+        "package.module:Class",
     )
     answer_pattern: str | None = Field(
         default=None, description="of grader pattern: the first group of the last match is the answer"
     )
     batch_size: int = Field(default=32, gt=0, description="responses generated at once")
+
+    @field_validator("grader")
+    @classmethod
+    def _known_grader(cls, grader: str) -> str:
+        if not re.fullmatch(r"pattern|math|code|[\w.]+:\w+", grader):
+            raise ValueError(f"{grader!r} is no grader; write math, code, pattern, or package.module:Class")
+        return grader
 
     @field_validator("answer_pattern")
     @classmethod
