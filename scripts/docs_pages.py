@@ -20,6 +20,7 @@ sys.path.insert(0, str(REPOSITORY))  # whence `flows` and `omniopd` are read, as
 from omniopd.cli.app import COMMANDS, STEPS, app  # noqa: E402
 from omniopd.config import Params  # noqa: E402
 from omniopd.config.overrides import read_yaml  # noqa: E402
+from omniopd.data.metrics import FAMILIES, METRICS  # noqa: E402
 from omniopd.settings import Key, Section  # noqa: E402
 
 ROOMS = {
@@ -37,7 +38,11 @@ ROOMS = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
-    pages = {"commands": commands_page(), "params": params_page((REPOSITORY / "params.yaml").read_text())}
+    pages = {
+        "commands": commands_page(),
+        "params": params_page((REPOSITORY / "params.yaml").read_text()),
+        "metrics": metrics_page(),
+    }
     pages |= {room: room_page(room, about) for room, about in ROOMS.items()}
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
@@ -189,6 +194,22 @@ def _said(option: dict[str, Any]) -> str:
         option.get("type", ""), option.get("type", "")
     )
     return " ".join([kind, ", ".join(limits)]).strip()
+
+
+def metrics_page() -> str:
+    """Each metric of a round: what it is, where it is drawn, and whether it has an alarm."""
+    table = ["| metric | what it is | unit | chart of the report | alarm |", "|---|---|---|---|---|"]
+    for name, metric in METRICS.items():
+        cells = (_code(name), metric.about, metric.unit, metric.chart, "yes" if metric.rule else "")
+        table.append(f"| {' | '.join(cells)} |")
+    table += [f"| `{start}…` | {about} | | | |" for start, about in FAMILIES.items()]
+    parts = [
+        "# Metrics",
+        "Each round has one line in `metrics.jsonl`, and the same metrics in MLflow. A method has some of them. What "
+        "counts tokens, requests or responses is of the round. [Alarms](../running.md) warn at the values in `alarms`.",
+        "\n".join(table),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def room_page(room: str, about: str) -> str:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Benchmarks
 from omniopd.data.layout import Layout
+from omniopd.data.metrics import compared
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import write_json, write_records
@@ -19,7 +20,6 @@ from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suit
 from omniopd.grading import failure_counts
 from omniopd.grading.accuracy import TEMPERATURES, accuracy_of, answered
 from omniopd.models.threads import use_threads
-from omniopd.report.compare import CURVES
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run
@@ -156,7 +156,7 @@ def _totals(run: Run) -> dict[str, Any]:
         **{name: round(sum(row.get(name, 0.0) for row in rounds)) for name in names},
         "cost_usd": sum(row.get("cost_usd", 0.0) for row in rounds),
         "seconds": {stage: round(total, 1) for stage, total in seconds.items()},
-        "curves": {name: _curve(rounds, name) for name in CURVES},
+        "curves": {name: _curve(rounds, name) for name in compared()},
     }
 
 

@@ -8,21 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Params
+from omniopd.data import metrics
 from omniopd.data.layout import ComparisonLayout, Layout
 from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.errors import ConfigError, DataError
 from omniopd.report.summary import Evaluated, Record, markdown, summarise, token_budget
-
-CURVES = (
-    "validation/greedy",
-    "target/mean",
-    "k_sem/mean",
-    "k_sem_floor/mean",
-    "anchor_kl",
-    "entropy",
-    "response_len",
-)
-"""What is drawn over rounds and over teacher tokens, as far as a method has it."""
 
 
 def compare(
@@ -47,13 +37,13 @@ def compare(
     )
     write_atomic(into.table, lambda partial: partial.write_text(text, encoding="utf-8"))
     headline = [found for found in evaluations if found["arm"] in params.arms]
-    for name in CURVES:
+    for name in metrics.compared():
         _write_csv(into.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
     buyers = [found for found in headline if found["teacher_tokens"]]
-    _write_csv(into.plots / "over_teacher_tokens.csv", mean_curves(buyers, "validation/greedy"))
+    _write_csv(into.plots / "over_teacher_tokens.csv", mean_curves(buyers, metrics.ACCURACY))
     agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
     _write_csv(into.plots / "agreement.csv", agreement)
-    _write_csv(into.plots / "ablations.csv", mean_curves(evaluations, "validation/greedy"))
+    _write_csv(into.plots / "ablations.csv", mean_curves(evaluations, metrics.ACCURACY))
     return evaluations, into
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from omniopd.config import RunConfig
+from omniopd.data.metrics import ACCURACY
 from omniopd.report.summary import dollars, short_count
 
 
@@ -11,7 +12,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
 
     rounds: the metrics of its completed rounds, in order. page: its address in MLflow, empty where there is none.
     """
-    measured = [row for row in rounds if "validation/greedy" in row]
+    measured = [row for row in rounds if ACCURACY in row]
     teacher_tokens, cost = _total(rounds, "teacher_tokens"), _total(rounds, "cost_usd")
     not_graded = _total(rounds, "grader_failures")
     lines = [
@@ -36,7 +37,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
 def _first_and_last(measured: Sequence[Mapping[str, float]]) -> str:
     if not measured:
         return "not measured"
-    return " → ".join(f"{row['validation/greedy']:.3f}" for row in (measured[0], measured[-1]))
+    return " → ".join(f"{row[ACCURACY]:.3f}" for row in (measured[0], measured[-1]))
 
 
 def _alarms(rounds: Sequence[Mapping[str, float]]) -> str:

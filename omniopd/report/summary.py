@@ -6,6 +6,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from omniopd.data.metrics import ACCURACY
 from omniopd.report.intervals import Mean, mean_interval
 
 Record = dict[str, Any]
@@ -212,7 +213,7 @@ def _mean_of(values: Sequence[float | None]) -> float | None:
 
 def _at(record: Record, budget: int) -> float:
     """Validation accuracy where the run was last measured before it had bought more than about the budget."""
-    points = record["curves"]["validation/greedy"]
+    points = record["curves"][ACCURACY]
     return [point["value"] for point in points if point["teacher_tokens"] <= ABOUT * budget][-1]
 
 

@@ -2,84 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 from omniopd.config.schema import Alarms
+from omniopd.data.metrics import ACCURACY, Rule, rules
 from omniopd.data.store import read_json
 from omniopd.rounds.run import open_run
 
-ACCURACY = "validation/greedy"
 PREFIX = "alarm/"  # of the metric, 0 or 1, that says whether one rings
 WINDOW = (
     20  # rounds whose gradient norms are compared with, and of silence after which an alarm is told of anew
 )
 LEAST = 5  # gradient norms that make a median
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When an alarm rings, by the metric that it is named for, and what its warning says."""
-
-    # Of the setting; times: above so many times the median of the rounds before.
-    sense: Literal["above", "below", "not above", "times"]
-    what: str  # with {value}, and {limit} where that is not the setting itself
-    why: str  # what usually causes it
-    remedy: str
-
-
-RULES = {
-    "cut_share": Rule(
-        "above",
-        "{value:.3g} of the responses are cut at the limit",
-        "the limit is short for these prompts, or the student does not write its end token",
-        "raise rollout.max_new_tokens, and see what `omniopd check` says of the end token",
-    ),
-    "repetition": Rule(
-        "above",
-        "{value:.3g} of a response goes round in loops",
-        "the end token is not what the chat template ends a turn with, or the learning rate is too high",
-        "see what `omniopd check` says of the template, or lower train.lr",
-    ),
-    "anchor_kl": Rule(
-        "above",
-        "{value:.3g} nats a token lie between the student and where it began",
-        "the learning rate is too high, or the anchor too weak",
-        "lower train.lr, or raise the method's beta",
-    ),
-    "zero_agreement": Rule(
-        "above",
-        "{value:.3g} of the audited chunks resemble no reply at all",
-        "the teacher does not continue the prefix that it is given, or chunks are long for the similarity",
-        "read a few verdicts, and try another teacher.way, similarity or chunk_len",
-    ),
-    "k_sem_over_floor": Rule(
-        "below",
-        "k_sem is {value:.3g} above that of unrelated text, so agreement says nothing",
-        "chunks are too short, or the teacher does not continue the prefix that it is given",
-        "raise chunk_len, or try another teacher.way",
-    ),
-    "audited_share": Rule(
-        "not above",
-        "{value:.3g} of the tokens are trained by what the teacher wrote there",
-        "its replies are empty or cannot be read as the student's tokens, it fails, or nothing was asked",
-        "read a few verdicts and the teacher_failures, and try another teacher.way, teacher.request or spare_tokens",
-    ),
-    "grad_norm": Rule(
-        "times",
-        "the gradient's norm is {value:.3g}, above {limit:.3g}, so many times the median of the rounds before",
-        "a few responses went wrong, or the learning rate is too high",
-        "look at the round's trajectories, or lower train.lr",
-    ),
-    "accuracy_drop": Rule(
-        "above",
-        "validation accuracy is {value:.3g} below the best of the run",
-        "the learning rate is too high, the teacher misleads the student, or there are few validation prompts",
-        "lower train.lr, read the round's verdicts, or use the checkpoint before the drop",
-    ),
-}
 
 
 def alarm_metrics(
@@ -90,7 +25,7 @@ def alarm_metrics(
     metrics: of the round; earlier: of rounds before it, in order. One that is no number rings.
     """
     found = {}
-    for name, rule in RULES.items():
+    for name, rule in rules().items():
         limit = _limit(name, rule, settings, earlier)
         if limit is None or name not in metrics:
             continue
@@ -105,9 +40,10 @@ def begun(
     """A sentence for each alarm that rings in a round and in none of those before: what, how much, why, what to do."""
     lines = []
     for name in ringing(metrics):
-        if name not in RULES or any(name in ringing(row) for row in earlier):
+        rule = rules().get(name)
+        if rule is None or any(name in ringing(row) for row in earlier):
             continue
-        rule, limit = RULES[name], _limit(name, RULES[name], settings, earlier)
+        limit = _limit(name, rule, settings, earlier)
         if limit is not None:  # else it was turned off since
             what = rule.what.format(value=metrics[name], limit=limit)
             setting = getattr(settings, name)
@@ -157,7 +93,7 @@ def _is_quiet(value: float, rule: Rule, limit: float) -> bool:
 
 def _limit(name: str, rule: Rule, settings: Alarms, earlier: Sequence[Mapping[str, float]]) -> float | None:
     """The value at which the alarm begins to ring; None where it is off."""
-    limit: float | None = getattr(settings, name)
+    limit: float | None = getattr(settings, name, None)
     if limit is None or rule.sense != "times":
         return limit
     # Where no response was right there was no gradient, and beside that any is large.

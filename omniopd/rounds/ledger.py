@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omniopd.config import Train
+from omniopd.data.metrics import ACCURACY
 from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import Reward, Trajectory, Verdict
 from omniopd.data.store import read_column, read_json, read_records, remove, write_atomic
@@ -32,9 +33,7 @@ def run_is_finished(run_dir: Path) -> bool:
 def last_accuracy(run_dir: Path) -> float:
     """Greedy accuracy on the validation prompts at the end of a finished run."""
     run = open_run(run_dir)
-    return read_json(run.files.manifest(run.config.train.num_rounds), "metrics")["metrics"][
-        "validation/greedy"
-    ]
+    return read_json(run.files.manifest(run.config.train.num_rounds), "metrics")["metrics"][ACCURACY]
 
 
 def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
@@ -59,9 +58,9 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
 def accuracies(run_dir: Path) -> list[dict[str, float]]:
     """Greedy accuracy on the validation prompts, round by round where it was measured."""
     return [
-        {"round": row["round"], "greedy": row["validation/greedy"]}
+        {"round": row["round"], "greedy": row[ACCURACY]}
         for row in recorded_metrics(run_dir)
-        if "validation/greedy" in row
+        if ACCURACY in row
     ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omniopd.data.layout import Layout
+from omniopd.data.metrics import ACCURACY
 from omniopd.data.receipts import work_key
 from omniopd.data.store import num_rows, read_json
 from omniopd.errors import DataError
@@ -122,7 +123,7 @@ def track_comparison(
                 tracker.finish()
             if tracker.has_failed:
                 return
-            for point in found["curves"]["validation/greedy"]:
+            for point in found["curves"][ACCURACY]:
                 candidate = (point["value"], point["round"], found["seed"])
                 if run.has_checkpoint(point["round"]) and candidate > best.get(found["arm"], (-1.0, 0, 0)):
                     best[found["arm"]] = candidate

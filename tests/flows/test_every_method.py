@@ -12,6 +12,7 @@ import pytest
 from projects import REPOSITORY, Project, digests, run_plain
 from quick import quick
 
+from omniopd.data.metrics import FAMILIES, METRICS
 from omniopd.data.receipts import write_receipt
 from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
@@ -132,6 +133,8 @@ def test_every_round_is_recorded_in_finite_numbers_under_the_same_names(finished
     assert all(math.isfinite(value) for row in recorded for value in row.values())
     assert all(row["grad_norm"] > 0 for row in recorded)
     assert last.keys() == {"round", *of_accuracy}
+    known = (*METRICS, "round")
+    assert [name for name in recorded[0] if name not in known and not name.startswith(tuple(FAMILIES))] == []
 
 
 @pytest.mark.parametrize("arm", quick(["sft", "sft-t1"], keep=["sft"]))

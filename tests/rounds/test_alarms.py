@@ -12,10 +12,11 @@ from projects import Project, digests, run_plain
 
 from omniopd.config import load_params
 from omniopd.config.schema import Alarms
+from omniopd.data.metrics import rules
 from omniopd.methods import SFT, Annotated, Fork, Method, OmniOPD
 from omniopd.report.run import run_summary
 from omniopd.rounds import steps as rounds
-from omniopd.rounds.alarms import LEAST, RULES, WINDOW, alarm_metrics, begun
+from omniopd.rounds.alarms import LEAST, WINDOW, alarm_metrics, begun
 
 SETTINGS = Alarms(
     cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, audited_share=0.0,
@@ -43,7 +44,7 @@ SILENT = Alarms(**dict.fromkeys(Alarms.model_fields))
 
 
 def test_every_setting_is_the_name_of_an_alarm():
-    assert RULES.keys() == Alarms.model_fields.keys()
+    assert rules().keys() == Alarms.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", QUIET)
@@ -102,7 +103,7 @@ def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():
     assert alarm_metrics(SETTINGS, {"grad_norm": 11.0}, long_ago) == {"alarm/grad_norm": 1.0}
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", rules())
 def test_a_warning_is_one_sentence_of_what_how_much_why_and_the_remedy(name: str):
     earlier = [{"grad_norm": 2.0, f"alarm/{name}": 0.0}] * LEAST
     metrics = {**LOUD, "grad_norm": 31.0, f"alarm/{name}": 1.0}
@@ -149,7 +150,7 @@ def test_a_run_whose_validation_accuracy_falls_warns_at_the_next_measurement_and
     """Measured before the rounds 0, 2 and 4 and at the end; compared with the best of the run, not the last."""
     accuracies = iter([0.3, 0.7, 0.62, 0.59])
     monkeypatch.setattr(rounds, "measure", lambda *_, **__: SimpleNamespace(share=next(accuracies)))
-    project.edit(alarms={**dict.fromkeys(RULES), "accuracy_drop": 0.1})
+    project.edit(alarms={**dict.fromkeys(rules()), "accuracy_drop": 0.1})
     run_plain(project.params_file)
     drops = {row["round"]: row["accuracy_drop"] for row in _lines(project) if "accuracy_drop" in row}
     assert drops == {0: 0.0, 2: 0.0, 4: 0.08, 5: 0.11}
@@ -173,7 +174,7 @@ def _lines(project: Project) -> list[dict[str, Any]]:
 def test_a_run_warns_once_rings_every_round_and_learns_the_same(
     project: Project, capsys: pytest.CaptureFixture[str]
 ):
-    quiet = project.copied_to(project.root.with_name("quiet")).edit(alarms=dict.fromkeys(RULES))
+    quiet = project.copied_to(project.root.with_name("quiet")).edit(alarms=dict.fromkeys(rules()))
     run_plain(quiet.params_file)
     assert "warning" not in capsys.readouterr().err
 

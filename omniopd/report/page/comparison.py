@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from omniopd.data.metrics import ACCURACY
 from omniopd.data.records import ItemResult
 from omniopd.report.page.curves import Chart, Line
 from omniopd.report.page.render import rendered
@@ -55,7 +56,7 @@ def comparison_page(
 def accuracy_chart(records: Mapping[str, Record]) -> Chart:
     """Accuracy on the validation prompts over the rounds, a line a run."""
     curves = {
-        name: {point["round"]: point["value"] for point in record["curves"]["validation/greedy"]}
+        name: {point["round"]: point["value"] for point in record["curves"][ACCURACY]}
         for name, record in records.items()
     }
     rounds = sorted({round_ for curve in curves.values() for round_ in curve})

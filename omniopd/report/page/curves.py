@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from omniopd.data.metrics import ACCURACY, LOSS_PARTS, METRICS
+from omniopd.data.metrics import charts as metrics_by_chart
 from omniopd.report.page.facts import total
 
 Rounds = Sequence[Mapping[str, float]]
@@ -35,35 +37,20 @@ class Chart:
     lines: list[Line]
 
 
-DRAWN = {
-    "Target": ("", {"target/mean": "target, mean", "target/std": "target, spread"}),
-    "Agreement with the teacher's replies": (
-        "k_sem",
-        {"k_sem/mean": "k_sem", "k_sem_floor/mean": "floor: replies to other chunks"},
-    ),
-    "Votes for what the student wrote": ("share", {"agreement/mean": "agreement"}),
-    "Reward": ("", {"reward/mean": "reward, mean", "reward/std": "reward, spread"}),
-    "Divergence from the initial student": ("nats a token", {"anchor_kl": "anchor KL"}),
-    "Entropy": ("nats a token", {"entropy": "student", "audited_entropy": "where it was audited"}),
-    "Response length": ("tokens", {"response_len": "mean length"}),
-    "Responses cut, and loops": ("share", {"cut_share": "cut at the limit", "repetition": "in loops"}),
-}
-"""By title: the unit, and the metrics with what they are called; a method has some of them."""
-
-LOSS = "loss/"  # how the names of the loss's parts begin
-
-
 def charts(rounds: Rounds, *, budget_usd: float | None = None) -> list[Chart]:
     """What is drawn of a run, as far as its rounds have it.
 
     rounds: in order, with the number as `round`. Where dollars were paid the sum paid is drawn, with its budget.
     """
-    found = [_chart("Accuracy over rounds", "share", {"validation/greedy": "greedy, validation"}, rounds)]
-    found.append(_over_teacher_tokens(rounds))
-    parts = sorted({name for row in rounds for name in row if name.startswith(LOSS)})
-    loss = {"loss": "loss", **{name: name.removeprefix(LOSS) for name in parts}}
-    found.append(_chart("Loss and its parts", "nats a sequence", loss, rounds))
-    found += [_chart(title, unit, metrics, rounds) for title, (unit, metrics) in DRAWN.items()]
+    found = []
+    for title, metrics in metrics_by_chart().items():
+        labels = {name: metric.label for name, metric in metrics.items()}
+        if "loss" in metrics:
+            parts = sorted({name for row in rounds for name in row if name.startswith(LOSS_PARTS)})
+            labels |= {name: name.removeprefix(LOSS_PARTS) for name in parts}
+        found.append(_chart(title, next(iter(metrics.values())).unit, labels, rounds))
+        if ACCURACY in metrics:
+            found.append(_over_teacher_tokens(rounds))
     found.append(_spend(rounds, budget_usd))
     return [chart for chart in found if chart.lines]
 
@@ -80,11 +67,15 @@ def _chart(title: str, unit: str, metrics: Mapping[str, str], rounds: Rounds) ->
 
 def _over_teacher_tokens(rounds: Rounds) -> Chart:
     """Accuracy over the teacher tokens that had been bought when it was measured; empty where none were."""
-    measured = [(i, row) for i, row in enumerate(rounds) if "validation/greedy" in row]
+    measured = [(i, row) for i, row in enumerate(rounds) if ACCURACY in row]
     bought = [total(rounds[:i], "teacher_tokens") for i, _ in measured]
-    line = Line("greedy, validation", [row["validation/greedy"] for _, row in measured])
+    line = Line(METRICS[ACCURACY].label, [row[ACCURACY] for _, row in measured])
     return Chart(
-        "Accuracy over teacher tokens", "teacher tokens", "share", bought, [line] if any(bought) else []
+        "Accuracy over teacher tokens",
+        "teacher tokens",
+        METRICS[ACCURACY].unit,
+        bought,
+        [line] if any(bought) else [],
     )
 
 

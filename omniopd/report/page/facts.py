@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from omniopd.data.metrics import ACCURACY
 from omniopd.report.page.story import RunStory
 from omniopd.report.summary import dollars, short_count
 
@@ -50,8 +51,8 @@ def seconds_by_stage(story: RunStory) -> list[Seconds]:
 
 
 def _run(story: RunStory) -> list[Fact]:
-    config, measured = story.config, [row for row in story.rounds if "validation/greedy" in row]
-    accuracy = " → ".join(f"{row['validation/greedy']:.3f}" for row in measured[:1] + measured[1:][-1:])
+    config, measured = story.config, [row for row in story.rounds if ACCURACY in row]
+    accuracy = " → ".join(f"{row[ACCURACY]:.3f}" for row in measured[:1] + measured[1:][-1:])
     num_done = sum("loss" in row for row in story.rounds)
     return [
         Fact("arm", config.arm),
