@@ -16,14 +16,10 @@ from typing import Any
 from omniopd import errors
 from omniopd.config.schema import Compute, Step
 from omniopd.data.layout import RunLayout
+from omniopd.data.processes import guarded
 from omniopd.data.store import read_json
 from omniopd.rounds.run import open_run
 
-# The parent's death ends the child from its first moment on, before it imports anything; then it becomes the command.
-GUARDED = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9) if sys.platform == 'linux' else None; "
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
-)
 LOOK_S = 0.2  # between looks at a process: an interrupted wait ends after so long at the latest
 END_S = 5.0  # that a process has to end by itself
 WORKER = "omniopd.rounds.worker"
@@ -53,13 +49,10 @@ def end_children() -> None:
 
 
 def _command(name: Step, compute: Compute) -> list[str]:
-    guarded = [sys.executable, "-c", GUARDED, str(os.getpid()), "-m"]
     if compute.place_of(name) == "process":
-        return [*guarded, WORKER]
-    return [
-        *guarded, "torch.distributed.run", "--standalone", f"--nproc-per-node={compute.num_processes}",
-        "-m", WORKER,
-    ]  # fmt: skip
+        return guarded("-m", WORKER)
+    share = f"--nproc-per-node={compute.num_processes}"
+    return guarded("-m", "torch.distributed.run", "--standalone", share, "-m", WORKER)
 
 
 def _elsewhere(

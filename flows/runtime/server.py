@@ -1,12 +1,10 @@
 """The Prefect server that flows run on: the project's own where `make server` started it, or else an embedded one."""
 
-import ctypes
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import psutil
 
 from flows.runtime.service import answers, running_server
 from omniopd.data.disk import naming
+from omniopd.data.processes import guarded
 from omniopd.errors import RunError
 
 START_S = 120.0
@@ -31,12 +30,6 @@ SETTINGS = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
 }
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-_LIBC = ctypes.CDLL(
-    None
-)  # not loaded in the child, where a thread that is not there might hold the loader's lock
 _EMBEDDED = "OMNIOPD_EMBEDDED_SERVER"
 
 
@@ -128,8 +121,8 @@ class EmbeddedServer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
+            guarded(
+                *("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
                 *(
                     "--host",
                     "127.0.0.1",
@@ -140,13 +133,13 @@ class EmbeddedServer:
                     "--lifespan",
                     "on",
                 ),
-            ],
+                by=signal.SIGTERM,
+            ),
             env={**SETTINGS, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._said,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
 
@@ -176,7 +169,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,10 +1,38 @@
-"""Which process something belongs to, named so that no later process with the same number is taken for it."""
+"""Processes: their names, which no later process with the same number has, and children that end with their parent."""
 
+import ctypes
 import os
+import signal
+import sys
 from functools import lru_cache
 from pathlib import Path
 
 import psutil
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Heeds the parent's death from the first moment on, before anything is imported; then it becomes the command.
+_GUARD = f"""
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, int(sys.argv[2]))
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
+"""
+
+
+def guarded(*arguments: str, by: signal.Signals = signal.SIGKILL) -> list[str]:
+    """The command of a Python process that gets that signal, on Linux, when the thread that starts it ends.
+
+    arguments: those of the interpreter, such as `-m`, module, ….
+    """
+    return [sys.executable, "-S", "-c", _GUARD, str(os.getpid()), str(int(by)), *arguments]
+
+
+def end_with_parent() -> None:
+    """Be killed when the process that started this one ends, however it does; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def own_name() -> str:

@@ -4,10 +4,8 @@ ARGUMENTS are the step's, as JSON. RESULT is a file for what it returned, or for
 process died. It ends with the process that started it.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.data.disk import naming
+from omniopd.data.processes import end_with_parent
 from omniopd.data.store import write_json
 from omniopd.errors import OmniOPDError
 from omniopd.rounds import steps as rounds
@@ -28,7 +27,6 @@ STEPS: dict[str, Callable[..., Any]] = {
         rounds.finish,
     )
 }  # fmt: skip
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
@@ -55,12 +53,6 @@ def outcome(step: str, arguments: list[Any]) -> dict[str, Any]:
         traceback.print_exc()
         return {"error": "", "message": f"{type(error).__name__}: {error}"}
     return {"value": str(value) if isinstance(value, Path) else value}
-
-
-def end_with_parent() -> None:
-    """Be killed when the process that started this one ends, however it does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

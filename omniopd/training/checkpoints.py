@@ -17,10 +17,10 @@ from omniopd.models.loading import load_model
 from omniopd.models.precision import compute_in
 from omniopd.models.sharding import divided_like, whole
 from omniopd.training import parallel
+from omniopd.training.optimizers import MOMENTS
 from omniopd.training.trainer import Trainer
 
 RECEIPT, OPTIMIZER = "checkpoint.json", "optimizer.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def save_checkpoint(
@@ -38,8 +38,8 @@ def save_checkpoint(
     moments = {
         f"{moment}.{name}": _on_cpu(trainer.optimizer.state[parameter][moment])
         for name, parameter in model.named_parameters()
-        for moment in _MOMENTS
-        if parameter in trainer.optimizer.state
+        for moment in MOMENTS
+        if moment in trainer.optimizer.state.get(parameter, ())
     }
     if parallel.rank():
         return
@@ -104,7 +104,7 @@ def load_optimizer(path: Path, trainer: Trainer) -> None:
     trainer.num_steps = read_json(path / "trainer.json", "num_steps")["num_steps"]
     moments = load_file(path / OPTIMIZER, device=str(trainer.model.device))
     for name, parameter in trainer.model.named_parameters():
-        state = {moment: moments[f"{moment}.{name}"] for moment in _MOMENTS if f"{moment}.{name}" in moments}
+        state = {moment: moments[f"{moment}.{name}"] for moment in MOMENTS if f"{moment}.{name}" in moments}
         state = {moment: divided_like(value, parameter) for moment, value in state.items()}
         if state:
             # AdamW counts its own steps, one a round, for its bias correction.

@@ -17,6 +17,7 @@ from omniopd.methods import Method
 from omniopd.models.precision import recompute_activations
 from omniopd.models.sharding import shard, whole
 from omniopd.training import parallel
+from omniopd.training.optimizers import optimizer_of
 from omniopd.training.step import Step
 
 ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # of which a method has one at most
@@ -95,14 +96,7 @@ class Trainer:
                 settings.precision,
             )
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        on_gpu = self._trained[0].is_cuda  # where one kernel for all of it reads and writes weights once
-        self.optimizer = torch.optim.AdamW(
-            self._trained,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            fused=on_gpu,
-            foreach=not on_gpu,
-        )
+        self.optimizer = optimizer_of(self._trained, settings)
 
     def round(self, rows: Sequence[Row], method: Method) -> StepReport:
         """The optimiser steps of a round: the rows in as many equal runs, a step each; the report is their mean."""
