@@ -1,4 +1,4 @@
-"""What the user can fix. Each message says where, what was found, and what to do.
+"""Errors that the user can fix. Each message says where, what was found, and what to do.
 
 The command line prints these as they are, without a traceback, and exits with 2.
 """

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # whence `flows` and `omniopd` are read, as the pages are
 
 from omniopd.cli.app import COMMANDS, STEPS, app  # noqa: E402
-from omniopd.config import Params  # noqa: E402
+from omniopd.config import Params, RunConfig  # noqa: E402
 from omniopd.config.overrides import read_yaml  # noqa: E402
 from omniopd.data.metrics import FAMILIES, METRICS  # noqa: E402
 from omniopd.settings import Key, Section  # noqa: E402
@@ -102,10 +102,12 @@ def params_page(text: str) -> str:
     for top in Params.model_fields:
         if top in ("arms", "ablations"):
             continue
+        is_free = top in RunConfig.model_fields and Key.NEVER in RunConfig.model_fields[top].metadata
         table = ["| setting | default | repository | may be | |", "|---|---|---|---|---|"]
         for path, field in _settings(Params, top):
             cells = (
-                _code(path.removeprefix(f"{top}.")) + (" °" if Key.NEVER in field.metadata else ""),
+                _code(path.removeprefix(f"{top}."))
+                + (" °" if is_free or Key.NEVER in field.metadata else ""),
                 _code(_shown(_value(defaults, path))),
                 _code(_shown(_value(repository, path))),
                 _cell(_type(schema, path)),

@@ -144,6 +144,7 @@ def test_the_page_of_params_has_every_setting_with_its_default_and_its_type(page
     assert "| `budget_usd` ° | `null` |  | number ≥ 0 or null |" in text
     assert "| `max_new_tokens` | `512` | `48` | integer > 0 |" in text
     assert "| `omniopd.num_replies` | `10` | `4` | integer > 0 |" in text
+    assert "| `cut_share` ° | `0.5` |" in text
     assert "| `lora.rank` |  |  | integer > 0 |" in text
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) > 100

@@ -122,25 +122,15 @@ class EmbeddedServer:
     def _started(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             guarded(
-                *("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-                *(
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    str(self._port),
-                    "--log-level",
-                    "error",
-                    "--lifespan",
-                    "on",
-                ),
-                by=signal.SIGTERM,
+                "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1",
+                "--port", str(self._port), "--log-level", "error", "--lifespan", "on", by=signal.SIGTERM,
             ),
             env={**SETTINGS, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._said,
             start_new_session=True,
-        )
+        )  # fmt: skip
 
 
 def wait_until_ready(server: EmbeddedServer | None) -> None:

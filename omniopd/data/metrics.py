@@ -16,9 +16,8 @@ class Rule:
     'above'
     """
 
-    sense: Literal[
-        "above", "below", "not above", "times"
-    ]  # times: above so many times the median of earlier rounds
+    # Of the setting; times: above so many times the median of the rounds before.
+    sense: Literal["above", "below", "not above", "times"]
     what: str  # with {value}, and {limit} where that is not the setting itself
     why: str  # what usually causes it
     remedy: str

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 GRADER_ERROR = "grader error: "
+CUT = "cut at the limit"  # of tokens: the reason of a response that did not come to its end
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,15 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, cast, get_args
 
 from omniopd.config import Evaluation, imported
 from omniopd.data.prompts import Prompt, Reference
 from omniopd.data.records import Reward, Trajectory
 from omniopd.errors import ConfigError, DataError, ProcessError
-from omniopd.grading.grade import Grade, not_graded
+from omniopd.grading.grade import CUT, Grade, not_graded
 from omniopd.grading.pattern import grade_pattern
 
-CUT = "cut at the limit"
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +87,7 @@ def grader_of(settings: Evaluation) -> Grader:
     """The grader that params name.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: there is no such class, or it is no grader.
     """
     match settings.grader:
         case "pattern":
@@ -99,9 +98,14 @@ def grader_of(settings: Evaluation) -> Grader:
         case "code":
             return CodeGrader()
     try:
-        return cast(Callable[[], Grader], imported(settings.grader))()
-    except ConfigError as error:
+        grader = cast(Callable[[], Grader], imported(settings.grader))()
+    except (ConfigError, TypeError) as error:
         raise ConfigError(f"evaluation.grader: {error}") from error
+    if getattr(grader, "needs", None) not in get_args(Reference):
+        raise ConfigError(
+            f'evaluation.grader: {settings.grader} does not say what it needs; write needs = "answer" or "tests"'
+        )
+    return grader
 
 
 def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
@@ -111,14 +115,21 @@ def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
     logged with its prompt.
 
     Raises:
+        ConfigError: a grader of the user's own gave too few grades, or too many.
         DataError: a prompt has nothing that the grader could compare with.
         ProcessError: the grader's processes cannot run on this machine.
     """
     for case in cases:
         check_gradable(case.prompt, grader)
+    grades = _graded(cases, grader.grade)
+    if len(grades) != len(cases):
+        raise ConfigError(
+            f"evaluation.grader: {type(grader).__name__} gave {len(grades)} grades for {len(cases)} responses; "
+            "give one for each"
+        )
     grades = [
         Grade(False, found.answer, CUT) if found.is_right and not case.finished else found
-        for case, found in zip(cases, _graded(cases, grader.grade), strict=True)
+        for case, found in zip(cases, grades, strict=True)
     ]
     failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.failure]
     if failed:

@@ -2,7 +2,7 @@
 
 import re
 
-from omniopd.grading.grade import Grade
+from omniopd.grading.grade import CUT, Grade
 from omniopd.grading.thoughts import without_thought
 
 
@@ -20,7 +20,7 @@ def grade_pattern(response: str, reference: str, pattern: str, *, finished: bool
     """Right where the pattern finds the reference in a response that came to its end."""
     answer = answer_of(response, pattern)
     if not finished:
-        return Grade(False, answer, "cut at the limit")
+        return Grade(False, answer, CUT)
     if answer is None:
         return Grade(False, None, "no answer")
     return Grade(True, answer) if answer == reference else Grade(False, answer, "another answer")

@@ -15,28 +15,32 @@ from omniopd.versions import commit, is_recorded_here
 
 
 def record(params: Params, layout: Layout, stages: Sequence[str]) -> str | None:
-    """Have DVC version the outputs of stages that it did not run; returns a sentence where it does not.
+    """Have DVC version the outputs of stages that it did not run. Returns a sentence if it does not.
 
-    Only under the settings that params.yaml still gives them: DVC would take the outputs for those of the present ones.
+    DVC would record them as made under the present params.yaml, so it does not where that gives them other settings.
     """
     if not is_recorded_here(layout.root):
         return None
     path = layout.root / "params.yaml"
     try:
         present = load_params(path)
-    except ConfigError:
-        present = None
-    if present is None or any(_of_stage(present, stage) != _of_stage(params, stage) for stage in stages):
-        return f"DVC did not record {', '.join(stages)}: {path} gives other settings now; `dvc repro` follows them"
+    except ConfigError as error:
+        return f"DVC did not record {', '.join(stages)} ({error})"
+    used, given = stage_settings(params), stage_settings(present)
+    if any(used.get(name) != given.get(name) for name in map(_file_of, stages)):
+        return f"DVC did not record {', '.join(stages)}: {path} has changed since; `dvc repro` runs what it asks for"
     write_resolved(present, layout)
     return commit(layout.root, ["resolve", *stages])
 
 
-def _of_stage(params: Params, stage: str) -> dict[str, Any] | None:
-    """The settings of a stage of dvc.yaml, such as `ablate@ARM-SEED`; None where params have no such run."""
-    kind, _, item = stage.partition("@")
-    name = f"distill-{item}" if kind in ("distill", "ablate") else kind.partition("-")[0]
-    return stage_settings(params).get(name)
+def _file_of(stage: str) -> str:
+    """The name in resolved/ of the settings of a stage of dvc.yaml.
+
+    >>> _file_of("ablate@fork-random-0"), _file_of("evaluate-ablation@fork-random-0"), _file_of("prepare@0")
+    ('distill-fork-random-0', 'evaluate', 'prepare')
+    """
+    kind, _, run = stage.partition("@")
+    return f"distill-{run}" if kind in ("distill", "ablate") else kind.partition("-")[0]
 
 
 def write_resolved(params: Params, layout: Layout) -> None:
@@ -79,10 +83,10 @@ def prompt_settings(params: Params) -> dict[str, Any]:
     if builtin_task(params) is not None:
         demo = params.models.demo
         settings["num_examples"] = [demo.student.num_examples, demo.teacher.num_examples]
-    elif params.prompts.max_prompt_tokens:
+        return settings
+    settings["measured_by"] = grader_of(params.evaluation).needs
+    if params.prompts.max_prompt_tokens:
         settings["student"] = params.models.student  # whose tokenizer counts
-    if builtin_task(params) is None:
-        settings["measured_by"] = grader_of(params.evaluation).needs
     return settings
 
 

@@ -18,7 +18,7 @@ FREE = 2**31  # replies that one call may bring where calls cost nothing
 
 
 class Kind:
-    """A class of the user's own, `teacher.kind: package.module:Class`. The other kinds differ from it."""
+    """What is known of a teacher before it is loaded. This base is for classes of the user's own."""
 
     is_api: ClassVar[bool] = False  # asked over the network, after a probe, for money
     in_process: ClassVar[bool] = False  # its weights are in the memory of the process that asks

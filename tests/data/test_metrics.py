@@ -4,9 +4,8 @@ import pytest
 from projects import REPOSITORY
 from ruamel.yaml import YAML
 
-from omniopd.config.schema import Alarms
 from omniopd.data import metrics
-from omniopd.data.metrics import METRICS, Metric, compared, rules
+from omniopd.data.metrics import METRICS, Metric, compared
 from omniopd.report.page.curves import charts
 
 
@@ -24,10 +23,6 @@ def test_a_metric_of_ones_own_is_drawn_by_the_report(monkeypatch: pytest.MonkeyP
 def test_metrics_of_one_chart_have_one_unit():
     for title, drawn in metrics.charts().items():
         assert len({metric.unit for metric in drawn.values()}) == 1, title
-
-
-def test_every_alarm_has_a_setting():
-    assert rules().keys() == Alarms.model_fields.keys()
 
 
 def test_dvc_draws_no_curve_that_compare_does_not_write():

@@ -221,6 +221,10 @@ def test_a_grader_of_ones_own_is_one_class_and_its_name(tmp_path, monkeypatch: p
     assert [(found.is_right, found.reason) for found in grades] == [
         (True, ""), (False, ""), (False, "cut at the limit")
     ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"Contains gave 2 grades for 1 responses; give one for each"):
+        grade(cases[:1], type("Contains", (), {"needs": "answer", "grade": lambda *_: [grades[0]] * 2})())
+    with pytest.raises(ConfigError, match=r"evaluation.grader: pathlib:Path does not say what it needs"):
+        grader_of(Evaluation(grader="pathlib:Path"))
     with pytest.raises(ConfigError, match=r"evaluation.grader: 'my_graders:Contain' cannot be imported"):
         grader_of(Evaluation(grader="my_graders:Contain"))
     with pytest.raises(

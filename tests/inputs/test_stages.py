@@ -7,12 +7,13 @@ import pytest
 from projects import REPOSITORY, Project, make_project
 from ruamel.yaml import YAML
 
+from omniopd import __version__
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json
 from omniopd.inputs import stages
 from omniopd.inputs.stages import record, stage_settings, write_resolved
-from omniopd.rounds.start import start_run
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_change_reaches_the_stages_whose_outputs_it_decides(
     assert {stage for stage in before if before[stage] != after[stage]} == changed
 
 
-def test_files_are_written_once_and_those_of_runs_that_are_gone_removed(tiny: Project):
+def test_files_of_runs_that_are_gone_are_removed(tiny: Project):
     layout = Layout(tiny.root)
     write_resolved(load_params(tiny.params_file), layout)
     first = {path.name: path.read_bytes() for path in layout.resolved.iterdir()}
@@ -69,16 +70,14 @@ def test_files_are_written_once_and_those_of_runs_that_are_gone_removed(tiny: Pr
     assert changed == {"rates.json", "compare.json"}  # which know of every run
 
 
-def test_a_run_is_named_by_what_its_file_holds(finished_project: Project):
-    params, layout = load_params(finished_project.params_file), Layout(finished_project.root)
+def test_a_run_is_named_by_what_its_file_holds(finished_project: Project, tmp_path: Path):
+    params = load_params(finished_project.params_file)
 
-    settings = stage_settings(params)["distill-omniopd-0"]
+    write_resolved(params, Layout(tmp_path))
 
     recorded = read_json(finished_project.run_dir() / "config.json")
-    for block, values in settings.items():
-        if isinstance(values, dict):
-            assert values.items() <= recorded["settings"][block].items()
-    assert start_run(params, "omniopd", 0, layout) == finished_project.run_dir()  # and nothing is set aside
+    settings = read_json(tmp_path / "resolved" / "distill-omniopd-0.json")
+    assert work_key(settings, recorded["inputs"], __version__) == recorded["key"]
 
 
 def test_every_file_that_the_pipeline_depends_on_is_written(tiny: Project):

@@ -13,7 +13,7 @@ class PromptColumns(Section):
 
     prompt: str = Field(min_length=1, description="of the prompt: text, or a list of messages")
     answer: str | None = Field(default=None, min_length=1, description="of the reference answer")
-    id: str | None = Field(default=None, min_length=1, description="of the id; null: the number of the row")
+    id: str | None = Field(default=None, min_length=1, description="of the id; null: a hash of the text")
     tests: str | None = Field(default=None, min_length=1, description="of the tests that a program must pass")
 
 
@@ -22,9 +22,7 @@ class EvaluationSet(Section):
 
     source: str = Field(min_length=1, description="a file or a hub dataset")
     subset: str | None = Field(default=None, min_length=1, description="of a hub dataset that has several")
-    split: str = Field(
-        default="test", min_length=1, description="of a hub dataset; all prompts are drawn from it"
-    )
+    split: str = Field(default="test", min_length=1, description="of a hub dataset")
     prompt: str | None = Field(
         default=None, min_length=1, description="its column; as in prompts.columns where not given"
     )

@@ -38,7 +38,7 @@ class Alarms(Section):
         default=0.0, ge=0, le=1, description="not above: share of trained tokens that the teacher judged"
     )
     grad_norm: float | None = Field(
-        default=10.0, gt=1, description="above: multiple of the median gradient norm so far"
+        default=10.0, gt=1, description="above: multiple of the median gradient norm of the rounds before"
     )
     accuracy_drop: float | None = Field(
         default=0.1, ge=0, le=1, description="above: greedy validation accuracy below the best of the run"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from omniopd.grading.grade import Grade
+from omniopd.grading.grade import CUT, Grade
 from omniopd.grading.math.answers import final_answer, marked_answer
 from omniopd.grading.math.equivalence import compare
 from omniopd.grading.math.symbolic import MAX_PROCESSES, TIMEOUT_S, same_expression
@@ -55,7 +55,7 @@ def _grade(case: MathCase, answer: str | None, verdict: str) -> Grade:
     """The grade of a case, where the verdict says what is wrong with its answer."""
     reason = verdict
     if not case.finished:
-        reason = "cut at the limit"
+        reason = CUT
     elif answer is None:
         reason = "no answer"
     return Grade(is_right=not reason, answer=answer, reason=reason)
