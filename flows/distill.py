@@ -36,7 +36,7 @@ from omniopd.rounds import steps as rounds
 from omniopd.rounds.run import Run, open_run
 from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import chosen_rate
-from omniopd.rounds.teacher_probe import meet_teacher
+from omniopd.rounds.teacher_probe import probe_teacher
 from omniopd.tracking import Tracker
 from omniopd.tracking.track import tell_recorded, tell_round, tracker_of
 
@@ -145,7 +145,7 @@ def one_run(
                 tracker.stop("FAILED" if isinstance(error, Exception) else "KILLED")
                 raise
             finally:
-                run.let_go()
+                run.models.release("teacher", "engine")
                 tracker.close()
             accuracy = ledger.last_accuracy(run_dir)
             shown.say(f"{name}: greedy {accuracy:.3f} on validation prompts at the end")
@@ -158,7 +158,7 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
     tell_recorded(tracker, run)
     pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
-        meet_teacher(run)
+        probe_teacher(run)
     note, written = "", None
     with settling() as settle:
         for round_ in range(num_rounds):

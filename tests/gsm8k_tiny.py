@@ -187,9 +187,9 @@ def written_by_teacher(run: Run) -> list[Trajectory]:
     """Two solutions of each held-out question, as the teacher samples them."""
     return solutions(
         run.prompts("heldout"),
-        teacher=run.teacher,
+        teacher=run.models.teacher,
         temperature=TEMPERATURE,
-        tokenizer=run.tokenizer,
+        tokenizer=run.models.tokenizer,
         student="",
         round_=0,
         num_samples=2,
@@ -232,5 +232,5 @@ def losses(run: Run) -> Losses:
     return Losses(
         teacher=loss_on(load_model(run.model_path("teacher")), written),
         before=loss_on(load_model(run.model_path("student")), written),
-        after=loss_on(run.load_student(str(last)), written),
+        after=loss_on(run.models.load_student(str(last)), written),
     )

@@ -68,9 +68,9 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
             for when, round_ in (("before", 0), ("after", num_rounds))
         }
     finally:
-        run.let_go_of("engine")
+        run.models.release("engine")
     keep_only(folder, benchmarks.suite if benchmarks else [])
-    teacher = run.readable_teacher()
+    teacher = run.models.readable_teacher()
     return {
         "arm": arm,
         "seed": seed,
@@ -110,14 +110,14 @@ def _measured_student(
 ) -> _Student:
     """The student before that round, measured on benchmarks and held-out prompts; it is loaded once, and only here."""
     config, heldout, student, measured = run.config, run.prompts("heldout"), saved_student(run, round_), []
-    with run.writer(student) as writer:
+    with run.models.writer(student) as writer:
         if suite is not None:
             measured = measure_suite(
                 student_of(run, writer), suite, run.layout, into=into,
                 on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
             )  # fmt: skip
         rows = sampled_rows(writer, heldout, config)
-    with run.writer(student, batch_size=config.evaluation.batch_size) as writer:
+    with run.models.writer(student, batch_size=config.evaluation.batch_size) as writer:
         accuracies = _accuracies(run, writer, heldout, when)
     forks, entropy = forks_of(student.model, rows, batch_size=config.rollout.batch_size)
     return _Student(accuracies, measured, forks, entropy)

@@ -30,7 +30,8 @@ def saved_student(run: Run, round_: int) -> Student:
     base, path = run.model_path("student"), run.saved(round_)
     assert path is not None, "a run is measured at its start and at its end"
     digests = [model_digest(Path(folder)) for folder in dict.fromkeys((base, path))]
-    return Student(run.load_student(path), run.tokenizer, digests[0] if path == base else work_key(*digests))
+    models, digest = run.models, digests[0] if path == base else work_key(*digests)
+    return Student(models.load_student(path), models.tokenizer, digest)
 
 
 def student_of(run: Run, writer: Writer) -> Subject:

@@ -153,6 +153,6 @@ def _models(run: Run) -> dict[str, str]:
 def _decoder(run: Run) -> TextDecoder | None:
     """None where the tokenizer is not there, as in a folder that was taken elsewhere."""
     try:
-        return run.decoder
+        return run.models.decoder
     except (DataError, ModelError):
         return None

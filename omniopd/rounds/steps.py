@@ -61,8 +61,8 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
 
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
-    settings, student = run.config.rollout, state.writer_of(run, round_)
-    with run.writer(student) as writer:
+    settings, student = run.config.rollout, state.rollout_student(run, round_)
+    with run.models.writer(student) as writer:
         return rollouts(
             writer,
             prompts,
@@ -79,10 +79,10 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
     settings = run.config.rollout
     return solutions(
         prompts,
-        teacher=run.teacher,
+        teacher=run.models.teacher,
         temperature=run.config.method.teacher_temperature,
-        tokenizer=run.tokenizer,
-        student=state.writer_of(run, round_).digest,
+        tokenizer=run.models.tokenizer,
+        student=state.rollout_student(run, round_).digest,
         round_=round_,
         num_samples=settings.num_samples,
         max_new_tokens=settings.max_new_tokens,
@@ -102,7 +102,9 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         whole = [response for response in responses if not response.failure]
         failed = [response for response in responses if response.failure]
         if not run.config.has_sampler_scores:
-            whole = scored(state.writer_of(run, round_), whole, batch_size=run.config.rollout.batch_size)
+            whole = scored(
+                state.rollout_student(run, round_), whole, batch_size=run.config.rollout.batch_size
+            )
         write_records(path, [*whole, *failed], Trajectory)
 
     _once(run, round_, "schedule", path, work, stage="schedule")
@@ -120,16 +122,16 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
     def work() -> None:
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
         own = shard(trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size)
-        audit = method.audit(shares_tokens=run.teacher_shares_tokens)
+        audit = method.audit(shares_tokens=run.models.teacher_shares_tokens)
         assert audit is not None, "a method that needs verdicts says what to ask"
         verdicts: list[Verdict] = []
         for group in batches(own, settings.batch_size):
             verdicts += verify(
                 [Anchored(trajectory, method.anchors(trajectory)) for trajectory in group],
-                teacher=run.teacher,
+                teacher=run.models.teacher,
                 audit=audit,
-                decoder=run.decoder,
-                end_id=end_token(run.tokenizer),
+                decoder=run.models.decoder,
+                end_id=end_token(run.models.tokenizer),
                 seed=run.config.seed,
             )
         write_records(path, verdicts, Verdict)
@@ -176,7 +178,7 @@ def validate(run_dir: Path, round_: int) -> float:
         return done["accuracy"]
     with run.timed("validate", round_):
         settings = run.config.evaluation
-        with run.writer(state.student_at(run, round_), batch_size=settings.batch_size) as writer:
+        with run.models.writer(state.student_at(run, round_), batch_size=settings.batch_size) as writer:
             accuracy = measure(
                 writer,
                 run.prompts("validation"),
@@ -196,7 +198,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
     with run.timed("train", round_):
         trainer = state.trainer_at(run, round_)
         annotated = state.recorded_round(run, round_, trainer)
-        state.keep_writer_of(run, round_ + 1)
+        state.keep_rollout_student(run, round_ + 1)
         state.forget(run)  # until the step has succeeded the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
         state.advance(run, round_ + 1, trainer)
@@ -251,7 +253,7 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
 def _save(run: Run, round_: int, trainer: Trainer) -> None:
     key = work_key(run.key, "checkpoint", round_)
     base = run.model_path("student")
-    save_checkpoint(run.files.checkpoint(round_), trainer, run.tokenizer, key=key, base=base)
+    save_checkpoint(run.files.checkpoint(round_), trainer, run.models.tokenizer, key=key, base=base)
 
 
 def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dict[str, float]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from omniopd.teachers.probe import Found
 
 
-def meet_teacher(run: "Run") -> None:
+def probe_teacher(run: "Run") -> None:
     """Find out how the teacher is to be asked, unless that is known, or the method asks none.
 
     Raises:
@@ -21,14 +21,14 @@ def meet_teacher(run: "Run") -> None:
     """
     asks = run.config.method.source == "teacher" or "verdicts" in run.config.method.needs
     kind = kind_of(run.config.teacher)
-    if not kind.is_api or not asks or read_found(run) is not None:
+    if not kind.is_api or not asks or recorded_probe(run) is not None:
         return
     prompts = [prompt.prompt for prompt in run.prompts("train")]
-    if found := kind.probe(prompts, tokens_of=run.decoder.read_alone, root=run.layout.root):
+    if found := kind.probe(prompts, tokens_of=run.models.decoder.read_alone, root=run.layout.root):
         write_json(run.files.teacher, {"key": run.key, **asdict(found)})
 
 
-def read_found(run: "Run") -> "Found | None":
+def recorded_probe(run: "Run") -> "Found | None":
     """What the probe of this run found, where it has been."""
     from omniopd.teachers.capabilities import Capabilities
     from omniopd.teachers.probe import Found

@@ -23,7 +23,7 @@ from omniopd.errors import BudgetError, ConfigError, RunError, TeacherError
 from omniopd.functional import SIMILARITIES
 from omniopd.rounds.run import open_run
 from omniopd.rounds.start import start_run
-from omniopd.rounds.teacher_probe import meet_teacher
+from omniopd.rounds.teacher_probe import probe_teacher
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
 
@@ -90,7 +90,7 @@ def test_an_arm_runs_and_repeats_offline_with_the_same_bytes(
     twin = project.copied_to(tmp_path / "twin")
     params = load_params(project.params_file)
     run = open_run(start_run(params, arm, 0, Layout(project.root)))
-    meet_teacher(run)
+    probe_teacher(run)
     probe = _spent(project)
     run_plain(project.params_file, arm)
     first = _results(project, arm)

@@ -83,7 +83,7 @@ def test_questions_are_read_whole_within_both_templates(finished: Finished, ques
     for item in trajectories_of(run):
         question = item.prompt.removesuffix("\nShow each step.")
         assert question in questions
-        assert run.tokenizer.decode(item.prompt_ids) == (
+        assert run.models.tokenizer.decode(item.prompt_ids) == (
             f"<start>user\n{question}\nShow each step.<end>\n<start>assistant\n"
         )
         assert len(item.prompt_ids) <= MAX_PROMPT_TOKENS
@@ -96,7 +96,7 @@ def test_prompts_have_the_answers_of_the_data_set_and_long_ones_are_left_out(
     report = read_json(run.layout.prompt_report(run.config.seed))
     splits = [run.prompts(split) for split in ("train", "validation", "heldout")]
     solution_of = {f"{question}\nShow each step.": solution for question, solution in questions.items()}
-    lengths = [len(encode_prompt(run.tokenizer, prompt)) for prompt in solution_of]
+    lengths = [len(encode_prompt(run.models.tokenizer, prompt)) for prompt in solution_of]
 
     assert report["rows"] == len(questions) == 1319
     assert report["too_long"]["count"] == sum(length > MAX_PROMPT_TOKENS for length in lengths) > 300
@@ -111,7 +111,7 @@ def test_responses_are_text_of_many_tokens_and_chunks_of_several_words(finished:
     assert fmean(len(item.response_ids) for item in written) > 25
     assert fmean(len(item.response.split()) for item in written) > 10
     assert fmean(len(verdict.chunk.split()) for verdict in verdicts) > 2
-    assert all(item.response == run.decoder.text(item.response_ids) for item in written)
+    assert all(item.response == run.models.decoder.text(item.response_ids) for item in written)
     assert any(item.finish_reason == "stop" for item in written)
 
 
@@ -122,7 +122,7 @@ def test_verdicts_can_be_recomputed_from_their_rows(finished: Finished):
     for verdict in verdicts_of(run):
         item, end = written[verdict.trajectory_id], verdict.anchor + verdict.chunk_len
         before = item.response_ids[verdict.anchor - 1] if verdict.anchor else None
-        assert verdict.chunk == run.decoder.text_after(before, item.response_ids[verdict.anchor : end])
+        assert verdict.chunk == run.models.decoder.text_after(before, item.response_ids[verdict.anchor : end])
         alike = [
             1 - Levenshtein.distance(verdict.chunk, reply) / max(map(len, (verdict.chunk, reply, "1")))
             for reply in verdict.replies
@@ -153,10 +153,10 @@ def test_few_chunks_lie_where_a_token_would_reach_over_their_borders(finished: F
         for at in (verdict.anchor, verdict.anchor + verdict.chunk_len)
     ]
     behind = [
-        run.decoder.text_after(item.response_ids[at - 1] if at else None, item.response_ids[at:])
+        run.models.decoder.text_after(item.response_ids[at - 1] if at else None, item.response_ids[at:])
         for item, at in borders
     ]
-    read = run.decoder.read_after([context_of(item, at) for item, at in borders], behind)
+    read = run.models.decoder.read_after([context_of(item, at) for item, at in borders], behind)
     assert sum(ids is None for ids in read) / len(read) < 0.2
 
 
@@ -164,7 +164,7 @@ def test_forks_that_no_token_ends_at_are_few_and_counted(finished: Finished):
     run = finished("fork")
     written, verdicts = {item.id: item for item in trajectories_of(run)}, verdicts_of(run)
     contexts = [context_of(written[verdict.trajectory_id], verdict.anchor) for verdict in verdicts]
-    read = run.decoder.read_after(contexts, [verdict.replies[0] for verdict in verdicts])
+    read = run.models.decoder.read_after(contexts, [verdict.replies[0] for verdict in verdicts])
 
     assert [verdict.boundary for verdict in verdicts] == [ids is None for ids in read]
     assert sum(row["boundaries"] for row in metrics_of(run)) == sum(ids is None for ids in read)

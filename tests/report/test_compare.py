@@ -59,7 +59,7 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
 
     size = run.config.rollout.batch_size
     rows = sampled_rows(
-        in_process(Student(student, run.tokenizer, "w"), batch_size=size), prompts, run.config
+        in_process(Student(student, run.models.tokenizer, "w"), batch_size=size), prompts, run.config
     )
     forks, own = forks_of(student, rows, batch_size=size)
     assert all(len(fork.positions) == min(NUM_FORKS, len(fork.row.response_ids)) for fork in forks)
@@ -78,7 +78,7 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
 def test_a_teacher_of_another_vocabulary_is_not_read(project: Project):
     params, layout = load_params(project.params_file), Layout(project.root)
     run = open_run(start_run(params, "omniopd", 0, layout))
-    assert run.readable_teacher() is not None
+    assert run.models.readable_teacher() is not None
 
     tokenizer = project.root / "models" / "seed-0" / "teacher" / "tokenizer.json"
     content = json.loads(tokenizer.read_text())
@@ -86,7 +86,7 @@ def test_a_teacher_of_another_vocabulary_is_not_read(project: Project):
     vocabulary["0"], vocabulary["1"] = vocabulary["1"], vocabulary["0"]
     tokenizer.write_text(json.dumps(content))
 
-    assert run.readable_teacher() is None
+    assert run.models.readable_teacher() is None
 
 
 # --- the comparison of finished runs
