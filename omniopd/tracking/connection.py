@@ -9,7 +9,6 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Param, Run
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
@@ -17,7 +16,7 @@ from omniopd.errors import TrackingError, one_line
 from omniopd.tracking.messages import prompts_input, slices
 from omniopd.tracking.origin import changes, code_tags
 from omniopd.tracking.records import Origin
-from omniopd.tracking.store import client_of, database_of, is_made
+from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, is_made
 
 RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin was told to the end
 FOLDER = "omniopd.folder"  # the tag that says which folder below runs/ a run is of
@@ -67,7 +66,7 @@ def end_if_running(config: RunConfig, *, key: str, folder: str, status: str) -> 
     """
     try:
         _end_if_running(config, key, folder, status)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except STORE_ERRORS as error:
         raise TrackingError(f"{config.tracking.uri}: {one_line(error)}") from error
 
 
@@ -102,7 +101,7 @@ def reach(uri: str) -> str:
         return "is made by the first run"
     try:
         found = client_of(uri).search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except STORE_ERRORS as error:
         raise TrackingError(f"{uri}: {one_line(error)}") from error
     return "answers" if found else "answers, and is empty"
 

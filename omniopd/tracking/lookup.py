@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import DatasetInput, Run
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import Tracking
 from omniopd.errors import DataError, TrackingError
 from omniopd.tracking.messages import CONTEXT, PROMPTS, ROUND, TRAINING
-from omniopd.tracking.patience import bound_waits
 from omniopd.tracking.records import DataFile
-from omniopd.tracking.store import client_of, database_of
+from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, no_answer
 
 SHORT = 8  # characters of a run's id that people are shown
 _OURS = "tags.`omniopd.key` != ''"
@@ -129,7 +126,6 @@ class Lookup:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        bound_waits()
         try:
             database = database_of(self._uri)
             if database and not database.is_file():
@@ -137,10 +133,9 @@ class Lookup:
                     f"{self._uri}: no such file; run where it is, or fix tracking.uri in params.yaml"
                 )
             yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except STORE_ERRORS as error:
             raise TrackingError(
-                f"{self._uri}: MLflow does not answer ({first[:160]}); start it, or fix tracking.uri in params.yaml"
+                f"{self._uri}: {no_answer(error)}; start it, or fix tracking.uri in params.yaml"
             ) from error
 
 

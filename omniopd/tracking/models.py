@@ -12,7 +12,7 @@ from omniopd.config import Tracking
 from omniopd.tracking.connection import experiment_id_of
 from omniopd.tracking.messages import now_ms
 from omniopd.tracking.origin import code_tags
-from omniopd.tracking.store import client_of
+from omniopd.tracking.store import client_of, no_answer
 from omniopd.tracking.tracker import FAILURES
 
 SHOWN = ("interval_low", "interval_high", "cut_share", "mean_tokens")
@@ -72,8 +72,7 @@ def log_scores(
         client.set_terminated(run.info.run_id, status="FINISHED")
         return run.info.run_id
     except FAILURES as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        warn(f"MLflow does not answer ({first[:160]}). {later}")
+        warn(f"{no_answer(error)}. {later}")
         return ""
 
 

@@ -1,19 +1,30 @@
-"""The one way to MLflow's store. A database of SQLite is made whole, by whoever comes first, before anyone opens it."""
+"""The one way to MLflow's store, with bounded waits. A SQLite database is made whole before anyone opens it."""
 
+import os
 import sys
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.data.lock import held, holder
 from omniopd.data.store import write_atomic
 from omniopd.errors import TrackingError
-from omniopd.tracking.patience import bound_waits
 
-MAKING_S = 120.0  # that the first wait for each other; making the tables takes about ten seconds
+STORE_ERRORS = (
+    MlflowException,
+    SQLAlchemyError,
+    OSError,
+)  # of a store that is down, locked, full or misconfigured
+MAKING_S = 120.0  # for the first processes to wait for each other; making the tables takes about ten seconds
 ARTIFACTS = "./mlruns"  # MLflow's default, for its experiment 0
+# By default MLflow waits 120 s for a server and retries seven times, so that a call to one that hangs takes twenty
+# minutes. A request whose answer was lost may have been carried out: our messages check first, and then repeat.
+# A locked SQLite is waited for as MLflow does, for 20 s.
+HTTP = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 
 def database_of(uri: str) -> Path | None:
@@ -23,15 +34,26 @@ def database_of(uri: str) -> Path | None:
 
 
 def client_of(uri: str) -> MlflowClient:
-    """A client of the store at `uri`, whose database exists afterwards; each call waits for a bounded time.
+    """A client of the store at `uri`, whose database exists afterwards. The user's own timeouts of HTTP win.
 
     Raises:
         MlflowException, SQLAlchemyError, OSError: the store cannot be reached or made.
         TrackingError: another process has been making it for two minutes.
     """
-    bound_waits()
+    for name, value in HTTP.items():
+        os.environ.setdefault(name, value)
     make_store(uri)
     return MlflowClient(uri)
+
+
+def no_answer(error: Exception) -> str:
+    """That MLflow does not answer, with the first line of the error.
+
+    >>> no_answer(OSError("disk full\\n(see the log)"))
+    'MLflow does not answer (disk full)'
+    """
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"MLflow does not answer ({first[:160]})"
 
 
 def make_store(uri: str) -> None:
@@ -43,20 +65,19 @@ def make_store(uri: str) -> None:
     with held(lock, within_s=MAKING_S) as is_held:
         if not is_held:
             raise TrackingError(
-                f"{database}: {holder(lock)} has been making it for {MAKING_S:g} s; stop that, and try again"
+                f"{database}: {holder(lock)} has been making it for {MAKING_S:g} s; stop that process, and try again"
             )
         if not is_made(database):
             write_atomic(database, _make_tables)
 
 
 def is_made(database: Path) -> bool:
-    """Whether there is a database in the file: an empty one is left by a process that was killed early."""
+    """Whether the file holds a database; a process that was killed early leaves it empty."""
     return database.is_file() and database.stat().st_size > 0
 
 
 def _make_tables(path: Path) -> None:
-    store = SqlAlchemyStore(f"sqlite:///{path.absolute()}", ARTIFACTS)
-    store.engine.dispose()
+    SqlAlchemyStore(f"sqlite:///{path.absolute()}", ARTIFACTS).engine.dispose()
 
 
 if __name__ == "__main__":

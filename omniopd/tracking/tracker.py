@@ -13,25 +13,24 @@ from typing import Literal, TypeVar
 
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from omniopd.config import RunConfig
 from omniopd.errors import TrackingError
 from omniopd.tracking.connection import ALREADY_EXISTS, Connection, connect
 from omniopd.tracking.machine import Machine
 from omniopd.tracking.messages import ROUND, round_inputs, round_metrics, slices
-from omniopd.tracking.patience import SHARE
 from omniopd.tracking.records import Checkpoint, Origin, RoundRecord
+from omniopd.tracking.store import STORE_ERRORS, no_answer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Status = Literal["KILLED", "FAILED"]
 
-# What a store that is down, locked, full or misconfigured raises.
-FAILURES = (MlflowException, SQLAlchemyError, OSError, TrackingError)
+FAILURES = (*STORE_ERRORS, TrackingError)
 MAX_METRICS = 1000  # of one log_batch
 EVERY_S = 5.0  # between two messages while a run is going
 RETRY_S = 30.0  # after a failure
+SHARE = 20  # after a failure that took t seconds the next try waits this many times t more
 STOP_S = 3.0  # that an interrupted run waits for MLflow
 REPORT = "report.html"  # the artifact
 SENT_LATER = "The run goes on: its metrics are in metrics.jsonl and are sent when MLflow is back."
@@ -263,8 +262,7 @@ class Tracker:
     def _warn_once(self, error: Exception) -> None:
         if not self._has_warned:
             self._has_warned = True
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self._warn(f"MLflow does not answer ({first[:160]}). {self._later}")
+            self._warn(f"{no_answer(error)}. {self._later}")
 
     def _model_id(self, to: Connection, checkpoint: Checkpoint) -> str:
         """The LoggedModel of a checkpoint; one that was begun and not ended is ended now."""

@@ -55,7 +55,7 @@ def test_who_waits_too_long_for_another_that_makes_the_store_is_told_which(
     with (
         store.held(tmp_path / "mlflow.db.lock", within_s=1.0),
         pytest.raises(
-            TrackingError, match=rf"mlflow\.db: process {os.getpid()} on .* stop that, and try again"
+            TrackingError, match=rf"mlflow\.db: process {os.getpid()} on .* stop that process, and try again"
         ),
     ):
         make_store(f"sqlite:///{database}")
