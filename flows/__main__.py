@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd.clock import clock
-from omniopd.command import Arm, Overrides, Seed, run
-from omniopd.console import PARAMS_FILE, ParamsFile
+from omniopd.command import PARAMS_FILE, Arm, Overrides, ParamsFile, Seed, clock, run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 

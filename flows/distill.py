@@ -21,12 +21,12 @@ from flows.runtime.outcome import leave_soon
 from flows.runtime.prefetch import Begin, ahead
 from flows.runtime.processes import end_children
 from flows.runtime.shards import Sharded, sharded
+from omniopd.command import warn
 from omniopd.config import Params, load_params, resolve, variant_of
-from omniopd.console import warn
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import only_writer
 from omniopd.errors import OmniOPDError
-from omniopd.garbage import settling
+from omniopd.garbage import freezable
 from omniopd.inputs.stages import record
 from omniopd.progress import Bar, bar
 from omniopd.report.gather import write_report
@@ -160,14 +160,14 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
     if not ledger.run_is_finished(run_dir):
         probe_teacher(run)
     note, written = "", None
-    with settling() as settle:
+    with freezable() as freeze:
         for round_ in range(num_rounds):
             if ledger.round_is_complete(run_dir, round_):
-                shown.found(round_ + 1)
+                shown.skip_to(round_ + 1)
                 written = None
             else:
                 accuracy, written = _one_round(run, round_, shards, written, begin)
-                settle()
+                freeze()
                 tell_round(tracker, run, round_)
                 _sound(alarms.begun_in(run_dir, round_))
                 if accuracy is not None:

@@ -11,8 +11,8 @@ from flows.distill import PARAMS_FILE
 from flows.runtime.artifacts import Pages
 from flows.runtime.checks import checked
 from flows.tasks import gpu
+from omniopd.command import warn
 from omniopd.config import Params, resolve, variant_of
-from omniopd.console import warn
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.evaluation import evaluate as measuring

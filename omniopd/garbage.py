@@ -1,20 +1,20 @@
-"""Python's collector of cycles, kept from looking again and again at what it cannot free."""
+"""Fewer passes of Python's garbage collector over objects that it cannot free."""
 
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-ALLOCATIONS = 20_000  # objects more than before at which it looks; Python's own number is 700
+ALLOCATIONS = 20_000  # new objects that start a collection; Python's default is 700
 
 
-def look_seldom() -> None:
-    """For a process of a command: before it begins, libraries make a million objects that last, a second's looking."""
+def collect_rarely() -> None:
+    """Start fewer collections: importing the libraries makes a million lasting objects, a second of collecting."""
     gc.set_threshold(ALLOCATIONS, 10, 10)
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the collector: where objects are made by the million, and none of them in a cycle."""
+    """Switch the collector off for the block: for a million objects without cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -25,21 +25,21 @@ def uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def settling() -> Iterator[Callable[[], None]]:
-    """What to call when everything is there that lasts: until the block ends the collector looks at none of it.
+def freezable() -> Iterator[Callable[[], None]]:
+    """A function that exempts all present objects from collection until the block ends; only its first call counts.
 
-    A million objects of libraries and models, at which it would look in every round. Calls after the first do nothing.
+    Call it when everything that lasts is loaded: else every round would scan a million objects of libraries and models.
     """
-    has_settled = False
+    is_frozen = False
 
-    def settle() -> None:
-        nonlocal has_settled
-        if not has_settled:
+    def freeze() -> None:
+        nonlocal is_frozen
+        if not is_frozen:
             gc.collect()
             gc.freeze()
-            has_settled = True
+            is_frozen = True
 
     try:
-        yield settle
+        yield freeze
     finally:
         gc.unfreeze()

@@ -21,23 +21,21 @@ class Bar:
     """One piece of work that is counted up to its total."""
 
     def __init__(self, console: Console, label: str, total: int, progress: Progress | None):
-        self._console = console
-        self._label = label
-        self._total = total
+        self._console, self._label, self._total = console, label, total
         self._progress = progress
         self._task = progress.add_task(label, total=total, note="") if progress else None
-        self._done = self._from = 0  # of the total: now, and when the clock of the time left began
+        self._done = self._from = 0  # of the total: now, and when the clock of the time left was started
         self._start = self._last_line = time.monotonic()
 
-    def found(self, done: int, note: str = "") -> None:
-        """Say that so much was done before: it took no time, and the time left is reckoned from here."""
-        self._begin_at(done)
-        self.update(done, note)
+    def skip_to(self, done: int) -> None:
+        """Show work that was done in an earlier run; the time left is estimated from here."""
+        self._start_clock(done)
+        self.update(done)
 
     def update(self, done: int, note: str = "") -> None:
-        """Say that `done` of the total is done, less than before where work begins anew; the note stands behind it."""
+        """Show `done` of the total, followed by the note; less than before restarts the clock."""
         if done < self._done:
-            self._begin_at(done)
+            self._start_clock(done)
         self._done = done
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
@@ -47,20 +45,20 @@ class Bar:
         now = time.monotonic()
         if now - self._last_line >= PLAIN_EVERY_S or (done == self._total and self._total):
             self._last_line = now
-            parts = [f"{self._label}: {done}/{self._total}", note, self._left(done, now)]
+            parts = [f"{self._label}: {done}/{self._total}", note, self._time_left(done, now)]
             self.say(", ".join(filter(None, parts)))
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(line, markup=False, highlight=False)
 
-    def _begin_at(self, done: int) -> None:
+    def _start_clock(self, done: int) -> None:
         self._from, self._start = done, time.monotonic()
         if self._progress is not None and self._task is not None:
             self._progress.reset(self._task, completed=done)
 
-    def _left(self, done: int, now: float) -> str:
-        """The time left, at the pace since the clock began; empty where nothing was done since."""
+    def _time_left(self, done: int, now: float) -> str:
+        """At the pace since the clock was started; empty where nothing was done since."""
         if done == self._total:
             return "0 s left"
         if done == self._from:

@@ -1,28 +1,28 @@
-"""What the collector looks at, and what it does not."""
+"""When the garbage collector runs, and which objects it scans."""
 
 import gc
 
 import pytest
 
 from omniopd.command import run
-from omniopd.garbage import ALLOCATIONS, settling, uncollected
+from omniopd.garbage import ALLOCATIONS, freezable, uncollected
 
 
-def test_what_is_there_when_all_has_settled_is_not_looked_at_until_the_block_ends():
+def test_frozen_objects_are_not_collected_until_the_block_ends():
     kept = [[] for _ in range(1000)]
-    with settling() as settle:
+    with freezable() as freeze:
         assert gc.get_freeze_count() == 0
-        settle()
+        freeze()
         frozen = gc.get_freeze_count()
         later = [[] for _ in range(1000)]
-        settle()
+        freeze()
         assert gc.get_freeze_count() <= frozen
         assert frozen > len(kept)
     assert gc.get_freeze_count() == 0
     assert len(later) == 1000
 
 
-def test_a_cycle_that_was_given_up_before_is_freed():
+def test_a_cycle_that_was_dropped_before_is_freed():
     class Node:
         freed = 0
 
@@ -36,13 +36,13 @@ def test_a_cycle_that_was_given_up_before_is_freed():
         del node
         assert Node.freed == 0
     assert gc.isenabled()
-    with settling() as settle:
-        settle()
+    with freezable() as freeze:
+        freeze()
         assert Node.freed == 1
 
 
-def test_a_command_has_it_look_seldom(monkeypatch: pytest.MonkeyPatch):
-    told = []
-    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: told.append(numbers))
+def test_a_command_collects_rarely(monkeypatch: pytest.MonkeyPatch):
+    thresholds = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: thresholds.append(numbers))
     run(lambda: None)
-    assert told == [(ALLOCATIONS, 10, 10)]
+    assert thresholds == [(ALLOCATIONS, 10, 10)]

@@ -1,4 +1,4 @@
-"""The time left: at the pace of the work that is being done, whatever was done before or is begun anew."""
+"""The time left: at the pace of the current work, whatever was done before or is restarted."""
 
 import io
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from omniopd import progress
 
 
 def lines(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, float, int]], total: int) -> list[str]:
-    """What a bar prints that is called so at these seconds, where standard error is no terminal."""
+    """What a bar prints after these (method, seconds, done) calls, where standard error is not a terminal."""
     now, written = 0.0, io.StringIO()
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     with progress.bar("it", total, console=Console(file=written, width=200)) as shown:
@@ -27,12 +27,12 @@ def test_the_time_left_is_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch):
     ]
 
 
-def test_what_was_done_before_says_nothing_of_the_pace(monkeypatch: pytest.MonkeyPatch):
-    calls = [("found", 0.0, 1), ("found", 0.0, 60), ("update", 20.0, 61), ("update", 40.0, 62)]
+def test_skipped_work_does_not_count_for_the_pace(monkeypatch: pytest.MonkeyPatch):
+    calls = [("skip_to", 0.0, 1), ("skip_to", 0.0, 60), ("update", 20.0, 61), ("update", 40.0, 62)]
     assert lines(monkeypatch, calls, 80) == ["it: 61/80, 380 s left", "it: 62/80, 360 s left"]
 
 
-def test_work_that_begins_anew_is_reckoned_anew(monkeypatch: pytest.MonkeyPatch):
+def test_restarted_work_restarts_the_estimate(monkeypatch: pytest.MonkeyPatch):
     calls = [("update", 400.0, 100), ("update", 416.0, 10), ("update", 432.0, 14)]
     assert lines(monkeypatch, calls, 110)[1:] == ["it: 10/110", "it: 14/110, 384 s left"]
 
@@ -40,7 +40,7 @@ def test_work_that_begins_anew_is_reckoned_anew(monkeypatch: pytest.MonkeyPatch)
 def test_a_bar_in_a_terminal_goes_back_too():
     written = io.StringIO()
     with progress.bar("it", 10, console=Console(file=written, width=100, force_terminal=True)) as shown:
-        shown.found(4)
+        shown.skip_to(4)
         shown.update(5)
-        shown.update(2, "anew")
+        shown.update(2, "again")
     assert "2/10" in written.getvalue()

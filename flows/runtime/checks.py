@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from omniopd.command import warn
 from omniopd.config import Params
-from omniopd.console import warn
 
 
 def checked(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Params:

@@ -15,7 +15,7 @@ import httpx
 from prefect import Flow
 from prefect.exceptions import PrefectException
 
-from omniopd.console import warn
+from omniopd.command import warn
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from omniopd.console import PARAMS_FILE, ParamsFile, say, warn
+from omniopd.command import PARAMS_FILE, ParamsFile, say, warn
 from omniopd.errors import DataError
 
 data = typer.Typer(no_args_is_help=True)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from flows.runtime.service import answers, running_server
-from omniopd.console import PARAMS_FILE, ParamsFile
+from omniopd.command import PARAMS_FILE, ParamsFile
 from omniopd.report.doctor import Finding, doctor_line, doctor_table
 
 WAIT_S = 5.0

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from omniopd.clock import clock
-from omniopd.console import PARAMS_FILE, ParamsFile, warn
+from omniopd.command import PARAMS_FILE, ParamsFile, clock, warn
 from omniopd.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from omniopd.console import PARAMS_FILE, ParamsFile, say
+from omniopd.command import PARAMS_FILE, ParamsFile, say
 from omniopd.errors import ConfigError
 
 

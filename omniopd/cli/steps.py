@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd.clock import clock
-from omniopd.command import Arms, Seed, Seeds
-from omniopd.console import PARAMS_FILE, ParamsFile, warn
+from omniopd.command import PARAMS_FILE, Arms, ParamsFile, Seed, Seeds, clock, warn
 from omniopd.errors import ModelError
 
 # Those that only dvc.yaml calls, as a rule, are not listed.
