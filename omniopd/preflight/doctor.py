@@ -203,7 +203,7 @@ def teacher(params: Params, root: Path, *, ask: bool) -> Iterator[Finding]:
     if not kind_of(config).is_api:
         yield Finding("teacher", "ok", f"{config.model}, in this process: no key is needed")
         return
-    from omniopd.teachers.reach import missing_keys, reach  # litellm takes seconds to import
+    from omniopd.teachers.api import ask_question, missing_keys  # litellm takes seconds to import
 
     try:
         missing = missing_keys(config, root=root)
@@ -223,6 +223,6 @@ def teacher(params: Params, root: Path, *, ask: bool) -> Iterator[Finding]:
         yield Finding("teacher", "ok", f"{config.model}: was not asked")
         return
     try:
-        yield Finding("teacher", "ok", f"{config.model} answers: {reach(config, root=root)}")
+        yield Finding("teacher", "ok", f"{config.model} answers: {ask_question(config, root=root)}")
     except OmniOPDError as error:
         yield Finding("teacher", "wrong", str(error), "fix teacher.model, teacher.base_url or the key")

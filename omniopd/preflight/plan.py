@@ -17,7 +17,7 @@ from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.teachers import kind_of
-from omniopd.teachers.estimate import Asked, Estimate, estimate
+from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
 from omniopd.teachers.prices import Prices
 
 NUM_PROMPTS = 64  # sampled; their responses stand for those of every round
@@ -58,13 +58,13 @@ def plan(
         path = model_in_use(layout, seed, "teacher", is_local=True)
         return have_same_vocabulary(student.tokenizer, load_tokenizer(path))
 
-    asked = kind_of(params.teacher).asked(has_students_vocabulary=has_students_vocabulary)
+    profile = kind_of(params.teacher).profile(has_students_vocabulary=has_students_vocabulary)
     rows = []
     for name, config in configs.items():
-        one = _one_run(config, config.method, student, layout, asked)
+        one = _one_run(config, config.method, student, layout, profile)
         rows.append(Planned(name, _num_runs(params, name), one))
     rows += [
-        Planned(name, 0, _one_run(next(iter(configs.values())), method, student, layout, asked))
+        Planned(name, 0, _one_run(next(iter(configs.values())), method, student, layout, profile))
         for name, method in _beside(params).items()
     ]
     return [row for row in rows if row.one.calls]
@@ -148,12 +148,12 @@ def _one_run(
     method: Method,
     student: Student,
     layout: Layout,
-    asked: Asked,
+    profile: TeacherProfile,
 ) -> Estimate:
     mean = estimate(
         _sample(config, student, layout),
         method,
         num_samples=config.rollout.num_samples,
-        asked=asked,
+        profile=profile,
     )
     return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)

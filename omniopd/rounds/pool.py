@@ -56,7 +56,7 @@ class ModelPool:
     def teacher(self) -> Teacher:
         run = self.run
         kind = kind_of(run.config.teacher)
-        return kind.load(run.model_path("teacher"), root=run.layout.root, found=recorded_probe(run))
+        return kind.load(run.model_path("teacher"), root=run.layout.root, probed=recorded_probe(run))
 
     @cached_property
     def engine(self) -> "VllmStudent":

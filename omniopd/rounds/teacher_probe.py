@@ -9,7 +9,7 @@ from omniopd.teachers import kind_of
 
 if TYPE_CHECKING:
     from omniopd.rounds.run import Run
-    from omniopd.teachers.probe import Found
+    from omniopd.teachers.probe import ProbeResult
 
 
 def probe_teacher(run: "Run") -> None:
@@ -28,10 +28,10 @@ def probe_teacher(run: "Run") -> None:
         write_json(run.files.teacher, {"key": run.key, **asdict(found)})
 
 
-def recorded_probe(run: "Run") -> "Found | None":
+def recorded_probe(run: "Run") -> "ProbeResult | None":
     """What the probe of this run found, where it has been."""
     from omniopd.teachers.capabilities import Capabilities
-    from omniopd.teachers.probe import Found
+    from omniopd.teachers.probe import ProbeResult
 
     try:
         content = read_json(run.files.teacher, "key", "capabilities", "way", "shares_tokens")
@@ -41,4 +41,4 @@ def recorded_probe(run: "Run") -> "Found | None":
         return None
     if content["key"] != run.key:
         return None
-    return Found(content["way"], capabilities, shares_tokens=content["shares_tokens"])
+    return ProbeResult(content["way"], capabilities, shares_tokens=content["shares_tokens"])

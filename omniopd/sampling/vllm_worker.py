@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from omniopd.models.owned import OwnedWorker
+from omniopd.models.engine_worker import EngineWorker
 from omniopd.sampling.handover import saved_weights
 from omniopd.sampling.weight_sums import weight_sum
 
@@ -17,7 +17,7 @@ STACKED = {
 }  # vLLM's name of an adapter's side, and peft's
 
 
-class StudentWorker(OwnedWorker):
+class StudentWorker(EngineWorker):
     """The methods that `worker_extension_cls` adds to vLLM's worker. They take and return what msgpack can carry."""
 
     if TYPE_CHECKING:  # vLLM's worker has these

@@ -1,6 +1,7 @@
-"""From params.yaml to a teacher behind an API."""
+"""From params.yaml to a teacher behind an API: its endpoint and key, a test call, the probe, and the client."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -8,53 +9,65 @@ from pathlib import Path
 from dotenv import load_dotenv
 
 from omniopd.config import TeacherConfig
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, TeacherError
+from omniopd.teachers import loop
+from omniopd.teachers.answers import Reserved
 from omniopd.teachers.cache import Budget, ReplyCache
-from omniopd.teachers.calls import Endpoint
+from omniopd.teachers.calls import CallError, Endpoint, absent_keys, call
 from omniopd.teachers.capabilities import Capabilities, tabled, tabled_prices
 from omniopd.teachers.client import ApiTeacher, Conduct
 from omniopd.teachers.prices import Prices
-from omniopd.teachers.probe import NUM_PROMPTS, Found, probe
+from omniopd.teachers.probe import NUM_PROMPTS, ProbeResult, probe
+from omniopd.teachers.ways import payload_of
 
-NO_KEY = "none"  # what a server of the user's own is given where it asks for none
+NO_KEY = "none"  # sent to a server of the user's own that needs no key
 MILLION = 1e6
+MIN_MAX_TOKENS = 16  # some APIs refuse fewer
 
 
-def api_teacher(config: TeacherConfig, found: Found, *, root: Path) -> ApiTeacher:
-    """The teacher, asked in the way that was found to work. Paths in params and .env are looked for in root.
+def api_teacher(config: TeacherConfig, probed: ProbeResult, *, root: Path) -> ApiTeacher:
+    """The teacher, asked in the way that the probe chose. Paths in params and .env are relative to root.
 
     Raises:
-        ConfigError: no vendor is named, its key is not to be found, or a budget in dollars has no prices.
+        ConfigError: the vendor is unknown, its key is missing, or a budget in dollars has no prices.
         DataError: the cache cannot be used.
     """
     return ApiTeacher(
         endpoint_of(config, root=root),
         name=config.model,
-        way=found.way,
-        capabilities=found.capabilities,
+        way=probed.way,
+        capabilities=probed.capabilities,
         temperature=config.temperature,
         cache=ReplyCache(root / config.cache),
-        conduct=_conduct(config),
+        conduct=Conduct(
+            max_concurrency=config.max_concurrency,
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+            timeout_s=config.timeout_s,
+            max_attempts=config.max_attempts,
+            budget=Budget(config.budget_usd, config.budget_tokens),
+            offline=config.offline,
+        ),
     )
 
 
-def find_way(
+def probe_api(
     config: TeacherConfig, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
-) -> Found:
-    """What a probe finds: the way to ask, and what the API can do. Its replies are bought like any other.
+) -> ProbeResult:
+    """The way to ask, and what the API supports. The calls of the probe are cached and billed like any other.
 
     tokens_of: a text as tokens of the student.
 
     Raises:
-        ConfigError: as api_teacher; or the API knows neither the key nor the model.
+        ConfigError: as api_teacher; or the API rejects the key or the model.
         TeacherError: no way works, or not the one that params name.
     """
     known = capabilities_of(config)
     ways = known.ways if config.way == "auto" else (config.way,)
     with ExitStack() as opened:
 
-        def teacher_of(found: Found) -> ApiTeacher:
-            return opened.enter_context(closing(api_teacher(config, found, root=root)))
+        def teacher_of(result: ProbeResult) -> ApiTeacher:
+            return opened.enter_context(closing(api_teacher(config, result, root=root)))
 
         return probe(
             prompts[:NUM_PROMPTS], ways=ways, capabilities=known, teacher_of=teacher_of, tokens_of=tokens_of
@@ -62,14 +75,18 @@ def find_way(
 
 
 def endpoint_of(config: TeacherConfig, *, root: Path) -> Endpoint:
-    """Where params say that the teacher is asked, with its key and its prices.
+    """The address of the teacher, with its key and its prices.
 
     Raises:
         ConfigError: see api_teacher.
     """
     load_dotenv(root / ".env")
-    known = _prices(config)
-    if known is None and config.budget_usd is not None:
+    prices = tabled_prices(config.model)
+    if given := config.prices:  # dollars per million tokens
+        cached = given.input if given.cached_input is None else given.cached_input
+        written = given.input if given.cache_write is None else given.cache_write
+        prices = Prices(given.input / MILLION, cached / MILLION, written / MILLION, given.output / MILLION)
+    if prices is None and config.budget_usd is not None:
         raise ConfigError(
             f"teacher.budget_usd: no price of {config.model} is known; give teacher.prices, such as "
             "{ input: 1.0, output: 5.0 } (dollars per million tokens), or limit budget_tokens"
@@ -79,49 +96,65 @@ def endpoint_of(config: TeacherConfig, *, root: Path) -> Endpoint:
         base_url=config.base_url,
         api_key=_key(config),
         request=config.request,
-        prices=known or Prices(),
+        prices=prices or Prices(),
     )
 
 
 def capabilities_of(config: TeacherConfig) -> Capabilities:
-    """What the tables say of the teacher.
+    """What litellm's tables say of the teacher.
 
     Raises:
-        ConfigError: they know no such vendor.
+        ConfigError: they do not know its vendor.
     """
     return tabled(config.model, has_base_url=config.base_url is not None)
 
 
-def _prices(config: TeacherConfig) -> Prices | None:
-    given = config.prices
-    if given is None:
-        return tabled_prices(config.model)
-    cached = given.input if given.cached_input is None else given.cached_input
-    written = given.input if given.cache_write is None else given.cache_write
-    return Prices(given.input / MILLION, cached / MILLION, written / MILLION, given.output / MILLION)
+def missing_keys(config: TeacherConfig, *, root: Path) -> list[str]:
+    """The variables of the vendor's keys that are set neither in the environment nor in root's .env.
+
+    Raises:
+        ConfigError: as `endpoint_of`.
+    """
+    endpoint = endpoint_of(config, root=root)
+    return absent_keys(config.model) if endpoint.api_key is None else []
+
+
+def ask_question(config: TeacherConfig, *, root: Path) -> str:
+    """Ask one question, bypassing the cache of replies. Returns how long it took and what was billed, as a sentence.
+
+    Raises:
+        ConfigError: as `endpoint_of`.
+        TeacherError: there was no answer; the message says why.
+    """
+    endpoint, known = endpoint_of(config, root=root), capabilities_of(config)
+    way = known.ways[0] if config.way == "auto" else config.way
+    payload = payload_of(way, "1+1=", "", prefill=known.prefill, strips=False, marks_cache=False)
+    question = call(
+        endpoint, payload, num_replies=1, max_tokens=MIN_MAX_TOKENS, temperature=None, seed=None,
+        timeout_s=config.timeout_s, reserved=Reserved.of(payload.num_bytes, MIN_MAX_TOKENS),
+    )  # fmt: skip
+    start = time.monotonic()
+    try:
+        usage = loop.run(question).usage
+    except CallError as error:
+        raise TeacherError(f"{config.model}: {error.reason}: {error}") from error
+    finally:
+        loop.close()
+    return (
+        f"a question took {time.monotonic() - start:.1f} s, {usage.prompt_tokens} + {usage.completion_tokens} tokens, "
+        f"${usage.cost_usd:.6f}"
+    )
 
 
 def _key(config: TeacherConfig) -> str | None:
     """The key that params name; None leaves the vendor's usual variable to litellm."""
     if config.offline:
         return NO_KEY
-    if config.api_key_env is not None:
-        if config.api_key_env not in os.environ:
-            raise ConfigError(
-                f"teacher.api_key_env: {config.api_key_env} is set neither in the environment nor in .env; "
-                "put the key there"
-            )
-        return os.environ[config.api_key_env]
-    return NO_KEY if config.base_url is not None else None
-
-
-def _conduct(config: TeacherConfig) -> Conduct:
-    return Conduct(
-        max_concurrency=config.max_concurrency,
-        requests_per_minute=config.requests_per_minute,
-        tokens_per_minute=config.tokens_per_minute,
-        timeout_s=config.timeout_s,
-        max_attempts=config.max_attempts,
-        budget=Budget(config.budget_usd, config.budget_tokens),
-        offline=config.offline,
-    )
+    if config.api_key_env is None:
+        return None if config.base_url is None else NO_KEY
+    if config.api_key_env not in os.environ:
+        raise ConfigError(
+            f"teacher.api_key_env: {config.api_key_env} is set neither in the environment nor in .env; "
+            "put the key there"
+        )
+    return os.environ[config.api_key_env]

@@ -1,4 +1,4 @@
-"""The teacher as the method sees it: it is given a prefix and returns text."""
+"""The teacher as a method sees it: it takes a prefix and returns text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,10 @@ from omniopd.errors import TeacherError
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """Continue `prefix`, the response so far, num_replies times, each of at most max_tokens teacher tokens.
+    """Continue `prefix`, the response so far, num_replies times, each by at most max_tokens teacher tokens.
 
-    `temperature` is None where the teacher's own is to be used.
-
-    Reply n draws from seed + n. Seeds of two requests are at least num_replies apart. The prefixes of one
-    trajectory begin each other, and its requests come in ascending order.
+    `temperature` None is the teacher's default. Reply n draws from seed + n; seeds of two requests are at least
+    num_replies apart. Each prefix of a trajectory begins the next, and its requests come in ascending order.
 
     >>> request = TeacherRequest(
     ...     "r0007-train-00012-0/5", "r0007-train-00012-0", "4185+5874=", "5+4+0",
@@ -35,11 +33,10 @@ class TeacherRequest:
 
 @dataclass(frozen=True)
 class TeacherAnswer:
-    """The replies to one request, and what they cost. Text, and nothing else of the teacher.
+    """The replies to one request, and their costs. Text, and nothing else of the teacher.
 
-    A finish reason is "stop" where the teacher ended its answer with the reply, and "length" where the reply
-    was cut at max_tokens. Where the teacher could not be made to answer, `failure` says why in a word, and there
-    are no replies.
+    A finish reason is "stop" where the teacher ended its answer, and "length" where the reply was cut at max_tokens.
+    A failed answer has no replies, and `failure` says why in a word.
 
     >>> answer = TeacherAnswer(
     ...     ["=0", "=0", "=1", "=0"], ["length"] * 4, mode="completion", prompt_tokens=15, completion_tokens=8)
@@ -57,7 +54,7 @@ class TeacherAnswer:
 
     @classmethod
     def failed(cls, failure: str, *, mode: str) -> "TeacherAnswer":
-        """An answer that could not be had."""
+        """An answer without replies, and why."""
         return cls([], [], mode=mode, prompt_tokens=0, completion_tokens=0, failure=failure)
 
 
@@ -66,11 +63,11 @@ class Teacher(Protocol):
 
     @property
     def name(self) -> str:
-        """What stands beside every verdict."""
+        """The name in every verdict."""
         ...
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        """One answer a request, each with exactly num_replies replies, or with its failure and none.
+        """One answer per request, each with exactly num_replies replies, or with a failure and none.
 
         Raises:
             TeacherError: it cannot answer.
@@ -79,10 +76,10 @@ class Teacher(Protocol):
 
 
 def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-    """The teacher's answers, as many and as many-voiced as asked for, or failed.
+    """The teacher's answers, each checked to have the requested number of replies, or a failure.
 
     Raises:
-        TeacherError: a request came back with fewer or more replies than asked for, or not at all.
+        TeacherError: a request has another number of replies, or no answer.
     """
     answers = teacher.answer(requests)
     if len(answers) != len(requests):

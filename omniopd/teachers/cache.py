@@ -1,9 +1,8 @@
-"""Bought replies: one SQLite file, so that none is paid for twice, and the book of what they cost.
+"""The cache of paid replies, one SQLite file, which also accounts for their costs.
 
-A reply and its cost are written in one transaction. What a call may cost is held before it is made, so that the
-calls of every thread and process that share the file stay within the budget together. A hold ends with the process
-that took it, or else with its lease, which is counted in seconds since the machine began: no setting of the clock
-changes it.
+A reply and its cost are written in one transaction. Each call reserves its maximum cost first, so that all threads
+and processes that share the file stay within the budget together. A reservation ends with its process, or with its
+lease, which is measured in seconds since the machine booted: setting the clock does not change it.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from omniopd.data.processes import has_ended, own_name
 from omniopd.errors import BudgetError, DataError
 
 SCHEMA_VERSION = 2
-READABLE = (0, 1, SCHEMA_VERSION)  # 0 is an empty file; 1 knew of no owners
+READABLE = (0, 1, SCHEMA_VERSION)  # 0 is an empty file; 1 had no owners
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
   id INTEGER PRIMARY KEY, teacher TEXT NOT NULL, way TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
@@ -50,7 +49,7 @@ DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent in all, by every run that shares the cache; None where there is no limit."""
+    """Limits for all runs that share the cache; None: no limit."""
 
     usd: float | None = None
     tokens: int | None = None  # of prompts and replies together
@@ -58,7 +57,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Spent:
-    """What was booked so far. `tokens` are those of prompts and replies together.
+    """Totals so far. `tokens` are those of prompts and replies together.
 
     >>> Spent(num_calls=2, tokens=38, cost_usd=0.0004).tokens
     38
@@ -71,7 +70,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one call was billed for; `cached_tokens` are those of the prompt that the provider had cached.
+    """What one call was billed for; `cached_tokens` are the prompt tokens that the provider had cached.
 
     >>> Usage(prompt_tokens=30, cached_tokens=16, completion_tokens=8, cost_usd=0.0002).prompt_tokens
     30
@@ -84,10 +83,10 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Bought:
-    """A reply in the cache, with the call that brought it.
+class CachedReply:
+    """A reply in the cache, and the call that returned it.
 
-    >>> Bought("=0", "length", call=7, usage=Usage(30, 0, 8, 0.0002)).text
+    >>> CachedReply("=0", "length", call=7, usage=Usage(30, 0, 8, 0.0002)).text
     '=0'
     """
 
@@ -98,16 +97,16 @@ class Bought:
 
 
 def reply_key(*parts: Any) -> bytes:
-    """What names a reply: a hash over everything that it depends on, as JSON."""
+    """The key of a reply: a hash over all that it depends on, as JSON."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 class ReplyCache:
-    """The replies bought so far, shared by the threads and processes that open the same file.
+    """Replies shared by the threads and processes that open the same file.
 
     Raises:
-        DataError: the file is no such cache, or one of another version.
+        DataError: the file is not a cache, or has another version.
     """
 
     def __init__(self, path: Path):
@@ -126,23 +125,26 @@ class ReplyCache:
             ) from error
 
     def _prepare(self) -> None:
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in READABLE:
+        version = self._version()
+        if version not in READABLE:
             raise DataError(
-                f"{self._path}: a cache of version {found}, and this omniopd reads version {SCHEMA_VERSION}; "
+                f"{self._path}: a cache of version {version}, and this omniopd reads version {SCHEMA_VERSION}; "
                 "name another file in teacher.cache"
             )
-        if found == 0:
+        if version == 0:
             self._write_ahead()
-        # A reply whose booking the machine's own failure undoes is asked for again: none is lost to a mere kill.
+        # A killed process loses nothing; the last replies before a power failure are requested again.
         self._db.execute("PRAGMA synchronous = NORMAL")
-        if found != SCHEMA_VERSION:
-            with self._transaction() as db:
-                # Another process may have made the tables meanwhile, and hold something in them.
-                if db.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-                    for statement in SCHEMA.split(";"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version == SCHEMA_VERSION:
+            return
+        with self._transaction() as db:
+            if self._version() != SCHEMA_VERSION:  # another process may have made the tables meanwhile
+                for statement in SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return self._db.execute("PRAGMA user_version").fetchone()[0]
 
     def _write_ahead(self) -> None:
         """Turn on the write-ahead log. SQLite does not wait for a lock here, whatever its timeout, so we do."""
@@ -157,34 +159,34 @@ class ReplyCache:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Bought]:
-        """Those of the replies that were bought."""
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CachedReply]:
+        """The replies that are in the cache."""
         query = (
             "SELECT text, finish_reason, call, prompt_tokens, cached_tokens, completion_tokens, cost_usd "
             "FROM replies JOIN calls ON calls.id = replies.call WHERE key = ?"
         )
-        found: dict[bytes, Bought] = {}
+        replies: dict[bytes, CachedReply] = {}
         with self._open():
             for key in keys:
                 row = self._db.execute(query, (key,)).fetchone()
                 if row is not None:
                     text, finish_reason, call, *usage = row
-                    found[key] = Bought(text, finish_reason, call, Usage(*usage))
-        return found
+                    replies[key] = CachedReply(text, finish_reason, call, Usage(*usage))
+        return replies
 
-    def hold(self, key: bytes, *, tokens: int, cost_usd: float, budget: Budget, lease_s: float) -> bool:
-        """Set aside what a call may cost at most, in the name of its first reply.
+    def reserve(self, key: bytes, *, tokens: int, cost_usd: float, budget: Budget, lease_s: float) -> bool:
+        """Reserve the maximum cost of a call, under the key of its first reply.
 
-        False where that reply was bought or is being bought, or the budget has room for this call only if calls
-        under way cost less than was set aside for them: look for the reply, and come again. A hold whose process
-        ended, or that is not settled within lease_s seconds, no longer counts.
+        False where that reply is cached or being bought, or where the budget suffices only if calls under way cost
+        less than they reserved: look for the reply, and try again. A reservation whose process ended, or that is
+        neither booked nor released within lease_s seconds, no longer counts.
 
         Raises:
-            BudgetError: there is no room left, whatever the calls under way cost.
+            BudgetError: the budget does not suffice, whatever the calls under way cost.
         """
         now = time.monotonic()
         with self._transaction() as db:
@@ -192,14 +194,20 @@ class ReplyCache:
             taken = "SELECT 1 FROM holds WHERE key = ? UNION ALL SELECT 1 FROM replies WHERE key = ?"
             if db.execute(taken, (key, key)).fetchone() or not _has_room(db, budget, tokens, cost_usd):
                 return False
-            held = (key, own_name(), tokens, cost_usd, now + lease_s)
-            db.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?)", held)
+            row = (key, own_name(), tokens, cost_usd, now + lease_s)
+            db.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?)", row)
         return True
 
     def book(
-        self, held: bytes, replies: Sequence[tuple[bytes, str, str]], *, teacher: str, way: str, usage: Usage
+        self,
+        reserved: bytes,
+        replies: Sequence[tuple[bytes, str, str]],
+        *,
+        teacher: str,
+        way: str,
+        usage: Usage,
     ) -> None:
-        """Settle a hold: the replies (key, text, finish reason) of a call, and what it was billed for."""
+        """Replace a reservation by the replies (key, text, finish reason) of its call, and what that was billed for."""
         with self._transaction() as db:
             call = db.execute(
                 "INSERT INTO calls VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
@@ -214,46 +222,45 @@ class ReplyCache:
                 "UPDATE spent SET num_calls = num_calls + 1, tokens = tokens + ?, cost_usd = cost_usd + ?",
                 (usage.prompt_tokens + usage.completion_tokens, usage.cost_usd),
             )
-            db.execute("DELETE FROM holds WHERE key = ?", (held,))
+            db.execute("DELETE FROM holds WHERE key = ?", (reserved,))
 
-    def release(self, held: bytes) -> None:
-        """Let go of a hold whose call brought nothing and was billed nothing."""
+    def release(self, reserved: bytes) -> None:
+        """Delete the reservation of a call that was not billed."""
         with self._transaction() as db:
-            db.execute("DELETE FROM holds WHERE key = ?", (held,))
+            db.execute("DELETE FROM holds WHERE key = ?", (reserved,))
 
     def note_failure(self, key: bytes, reason: str) -> None:
-        """Remember why a reply could not be had, so that a run from the cache alone finds the same."""
+        """Store why a reply could not be bought, for offline runs."""
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?)", (key, reason))
 
     def failure(self, key: bytes) -> str | None:
-        """Why the reply could not be had, where that was noted."""
+        """Why the reply could not be bought, if that was noted."""
         with self._open():
             row = self._db.execute("SELECT reason FROM failures WHERE key = ?", (key,)).fetchone()
         return None if row is None else row[0]
 
-    def attend(self, client: str, *, teacher: str, lease_s: float) -> int:
-        """Say that a client asks that teacher for the next lease_s seconds. Returns how many do, itself included."""
+    def register(self, client: str, *, teacher: str, lease_s: float) -> int:
+        """Register a client of that teacher for lease_s seconds. Returns how many are, itself included."""
         now = time.monotonic()
         with self._transaction() as db:
             _drop_abandoned(db, "clients", now)
-            attending = (client, own_name(), teacher, now + lease_s)
-            db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?)", attending)
+            row = (client, own_name(), teacher, now + lease_s)
+            db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?)", row)
             return db.execute("SELECT count(*) FROM clients WHERE teacher = ?", (teacher,)).fetchone()[0]
 
-    def leave(self, client: str) -> None:
-        """Say that a client asks no more."""
+    def unregister(self, client: str) -> None:
         with self._transaction() as db:
             db.execute("DELETE FROM clients WHERE name = ?", (client,))
 
     def spent(self) -> Spent:
-        """What was booked so far, by all who share the file."""
+        """What all users of the file have spent so far."""
         with self._open():
             return Spent(*self._db.execute("SELECT num_calls, tokens, cost_usd FROM spent").fetchone())
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        """The file for one thread at a time; damage that is met in it is named by its path."""
+        """The file for one thread at a time; an error of a damaged file names its path."""
         with self._lock:
             try:
                 yield
@@ -262,8 +269,8 @@ class ReplyCache:
                     raise
                 what = "".join(filter(str.isprintable, str(error)))[:80]
                 raise DataError(
-                    f"{self._path}: the cache of replies is damaged ({what}); restore a copy, or move it away: what it "
-                    "held is then asked for, and paid for, again"
+                    f"{self._path}: the cache of replies is damaged ({what}); restore a copy, or move it away: its "
+                    "replies are then requested, and paid for, again"
                 ) from error
 
     @contextmanager
@@ -293,24 +300,24 @@ def _drop_abandoned(db: sqlite3.Connection, table: str, now: float) -> None:
 
 
 def _has_room(db: sqlite3.Connection, budget: Budget, tokens: int, cost_usd: float) -> bool:
-    """Whether the budget bears a call beside those under way.
+    """Whether the budget suffices for a call and all that calls under way reserved.
 
     Raises:
-        BudgetError: it would not bear it if those cost nothing.
+        BudgetError: it would not suffice even if those cost nothing.
     """
     spent_tokens, spent_usd = db.execute("SELECT tokens, cost_usd FROM spent").fetchone()
     if budget.usd is not None and spent_usd + cost_usd > budget.usd:
         raise BudgetError(
             f"teacher.budget_usd: {budget.usd:g} is reached: {spent_usd:.4f} is spent, and the next call may cost "
-            f"{cost_usd:.4f}; all that was bought is kept: raise the budget and run the same command"
+            f"{cost_usd:.4f}; all replies so far are kept: raise the budget and run the same command"
         )
     if budget.tokens is not None and spent_tokens + tokens > budget.tokens:
         raise BudgetError(
             f"teacher.budget_tokens: {budget.tokens} is reached: {spent_tokens} are spent, and the next call may take "
-            f"{tokens}; all that was bought is kept: raise the budget and run the same command"
+            f"{tokens}; all replies so far are kept: raise the budget and run the same command"
         )
-    held_tokens, held_usd = db.execute(
+    reserved_tokens, reserved_usd = db.execute(
         "SELECT coalesce(sum(tokens), 0), coalesce(sum(cost_usd), 0) FROM holds"
     ).fetchone()
-    fits_usd = budget.usd is None or spent_usd + held_usd + cost_usd <= budget.usd
-    return fits_usd and (budget.tokens is None or spent_tokens + held_tokens + tokens <= budget.tokens)
+    fits_usd = budget.usd is None or spent_usd + reserved_usd + cost_usd <= budget.usd
+    return fits_usd and (budget.tokens is None or spent_tokens + reserved_tokens + tokens <= budget.tokens)

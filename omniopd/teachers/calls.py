@@ -1,4 +1,4 @@
-"""One call to an API through litellm, which alone is imported here: what was answered, or what went wrong."""
+"""One call to an API through litellm, which only this module imports: the answer, or the error."""
 
 import asyncio
 import json
@@ -15,22 +15,14 @@ from typing import Any
 import httpx
 
 from omniopd.redaction import protect, protect_environment, redacted
-from omniopd.teachers.answers import (
-    UNREADABLE,
-    Answer,
-    Reserved,
-    UnreadableError,
-    read_answer,
-    unread_usage,
-)
+from omniopd.teachers.answers import UNREADABLE, Answer, Reserved, UnreadableError, read_answer, unread_usage
 from omniopd.teachers.cache import Usage
 from omniopd.teachers.prices import Prices
-from omniopd.teachers.ways import Put
-from omniopd.teachers.wire import Guarded, Heard, RedirectError, heard
+from omniopd.teachers.ways import Payload
+from omniopd.teachers.wire import Guarded, RawResponse, RedirectError, last_response
 
-os.environ.setdefault(
-    "LITELLM_LOCAL_MODEL_COST_MAP", "True"
-)  # its price table from the package, not the network
+# The price table from the package, not from the network.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_LOG", "ERROR")
 
 import litellm
@@ -41,12 +33,12 @@ from litellm.llms.openai.common_utils import BaseOpenAILLM
 from openai import AsyncOpenAI
 
 litellm.suppress_debug_info = True
-# Of answers that a server got wrong; they are read here, and checked.
+# About malformed answers, which are checked here.
 warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
 logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
-# Asking again may help. litellm makes an InternalServerError or an APIError of an answer that it cannot read.
-PASSING = (
+# A retry may help. litellm raises InternalServerError or APIError for an answer that it cannot read.
+TRANSIENT = (
     failures.RateLimitError,
     failures.Timeout,
     failures.ServiceUnavailableError,
@@ -56,7 +48,7 @@ PASSING = (
     failures.APIResponseValidationError,
     failures.APIError,
 )
-# Nothing that is asked of this teacher will be answered.
+# Every call to this teacher will fail.
 FATAL = (
     failures.AuthenticationError,
     failures.PermissionDeniedError,
@@ -65,12 +57,10 @@ FATAL = (
 )
 OPENAI_TEXT = "text-completion-openai/"
 FATAL_STATUS = (401, 402, 403, 404)
-OPENAI_PATH = "/completions"  # the end of those that are asked and answer as OpenAI's do
-LONGEST_PAUSE_S = 60.0  # before asking again, whatever the server asks for
-LONGEST_READ, LONGEST_MESSAGE = (
-    4000,
-    300,
-)  # characters of a server's message: where keys are looked for, and kept
+OPENAI_PATH = "/completions"  # the end of the paths whose answers have OpenAI's form
+LONGEST_PAUSE_S = 60.0  # before a retry, whatever the server requests
+# Characters of a server's message: redacted, and kept.
+LONGEST_READ, LONGEST_MESSAGE = 4000, 300
 
 _make_transport = AsyncHTTPHandler.create_async_transport
 
@@ -79,15 +69,14 @@ def _guarded_transport(*args: Any, **kwargs: Any) -> Guarded:
     return Guarded(_make_transport(*args, **kwargs) or httpx.AsyncHTTPTransport())
 
 
-# All of litellm's asynchronous clients, and those that it makes for OpenAI's, get their transport here.
+# The transport of all asynchronous clients of litellm, and of those that it makes for OpenAI.
 AsyncHTTPHandler.create_async_transport = staticmethod(_guarded_transport)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class CallError(Exception):
-    """A call that brought nothing. `reason` is short, for a table of reasons; the message says more, and holds no key.
+    """A call without usable replies. `reason` is a word, for tables; the message says more, with keys redacted.
 
-    passes: asking again may help. fatal: no other request will be answered either. usage: what the call is booked at
-    although its replies cannot be kept.
+    passes: a retry may help. fatal: every other call will fail too. usage: what the call is billed nevertheless.
     """
 
     def __init__(
@@ -110,7 +99,7 @@ class CallError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a teacher is asked: litellm's name of the model, its address and key where they are not the vendor's own.
+    """litellm's name of the model, with its address and key where they are not the vendor's defaults.
 
     >>> Endpoint("anthropic/claude-haiku-4-5").base_url is None
     True
@@ -129,7 +118,7 @@ class Endpoint:
 
 async def call(
     endpoint: Endpoint,
-    asked: Put,
+    payload: Payload,
     *,
     num_replies: int,
     max_tokens: int,
@@ -138,38 +127,34 @@ async def call(
     timeout_s: float,
     reserved: Reserved,
 ) -> Answer:
-    """Ask once. A temperature or a seed of None is not sent. `reserved` is the most that it is booked at.
+    """Ask once. A temperature or a seed of None is not sent. `reserved` limits the usage that is booked.
 
     Raises:
-        CallError: there was no answer, or none that can be read.
+        CallError: there was no answer, or it cannot be read.
     """
     settings = {
-        **asked.settings,
-        "max_tokens": max_tokens + asked.extra_tokens,
+        **payload.settings,
+        "max_tokens": max_tokens + payload.extra_tokens,
         "timeout": timeout_s,
         "max_retries": 0,
         "num_retries": 0,
         "api_base": endpoint.base_url,
         "api_key": endpoint.api_key,
     }
-    if num_replies > 1:
-        settings["n"] = num_replies
-    if temperature is not None:
-        settings["temperature"] = temperature
-    if seed is not None:
-        settings["seed"] = seed
-    note = Heard()
-    heard.set(note)
-    # Raised where the error that it explains is no longer being handled: a traceback shows that one too, with its keys.
-    outcome = await _outcome(endpoint, asked, merged(endpoint.request, settings), timeout_s)
-    answer = _read(note, outcome, reserved, endpoint.prices)
+    optional = {"n": num_replies if num_replies > 1 else None, "temperature": temperature, "seed": seed}
+    settings |= {name: value for name, value in optional.items() if value is not None}
+    response = RawResponse()
+    last_response.set(response)
+    # Raised outside of the handler of litellm's error: a traceback would show that too, with its keys.
+    outcome = await _outcome(endpoint, payload, merged(endpoint.request, settings), timeout_s)
+    answer = _read(response, outcome, reserved, endpoint.prices)
     if isinstance(answer, CallError):
         raise answer
     return answer
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both settings, mappings in both merged in the same way; else the value of `above` holds.
+    """Both settings, merged recursively; `above` takes precedence.
 
     >>> merged({"extra_body": {"top_k": 20}}, {"extra_body": {"add_generation_prompt": False}})
     {'extra_body': {'top_k': 20, 'add_generation_prompt': False}}
@@ -181,38 +166,42 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-async def _outcome(endpoint: Endpoint, asked: Put, settings: dict[str, Any], timeout_s: float) -> Any:
-    """What litellm made of the answer, or the error that it raised."""
+async def _outcome(endpoint: Endpoint, payload: Payload, settings: dict[str, Any], timeout_s: float) -> Any:
+    """The answer as litellm returns it, or the error that it raised."""
+    model = endpoint.model
     try:
-        # A server that drips keeps a client's own timeout from ever passing.
+        # With a server that drips, a client's own timeout never expires.
         async with asyncio.timeout(timeout_s):
-            if asked.text is None:
-                return await litellm.acompletion(
-                    model=endpoint.model, messages=list(asked.messages), **settings
-                )
-            model = _completing(endpoint.model)
+            if payload.text is None:
+                return await litellm.acompletion(model=model, messages=list(payload.messages), **settings)
+            provider, _, name = model.partition("/")
+            if provider in ("openai", "hosted_vllm"):  # else litellm would send a chat
+                model = f"{OPENAI_TEXT}{name}"
             if model.startswith(OPENAI_TEXT):
                 settings["client"] = _client(endpoint.base_url, endpoint.api_key)
-            return await litellm.atext_completion(model=model, prompt=asked.text, **settings)
+            return await litellm.atext_completion(model=model, prompt=payload.text, **settings)
     except TimeoutError:
         return CallError("timeout", f"no answer within {timeout_s:g} s", passes=True)
     except Exception as error:
         return error
 
 
-def _read(note: Heard, outcome: Any, reserved: Reserved, prices: Prices) -> Answer | CallError:
-    """The answer, from what the server sent where that has OpenAI's shape: litellm makes empty replies of the rest."""
+def _read(response: RawResponse, outcome: Any, reserved: Reserved, prices: Prices) -> Answer | CallError:
+    """The answer, from the body where that has OpenAI's form: litellm turns malformed ones into empty replies."""
     if isinstance(outcome, CallError):
         return outcome
-    if note.refused is not None:
-        return _refused(note, reserved, prices)
-    if not note.is_success and isinstance(outcome, Exception):
-        return _explained(outcome, note.status)
+    if isinstance(response.refused, RedirectError):
+        return CallError("redirect", str(response.refused), passes=False, fatal=True)
+    if response.refused is not None:
+        usage = reserved.usage(prices) if response.is_success else None
+        return CallError("too_large", str(response.refused), passes=False, usage=usage)
+    if not response.is_success and isinstance(outcome, Exception):
+        return _explained(outcome, response.status)
     try:
-        if note.path.endswith(OPENAI_PATH):
-            return read_answer(_parsed(note.body), reserved, prices)
+        if response.path.endswith(OPENAI_PATH):
+            return read_answer(_parsed(response.body), reserved, prices)
         if isinstance(outcome, Exception):
-            usage = unread_usage(_parsed(note.body), reserved, prices)
+            usage = unread_usage(_parsed(response.body), reserved, prices)
             return _unreadable(f"{type(outcome).__name__}: {outcome}", usage)
         return read_answer(outcome.model_dump(), reserved, prices)
     except UnreadableError as error:
@@ -220,7 +209,7 @@ def _read(note: Heard, outcome: Any, reserved: Reserved, prices: Prices) -> Answ
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON of a body, None where it is none."""
+    """The body as JSON; None where it is not."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -231,21 +220,13 @@ def _unreadable(message: str, usage: Usage | None) -> CallError:
     return CallError(UNREADABLE, message, passes=True, usage=usage)
 
 
-def _refused(note: Heard, reserved: Reserved, prices: Prices) -> CallError:
-    """What to make of an answer whose body was not read."""
-    if isinstance(note.refused, RedirectError):
-        return CallError("redirect", str(note.refused), passes=False, fatal=True)
-    usage = reserved.usage(prices) if note.is_success else None
-    return CallError("too_large", str(note.refused), passes=False, usage=usage)
-
-
 def absent_keys(model: str) -> list[str]:
-    """The environment variables of the vendor's key that are not set, as far as litellm knows the vendor."""
+    """The unset environment variables of the vendor's key, if litellm knows the vendor."""
     return list(litellm.validate_environment(model)["missing_keys"])
 
 
 async def close_connections() -> None:
-    """Close what is kept open to ask again sooner."""
+    """Close the connections that are kept for the next calls."""
     await async_client_cleanup.close_litellm_async_clients()
     while _clients:
         await _clients.popitem()[1].close()
@@ -255,7 +236,7 @@ _clients: dict[tuple[str | None, str | None], AsyncOpenAI] = {}
 
 
 def _client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
-    """One client for all completions of an address: litellm would open one, and a connection, for each call."""
+    """One client for all completions of an address: litellm would open one for each call."""
     if (base_url, api_key) not in _clients:
         _clients[base_url, api_key] = AsyncOpenAI(
             base_url=base_url,
@@ -266,14 +247,8 @@ def _client(base_url: str | None, api_key: str | None) -> AsyncOpenAI:
     return _clients[base_url, api_key]
 
 
-def _completing(model: str) -> str:
-    """The name under which litellm completes a text with that model, rather than chat about it."""
-    provider, _, name = model.partition("/")
-    return f"{OPENAI_TEXT}{name}" if provider in ("openai", "hosted_vllm") else model
-
-
 def _explained(error: Exception, status: int) -> CallError:
-    """An error of litellm's as ours; status is that of the answer, 0 where there was none."""
+    """litellm's error as ours. status is that of the answer, 0 where there was none."""
     message = str(error)
     if isinstance(error, FATAL) or (status or _status(error)) in FATAL_STATUS:
         return CallError(type(error).__name__, message, passes=False, fatal=True)
@@ -283,25 +258,24 @@ def _explained(error: Exception, status: int) -> CallError:
         return CallError("timeout", message, passes=True)
     if isinstance(error, failures.RateLimitError):
         return CallError("rate_limit", message, passes=True, retry_after_s=_retry_after(error))
-    if isinstance(error, PASSING):
+    if isinstance(error, TRANSIENT):
         return CallError(type(error).__name__, message, passes=True, retry_after_s=_retry_after(error))
     if isinstance(error, failures.BadRequestError):
         return CallError("refused", message, passes=False)
     return _unreadable(f"{type(error).__name__}: {message}", None)
 
 
-def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error came from: litellm calls some by the wrong name."""
-    origin: BaseException | None = error
-    found = None
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status at the root of an error: litellm gives some the wrong class."""
+    status, origin = None, error
     while origin is not None:
-        found = getattr(origin, "status_code", found)
+        status = getattr(origin, "status_code", status)
         origin = origin.__cause__ or origin.__context__
-    return found
+    return status
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Seconds that the server asked to be given, where it did."""
+    """The pause that the server requested, if any."""
     for headers in (
         getattr(error, "litellm_response_headers", None),
         getattr(getattr(error, "response", None), "headers", None),
@@ -314,7 +288,7 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def pause_s(retry_after: str) -> float | None:
-    """The seconds that a Retry-After asks for, at most LONGEST_PAUSE_S; None where it asks for none.
+    """The seconds of a Retry-After header, at most LONGEST_PAUSE_S; None where it cannot be read.
 
     >>> pause_s("1.5"), pause_s("inf"), pause_s("nan"), pause_s("-3")
     (1.5, 60.0, None, 0.0)

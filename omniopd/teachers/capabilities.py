@@ -1,8 +1,6 @@
-"""What an API can do, as far as litellm's tables know it; a probe finds out the rest."""
+"""What an API supports according to litellm's tables; a probe tests the rest."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from omniopd.errors import ConfigError
 from omniopd.teachers.calls import litellm
@@ -12,7 +10,7 @@ from omniopd.teachers.ways import Prefill, Way
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The ways to ask, best first, and what may be asked for.
+    """The ways to ask, best first, and the settings that an API accepts.
 
     >>> Capabilities(("prefill", "instruct"), samples_per_call=1, takes_seed=False, strips=True).ways[0]
     'prefill'
@@ -28,19 +26,19 @@ class Capabilities:
     caches_from: int | None = 0  # tokens of the shortest prefix that its cache keeps; None: it has no cache
 
 
-# How each vendor is told to continue the last turn; of the others a plain last turn is tried.
+# Vendors with a flag to continue the last turn; with others, a plain last turn is tried.
 FLAGGED = ("deepseek", "mistral")
 SERVED = ("openai", "hosted_vllm")  # with an address of the user's own: vLLM and its like
 ANTHROPIC = ("anthropic", "bedrock", "vertex_ai")
 MOST_SAMPLES = 16
-LEAST_CACHED = 1024  # what most vendors cache at least, where the table does not say
+MIN_CACHED_TOKENS = 1024  # the shortest prefix that most vendors cache
 
 
 def tabled(model: str, *, has_base_url: bool) -> Capabilities:
-    """What litellm's tables say of a model.
+    """The capabilities of a model by litellm's tables.
 
     Raises:
-        ConfigError: they know no such vendor.
+        ConfigError: they do not know the vendor.
     """
     try:
         name, provider, _, _ = litellm.get_llm_provider(model)
@@ -53,6 +51,11 @@ def tabled(model: str, *, has_base_url: bool) -> Capabilities:
     info = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
     is_claude = provider in ANTHROPIC and "claude" in name
     is_served = provider in SERVED and has_base_url
+    caches_from = None
+    if is_served:
+        caches_from = 0
+    elif info.get("supports_prompt_caching"):
+        caches_from = int(info.get("prompt_cache_min_tokens", MIN_CACHED_TOKENS))
     return Capabilities(
         ways=_ways(provider, info.get("mode"), info.get("supports_assistant_prefill"), is_served=is_served),
         samples_per_call=MOST_SAMPLES if "n" in accepted else 1,
@@ -61,16 +64,8 @@ def tabled(model: str, *, has_base_url: bool) -> Capabilities:
         prefill="flag" if provider in FLAGGED else "setting" if is_served else "turn",
         strips=is_claude,
         marks_cache=is_claude,
-        caches_from=_caches_from(info, is_served=is_served),
+        caches_from=caches_from,
     )
-
-
-def _caches_from(info: Mapping[str, Any], *, is_served: bool) -> int | None:
-    if is_served:
-        return 0
-    if not info.get("supports_prompt_caching"):
-        return None
-    return int(info.get("prompt_cache_min_tokens", LEAST_CACHED))
 
 
 def _ways(provider: str, mode: str | None, prefills: bool | None, *, is_served: bool) -> tuple[Way, ...]:
@@ -84,7 +79,7 @@ def _ways(provider: str, mode: str | None, prefills: bool | None, *, is_served: 
 
 
 def tabled_prices(model: str) -> Prices | None:
-    """What litellm's table says that a model costs; None where it says nothing."""
+    """The prices of a model by litellm's table; None where it has none."""
     info = litellm.model_cost.get(model) or litellm.model_cost.get(model.partition("/")[2])
     if not info or "input_cost_per_token" not in info:
         return None
@@ -98,5 +93,5 @@ def tabled_prices(model: str) -> Prices | None:
 
 
 def token_counter(model: str, text: str) -> int:
-    """Tokens of a text, by litellm's tokenizer for that model; of many vendors it is a stand-in."""
+    """Tokens of a text by litellm's tokenizer for that model, which for many vendors is an approximation."""
     return litellm.token_counter(model=model, text=text)

@@ -1,4 +1,4 @@
-"""A teacher behind an API: bought replies first, then calls within the budget and the limits."""
+"""A teacher behind an API: cached replies first, then calls within the budget and the rate limits."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import os
 import random
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,17 +14,17 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import EMPTY, FINISHED, ONLY_THINKING, UNREADABLE, Answer, Reserved
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
-from omniopd.teachers.cache import Bought, Budget, ReplyCache, reply_key
+from omniopd.teachers.cache import Budget, CachedReply, ReplyCache, reply_key
 from omniopd.teachers.calls import LONGEST_PAUSE_S, CallError, Endpoint, call
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.limits import Bucket
-from omniopd.teachers.ways import Put, Way, put, read
+from omniopd.teachers.ways import Payload, Way, continuation, payload_of
 
 log = logging.getLogger(__name__)
 
-LEASE_MARGIN_S = 30.0  # beyond a call's own timeout, until what it held is thought abandoned
-POLL_S = 0.05  # between looks at a reply that another process is buying
-ATTENDANCE_S = 5.0  # between looks at how many processes ask the same teacher
+LEASE_MARGIN_S = 30.0  # beyond a call's own timeout, until its reservation counts as abandoned
+POLL_S = 0.05  # between look-ups of a reply that another process is buying
+SHARING_S = 5.0  # between counts of the processes that ask the same teacher
 BACKOFF_S = 0.5  # doubled with each failure, to LONGEST_PAUSE_S
 BYTES_PER_TOKEN = 4  # about, of a prompt
 MISSTATED = (
@@ -39,7 +40,7 @@ NO_REPLY = {
 
 @dataclass(frozen=True)
 class Conduct:
-    """How much may be asked at once and in all, and how often in vain."""
+    """Concurrency, rate limits, timeout, attempts and budget of the calls."""
 
     max_concurrency: int
     requests_per_minute: float | None
@@ -51,10 +52,10 @@ class Conduct:
 
 
 class ApiTeacher:
-    """Asks an API through litellm, and never twice for a reply that it has.
+    """Asks an API through litellm, and never twice for a reply that is cached.
 
-    The requests of one trajectory go out one after the other, shortest prefix first, so that a serving engine finds
-    each in its prefix cache; trajectories go side by side. Usable from several threads, which share its limits.
+    The requests of one trajectory are sent one after the other, shortest prefix first, so that a serving engine has
+    each in its prefix cache; trajectories are sent concurrently. Thread-safe; threads share its limits.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class ApiTeacher:
         conduct: Conduct,
     ):
         self.name = name
-        self.num_short_calls = 0  # that brought fewer replies than they were asked for
-        self._complaints: set[str] = set()
+        self.num_short_calls = 0  # that returned fewer replies than requested
+        self._logged: set[str] = set()  # kinds of errors
         self._endpoint = endpoint
         self._way: Way = way
         self._capabilities = capabilities
@@ -81,108 +82,123 @@ class ApiTeacher:
         self._slots = asyncio.Semaphore(conduct.max_concurrency)
         self._requests = Bucket(conduct.requests_per_minute)
         self._tokens = Bucket(conduct.tokens_per_minute)
-        self._attended_at = -ATTENDANCE_S
+        self._shared_at = -SHARING_S
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        """One answer a request; one that could not be had gives its reason in place of replies.
+        """One answer per request; a failed one has its reason in place of replies.
 
         Raises:
-            BudgetError: the budget is reached. What was bought until then is kept.
-            ConfigError: the API knows neither the key nor the model.
+            BudgetError: the budget is exhausted. Replies bought until then are kept.
+            ConfigError: the API rejects the key or the model.
             TeacherError: offline, and a reply is not in the cache.
         """
         return loop.run(self._answer_all(requests))
 
     def close(self) -> None:
-        """Leave its share of the limits to others, and let go of the cache."""
-        self._cache.leave(self._client)
+        """Release its share of the rate limits, and close the cache."""
+        self._cache.unregister(self._client)
         self._cache.close()
 
     async def _answer_all(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-        chains: dict[str, list[int]] = {}
+        chains: dict[str, list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
-            chains.setdefault(request.trajectory_id, []).append(i)
+            chains[request.trajectory_id].append(i)
         answers: dict[int, TeacherAnswer] = {}
         stop = asyncio.Event()
 
-        async def ask_in_turn(own: Sequence[int]) -> None:
+        async def answer_chain(chain: Sequence[int]) -> None:
             try:
-                for i in own:
+                for i in chain:
                     if stop.is_set():
                         return
                     answers[i] = await self._answer_one(requests[i])
             except BaseException:
-                stop.set()  # those under way end as they will, and are kept; nothing more is asked
+                stop.set()  # calls under way finish and are kept; no others start
                 raise
 
-        ended = await asyncio.gather(*(ask_in_turn(own) for own in chains.values()), return_exceptions=True)
-        for error in ended:
+        outcomes = await asyncio.gather(*map(answer_chain, chains.values()), return_exceptions=True)
+        for error in outcomes:
             if error is not None:
                 raise error
         return [answers[i] for i in range(len(requests))]
 
     async def _answer_one(self, request: TeacherRequest) -> TeacherAnswer:
-        asked = put(
+        payload = payload_of(
             self._way, request.prompt, request.prefix,
             prefill=self._capabilities.prefill, strips=self._capabilities.strips,
             marks_cache=self._capabilities.marks_cache,
         )  # fmt: skip
-        keys = [self._key(request, n) for n in range(request.num_replies)]
-        found = self._cache.find(keys)
-        reason = None
-        if len(found) < len(keys):
-            reason = await self._buy(request, asked, keys, found)
-        if reason is not None:
-            return TeacherAnswer.failed(reason, mode=self._way)
-        return _assembled([found[key] for key in keys], self._way, asked, request.prefix)
-
-    def _key(self, request: TeacherRequest, n: int) -> bytes:
-        return reply_key(
+        settings = (
             self.name, self._way, dict(self._endpoint.request), self._temperature_of(request), request.max_tokens,
-            request.prompt, request.prefix, request.seed + n,
         )  # fmt: skip
+        keys = [
+            reply_key(*settings, request.prompt, request.prefix, request.seed + n)
+            for n in range(request.num_replies)
+        ]
+        cached = self._cache.find(keys)
+        if len(cached) < len(keys):
+            failure = await self._buy(request, payload, keys, cached)
+            if failure is not None:
+                return TeacherAnswer.failed(failure, mode=self._way)
+        replies = [cached[key] for key in keys]
+        usages = {reply.call: reply.usage for reply in replies}.values()
+        return TeacherAnswer(
+            replies=[continuation(self._way, payload, request.prefix, reply.text) for reply in replies],
+            finish_reasons=[reply.finish_reason for reply in replies],
+            mode=self._way,
+            prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+            completion_tokens=sum(usage.completion_tokens for usage in usages),
+            cost_usd=sum(usage.cost_usd for usage in usages),
+        )
 
     def _temperature_of(self, request: TeacherRequest) -> float:
         return self._temperature if request.temperature is None else request.temperature
 
     async def _buy(
-        self, request: TeacherRequest, asked: Put, keys: Sequence[bytes], found: dict[bytes, Bought]
+        self,
+        request: TeacherRequest,
+        payload: Payload,
+        keys: Sequence[bytes],
+        cached: dict[bytes, CachedReply],
     ) -> str | None:
-        """Buy what is missing into `found`; the reason where it cannot be had."""
-        reason, num_vain = "", 0
-        while missing := [n for n, key in enumerate(keys) if key not in found]:
+        """Add the missing replies to `cached`; returns the reason where that failed."""
+        reason, num_failed = "", 0
+        while missing := [n for n, key in enumerate(keys) if key not in cached]:
             if self._conduct.offline:
-                return self._noted(request, keys[missing[0]])
-            own = missing[: self._capabilities.samples_per_call]
-            # A server's seed names the stream of the first of the replies that one call brings.
-            own = [n for n in own if n - own[0] == own.index(n)]
+                return self._cached_failure(request, keys[missing[0]])
+            batch = missing[: self._capabilities.samples_per_call]
+            # A server's seed names the stream of the first of the replies of a call, so these must be consecutive.
+            batch = [n for i, n in enumerate(batch) if n - batch[0] == i]
+            batch_keys = [keys[n] for n in batch]
             try:
-                await self._call(request, asked, [keys[n] for n in own], seed=request.seed + own[0])
-                num_before, reason, wait_s = len(found), "fewer_replies", 0.0
-                found |= self._cache.find([keys[n] for n in own])
-                num_vain = 0 if len(found) > num_before else num_vain + 1
+                await self._call(request, payload, batch_keys, seed=request.seed + batch[0])
+                bought, reason, wait_s = self._cache.find(batch_keys), "fewer_replies", 0.0
+                cached |= bought
+                num_failed = 0 if bought else num_failed + 1
             except CallError as error:
-                num_vain += 1
-                self._complain(error)
+                num_failed += 1
+                self._log_once(error)
                 reason, wait_s = error.reason, error.retry_after_s or 0.0
                 if error.fatal:
                     raise ConfigError(f"teacher.model: {self._endpoint.model}: {error}") from error
                 if not error.passes:
-                    num_vain = self._conduct.max_attempts
-            if num_vain >= self._conduct.max_attempts:
+                    num_failed = self._conduct.max_attempts
+            if num_failed >= self._conduct.max_attempts:
                 self._cache.note_failure(keys[missing[0]], reason)
                 return reason
-            if num_vain:
-                await asyncio.sleep(max(wait_s, _backoff_s(num_vain)))
+            if num_failed:
+                # Doubled each time, and jittered so that clients do not retry together.
+                backoff_s = min(BACKOFF_S * 2 ** (num_failed - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
+                await asyncio.sleep(max(wait_s, backoff_s))
         return None
 
-    def _complain(self, error: CallError) -> None:
-        """Log the first of each kind of error in full; the records hold but a word."""
-        if error.reason not in self._complaints:
-            self._complaints.add(error.reason)
+    def _log_once(self, error: CallError) -> None:
+        """Log the first of each kind of error in full; the records have just a word."""
+        if error.reason not in self._logged:
+            self._logged.add(error.reason)
             log.warning("%s: %s: %s", self.name, error.reason, error)
 
-    def _noted(self, request: TeacherRequest, key: bytes) -> str:
+    def _cached_failure(self, request: TeacherRequest, key: bytes) -> str:
         reason = self._cache.failure(key)
         if reason is None:
             raise TeacherError(
@@ -192,109 +208,95 @@ class ApiTeacher:
             )
         return reason
 
-    async def _call(self, request: TeacherRequest, asked: Put, keys: Sequence[bytes], *, seed: int) -> None:
-        """Buy the replies of one call, unless another process does; returns when they are in the cache, or fewer."""
-        max_tokens = len(keys) * (request.max_tokens + asked.extra_tokens)
-        reserved = Reserved.of(asked.num_bytes, max_tokens)
+    async def _call(
+        self, request: TeacherRequest, payload: Payload, keys: Sequence[bytes], *, seed: int
+    ) -> None:
+        """Buy the replies of one call, unless another process does; they, or some of them, are then in the cache."""
+        max_tokens = len(keys) * (request.max_tokens + payload.extra_tokens)
+        reserved = Reserved.of(payload.num_bytes, max_tokens)
         async with self._slots:
-            self._attend()
-            likely = asked.num_bytes // BYTES_PER_TOKEN + max_tokens
+            self._share_limits()
+            estimated = payload.num_bytes // BYTES_PER_TOKEN + max_tokens
             await self._requests.take(1)
-            await self._tokens.take(likely)
+            await self._tokens.take(estimated)
             used = 0
             try:
-                if not await self._hold(keys[0], reserved):
+                if not await self._reserve(keys[0], reserved):
                     return
-                answer = await self._held_call(request, asked, keys, seed=seed, reserved=reserved)
+                answer = await self._reserved_call(request, payload, keys, seed=seed, reserved=reserved)
                 used = answer.usage.prompt_tokens + answer.usage.completion_tokens
                 self._book(keys, answer)
             finally:
-                self._tokens.give_back(likely - used)
+                self._tokens.give_back(estimated - used)
 
-    async def _held_call(
-        self, request: TeacherRequest, asked: Put, keys: Sequence[bytes], *, seed: int, reserved: Reserved
+    async def _reserved_call(
+        self,
+        request: TeacherRequest,
+        payload: Payload,
+        keys: Sequence[bytes],
+        *,
+        seed: int,
+        reserved: Reserved,
     ) -> Answer:
-        """One call's answer. Where it brings none, what was held for it is booked, or released if nothing is due."""
+        """The answer of one call. If it fails, its usage is booked, or its reservation released if nothing is due."""
         try:
             return await call(
-                self._endpoint, asked,
+                self._endpoint, payload,
                 num_replies=len(keys), max_tokens=request.max_tokens,
                 temperature=self._temperature_of(request) if self._capabilities.takes_temperature else None,
                 seed=seed % 2**31 if self._capabilities.takes_seed else None,
                 timeout_s=self._conduct.timeout_s, reserved=reserved,
             )  # fmt: skip
-        except CallError as error:
-            if error.usage is None:
-                self._cache.release(keys[0])
-            else:
+        except BaseException as error:
+            if isinstance(error, CallError) and error.usage is not None:
                 self._cache.book(keys[0], [], teacher=self.name, way=self._way, usage=error.usage)
-            raise
-        except BaseException:
-            self._cache.release(keys[0])
+            else:
+                self._cache.release(keys[0])
             raise
 
     def _book(self, keys: Sequence[bytes], answer: Answer) -> None:
-        """Keep the replies that came whole, and what the call is booked at.
+        """Keep the complete replies, and book the cost of the call.
 
         Raises:
-            CallError: none did.
+            CallError: no reply is complete.
         """
         whole = [(text, reason) for text, reason in answer.replies if reason in FINISHED][: len(keys)]
-        replies = [(key, text, reason) for key, (text, reason) in zip(keys, whole, strict=False)]
+        replies = [(key, *reply) for key, reply in zip(keys, whole, strict=False)]
         self.num_short_calls += len(whole) < len(keys)
         self._cache.book(keys[0], replies, teacher=self.name, way=self._way, usage=answer.usage)
         if answer.misstated:
-            self._complain(CallError("usage", MISSTATED, passes=True))
+            self._log_once(CallError("usage", MISSTATED, passes=True))
         if not whole:
             reason = answer.replies[0][1]
-            raise CallError(
-                reason, NO_REPLY.get(reason, "an answer without a reply"), passes=reason == UNREADABLE
-            )
+            message = NO_REPLY.get(reason, "an answer without a reply")
+            raise CallError(reason, message, passes=reason == UNREADABLE)
 
-    async def _hold(self, key: bytes, reserved: Reserved) -> bool:
-        """Set aside the most that a call may cost; False where its reply came into the cache meanwhile."""
+    async def _reserve(self, key: bytes, reserved: Reserved) -> bool:
+        """Reserve the maximum cost of a call; False where another process bought its reply meanwhile."""
         prices = self._endpoint.prices
-        cost = (
+        cost_usd = (
             max(prices.input, prices.cache_write) * reserved.prompt_tokens
             + prices.output * reserved.completion_tokens
         )
-        lease_s = self._conduct.timeout_s + LEASE_MARGIN_S
-        while not self._cache.hold(
+        while not self._cache.reserve(
             key,
             tokens=reserved.prompt_tokens + reserved.completion_tokens,
-            cost_usd=cost,
+            cost_usd=cost_usd,
             budget=self._conduct.budget,
-            lease_s=lease_s,
+            lease_s=self._conduct.timeout_s + LEASE_MARGIN_S,
         ):
             if self._cache.find([key]):
                 return False
             await asyncio.sleep(POLL_S)
         return True
 
-    def _attend(self) -> None:
-        """Divide the limits with the processes that ask the same teacher now."""
+    def _share_limits(self) -> None:
+        """Divide the rate limits by the number of processes that ask the same teacher now."""
         if self._conduct.requests_per_minute is None and self._conduct.tokens_per_minute is None:
             return
         now = time.monotonic()
-        if now - self._attended_at >= ATTENDANCE_S:
-            self._attended_at = now
-            num_clients = self._cache.attend(self._client, teacher=self.name, lease_s=3 * ATTENDANCE_S)
+        if now - self._shared_at >= SHARING_S:
+            self._shared_at = now
+            num_clients = self._cache.register(self._client, teacher=self.name, lease_s=3 * SHARING_S)
             self._requests.divide(num_clients)
             self._tokens.divide(num_clients)
-
-
-def _assembled(replies: Sequence[Bought], way: Way, asked: Put, prefix: str) -> TeacherAnswer:
-    calls = {reply.call: reply.usage for reply in replies}.values()
-    return TeacherAnswer(
-        replies=[read(way, asked, prefix, reply.text) for reply in replies],
-        finish_reasons=[reply.finish_reason for reply in replies],
-        mode=way,
-        prompt_tokens=sum(usage.prompt_tokens for usage in calls),
-        completion_tokens=sum(usage.completion_tokens for usage in calls),
-        cost_usd=sum(usage.cost_usd for usage in calls),
-    )
-
-
-def _backoff_s(num_vain: int) -> float:
-    """Seconds before the next try: doubled each time, and jittered so that clients do not come back together."""
-    return min(BACKOFF_S * 2 ** (num_vain - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)

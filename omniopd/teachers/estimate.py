@@ -1,7 +1,7 @@
-"""What a run will ask of its teacher, from a sample of responses: calls, tokens, dollars, minutes."""
+"""Estimates from a sample of responses what a run will ask of its teacher: calls, tokens, dollars, minutes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 from omniopd.data.records import Trajectory
 from omniopd.methods import Audit, Method
@@ -9,26 +9,26 @@ from omniopd.teachers.prices import Prices
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How the teacher is asked.
+class TeacherProfile:
+    """What the cost of a teacher depends on, besides its prices.
 
-    >>> Asked(16, 1024, shares_tokens=True, count=lambda text, ids: len(ids)).is_cached(100)
-    False
+    >>> TeacherProfile(16, 1024, shares_tokens=True, count=lambda text, ids: len(ids)).cached(100)
+    0
     """
 
-    samples_per_call: int  # replies that one call may bring
+    samples_per_call: int  # replies that one call may return
     caches_from: int | None  # tokens of the shortest prefix that its cache keeps; None: it has no cache
     shares_tokens: bool  # whether its tokens are the student's
-    count: Callable[[str, Sequence[int]], int]  # its tokens of a text that is these tokens of the student's
+    count: Callable[[str, Sequence[int]], int]  # teacher tokens of a text and its student tokens
 
-    def is_cached(self, num_tokens: float) -> bool:
-        """Whether a prefix of so many tokens is kept."""
-        return self.caches_from is not None and num_tokens >= self.caches_from
+    def cached(self, num_tokens: float) -> float:
+        """How many tokens of such a prefix its cache keeps: all, or none."""
+        return num_tokens if self.caches_from is not None and num_tokens >= self.caches_from else 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is asked for in all. `cached_tokens` are those of the prompts that a prefix cache can have already.
+    """Totals. `cached_tokens` are the prompt tokens that a prefix cache can already have.
 
     >>> Estimate(calls=256, prompt_tokens=7000, cached_tokens=3000, completion_tokens=2048).calls
     256
@@ -40,12 +40,7 @@ class Estimate:
     completion_tokens: float
 
     def __mul__(self, factor: float) -> "Estimate":
-        return Estimate(
-            self.calls * factor,
-            self.prompt_tokens * factor,
-            self.cached_tokens * factor,
-            self.completion_tokens * factor,
-        )
+        return Estimate(*(value * factor for value in astuple(self)))
 
     def cost_usd(self, prices: Prices, *, with_cache: bool) -> float:
         """Dollars, with what the provider's prefix cache can save or without."""
@@ -57,67 +52,53 @@ class Estimate:
         )
 
     def minutes(self, *, requests_per_minute: float | None, tokens_per_minute: float | None) -> float | None:
-        """At the given limits; None where there are none."""
-        needed = []
-        if requests_per_minute is not None:
-            needed.append(self.calls / requests_per_minute)
-        if tokens_per_minute is not None:
-            needed.append((self.prompt_tokens + self.completion_tokens) / tokens_per_minute)
-        return max(needed, default=None)
+        """At the given rate limits; None where there are none."""
+        num_tokens = self.prompt_tokens + self.completion_tokens
+        limits = [(self.calls, requests_per_minute), (num_tokens, tokens_per_minute)]
+        return max((amount / limit for amount, limit in limits if limit is not None), default=None)
 
 
 def estimate(
-    sample: Sequence[Trajectory],
-    method: Method,
-    *,
-    num_samples: int,
-    asked: Asked,
+    sample: Sequence[Trajectory], method: Method, *, num_samples: int, profile: TeacherProfile
 ) -> Estimate:
-    """What the method would ask about the sampled responses, a mean trajectory's worth of it; 0 where it asks nothing.
+    """What the method asks about the mean of the sampled responses; 0 where it asks nothing.
 
-    num_samples: responses a prompt.
+    num_samples: responses per prompt.
     """
+    estimates = []
     if method.source == "teacher":
-        found = [_solved(item, num_samples, asked) for item in sample]
-    elif audit := method.audit(shares_tokens=asked.shares_tokens):
-        found = [_audited(item, method, audit, asked) for item in sample]
-    else:
-        found = []
-    totals = [sum(getattr(item, name) for item in found) for name in Estimate.__dataclass_fields__]
+        estimates = [_of_solution(item, num_samples, profile) for item in sample]
+    elif audit := method.audit(shares_tokens=profile.shares_tokens):
+        estimates = [_of_audits(item, method, audit, profile) for item in sample]
+    totals = [sum(getattr(item, field.name) for item in estimates) for field in fields(Estimate)]
     return Estimate(*(total / max(1, len(sample)) for total in totals))
 
 
-def _solved(item: Trajectory, num_samples: int, asked: Asked) -> Estimate:
-    """One solution, which is thought as long as the student's response; its prompt is read once a call."""
-    calls = -(-num_samples // asked.samples_per_call) / num_samples
-    prompt = asked.count(item.prompt, item.prompt_ids)
-    repeated = (calls - 1 / num_samples) * prompt
+def _of_solution(item: Trajectory, num_samples: int, profile: TeacherProfile) -> Estimate:
+    """One solution, assumed as long as the student's response; its prompt is read once per call."""
+    calls = -(-num_samples // profile.samples_per_call) / num_samples
+    prompt = profile.count(item.prompt, item.prompt_ids)
     return Estimate(
         calls=calls,
         prompt_tokens=calls * prompt,
-        cached_tokens=repeated if asked.is_cached(prompt) else 0.0,
-        completion_tokens=asked.count(item.response, item.response_ids),
+        cached_tokens=(calls - 1 / num_samples) * profile.cached(prompt),
+        completion_tokens=profile.count(item.response, item.response_ids),
     )
 
 
-def _audited(item: Trajectory, method: Method, audit: Audit, asked: Asked) -> Estimate:
-    """The audits of one response: each prefix begins the next, so that a cache has what the one before it read."""
+def _of_audits(item: Trajectory, method: Method, audit: Audit, profile: TeacherProfile) -> Estimate:
+    """The audits of one response. Each prefix begins the next, so a cache has all that the one before it read."""
     anchors = method.anchors(item)
-    num_calls = -(-audit.num_replies // asked.samples_per_call)
-    prompt = asked.count(item.prompt, item.prompt_ids)
-    per_token = asked.count(item.response, item.response_ids) / max(1, len(item.response_ids))
-    reads = [prompt + anchor * per_token for anchor in anchors]
-    known = [0.0, *reads[:-1]]  # of each, what was read before it
-    cached = sum(
-        (before if asked.is_cached(before) else 0.0)
-        + (num_calls - 1) * (read if asked.is_cached(read) else 0.0)
-        for before, read in zip(known, reads, strict=False)
-    )
-    most = audit.chunk_len + audit.spare_tokens
-    written = [min(most, (len(item.response_ids) - anchor) * per_token) for anchor in anchors]
+    num_calls = -(-audit.num_replies // profile.samples_per_call)
+    prompt = profile.count(item.prompt, item.prompt_ids)
+    per_token = profile.count(item.response, item.response_ids) / max(1, len(item.response_ids))
+    prefixes = [prompt + anchor * per_token for anchor in anchors]
+    cached = [profile.cached(prefix) for prefix in prefixes]
+    max_tokens = audit.chunk_len + audit.spare_tokens
+    written = [min(max_tokens, (len(item.response_ids) - anchor) * per_token) for anchor in anchors]
     return Estimate(
         calls=num_calls * len(anchors),
-        prompt_tokens=num_calls * sum(reads),
-        cached_tokens=cached,
+        prompt_tokens=num_calls * sum(prefixes),
+        cached_tokens=sum(cached[:-1]) + (num_calls - 1) * sum(cached),
         completion_tokens=audit.num_replies * sum(written),
     )

@@ -1,6 +1,6 @@
-"""Requests and tokens a minute: one limiter a process, whose share is divided with the processes that ask the same.
+"""Rate limits: one limiter per process, whose rate is divided by the number of processes that ask the same teacher.
 
-Our own, since the limiters at hand neither change their rate while callers wait nor take more at once than they hold.
+Our own, since existing limiters can neither change their rate while callers wait nor take more than they hold.
 """
 
 import asyncio
@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 
 class Bucket:
-    """`per_minute` units a minute, of which a second's worth may be taken at once; None: no limit.
+    """A token bucket of `per_minute` units a minute, which holds those of one second; None: no limit.
 
-    Takers are served in the order in which they came. One that wants more than is there goes into debt, and those
-    after it wait until it is paid.
+    Callers are served in order. One that takes more than the bucket holds leaves a debt, for which the next ones wait.
     """
 
     def __init__(self, per_minute: float | None, *, clock: Callable[[], float] = time.monotonic):
@@ -24,12 +23,12 @@ class Bucket:
         self._turn = asyncio.Lock()
 
     def divide(self, num_clients: int) -> None:
-        """Take one share of as many as there are."""
+        """Divide the rate by the number of clients."""
         self._fill()
         self._share = 1.0 / num_clients
 
     async def take(self, amount: float) -> None:
-        """Wait until the units may be used."""
+        """Wait until the units may be used, and take them."""
         if self._per_minute is None:
             return
         async with self._turn:
@@ -38,7 +37,7 @@ class Bucket:
             self._level -= amount
 
     def give_back(self, amount: float) -> None:
-        """Units that were taken and turned out not to be used."""
+        """Return units that were taken and not used."""
         if self._per_minute is not None:
             self._level += amount
 
@@ -52,6 +51,6 @@ class Bucket:
         self._filled_at = now
 
     def _wait_s(self) -> float:
-        """Seconds until the level is above 0, for the first in line."""
+        """Seconds until the level is above 0."""
         self._fill()
         return 0.0 if self._level > 0 else (1e-3 - self._level) / self._rate

@@ -1,4 +1,4 @@
-"""The event loop of a process: one thread that makes the calls of all teachers, and keeps their connections."""
+"""The event loop of a process: one thread that makes the calls of all teachers and keeps their connections."""
 
 import asyncio
 import atexit
@@ -15,8 +15,17 @@ _running: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Its result. Where the waiting thread is interrupted, the work is cancelled."""
-    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    """The result of the work, which is cancelled if the waiting thread is interrupted."""
+    global _running
+    with _lock:
+        if _running is None:
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="teacher", daemon=True)
+            thread.start()
+            _running = (loop, thread)
+            atexit.register(close)
+        loop = _running[0]
+    future = asyncio.run_coroutine_threadsafe(work, loop)
     try:
         return future.result()
     except BaseException:
@@ -25,7 +34,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def close() -> None:
-    """Close the connections and end the thread; the next work begins another."""
+    """Close the connections and end the thread; the next `run` starts another."""
     global _running
     with _lock:
         if _running is None:
@@ -38,21 +47,9 @@ def close() -> None:
 
 
 async def _end() -> None:
-    """Close the connections, and end what litellm has running beside its calls."""
+    """Close the connections, and cancel the background tasks of litellm."""
     await close_connections()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    global _running
-    with _lock:
-        if _running is None:
-            loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="teacher", daemon=True)
-            thread.start()
-            _running = (loop, thread)
-            atexit.register(close)
-        return _running[0]

@@ -1,11 +1,11 @@
-"""What a teacher's tokens cost."""
+"""The prices of a teacher's tokens."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars a token: of the prompt, of what of it came from the provider's cache or was put there, and of replies.
+    """US dollars per token: of the prompt, of its parts read from or written to the provider's cache, and of replies.
 
     >>> prices = Prices(input=1e-6, cached_input=1e-7, cache_write=1.25e-6, output=5e-6)
     >>> prices.cost(prompt_tokens=100, cached_tokens=0, written_tokens=0, completion_tokens=20)

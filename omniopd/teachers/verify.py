@@ -1,4 +1,4 @@
-"""From anchors to verdicts: the teacher is asked, and its replies are compared (method.md, sections 2.3 and 2.4)."""
+"""From anchors to verdicts: ask the teacher, and compare its replies (method.md, sections 2.3 and 2.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ def verify(
 ) -> list[Verdict]:
     """One verdict per anchor, trajectories and anchors in the order given. The teacher never sees the chunk.
 
-    end_id is the student's end token: what it should have written where the teacher ended its answer.
+    end_id is the student's end token, which stands for the end of an answer.
 
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for.
@@ -39,35 +39,36 @@ def verify(
     chunks = [
         _chunk(item.trajectory, anchor, audit, decoder, seed) for item in anchored for anchor in item.anchors
     ]
-    at_once = audit.stopping.step if audit.stopping else audit.num_replies
-    pending, num_heard = chunks, 0
-    while pending and num_heard < audit.num_replies:
-        count = min(at_once, audit.num_replies - num_heard)
-        requests = [_request(chunk, audit, first=num_heard, count=count) for chunk in pending]
-        _hear(pending, ask(teacher, requests), audit, decoder, end_id)
-        num_heard += count
-        pending = [chunk for chunk in pending if not _is_settled(chunk, audit)]
+    step = audit.stopping.step if audit.stopping else audit.num_replies
+    pending = chunks
+    for first in range(0, audit.num_replies, step):
+        if not pending:
+            break
+        count = min(step, audit.num_replies - first)
+        requests = [_request(chunk, audit, first=first, count=count) for chunk in pending]
+        _add_answers(pending, ask(teacher, requests), audit, decoder, end_id)
+        pending = [chunk for chunk in pending if not _is_decided(chunk, audit)]
     return [_verdict(chunk, teacher.name, audit) for chunk in chunks]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reply:
-    """One text of the teacher, read and compared; `ids` is None where it was not read, or could not be."""
+    """A text of the teacher. `ids` are its student tokens; None where it was not read, or could not be."""
 
     text: str
     finish_reason: str
-    ids: list[int] | None
-    similarity: float
+    ids: list[int] | None = None
+    similarity: float = 0.0
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """What the student wrote at an anchor, and what the teacher has said there so far."""
+    """What the student wrote at an anchor, and the teacher's replies there so far."""
 
     id: str
     trajectory: Trajectory
     anchor: int
-    before: int | None  # the token before it
+    before: int | None  # the token before the anchor
     prefix: str
     text: str
     pi_bar: float
@@ -82,7 +83,7 @@ class _Chunk:
 
     @property
     def failure(self) -> str:
-        """Why the teacher could not be heard, where it could not."""
+        """Why the teacher did not answer; empty where it did."""
         return next((answer.failure for answer in self.answers if answer.failure), "")
 
     @property
@@ -101,7 +102,7 @@ def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecod
         prefix=decoder.text(ids[:anchor]),
         text=decoder.text_after(before, ids[anchor:end]),
         pi_bar=geometric_mean(trajectory.logps[anchor:end]),
-        # Stride N: an anchor owns the seeds [N · i, N · i + N), so no two share a random stream.
+        # Stride N: an anchor has the seeds [N · i, N · i + N), so no two share a random stream.
         seed=stable_seed("verify", seed, trajectory.id, anchor) * audit.num_replies,
     )
 
@@ -118,43 +119,37 @@ def _request(chunk: _Chunk, audit: Audit, *, first: int, count: int) -> TeacherR
     )
 
 
-def _hear(
+def _add_answers(
     chunks: Sequence[_Chunk],
     answers: Sequence[TeacherAnswer],
     audit: Audit,
     decoder: TextDecoder,
     end_id: int,
 ) -> None:
-    """Note the answers, each reply read and compared."""
-    said = [
-        (chunk, text, reason)
-        for chunk, answer in zip(chunks, answers, strict=True)
-        for text, reason in zip(answer.replies, answer.finish_reasons, strict=True)
-    ]
-    read: list[list[int] | None] = [None] * len(said)
-    if audit.reads_tokens:
-        read = decoder.read_after(
-            [chunk.context for chunk, _, _ in said], [legible(text, reason) for _, text, reason in said]
-        )
-    kept = [
-        None if ids is None else _complete(ids, reason, audit, end_id)
-        for (_, _, reason), ids in zip(said, read, strict=True)
-    ]
-    compared = [
-        decoder.text_after(chunk.before, ids) if audit.clips_replies and ids is not None else text
-        for (chunk, text, _), ids in zip(said, kept, strict=True)
-    ]
-    found = similarities(
-        audit.similarity, [(chunk.text, text) for (chunk, _, _), text in zip(said, compared, strict=True)]
-    )
-    for (chunk, text, reason), ids, similarity in zip(said, kept, found, strict=True):
-        chunk.replies.append(_Reply(text, reason, ids, similarity))
+    """Add an answer to each chunk, its replies encoded and compared in one batch."""
+    added: list[tuple[_Chunk, _Reply]] = []
     for chunk, answer in zip(chunks, answers, strict=True):
         chunk.answers.append(answer)
+        for text, reason in zip(answer.replies, answer.finish_reasons, strict=True):
+            chunk.replies.append(_Reply(text, reason))
+            added.append((chunk, chunk.replies[-1]))
+    if audit.reads_tokens:
+        contexts = [chunk.context for chunk, _ in added]
+        texts = [legible(reply.text, reply.finish_reason) for _, reply in added]
+        for (_, reply), ids in zip(added, decoder.read_after(contexts, texts), strict=True):
+            reply.ids = None if ids is None else _complete(ids, reply.finish_reason, audit, end_id)
+    pairs = []
+    for chunk, reply in added:
+        text = reply.text
+        if audit.clips_replies and reply.ids is not None:
+            text = decoder.text_after(chunk.before, reply.ids)
+        pairs.append((chunk.text, text))
+    for (_, reply), similarity in zip(added, similarities(audit.similarity, pairs), strict=True):
+        reply.similarity = similarity
 
 
 def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> list[int]:
-    """The student tokens that a reply surely holds: no token that may be cut, the end where the answer ended."""
+    """The student tokens that are certain: without a last one that may be cut, with the end token after a "stop"."""
     if finish_reason == "stop":
         ids = [*ids, end_id]
     elif audit.spare_tokens:
@@ -162,8 +157,8 @@ def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> 
     return ids[: audit.chunk_len]
 
 
-def _is_settled(chunk: _Chunk, audit: Audit) -> bool:
-    """Whether more replies would not be worth their tokens, or cannot be had."""
+def _is_decided(chunk: _Chunk, audit: Audit) -> bool:
+    """Whether no more replies are requested: the teacher failed, or the posterior is narrow enough."""
     if chunk.failure:
         return True
     if audit.stopping is None:

@@ -13,15 +13,15 @@ from omniopd.models.text import TextDecoder
 from omniopd.models.trust import code_is_allowed
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
-WORKER = "omniopd.models.owned.OwnedWorker"
+WORKER = "omniopd.models.engine_worker.EngineWorker"
 SEED_RANGE = 2**63
 
 
 class VllmTeacher:
-    """A causal language model that vLLM batches as it sees fit; prefixes that begin each other are read once.
+    """A causal language model on vLLM, with prefix caching.
 
     Its replies are samples of the same distributions as InProcessTeacher's, not the same bytes. engine: settings of
-    vLLM's engine beside or in place of those here. The engine ends with this process, also where that is killed.
+    vLLM's engine that extend or override those here. The engine ends with this process, even if that is killed.
     """
 
     def __init__(
@@ -51,14 +51,13 @@ class VllmTeacher:
         return [self._answer(prefix, output) for prefix, output in zip(prefixes, outputs, strict=True)]
 
     def close(self) -> None:
-        """End the engine's process, and with it its hold on the memory."""
+        """End the engine's processes, which frees their memory."""
         self._engine.llm_engine.engine_core.shutdown()
 
     def _sampling(self, request: TeacherRequest) -> SamplingParams:
-        own = request.temperature
         return SamplingParams(
             n=request.num_replies,
-            temperature=self._temperature if own is None else own,
+            temperature=self._temperature if request.temperature is None else request.temperature,
             max_tokens=request.max_tokens,
             seed=request.seed % SEED_RANGE,
             stop_token_ids=[end_token(self._tokenizer)],
@@ -68,9 +67,9 @@ class VllmTeacher:
     def _answer(self, prefix: list[int], output) -> TeacherAnswer:
         end_id = end_token(self._tokenizer)
         replies = [list(reply.token_ids) for reply in sorted(output.outputs, key=lambda reply: reply.index)]
-        own = [ids[:-1] if ids[-1:] == [end_id] else ids for ids in replies]
+        unended = [ids[:-1] if ids[-1:] == [end_id] else ids for ids in replies]
         return TeacherAnswer(
-            replies=[self._decoder.text_after(prefix[-1], ids) for ids in own],
+            replies=[self._decoder.text_after(prefix[-1], ids) for ids in unended],
             finish_reasons=["stop" if ids[-1:] == [end_id] else "length" for ids in replies],
             mode="completion",
             prompt_tokens=len(prefix),

@@ -1,12 +1,12 @@
-"""How a prefix is put to a teacher behind an API, and how its answer is read back (method.md, section 6)."""
+"""How a prefix is sent to a teacher behind an API, and how its answer is read (method.md, section 6)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Way = Literal["prefill", "completion", "instruct"]
-# How an API is told that the last turn is to be continued: by that turn alone, by a flag on it, or by two
-# settings of the request, as vLLM has them.
+# How an API is asked to continue the last turn: by that turn alone, by a flag on it, or by two settings of the
+# request, as in vLLM.
 Prefill = Literal["turn", "flag", "setting"]
 
 CONTINUE = """{prompt}
@@ -17,97 +17,87 @@ An answer to this was begun. Here it is, between two lines of dashes:
 -----
 Go on exactly where it stops: the first character that you write comes right after its last. Write only what \
 follows: do not repeat it, do not start again, do not comment."""
-
-SHORTEST_ECHO = (
-    16  # characters of a prefix that a reply repeats, rather than begins alike: "(a+b)" is written twice
-)
+# Characters of a prefix that a reply repeats, rather than begins with by chance: "(a+b)" is written twice.
+SHORTEST_ECHO = 16
 
 
 @dataclass(frozen=True)
-class Put:
-    """A prefix as one way puts it: a text to complete, or the messages of a chat.
+class Payload:
+    """A prompt and a prefix as they are sent: a text to complete, or the messages of a chat.
 
-    `stripped` is the white space taken from the prefix's end, which this API does not accept there.
+    `stripped` is the white space removed from the end of the prefix, which this API does not accept there.
 
-    >>> Put(text=None, messages=({"role": "user", "content": "1+2="},), settings={}, stripped="").messages[0]["role"]
+    >>> Payload(messages=({"role": "user", "content": "1+2="},)).messages[0]["role"]
     'user'
     """
 
-    text: str | None
-    messages: tuple[dict[str, Any], ...]
-    settings: dict[str, Any]
-    stripped: str
+    text: str | None = None
+    messages: tuple[dict[str, Any], ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    stripped: str = ""
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all that is sent: no less than the tokens that it makes."""
-        if self.text is not None:
-            return len(self.text.encode(errors="surrogatepass"))
-        texts = (json.dumps(turn["content"], ensure_ascii=False) for turn in self.messages)
+        """UTF-8 bytes of the text or contents: an upper bound of their tokens."""
+        texts = [self.text] if self.text is not None else []
+        texts += [json.dumps(turn["content"], ensure_ascii=False) for turn in self.messages]
         return sum(len(text.encode(errors="surrogatepass")) for text in texts)
 
     @property
     def extra_tokens(self) -> int:
-        """Tokens to ask for beyond those of the reply: the stripped white space is written again."""
+        """Tokens to request beyond those of the reply: the stripped white space is written again."""
         return 1 if self.stripped else 0
 
 
-def put(way: Way, prompt: str, prefix: str, *, prefill: Prefill, strips: bool, marks_cache: bool) -> Put:
-    """The prefix, put to an API that way. An empty prefix is a question like any other.
+def payload_of(
+    way: Way, prompt: str, prefix: str, *, prefill: Prefill, strips: bool, marks_cache: bool
+) -> Payload:
+    """The prompt and the prefix as that way sends them. With an empty prefix the prompt is sent alone.
 
-    strips: the API refuses a last turn that ends in white space. marks_cache: it caches what is marked.
+    strips: the API refuses a last turn that ends in white space. marks_cache: it caches the parts that are marked.
     """
     match way:
         case "completion":
-            return Put(prompt + prefix, (), {}, "")
+            return Payload(text=prompt + prefix)
         case "instruct":
-            asked = CONTINUE.format(prompt=prompt, prefix=prefix) if prefix else prompt
-            return Put(None, (_turn("user", asked, marked=False),), {}, "")
+            content = CONTINUE.format(prompt=prompt, prefix=prefix) if prefix else prompt
+            return Payload(messages=({"role": "user", "content": content},))
         case "prefill":
-            question = _turn("user", prompt, marked=marks_cache)
-            begun = prefix.rstrip() if strips else prefix
-            if not begun:
-                return Put(None, (question,), {}, prefix)
-            answer = _turn("assistant", begun, marked=False)
+            marked = [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}]
+            question = {"role": "user", "content": marked if marks_cache else prompt}
+            sent = prefix.rstrip() if strips else prefix
+            if not sent:
+                return Payload(messages=(question,), stripped=prefix)
+            answer: dict[str, Any] = {"role": "assistant", "content": sent}
+            settings = {}
             if prefill == "flag":
                 answer["prefix"] = True
-            settings = (
-                {"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}
-                if prefill == "setting"
-                else {}
-            )
-            return Put(None, (question, answer), settings, prefix[len(begun) :])
+            elif prefill == "setting":
+                settings["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+            return Payload(messages=(question, answer), settings=settings, stripped=prefix[len(sent) :])
 
 
-def read(way: Way, asked: Put, prefix: str, text: str) -> str:
-    """What follows the prefix in an answer: without the white space that was stripped, or an echo of the prefix."""
-    if way == "instruct" and text.startswith(prefix) and _is_telling(prefix):
-        return text[len(prefix) :]
-    if not asked.stripped:
+def continuation(way: Way, payload: Payload, prefix: str, text: str) -> str:
+    """The part of an answer that follows the prefix: without white space that was stripped, or an echo of the prefix.
+
+    An instructed answer that begins with the prefix repeats it, unless the prefix is short or repeats itself.
+    """
+    if way == "instruct" and text.startswith(prefix):
+        visible = prefix.strip()
+        if len(visible) >= SHORTEST_ECHO and not _is_periodic(visible):
+            return text[len(prefix) :]
+    if not payload.stripped:
         return text
-    if text.startswith(asked.stripped):
-        return text[len(asked.stripped) :]
+    if text.startswith(payload.stripped):
+        return text[len(payload.stripped) :]
     return text.lstrip() if text[:1].isspace() else text
 
 
-def _is_telling(prefix: str) -> bool:
-    """Whether a reply that begins with the prefix repeats it, rather than continues text that repeats itself."""
-    shown = prefix.strip()
-    return len(shown) >= SHORTEST_ECHO and not _is_periodic(shown)
-
-
 def _is_periodic(text: str) -> bool:
-    """Whether a text is one unit at least twice, the last one perhaps cut: "ha ha ha", "1, 2, 1, 2, 1".
+    """Whether a text is one unit at least twice, the last one possibly cut: "ha ha ha", "1, 2, 1, 2, 1".
 
-    Where it is, its first half comes again first after one unit.
+    If so, its first half occurs again, first after one unit.
     """
     half = text[: len(text) - len(text) // 2]
     unit = text.find(half, 1)
     return unit > 0 and text.startswith(text[unit:])
-
-
-def _turn(role: str, content: str, *, marked: bool) -> dict[str, Any]:
-    if not marked:
-        return {"role": role, "content": content}
-    block = {"type": "text", "text": content, "cache_control": {"type": "ephemeral"}}
-    return {"role": role, "content": [block]}

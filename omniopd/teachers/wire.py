@@ -1,4 +1,4 @@
-"""The HTTP below every way of asking: an answer has a size limit, and a key follows no redirect to another server."""
+"""The HTTP transport of all calls: it limits the size of answers, and sends a key to no other server on a redirect."""
 
 import zlib
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from urllib.parse import urlsplit
 
 import httpx
 
-MOST_BYTES = 16 * 2**20  # of an answer's body, decompressed
+MOST_BYTES = 16 * 2**20  # of a decompressed body
 CODINGS = "gzip, deflate"
 HEADERS_OF_CODING = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class TooLargeError(Exception):
-    """An answer is longer than MOST_BYTES, or is compressed in a way that was not asked for."""
+    """An answer is longer than MOST_BYTES, or compressed in an unrequested way."""
 
 
 class RedirectError(Exception):
-    """An answer points to another server."""
+    """An answer redirects to another server."""
 
 
 @dataclass
-class Heard:
+class RawResponse:
     """The last answer to a call: its path, HTTP status and body, or why the body was not read.
 
-    >>> Heard("/v1/completions", 200, b"{}").is_success
+    >>> RawResponse("/v1/completions", 200, b"{}").is_success
     True
     """
 
@@ -39,11 +39,11 @@ class Heard:
         return 200 <= self.status < 300
 
 
-heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
+last_response: ContextVar[RawResponse | None] = ContextVar("last_response", default=None)
 
 
 class Guarded(httpx.AsyncBaseTransport):
-    """A transport whose answers are read here, whole, and noted in `heard`.
+    """A transport that reads each answer whole, and copies it into `last_response`.
 
     Raises:
         TooLargeError, RedirectError: see there.
@@ -54,19 +54,19 @@ class Guarded(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.headers["accept-encoding"] = CODINGS
-        note = heard.get() or Heard()
+        raw = last_response.get() or RawResponse()
         response = await self._transport.handle_async_request(request)
-        note.path, note.status, note.body, note.refused = request.url.path, response.status_code, b"", None
+        raw.path, raw.status, raw.body, raw.refused = request.url.path, response.status_code, b"", None
         try:
             _refuse_redirect(request.url, response)
-            note.body = await _body(response)
+            raw.body = await _body(response)
         except (TooLargeError, RedirectError) as error:
-            note.refused = error
+            raw.refused = error
             raise
         finally:
             await response.aclose()
         headers = [(k, v) for k, v in response.headers.multi_items() if k.lower() not in HEADERS_OF_CODING]
-        return httpx.Response(response.status_code, headers=headers, content=note.body, request=request)
+        return httpx.Response(response.status_code, headers=headers, content=raw.body, request=request)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -78,7 +78,7 @@ def _refuse_redirect(asked: httpx.URL, response: httpx.Response) -> None:
     try:
         given = httpx.URL(response.headers["location"])
         target = asked.join(given)
-        # Where the host alone is missing, httpx takes the one that was asked, but not its port.
+        # Where only the host is missing, httpx fills in that of the request, but not its port.
         is_whole = bool(given.host) or not given.scheme
         is_same = is_whole and _origin(target) == _origin(asked)
     except httpx.InvalidURL:
@@ -103,7 +103,7 @@ def _host(location: str) -> str | None:
 
 
 async def _body(response: httpx.Response) -> bytes:
-    """The body, decompressed no further than the limit."""
+    """The body, decompressed up to the limit."""
     decode = _decoder(response.headers.get("content-encoding", "identity").strip().lower())
     body = bytearray()
     async for raw in response.aiter_raw():
@@ -114,7 +114,7 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def _decoder(coding: str) -> Callable[[bytes, int], bytes]:
-    """Decompresses the next bytes of a body, to so many at most."""
+    """A function from the next bytes of a body and a limit to decompressed bytes, at most that many."""
     match coding:
         case "identity" | "":
             return lambda raw, most: raw[:most]

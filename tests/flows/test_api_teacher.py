@@ -186,7 +186,7 @@ def test_the_way_is_found_by_a_probe_and_kept(project: Project):
     with running(TeacherServer(vendor=Vendor(ignores_prefill=True))) as server:
         _asking(project, server, way="prefill", cache="other.sqlite")
         with pytest.raises(
-            TeacherError, match=r"does not continue what is put before it:\n  prefill: after '.*\nset"
+            TeacherError, match=r"does not continue the prefix that it is given:\n  prefill: after '.*\nset"
         ):
             run_plain(project.params_file)
 

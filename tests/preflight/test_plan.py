@@ -14,7 +14,7 @@ from omniopd.preflight import plan as planning
 from omniopd.report.plan import plan_total
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
-from omniopd.teachers.estimate import Asked, Estimate, estimate
+from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
 from omniopd.teachers.prices import Prices
 
 ARMS = {
@@ -54,13 +54,13 @@ SAMPLE = Trajectory(
     ],
 )
 def test_an_estimate_counts_what_each_method_asks(method, samples_per_call, caches_from, expected):
-    asked = Asked(samples_per_call, caches_from, shares_tokens=True, count=_count)
-    assert estimate([SAMPLE], method, num_samples=2, asked=asked) == expected
+    profile = TeacherProfile(samples_per_call, caches_from, shares_tokens=True, count=_count)
+    assert estimate([SAMPLE], method, num_samples=2, profile=profile) == expected
 
 
 def test_of_a_teacher_with_tokens_of_its_own_a_few_more_are_asked_for():
-    asked = Asked(16, 0, shares_tokens=False, count=_count)
-    fork = estimate([SAMPLE], Fork(num_chunks=3), num_samples=1, asked=asked)
+    profile = TeacherProfile(16, 0, shares_tokens=False, count=_count)
+    fork = estimate([SAMPLE], Fork(num_chunks=3), num_samples=1, profile=profile)
     assert fork.completion_tokens == 5 + 4 + 2  # at 3, 6 and 8 of a response of 10 tokens
 
 

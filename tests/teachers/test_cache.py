@@ -25,14 +25,14 @@ def cache(tmp_path: Path):
     cache.close()
 
 
-def _hold(
+def _reserve(
     cache: ReplyCache, key: bytes, budget: Budget = NO_LIMIT, tokens: int = 50, cost_usd: float = 1.0, **more
 ):
-    return cache.hold(key, tokens=tokens, cost_usd=cost_usd, budget=budget, **{"lease_s": 60.0, **more})
+    return cache.reserve(key, tokens=tokens, cost_usd=cost_usd, budget=budget, **{"lease_s": 60.0, **more})
 
 
 def _buy(cache: ReplyCache, *keys: bytes, budget: Budget = NO_LIMIT) -> None:
-    assert _hold(cache, keys[0], budget)
+    assert _reserve(cache, keys[0], budget)
     replies = [(key, f"text {i}", "length") for i, key in enumerate(keys)]
     cache.book(keys[0], replies, teacher="t", way="completion", usage=USAGE)
 
@@ -47,48 +47,48 @@ def test_what_was_bought_is_found_with_what_its_call_cost(cache: ReplyCache, tmp
 
 
 def test_a_reply_that_is_being_bought_or_was_is_not_bought_again(cache: ReplyCache):
-    assert _hold(cache, b"a")
-    assert not _hold(cache, b"a")
+    assert _reserve(cache, b"a")
+    assert not _reserve(cache, b"a")
     cache.release(b"a")
     _buy(cache, b"a")
-    assert not _hold(cache, b"a")
+    assert not _reserve(cache, b"a")
     assert cache.spent().num_calls == 1
 
 
 def test_a_hold_ends_with_its_lease(cache: ReplyCache):
-    assert _hold(cache, b"a", lease_s=-1.0)
-    assert _hold(cache, b"a")
+    assert _reserve(cache, b"a", lease_s=-1.0)
+    assert _reserve(cache, b"a")
 
 
-def _hold_and_die(path: Path) -> None:
+def _reserve_and_die(path: Path) -> None:
     cache = ReplyCache(path)
-    assert _hold(cache, b"a", lease_s=1e9)
-    cache.attend("dying", teacher="t", lease_s=1e9)
+    assert _reserve(cache, b"a", lease_s=1e9)
+    cache.register("dying", teacher="t", lease_s=1e9)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.slow
 def test_what_a_killed_process_held_is_free_at_once(cache: ReplyCache, tmp_path: Path):
     process = multiprocessing.get_context("spawn").Process(
-        target=_hold_and_die, args=(tmp_path / "teacher.sqlite",)
+        target=_reserve_and_die, args=(tmp_path / "teacher.sqlite",)
     )
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert cache.attend("living", teacher="t", lease_s=60.0) == 1
-    assert _hold(cache, b"a")
+    assert cache.register("living", teacher="t", lease_s=60.0) == 1
+    assert _reserve(cache, b"a")
 
 
 @pytest.mark.parametrize("years", [-1, 1])
 def test_a_clock_that_is_set_ends_no_lease_and_prolongs_none(
     cache: ReplyCache, monkeypatch: pytest.MonkeyPatch, years: int
 ):
-    assert _hold(cache, b"a")
-    assert _hold(cache, b"b", lease_s=0.0)
+    assert _reserve(cache, b"a")
+    assert _reserve(cache, b"b", lease_s=0.0)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + years * 365 * 86400)
-    assert not _hold(cache, b"a")
-    assert _hold(cache, b"b")
+    assert not _reserve(cache, b"a")
+    assert _reserve(cache, b"b")
 
 
 @pytest.mark.parametrize(
@@ -99,24 +99,24 @@ def test_a_clock_that_is_set_ends_no_lease_and_prolongs_none(
     ],
 )
 def test_the_budget_is_never_overrun(cache: ReplyCache, budget: Budget, named: str):
-    assert _hold(cache, b"a", budget)
-    assert not _hold(cache, b"b", budget), "there may be room once the first is settled"
+    assert _reserve(cache, b"a", budget)
+    assert not _reserve(cache, b"b", budget), "there may be room once the first is settled"
     cache.book(b"a", [(b"a", "x", "stop")], teacher="t", way="completion", usage=USAGE)
     with pytest.raises(BudgetError, match=named):
-        _hold(cache, b"b", budget)
-    assert _hold(cache, b"b", Budget(usd=1.25, tokens=84)), "raised, it goes on"
+        _reserve(cache, b"b", budget)
+    assert _reserve(cache, b"b", Budget(usd=1.25, tokens=84)), "raised, it goes on"
 
 
 def test_room_that_a_call_did_not_need_is_given_to_the_next(cache: ReplyCache):
     budget = Budget(usd=1.3)
-    assert _hold(cache, b"a", budget)
-    assert not _hold(cache, b"b", budget)
+    assert _reserve(cache, b"a", budget)
+    assert not _reserve(cache, b"b", budget)
     cache.release(b"a")
-    assert _hold(cache, b"b", budget)
+    assert _reserve(cache, b"b", budget)
 
 
 def test_a_failed_booking_leaves_no_trace(cache: ReplyCache):
-    assert _hold(cache, b"a")
+    assert _reserve(cache, b"a")
     with pytest.raises(sqlite3.IntegrityError):
         cache.book(b"a", [(b"a", None, "stop")], teacher="t", way="completion", usage=USAGE)  # pyright: ignore[reportArgumentType]
     assert cache.spent() == Spent(0, 0, 0.0)
@@ -130,13 +130,13 @@ def test_reasons_are_kept_for_runs_from_the_cache_alone(cache: ReplyCache):
 
 
 def test_clients_are_counted_while_their_lease_lasts(cache: ReplyCache):
-    assert cache.attend("one", teacher="t", lease_s=60) == 1
-    assert cache.attend("two", teacher="t", lease_s=60) == 2
-    assert cache.attend("other", teacher="u", lease_s=60) == 1
-    assert cache.attend("two", teacher="t", lease_s=-1) == 2
-    assert cache.attend("one", teacher="t", lease_s=60) == 1
-    cache.leave("one")
-    assert cache.attend("three", teacher="t", lease_s=60) == 1
+    assert cache.register("one", teacher="t", lease_s=60) == 1
+    assert cache.register("two", teacher="t", lease_s=60) == 2
+    assert cache.register("other", teacher="u", lease_s=60) == 1
+    assert cache.register("two", teacher="t", lease_s=-1) == 2
+    assert cache.register("one", teacher="t", lease_s=60) == 1
+    cache.unregister("one")
+    assert cache.register("three", teacher="t", lease_s=60) == 1
 
 
 def test_keys_differ_where_anything_of_a_request_does():
@@ -151,7 +151,7 @@ def _spend_until_the_budget(path: Path, name: str, bought: "multiprocessing.Queu
     cache, count = ReplyCache(path), 0
     try:
         for i in range(1000):
-            if not _hold(cache, f"{name}-{i}".encode(), Budget(usd=20.0), cost_usd=0.3):
+            if not _reserve(cache, f"{name}-{i}".encode(), Budget(usd=20.0), cost_usd=0.3):
                 continue
             cache.book(f"{name}-{i}".encode(), [], teacher="t", way="completion", usage=USAGE)
             count += 1
@@ -218,7 +218,7 @@ def test_a_cache_of_the_version_before_owners_is_taken_over_with_all_that_was_bo
     later = ReplyCache(tmp_path / "teacher.sqlite")
     assert later.find([b"a"]).keys() == {b"a"}
     assert later.spent().num_calls == 1
-    assert _hold(later, b"b")
+    assert _reserve(later, b"b")
     later.close()
 
 
@@ -250,7 +250,7 @@ def test_damage_past_the_first_page_is_told_in_one_line(tmp_path: Path, damage: 
     assert "move it away" in line
     if damage == "pages":
         with pytest.raises(DataError, match="damaged"):
-            _hold(cache, b"new")
+            _reserve(cache, b"new")
     cache.close()
 
 

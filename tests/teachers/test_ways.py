@@ -1,34 +1,34 @@
-"""How a prefix is put to an API, and what is made of its answer."""
+"""How a prefix is sent to an API, and how its answer is read."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniopd.teachers.ways import Prefill, Put, _is_periodic, put, read
+from omniopd.teachers.ways import Payload, Prefill, _is_periodic, continuation, payload_of
 
 
-def _put(
+def _payload(
     way, prompt="1+2=", prefix="1+2", *, prefill: Prefill = "turn", strips=False, marks_cache=False
-) -> Put:
-    return put(way, prompt, prefix, prefill=prefill, strips=strips, marks_cache=marks_cache)
+) -> Payload:
+    return payload_of(way, prompt, prefix, prefill=prefill, strips=strips, marks_cache=marks_cache)
 
 
 def test_completion_is_one_text():
-    asked = _put("completion")
-    assert (asked.text, asked.messages, asked.settings) == ("1+2=1+2", (), {})
+    payload = _payload("completion")
+    assert (payload.text, payload.messages, payload.settings) == ("1+2=1+2", (), {})
 
 
 def test_a_prefill_leaves_the_last_turn_open_as_the_vendor_has_it():
     question, turn = {"role": "user", "content": "1+2="}, {"role": "assistant", "content": "1+2"}
-    assert _put("prefill").messages == (question, turn)
-    assert _put("prefill", prefill="flag").messages == (question, {**turn, "prefix": True})
-    served = _put("prefill", prefill="setting")
+    assert _payload("prefill").messages == (question, turn)
+    assert _payload("prefill", prefill="flag").messages == (question, {**turn, "prefix": True})
+    served = _payload("prefill", prefill="setting")
     assert served.messages == (question, turn)
     assert served.settings == {"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}
 
 
 def test_an_instruction_holds_the_prompt_and_the_prefix_in_one_turn_of_the_user():
-    (turn,) = _put("instruct").messages
+    (turn,) = _payload("instruct").messages
     assert turn["role"] == "user"
     assert turn["content"].startswith("1+2=\n")
     assert "\n-----\n1+2\n-----\n" in turn["content"]
@@ -37,13 +37,13 @@ def test_an_instruction_holds_the_prompt_and_the_prefix_in_one_turn_of_the_user(
 @pytest.mark.parametrize("way", ["prefill", "instruct"])
 @pytest.mark.parametrize("prefill", ["turn", "flag", "setting"])
 def test_where_nothing_was_written_yet_the_question_stands_alone(way, prefill):
-    asked = _put(way, prefix="", prefill=prefill)
-    assert asked.messages == ({"role": "user", "content": "1+2="},)
-    assert asked.settings == {}
+    payload = _payload(way, prefix="", prefill=prefill)
+    assert payload.messages == ({"role": "user", "content": "1+2="},)
+    assert payload.settings == {}
 
 
 def test_the_prompt_is_marked_where_the_vendor_caches_what_is_marked():
-    question, _ = _put("prefill", marks_cache=True).messages
+    question, _ = _payload("prefill", marks_cache=True).messages
     assert question["content"] == [{"type": "text", "text": "1+2=", "cache_control": {"type": "ephemeral"}}]
 
 
@@ -58,16 +58,16 @@ def test_the_prompt_is_marked_where_the_vendor_caches_what_is_marked():
     ],
 )
 def test_stripped_white_space_belongs_to_the_prefix(prefix: str, sent: str, answer: str, reply: str):
-    asked = _put("prefill", prefix=prefix, strips=True)
-    assert asked.messages[-1]["content"] == sent
-    assert asked.extra_tokens == (1 if sent != prefix else 0)
-    assert read("prefill", asked, prefix, answer) == reply
+    payload = _payload("prefill", prefix=prefix, strips=True)
+    assert payload.messages[-1]["content"] == sent
+    assert payload.extra_tokens == (1 if sent != prefix else 0)
+    assert continuation("prefill", payload, prefix, answer) == reply
 
 
 def test_a_prefix_of_white_space_alone_is_no_turn():
-    asked = _put("prefill", prefix="\n\n", strips=True)
-    assert len(asked.messages) == 1
-    assert read("prefill", asked, "\n\n", "\n\nThe") == "The"
+    payload = _payload("prefill", prefix="\n\n", strips=True)
+    assert len(payload.messages) == 1
+    assert continuation("prefill", payload, "\n\n", "\n\nThe") == "The"
 
 
 LONG = "First, add 1 and 2"
@@ -84,12 +84,14 @@ LONG = "First, add 1 and 2"
     ],
 )
 def test_a_long_prefix_that_an_instructed_answer_repeats_is_stripped_once(prefix: str, rest: str):
-    asked = _put("instruct", prefix=prefix)
-    assert read("instruct", asked, prefix, prefix + rest) == rest
-    assert read("instruct", asked, prefix, rest) == rest
-    assert read("instruct", asked, prefix, prefix[:-1]) == prefix[:-1], "a part of a prefix is no repetition"
+    payload = _payload("instruct", prefix=prefix)
+    assert continuation("instruct", payload, prefix, prefix + rest) == rest
+    assert continuation("instruct", payload, prefix, rest) == rest
+    assert continuation("instruct", payload, prefix, prefix[:-1]) == prefix[:-1], (
+        "a part of a prefix is no repetition"
+    )
     for way in ("prefill", "completion"):
-        assert read(way, _put(way, prefix=prefix), prefix, prefix + rest) == prefix + rest
+        assert continuation(way, _payload(way, prefix=prefix), prefix, prefix + rest) == prefix + rest
 
 
 SHORT = ["", "4", "10", "111", " 4 ", "The", "1+2", "(a+b)", "x = y\n", "0123456789abcde"]
@@ -98,8 +100,8 @@ PERIODIC = ["a" * 40, "ha " * 20, "(a+b)" * 5 + "(a", "1, 2, " * 4 + "1", "\n" *
 
 @pytest.mark.parametrize("prefix", [*SHORT, *PERIODIC])
 def test_short_and_periodic_text_may_come_twice(prefix: str):
-    asked = _put("instruct", prefix=prefix)
-    assert read("instruct", asked, prefix, prefix + "2") == prefix + "2"
+    payload = _payload("instruct", prefix=prefix)
+    assert continuation("instruct", payload, prefix, prefix + "2") == prefix + "2"
 
 
 @given(st.text("ab", min_size=1, max_size=9), st.text("ab", max_size=9), st.integers(2, 5))
@@ -111,14 +113,14 @@ def test_a_text_is_periodic_where_a_period_fits_in_it_twice(unit: str, rest: str
 
 @given(st.text(), st.text(), st.sampled_from(["prefill", "completion"]))
 def test_prefix_and_reply_are_what_a_teacher_that_writes_on_exactly_has_written(prefix: str, rest: str, way):
-    asked = _put(way, prefix=prefix, strips=way == "prefill")
-    sent = asked.text or (asked.messages[-1]["content"] if len(asked.messages) > 1 else "")
-    written = asked.stripped + rest  # it goes on where what it was given stops
-    assert read(way, asked, prefix, written) == rest
-    assert way == "completion" or sent + asked.stripped == prefix
+    payload = _payload(way, prefix=prefix, strips=way == "prefill")
+    sent = payload.text or (payload.messages[-1]["content"] if len(payload.messages) > 1 else "")
+    written = payload.stripped + rest  # it goes on where what it was given stops
+    assert continuation(way, payload, prefix, written) == rest
+    assert way == "completion" or sent + payload.stripped == prefix
 
 
 @given(st.text())
 def test_no_way_makes_more_tokens_than_bytes_are_counted(prefix: str):
     for way in ("completion", "prefill", "instruct"):
-        assert _put(way, prefix=prefix).num_bytes >= len(prefix.rstrip().encode())
+        assert _payload(way, prefix=prefix).num_bytes >= len(prefix.rstrip().encode())

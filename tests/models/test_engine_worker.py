@@ -5,13 +5,13 @@ import sys
 import time
 
 from omniopd.data.processes import runs
-from omniopd.models.owned import LOOK_S
+from omniopd.models.engine_worker import POLL_S
 
 # A worker below an engine below its owner, as vLLM has them; the owner says who they are.
 WORKER = """
 import sys, time
-from omniopd.models.owned import OwnedWorker
-OwnedWorker().end_with(int(sys.argv[1]), sys.argv[2])
+from omniopd.models.engine_worker import EngineWorker
+EngineWorker().end_with(int(sys.argv[1]), sys.argv[2])
 print("ready", flush=True)
 time.sleep(600)
 """
@@ -35,7 +35,7 @@ def test_an_engine_and_its_worker_end_with_a_process_that_is_killed():
         assert owner.stdout is not None
         word, *pids = owner.stdout.readline().split()
         assert word == "ready"
-        time.sleep(2 * LOOK_S)
+        time.sleep(2 * POLL_S)
         assert all(runs(int(pid)) for pid in pids), "they end with their owner alone"
         owner.kill()
     deadline = time.monotonic() + 20
