@@ -1,7 +1,7 @@
-"""`python -m flows distill --arm omniopd --seed 0`: a flow in this process, on the server that it finds or starts."""
+"""`python -m flows distill --arm omniopd --seed 0`: a flow in this process, on a running or an embedded server."""
 
-import importlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,31 +17,31 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 @app.callback()
 def about() -> None:
-    """The Prefect flows, and the server of their pages."""
+    """The Prefect flows, and the server with their pages."""
 
 
 @app.command()
 def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None) -> None:
-    """Distil one arm with one seed; go on where it stands."""
+    """Distil one arm with one seed; resume where it stopped."""
     from omniopd.config import load_params, parsed, resolve, variant_of
     from omniopd.data.layout import Layout
     from omniopd.rounds.sweep import chosen_rate
 
-    own = parsed(overrides or ())
-    loaded, layout = load_params(params, own), Layout(params.parent)
+    changes = parsed(overrides or ())
+    loaded, layout = load_params(params, changes), Layout(params.parent)
     resolve(loaded, arm, seed, file=str(params))  # the cheapest mistakes, before anything starts
     chosen_rate(loaded, arm, layout)
-    with _ready(params, own, log=layout.run(arm, seed, variant_of(own)).log):
+    with _server_for_flows(params, changes, log=layout.run(arm, seed, variant_of(changes)).log):
         from flows.distill import distill as flow
         from flows.runtime.outcome import run_flow
 
-        run_flow(flow, arm=arm, seed=seed, overrides=own, params_file=params)
+        run_flow(flow, arm=arm, seed=seed, overrides=changes, params_file=params)
     clock(f"distill@{arm}-{seed}", params)
 
 
 @app.command()
 def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
-    """Try the learning rates of a sweep on one arm with one seed; go on where it stands."""
+    """Try the learning rates of a sweep on one arm with one seed; resume where it stopped."""
     from omniopd.config import load_params, resolve
     from omniopd.data.layout import Layout
     from omniopd.rounds.sweep import record_sweep, swept_lrs
@@ -49,7 +49,7 @@ def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
     loaded, layout = load_params(params), Layout(params.parent)
     resolve(loaded, arm, seed, file=str(params))
     if swept_lrs(loaded, arm):
-        with _ready(params, {}, log=layout.sweep_log(arm, seed)):
+        with _server_for_flows(params, {}, log=layout.sweep_log(arm, seed)):
             from flows.runtime.outcome import run_flow
             from flows.sweep import sweep as flow
 
@@ -61,47 +61,44 @@ def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
 
 @app.command()
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Whom it listens to; without this, this machine alone.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
 ) -> None:
     """Start a Prefect server and a worker in the background, and deploy the flows of prefect.yaml."""
     from flows.runtime import service
 
     started = service.start(Path(), host=host, port=port)
-    console = Console(soft_wrap=True)
-    console.print(
-        f"Prefect  {started['ui']}   (logs: .prefect/server.log, .prefect/worker.log)", highlight=False
+    Console(soft_wrap=True).print(
+        f"Prefect  {started['ui']}   (logs: .prefect/server.log, .prefect/worker.log)\n"
+        "Start a run there, or: prefect deployment run 'distill/default' --param arm=omniopd\n"
+        "make server-stop ends the server and the worker",
+        highlight=False,
     )
-    console.print(
-        "Start a run there, or: prefect deployment run 'distill/default' --param arm=omniopd", highlight=False
-    )
-    console.print("make server-stop ends the server and the worker", highlight=False)
 
 
 @app.command()
 def stop() -> None:
-    """End the server and the worker that `serve` started in this folder."""
+    """End the server and the worker that `serve` started in this directory."""
     from flows.runtime import service
 
     ended = service.stop(Path())
-    typer.echo(f"ended: {', '.join(ended)}" if ended else "nothing ran that was started here")
+    typer.echo(f"ended: {', '.join(ended)}" if ended else "nothing that was started here is running")
 
 
 @contextmanager
-def _ready(params: Path, overrides: dict[str, object], *, log: Path) -> Iterator[None]:
-    """A server to run flows on, everything checked, and log lines in the file."""
-    from flows.runtime.environment import use_project_state
+def _server_for_flows(params: Path, overrides: dict[str, object], *, log: Path) -> Iterator[None]:
+    """A Prefect server to run flows on, with all settings checked and log lines in the file."""
     from flows.runtime.server import embedded_server, wait_until_ready
+    from flows.runtime.service import project_state
 
-    use_project_state(params.parent)
-    logging.raiseExceptions = False  # a log line that Prefect's server refuses is no line for the screen
+    for name, value in project_state(params.parent).items():  # before Prefect is imported, which reads it
+        os.environ.setdefault(name, value)
+    logging.raiseExceptions = False  # lines that Prefect's server refuses are not for the screen
     with embedded_server(params.parent) as server:
         from flows.runtime.checks import checked
 
         checked(params, overrides)
-        importlib.import_module("flows.distill")  # seconds, while the server starts
+        import flows.distill  # noqa: F401  # seconds, while the server starts
         from flows.runtime.logs import logged_to
 
         wait_until_ready(server)

@@ -3,28 +3,26 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 
 from flows import tasks
 from flows.runtime.artifacts import Pages
 from flows.runtime.checks import checked
-from flows.runtime.hooks import end_in_mlflow
 from flows.runtime.logs import logged_to
-from flows.runtime.outcome import leave_soon
-from flows.runtime.prefetch import Begin, ahead
+from flows.runtime.outcome import leave_soon, on_interruption
 from flows.runtime.processes import end_children
-from flows.runtime.shards import Sharded, sharded
+from flows.runtime.shards import Prefetch, Sharded, prefetching, sharded
 from omniopd.command import warn
 from omniopd.config import Params, load_params, resolve, variant_of
 from omniopd.data.layout import Layout, RunLayout
-from omniopd.data.lock import only_writer
+from omniopd.data.lock import holder, only_writer
 from omniopd.errors import OmniOPDError
 from omniopd.garbage import freezable
 from omniopd.inputs.stages import record
@@ -38,31 +36,29 @@ from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import probe_teacher
 from omniopd.tracking import Tracker
-from omniopd.tracking.track import tell_recorded, tell_round, tracker_of
+from omniopd.tracking.track import end_abandoned, tell_recorded, tell_round, tracker_of
 
 log = logging.getLogger(__name__)
 
 PARAMS_FILE = Path("params.yaml")
 
 
-def annotate_verdicts(run_dir: Path, round_: int, shards: Sharded) -> None:
-    """Ask the teacher about the round, in shards."""
-    paths = shards(tasks.verify, run_dir, round_)
-    rounds.merge_verdicts(run_dir, round_, paths)  # a file from files: quicker than a task begins
+def end_in_mlflow(flow: Flow[Any, Any], flow_run: FlowRun, state: State) -> None:
+    """Prefect's hook for a cancelled or crashed run: end its MLflow run, which still shows as running.
 
-
-def annotate_rewards(run_dir: Path, round_: int, shards: Sharded) -> None:
-    """Verify the answers of the round; too little work to be sharded."""
-    del shards
-    tasks.called(tasks.reward)(run_dir, round_)
-
-
-# What a method may need of a trajectory, and the tasks that find it out. The distributions of the
-# reference and of the teacher need none: the trainer reads them.
-ANNOTATORS: dict[str, Callable[[Path, int, Sharded], None]] = {
-    "verdicts": annotate_verdicts,
-    "rewards": annotate_rewards,
-}
+    Does nothing if the run's process has ended it already, or another process continues the run.
+    """
+    del flow
+    given = flow_run.parameters
+    layout = Layout(Path(given["params_file"]).parent)
+    files = layout.run(given["arm"], given["seed"], variant_of(given["overrides"] or {}))
+    if not files.config.is_file() or holder(files.lock).startswith(f"process {os.getpid()} on "):
+        return
+    try:
+        with only_writer(files.lock, of=str(files.root)):
+            end_abandoned(files.root, "KILLED" if state.is_cancelled() else "FAILED")
+    except OmniOPDError as error:
+        log.warning("MLflow still shows the run as running: %s", error)
 
 
 @flow(
@@ -75,14 +71,14 @@ ANNOTATORS: dict[str, Callable[[Path, int, Sharded], None]] = {
 def distill(
     arm: str, seed: int = 0, overrides: dict[str, Any] | None = None, params_file: Path = PARAMS_FILE
 ) -> Path:
-    """Distil one arm with one seed, from where its files say that it stands. Returns the last checkpoint.
+    """Distil one arm with one seed; a stopped run is resumed from its files. Returns the last checkpoint.
 
     Args:
         arm: One of `arms` or `ablations` in params.yaml.
-        seed: Which prompts, models and random streams.
-        overrides: Settings that this run has otherwise, by their path, such as {"train.num_rounds": 20}. Its results
-            lie beside those of the run without them, and DVC does not version them.
-        params_file: The file of settings; results lie beside it.
+        seed: Selects prompts, models and random streams.
+        overrides: Settings to change for this run, by path, such as {"train.num_rounds": 20}. Such a run has a
+            directory of its own, and DVC does not version it.
+        params_file: The settings; results are written to its directory.
     """
     params, layout = checked(params_file, overrides), Layout(params_file.parent)
     variant = variant_of(overrides or {})
@@ -90,28 +86,21 @@ def distill(
     chosen_rate(params, arm, layout)
     files = layout.run(arm, seed, variant)
     with logged_to(files.log):
-        # Shared by all runs of the seed, so made of params.yaml as it is.
+        # All runs of the seed share them, so they are made without the overrides.
         make_inputs(load_params(params_file), seed, layout)
         last = one_run(params, arm, seed, layout, files, overrides=overrides)
-    if not variant:
-        record_in_dvc(params, arm, seed, layout)
+    if not variant and (arm, seed) in params.runs:
+        stage = "distill" if arm in params.arms else "ablate"
+        if complaint := record(params, layout, [f"prepare@{seed}", f"base@{seed}", f"{stage}@{arm}-{seed}"]):
+            warn([complaint])
     return last
 
 
 def make_inputs(params: Params, seed: int, layout: Layout) -> None:
-    """The prompts and models of a seed, made where they are not there; under `dvc repro` DVC has made them."""
+    """Make the prompts and models of a seed if they are missing; under `dvc repro` DVC has made them."""
     if "DVC_STAGE" not in os.environ:
         tasks.called(tasks.prepare)(params, seed, layout.root)
         tasks.called(tasks.base)(params, seed, layout.root)
-
-
-def record_in_dvc(params: Params, arm: str, seed: int, layout: Layout) -> None:
-    """Have DVC version what a run made that it did not start."""
-    distil = "distill" if arm in params.arms else "ablate"
-    if seed not in (params.seeds if distil == "distill" else params.ablation_seeds):
-        return
-    complaint = record(params, layout, [f"prepare@{seed}", f"base@{seed}", f"{distil}@{arm}-{seed}"])
-    warn([complaint] if complaint else [])
 
 
 def one_run(
@@ -124,9 +113,9 @@ def one_run(
     swept_lr: float | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:
-    """All rounds of a run that are not done yet. Returns the last checkpoint."""
+    """Do the rounds of a run that are not complete. Returns the last checkpoint."""
     name = f"{arm}, seed {seed}" + (f", lr {swept_lr:g}" if swept_lr is not None else "")
-    with only_writer(files.lock, of=str(files.root)), _ending_soon():
+    with only_writer(files.lock, of=str(files.root)), on_interruption(_end_soon):
         run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr, variant=variant_of(overrides or {}))
         run = open_run(run_dir)
         tracker = tracker_of(run, warn=lambda line: warn([line]))
@@ -136,11 +125,11 @@ def one_run(
         with (
             bar(name, run.config.train.num_rounds) as shown,
             sharded(run.config) as shards,
-            ahead() as begin,
+            prefetching() as prefetch,
         ):
             shown.say(f"{name}: details in {files.log if swept_lr is None else layout.sweep_log(arm, seed)}")
             try:
-                last = _rounds(run, tracker, shown, pages, shards, begin)
+                last = _rounds(run, tracker, shown, pages, shards, prefetch)
             except BaseException as error:
                 tracker.stop("FAILED" if isinstance(error, Exception) else "KILLED")
                 raise
@@ -152,21 +141,23 @@ def one_run(
             return last
 
 
-def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharded, begin: Begin) -> Path:
+def _rounds(
+    run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharded, prefetch: Prefetch
+) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
     ledger.tidy(run_dir)
     tell_recorded(tracker, run)
     pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
         probe_teacher(run)
-    note, written = "", None
+    note, prefetched = "", None
     with freezable() as freeze:
         for round_ in range(num_rounds):
             if ledger.round_is_complete(run_dir, round_):
                 shown.skip_to(round_ + 1)
-                written = None
+                prefetched = None
             else:
-                accuracy, written = _one_round(run, round_, shards, written, begin)
+                accuracy, prefetched = _one_round(run, round_, shards, prefetched, prefetch)
                 freeze()
                 tell_round(tracker, run, round_)
                 _sound(alarms.begun_in(run_dir, round_))
@@ -190,59 +181,57 @@ def _rounds(run: Run, tracker: Tracker, shown: Bar, pages: Pages, shards: Sharde
 
 
 def _report(run: Run, tracker: Tracker) -> Path | None:
-    """Write the run's report, for MLflow too. One that cannot be written stops no run: `omniopd report` tells why."""
+    """Write the run's report and log it to MLflow. A failure does not stop the run; `omniopd report` shows it."""
     try:
         path = write_report(run.files.root)
     except OmniOPDError as error:
-        warn([f"{run.files.root.name}: its report is not written: {error}"])
+        warn([f"{run.files.root.name}: its report was not written: {error}"])
         return None
     tracker.report_done(path)
     return path
 
 
 def _sound(lines: list[str]) -> None:
-    """Say in the terminal and in the log which alarms begin."""
+    """Print the alarms that begin, and log them."""
     warn(lines)
     for line in lines:
         log.warning(line)
 
 
 def _one_round(
-    run: Run, round_: int, shards: Sharded, written: Future[list[Path]] | None, begin: Begin
+    run: Run, round_: int, shards: Sharded, prefetched: Future[list[Path]] | None, prefetch: Prefetch
 ) -> tuple[float | None, Future[list[Path]] | None]:
-    """Roll out, schedule, find out what the method needs, train.
+    """Validate where it is due, roll out, schedule, get verdicts or rewards, train.
 
-    `written` are the round's responses where they were begun before it. Returns the accuracy where it was measured, and
-    the responses of the next round where they are begun in this one.
+    `prefetched`: the round's responses if the round before started them. Returns the accuracy if it was measured, and
+    the responses of the next round if this one started them.
     """
     run_dir = run.files.root
     if run.config.compute.num_processes > 1:
         for before in sorted({run.config.rollout.weights_of(round_), round_}):
             if run.saved(before) is None:
-                tasks.limited(tasks.rebuild, run)(run_dir, before)  # one process alone would round otherwise
+                tasks.limited(tasks.rebuild, run)(
+                    run_dir, before
+                )  # one process alone would round differently
     is_due = round_ % run.config.train.validate_every == 0
     accuracy = tasks.limited(tasks.validate, run)(run_dir, round_) if is_due else None
-    responses = written.result() if written else shards(tasks.roll_out, run_dir, round_)
+    responses = prefetched.result() if prefetched else shards(tasks.roll_out, run_dir, round_)
     tasks.limited(tasks.schedule, run)(run_dir, round_, responses)
-    following = None
+    next_responses = None
     if run.config.rollout.overlap and round_ + 1 < run.config.train.num_rounds:
-        following = begin(lambda: shards(tasks.roll_out, run_dir, round_ + 1))
-    for need in sorted(run.config.method.needs & ANNOTATORS.keys()):
-        ANNOTATORS[need](run_dir, round_, shards)
+        next_responses = prefetch(lambda: shards(tasks.roll_out, run_dir, round_ + 1))
+    if "rewards" in run.config.method.needs:
+        tasks.called(tasks.reward)(run_dir, round_)  # too little work for shards
+    if "verdicts" in run.config.method.needs:
+        paths = shards(tasks.verify, run_dir, round_)
+        rounds.merge_verdicts(run_dir, round_, paths)  # quicker than starting a task
     metrics = tasks.limited(tasks.train, run)(run_dir, round_, accuracy)
     log.info("round %d: %s", round_, metrics)
-    return accuracy, following
+    return accuracy, next_responses
 
 
-@contextmanager
-def _ending_soon() -> Iterator[None]:
-    """Where the block is interrupted, end the processes that it started, and before long this one."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        end_children()
-        if FlowRunContext.get() is not None:  # the process is the flow's
-            leave_soon()
-        raise
+def _end_soon() -> None:
+    """End the processes that steps run in, and in a flow run this process too, which is the flow's."""
+    end_children()
+    if FlowRunContext.get() is not None:
+        leave_soon()

@@ -1,4 +1,4 @@
-"""The flows evaluate and compare: what the commands of those names do, for those who start them in Prefect."""
+"""The flows evaluate and compare: the commands of the same names, for starting them in Prefect."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from omniopd.report.compare import compare as collect
 from omniopd.tracking.track import track_comparison, track_evaluation
 
 
-def _named() -> str:
+def _run_name() -> str:
     given = flow_run.get_parameters()
     return given["model"] or f"{given['arm']}-{given['seed']}"
 
@@ -36,7 +36,7 @@ def _named() -> str:
     persist_result=False,
 )
 def measure(params: Params, arm: str, seed: int, root: Path, variant: str) -> dict[str, Any]:
-    """Held-out accuracies and benchmarks before and after, written and told to MLflow."""
+    """Held-out accuracies and benchmarks before and after training, written to disk and logged to MLflow."""
     with gpu(params.compute):
         record = measuring.evaluate(arm, seed, Layout(root), variant, benchmarks=params.benchmarks)
     warn(record["notes"])
@@ -44,20 +44,18 @@ def measure(params: Params, arm: str, seed: int, root: Path, variant: str) -> di
     return record
 
 
-@task(
-    name="benchmark", task_run_name="benchmark · {model}", cache_policy=NO_CACHE, persist_result=False
-)  # fmt: skip
+@task(name="benchmark", task_run_name="benchmark · {model}", cache_policy=NO_CACHE, persist_result=False)
 def benchmark(params: Params, model: str, root: Path) -> dict[str, dict[str, Any]]:
-    """What the benchmarks of params come to, written and told to MLflow."""
+    """The record of each benchmark of params, written to disk and logged to MLflow."""
     with gpu(params.compute):
         measured = measure_model(
             model, params, Layout(root), on_items=lambda *_: None, warn=lambda line: warn([line])
         )
-    warn([note for found in measured for note in found.notes])
-    return {found.name: found.record for found in measured}
+    warn([note for benchmark in measured for note in benchmark.notes])
+    return {benchmark.name: benchmark.record for benchmark in measured}
 
 
-@flow(name="evaluate", flow_run_name=_named, persist_result=False)
+@flow(name="evaluate", flow_run_name=_run_name, persist_result=False)
 def evaluate(
     arm: str | None = None,
     seed: int = 0,
@@ -66,21 +64,26 @@ def evaluate(
     model: str | None = None,
     suite: list[str] | None = None,
 ) -> Path:
-    """Measure a finished run, before and after, or any model on benchmarks. Returns the record, or their folder.
+    """Measure a finished run before and after training, or any model on benchmarks.
+
+    Returns the record of the run, or the directory of the model's benchmarks.
 
     Args:
-        arm: One of `arms` or `ablations` in params.yaml, whose run is measured.
+        arm: The run to measure: one of `arms` or `ablations` in params.yaml.
         seed: The seed of the run.
-        overrides: Those that the run was given, if any.
-        params_file: The file of settings; results lie beside it.
-        model: In place of a run: a directory, or a name of the hub.
-        suite: Benchmarks, in place of those of params.yaml.
+        overrides: The overrides of the run, if any.
+        params_file: The settings; results are written to its directory.
+        model: The model to measure instead of a run: a directory or a hub name.
+        suite: Benchmarks to use instead of those of params.yaml.
     """
-    params, layout = _with_suite(checked(params_file, overrides), suite), Layout(params_file.parent)
+    params, layout = checked(params_file, overrides), Layout(params_file.parent)
+    if suite is not None:
+        for name in suite:
+            benchmark_named(name)
+        benchmarks = params.benchmarks.model_copy(update={"suite": suite})
+        params = params.model_copy(update={"benchmarks": benchmarks})
     if (arm is None) == (model is None):
-        raise ConfigError(
-            "give either arm, whose run is measured, or model, a directory or a name of the hub"
-        )
+        raise ConfigError("give either arm, to measure its run, or model, a directory or a hub name")
     if model is not None:
         records = benchmark(params, model, layout.root)
         Pages(folder_of(model)).benchmarks({model: list(records.values())})
@@ -94,7 +97,8 @@ def evaluate(
     pages.benchmarks({when: list(measured[when]["benchmarks"].values()) for when in ("before", "after")})
     if not variant:
         stage = "evaluate" if arm in params.arms else "evaluate-ablation"
-        _record_in_dvc(params, layout, f"{stage}@{arm}-{seed}")
+        if complaint := record(params, layout, [f"{stage}@{arm}-{seed}"]):
+            warn([complaint])
     return layout.evaluation(arm, seed, variant)
 
 
@@ -102,30 +106,17 @@ def evaluate(
 def compare(
     arms: list[str] | None = None, seeds: list[int] | None = None, params_file: Path = PARAMS_FILE
 ) -> Path:
-    """Put evaluated arms side by side: a table, plots, one comparison in MLflow. Returns its comparison.json.
+    """Compare evaluated arms in a table, plots and one comparison in MLflow. Returns the comparison.json.
 
     Args:
-        arms: Of these arms alone; all that params.yaml lists where it is empty.
-        seeds: Of these seeds alone; likewise.
-        params_file: The file of settings; results lie beside it.
+        arms: The arms to compare; by default all of params.yaml.
+        seeds: The seeds to compare; by default all of params.yaml.
+        params_file: The settings; results are written to its directory.
     """
     params, layout = checked(params_file), Layout(params_file.parent)
     evaluations, into = collect(params, layout, arms=arms or (), seeds=seeds or ())
     track_comparison(evaluations, layout, warn=lambda line: warn([line]))
     Pages("comparison").summary(into.table.read_text(encoding="utf-8"))
-    if into == layout.compared:
-        _record_in_dvc(params, layout, "compare")
+    if into == layout.compared and (complaint := record(params, layout, ["compare"])):
+        warn([complaint])
     return into.records
-
-
-def _with_suite(params: Params, suite: list[str] | None) -> Params:
-    if suite is None:
-        return params
-    for name in suite:
-        benchmark_named(name)
-    return params.model_copy(update={"benchmarks": params.benchmarks.model_copy(update={"suite": suite})})
-
-
-def _record_in_dvc(params: Params, layout: Layout, stage: str) -> None:
-    complaint = record(params, layout, [stage])
-    warn([complaint] if complaint else [])

@@ -16,12 +16,12 @@ from omniopd.rounds.sweep import record_sweep, swept_lrs
 
 @flow(name="sweep", flow_run_name="{arm}-{seed}", persist_result=False)
 def sweep(arm: str, seed: int, params_file: Path = PARAMS_FILE) -> Path:
-    """Distil at each learning rate, and record what each came to. Returns the record.
+    """Distil at each learning rate, and record the accuracy of each. Returns the record.
 
     Args:
         arm: One of `arms` in params.yaml.
-        seed: One of `sweep.seeds`, whose prompts measure nothing else.
-        params_file: The file of settings; results lie beside it.
+        seed: One of `sweep.seeds`; its prompts are used for nothing else.
+        params_file: The settings; results are written to its directory.
     """
     params, layout = checked(params_file), Layout(params_file.parent)
     accuracies = {}

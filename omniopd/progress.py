@@ -1,8 +1,9 @@
 """Progress for people: a live bar with the time left in a terminal, a few plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +14,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from omniopd.config import Params
 
 PLAIN_EVERY_S = 15.0
 
@@ -83,3 +87,16 @@ def bar(label: str, total: int, *, console: Console | None = None) -> Iterator[B
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(console, label, total, progress)
+
+
+@contextmanager
+def base_bar(params: "Params", seed: int) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for the block over the training steps of `base`; yields the `on_step` that `base` calls."""
+    demo = params.models.demo
+    with bar(f"base seed {seed}", demo.student.num_steps + demo.teacher.num_steps) as shown:
+
+        def on_step(role: str, step: int, total: int) -> None:
+            done = step + (demo.student.num_steps if role == "teacher" else 0)
+            shown.update(done, f"{role} {step}/{total} steps")
+
+        yield on_step

@@ -1,4 +1,4 @@
-"""What a run shows in Prefect's pages: how far it is, its accuracies, its MLflow run, and what it came to."""
+"""What a run shows in Prefect's pages: its progress, accuracies, MLflow run, report and summary."""
 
 import logging
 import re
@@ -14,12 +14,12 @@ from prefect.exceptions import PrefectException
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 2.0  # between two messages about progress
-FAILURES = (httpx.HTTPError, PrefectException)  # a page that cannot be written stops no run
+EVERY_S = 2.0  # between two updates of the progress
+FAILURES = (httpx.HTTPError, PrefectException)  # a page that cannot be written does not stop a run
 
 
 class Pages:
-    """The artifacts of one run, by keys that its later runs continue. Outside of a flow run there are none.
+    """The artifacts of one run, under keys that a resumed run updates. Outside of a flow run nothing is shown.
 
     >>> Pages("omniopd-fork-0").key("progress")
     'omniopd-fork-0-progress'
@@ -42,24 +42,18 @@ class Pages:
         self._next = now + EVERY_S
         share = 100.0 * done / total
         if self._progress is None:
-            description = f"{total} rounds"
-            self._progress = _shown(
-                lambda: artifacts.create_progress_artifact(share, self.key("progress"), description)
-            )
+            create = artifacts.create_progress_artifact
+            self._progress = _shown(create, share, self.key("progress"), f"{total} rounds")
         else:
-            known = self._progress
-            _shown(lambda: artifacts.update_progress_artifact(known, progress=share))
+            _shown(artifacts.update_progress_artifact, self._progress, progress=share)
 
     def accuracies(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show what each validation or evaluation so far came to."""
-        _shown(
-            lambda: artifacts.create_table_artifact(
-                [dict(row) for row in rows], self.key("accuracy"), "Accuracy, by round"
-            )
-        )
+        """Show the accuracy of each validation so far."""
+        table = [dict(row) for row in rows]
+        _shown(artifacts.create_table_artifact, table, self.key("accuracy"), "Accuracy, by round")
 
     def evaluation(self, record: Mapping[str, Any]) -> None:
-        """Show the held-out accuracies of a run, before and after it."""
+        """Show the held-out accuracies before and after training."""
         rows = [
             {
                 "prompts": "held-out", "how": how, "before": record["before"][how]["accuracy"],
@@ -67,48 +61,41 @@ class Pages:
             }
             for how in record["after"] if "accuracy" in record["after"][how]
         ]  # fmt: skip
-        _shown(
-            lambda: artifacts.create_table_artifact(
-                rows, self.key("evaluation"), "Accuracy on the held-out prompts"
-            )
-        )
+        title = "Accuracy on the held-out prompts"
+        _shown(artifacts.create_table_artifact, rows, self.key("evaluation"), title)
 
-    def benchmarks(self, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Show what benchmarks came to, by model; nothing where there were none."""
+    def benchmarks(self, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Show the results of benchmarks, by model; nothing if there are none."""
         rows = [
             {
                 "benchmark": record["benchmark"], "model": model, "Pass@1": record["mean"],
                 "95% interval": record["interval"], "items": record["num_items"], "cut": record["cut_share"],
                 "tokens": record["mean_tokens"],
             }
-            for model, own in measured.items() for record in own
+            for model, of_model in records.items() for record in of_model
         ]  # fmt: skip
         if rows:
-            _shown(
-                lambda: artifacts.create_table_artifact(
-                    rows, self.key("benchmarks"), "What benchmarks came to"
-                )
-            )
+            _shown(artifacts.create_table_artifact, rows, self.key("benchmarks"), "Benchmark results")
 
     def link(self, address: str) -> None:
-        """Show where the run lies in MLflow."""
+        """Link to the run in MLflow; nothing if the address is empty."""
         if address:
-            _shown(lambda: artifacts.create_link_artifact(address, "MLflow run", self.key("mlflow")))
+            _shown(artifacts.create_link_artifact, address, "MLflow run", self.key("mlflow"))
 
     def report(self, address: str) -> None:
-        """Show where the report of the run lies: in MLflow, or else as a file."""
-        _shown(lambda: artifacts.create_link_artifact(address, "Report of the run", self.key("report")))
+        """Link to the report of the run, in MLflow or as a file."""
+        _shown(artifacts.create_link_artifact, address, "Report of the run", self.key("report"))
 
     def summary(self, markdown: str) -> None:
-        """Show what the run came to."""
-        _shown(lambda: artifacts.create_markdown_artifact(markdown, self.key("summary"), "What it came to"))
+        """Show the summary of the run."""
+        _shown(artifacts.create_markdown_artifact, markdown, self.key("summary"), "Summary")
 
 
-def _shown(create: Callable[[], Any]) -> Any:
+def _shown(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if FlowRunContext.get() is None:
         return None
     try:
-        return create()
+        return create(*args, **kwargs)
     except FAILURES:
-        log.warning("Prefect did not take an artifact", exc_info=True)
+        log.warning("Prefect did not accept an artifact", exc_info=True)
         return None

@@ -1,4 +1,4 @@
-"""What every flow does before it begins, whoever started it: check the settings, keep the log."""
+"""The check of the settings that every flow makes before it starts."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from omniopd.config import Params
 
 
 def checked(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Params:
-    """The settings, with every mistake found before work starts; warnings are printed once.
+    """The checked settings; warnings are printed once per process.
 
     Raises:
         ConfigError, DataError, ModelError: see omniopd.preflight.check.
@@ -22,7 +22,7 @@ def checked(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Pa
 
 @lru_cache(maxsize=8)
 def _checked(params_file: Path, text: bytes, overrides: str) -> Params:
-    del text
+    del text  # part of the cache's key
     from omniopd.preflight.check import check
 
     params, warnings, _ = check(params_file, json.loads(overrides))

@@ -1,4 +1,4 @@
-"""Where the heavy work of a step runs: in the flow's own process, in one of its own, or in several under torchrun."""
+"""Where the heavy work of a step runs: in the flow's process, in a child process, or in several under torchrun."""
 
 import contextlib
 import json
@@ -14,73 +14,69 @@ from pathlib import Path
 from typing import Any
 
 from omniopd import errors
-from omniopd.config.schema import Compute, Step
+from omniopd.config.schema import Step
 from omniopd.data.layout import RunLayout
 from omniopd.data.processes import guarded
 from omniopd.data.store import read_json
 from omniopd.rounds.run import open_run
 
-LOOK_S = 0.2  # between looks at a process: an interrupted wait ends after so long at the latest
-END_S = 5.0  # that a process has to end by itself
+POLL_S = 0.2  # an interrupted wait for a process ends within this time
+END_S = 5.0  # for a process to end by itself
 WORKER = "omniopd.rounds.worker"
 
 _children: set[subprocess.Popen] = set()
 _children_lock = threading.Lock()
 
 
-def placed(name: Step, step: Callable[..., Any], run_dir: Path, *arguments: Any) -> Any:
-    """What the step returns, done where the run's settings say.
+def dispatch(name: Step, step: Callable[..., Any], run_dir: Path, *arguments: Any) -> Any:
+    """Run a step where compute.where says, and return its result.
 
     Raises:
-        ProcessError: its process died, as when the memory ran out: it may be started again.
+        ProcessError: its process took too long or died, for example out of memory; it may be started again.
     """
     compute = open_run(run_dir).config.compute
-    if compute.place_of(name) == "inline":
+    place = compute.place_of(name)
+    if place == "inline":
         return step(run_dir, *arguments)
-    return _elsewhere(_command(name, compute), step.__name__, run_dir, arguments, timeout_s=compute.timeout_s)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={compute.num_processes}"]
+    command = guarded(*(torchrun if place == "torchrun" else []), "-m", WORKER)
+    return _in_process(command, step.__name__, run_dir, arguments, timeout_s=compute.timeout_s)
 
 
 def end_children() -> None:
-    """End the processes that steps were given to, without waiting for their work."""
+    """End the processes of steps without waiting for their work."""
     with _children_lock:
         children = list(_children)
     for child in children:
         _end(child)
 
 
-def _command(name: Step, compute: Compute) -> list[str]:
-    if compute.place_of(name) == "process":
-        return guarded("-m", WORKER)
-    share = f"--nproc-per-node={compute.num_processes}"
-    return guarded("-m", "torch.distributed.run", "--standalone", share, "-m", WORKER)
-
-
-def _elsewhere(
+def _in_process(
     command: list[str], step: str, run_dir: Path, arguments: tuple[Any, ...], *, timeout_s: float
 ) -> Any:
-    given = json.dumps([str(run_dir.resolve()), *arguments], default=str)
+    given, log = json.dumps([str(run_dir.resolve()), *arguments], default=str), RunLayout(run_dir).log
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        status = _run([*command, step, str(result), given], log=RunLayout(run_dir).log, timeout_s=timeout_s)
+        status = _run([*command, step, str(result), given], log=log, timeout_s=timeout_s)
         if status is None:
             raise errors.ProcessError(f"{step}: did not end within compute.timeout_s, {timeout_s:g} s")
         if not result.exists():
-            raise errors.ProcessError(_last_words(step, status, RunLayout(run_dir).log))
-        found = read_json(result)
-    if "error" not in found:
-        value = found["value"]
-        return Path(value) if isinstance(value, str) else value
-    kind = getattr(errors, found["error"], None) if found["error"] else None
-    raise (kind or errors.ProcessError)(found["message"])
+            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+            hint = "; the memory may have run out" if status == -signal.SIGKILL else ""
+            raise errors.ProcessError(f"{step}: its process {how}{hint}; see {log}")
+        outcome = read_json(result)
+    if "error" in outcome:
+        raise getattr(errors, outcome["error"] or "", errors.ProcessError)(outcome["message"])
+    value = outcome["value"]
+    return Path(value) if isinstance(value, str) else value
 
 
 def _run(command: list[str], *, log: Path, timeout_s: float) -> int | None:
-    """Start a process that ends with this one, wait for it, and return its status; None where it took too long."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    """Start a process that ends with this one, and return its status, or None if it takes too long."""
     with log.open("ab") as file:
         child = subprocess.Popen(
             command,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -92,7 +88,7 @@ def _run(command: list[str], *, log: Path, timeout_s: float) -> int | None:
     try:
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return child.wait(timeout=LOOK_S)
+                return child.wait(timeout=POLL_S)
         return None
     finally:
         _end(child)
@@ -101,7 +97,7 @@ def _run(command: list[str], *, log: Path, timeout_s: float) -> int | None:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """Ask the process and those that it started to end, and kill what is left of them."""
+    """Send SIGTERM to the process and its children, then SIGKILL to those that are left."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, sign)
@@ -109,9 +105,3 @@ def _end(child: subprocess.Popen) -> None:
             child.wait(timeout=END_S)
             if sign == signal.SIGKILL:
                 return
-
-
-def _last_words(step: str, status: int, log: Path) -> str:
-    how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    hint = "; the memory may have run out" if status == -signal.SIGKILL else ""
-    return f"{step}: its process {how}{hint}; see {log}"

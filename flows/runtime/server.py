@@ -1,4 +1,4 @@
-"""The Prefect server that flows run on: the project's own where `make server` started it, or else an embedded one."""
+"""The Prefect server that flows run on: the one of `make server`, or else an embedded one."""
 
 import os
 import re
@@ -19,10 +19,10 @@ from omniopd.data.processes import guarded
 from omniopd.errors import RunError
 
 START_S = 120.0
-LOOK_S = 0.5  # between looks at whether the server of a run still runs
+POLL_S = 0.5  # between two checks that the server of a run still runs
 MOST_STARTS = 10
-# A server of one run: it starts no one's deployments, has no automations to trigger, and writes task states
-# in batches, for its work is done on the cores that train. The user's own settings win.
+# For a server of one run: no deployments to schedule, no automations to trigger, and task states written in
+# batches, because it shares the cores that train. The user's own settings win.
 SETTINGS = {
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
@@ -40,11 +40,11 @@ def is_embedded() -> bool:
 
 @contextmanager
 def embedded_server(root: Path) -> Iterator["EmbeddedServer | None"]:
-    """A Prefect server on loopback for the block, unless PREFECT_API_URL or `make server` in root name one already.
+    """A Prefect server on loopback for the block; None if PREFECT_API_URL or `make server` in root name one already.
 
-    Prefect starts one of its own accord, but that one outlives a process that is killed, and shares
-    its process group, so that Ctrl-C reaches it before the flow has ended. This one does neither. It
-    starts while the caller goes on importing; `wait_until_ready` waits for it.
+    Prefect would start a server by itself, but that one outlives a killed process, and shares its process group, so
+    that Ctrl-C reaches it before the flow has ended. This one starts while the caller imports; `wait_until_ready`
+    waits for it.
     """
     if os.environ.get("PREFECT_API_URL"):
         yield None
@@ -56,10 +56,14 @@ def embedded_server(root: Path) -> Iterator["EmbeddedServer | None"]:
         finally:
             del os.environ["PREFECT_API_URL"]
         return
-    _check_writable(root / ".prefect")
-    port = _free_port()
+    with naming(root / ".prefect"):  # the server's own errors do not say that the disk is full
+        (root / ".prefect").mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=root / ".prefect").close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     os.environ["PREFECT_API_URL"] = os.environ[_EMBEDDED] = f"http://127.0.0.1:{port}/api"
-    # Health is asked of loopback, never of a proxy.
+    # Requests to loopback must not go through a proxy.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     server = EmbeddedServer(port)
     try:
@@ -70,15 +74,15 @@ def embedded_server(root: Path) -> Iterator["EmbeddedServer | None"]:
 
 
 class EmbeddedServer:
-    """A server on a port of loopback. Where it ends once it has answered, it is started again.
+    """A server on a port of loopback, restarted if it ends after it has answered.
 
-    A flow waits for it: Prefect asks again for about a minute, each time after a longer pause.
+    A flow waits for a restart: Prefect's client retries for about a minute.
     """
 
     def __init__(self, port: int):
         self._port = port
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end
-        self._process = self._started()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end
+        self._process = self._start()
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -91,7 +95,7 @@ class EmbeddedServer:
         self._watcher.start()
 
     def end(self) -> None:
-        """End it, and do not start it again."""
+        """End it, and do not restart it."""
         self._ending.set()
         if self._watcher.ident is not None:
             self._watcher.join()
@@ -101,25 +105,24 @@ class EmbeddedServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._said.close()
+        self._output.close()
 
     def _reason(self) -> str:
-        """The last error of those that it printed."""
-        self._said.seek(0)
-        lines = [
-            line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()
-        ]
+        """The last error that it printed."""
+        self._output.seek(0)
+        printed = self._output.read().decode(errors="replace").splitlines()
+        lines = list(filter(None, map(str.strip, printed)))
         errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
         return (errors or lines or [f"it ended with status {self._process.poll()}"])[-1][-300:]
 
     def _watch(self) -> None:
         num_starts = 1
-        while not self._ending.wait(LOOK_S):  # to the end: what this thread started ends with it
+        while not self._ending.wait(POLL_S):  # until the end: a process ends with the thread that started it
             if self._process.poll() is not None and num_starts < MOST_STARTS:
-                self._process = self._started()
+                self._process = self._start()
                 num_starts += 1
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             guarded(
                 "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1",
@@ -127,17 +130,17 @@ class EmbeddedServer:
             ),
             env={**SETTINGS, **os.environ},
             stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=self._said,
+            stdout=self._output,
+            stderr=self._output,
             start_new_session=True,
         )  # fmt: skip
 
 
 def wait_until_ready(server: EmbeddedServer | None) -> None:
-    """Return when the Prefect server answers, the embedded one or the one that PREFECT_API_URL names.
+    """Return when the Prefect server answers: the embedded one, or the one that PREFECT_API_URL names.
 
     Raises:
-        RunError: it does not within two minutes, or has ended.
+        RunError: it does not answer within two minutes, or has ended.
     """
     url = os.environ["PREFECT_API_URL"]
     if server is not None:
@@ -146,16 +149,3 @@ def wait_until_ready(server: EmbeddedServer | None) -> None:
         raise RunError(
             f"{url}: no Prefect server answers; is PREFECT_API_URL right, and can a server start here?"
         )
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise a DiskError where no server could keep its state there: its own errors do not say why."""
-    with naming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -1,7 +1,6 @@
-"""`make server`: a Prefect server and a worker in the background, their state inside the project's folder.
+"""`make server`: a Prefect server and a worker in the background, with their state in the project's directory.
 
-What was started stands in .prefect/service.json, by names that no later process has, so that stopping ends those and no
-others.
+.prefect/service.json names the processes in a way that no later process matches, so that stopping ends only them.
 """
 
 import contextlib
@@ -24,47 +23,67 @@ from omniopd.errors import DataError, RunError
 POOL = "omniopd"
 START_S = 120.0
 END_S = 20.0
-# What `prefect deployment run` and the other commands of Prefect read in this folder.
+# Read by `prefect deployment run` and Prefect's other commands in this directory.
 PREFECT_TOML = """# Written by `make server`, removed by `make server-stop`.
 [api]
 url = "{url}"
 """
 
 
+def project_state(root: Path) -> dict[str, str]:
+    """The environment that keeps Prefect's state in the project's directory, and its log lines off the screen.
+
+    PREFECT_HOME does not move results and the memo store, so their paths are set too.
+    """
+    home = (root / ".prefect").resolve()
+    return {
+        "PREFECT_HOME": str(home),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "results"),
+        "PREFECT_SERVER_MEMO_STORE_PATH": str(home / "memo_store.toml"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "omniopd,flows",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # when a run continues without Prefect
+        "DO_NOT_TRACK": "1",
+    }
+
+
 def running_server(root: Path) -> str | None:
-    """The API of the server that `make server` started in this folder, where it still runs and answers."""
-    found = _record(root)
-    if not found or _process(found["server"]) is None or not answers(found["url"], within_s=5.0):
-        return None
-    return found["url"]
+    """The API of the server that `make server` started in this directory, if it still answers."""
+    record = _record(root)
+    if record and _process(record["server"]) is not None and answers(record["url"], within_s=5.0):
+        return record["url"]
+    return None
 
 
 def start(root: Path, *, host: str, port: int) -> dict[str, Any]:
-    """Start what does not run yet, and return the record of it: `url` and `ui` are addresses.
+    """Start the server and the worker unless they run, and return their record: `url` and `ui` are addresses.
 
     Raises:
         RunError: the server or the worker did not start; their logs say why.
     """
-    found = _record(root)
-    url = f"http://{_reached_at(host)}:{port}/api"
-    server = _process(found.get("server"))
+    earlier = _record(root)
+    server = _process(earlier.get("server"))
     if server is None:
+        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/api"
         if answers(url, within_s=0.5):
             raise RunError(
                 f"{url}: something answers there already; give another port: make server PORT=4201"
             )
         server = _started(root, "server", ["server", "start", "--host", host, "--port", str(port)], url)
     else:
-        url = found["url"]
+        url = earlier["url"]
     record = {"url": url, "ui": url.removesuffix("/api"), "server": _identity(server)}
     write_json(_file(root), record)
     if not answers(url, within_s=START_S, process=server):
         stop(root)
         raise RunError(f"{url}: the Prefect server did not start; see {_log(root, 'server')}")
-    _write_text(root / "prefect.toml", PREFECT_TOML.format(url=url))
-    worker = _process(found.get("worker"))
+    toml = PREFECT_TOML.format(url=url)
+    write_atomic(root / "prefect.toml", lambda partial: partial.write_text(toml, encoding="utf-8"))
+    worker = _process(earlier.get("worker"))
     if worker is None:
-        _prepare(root, url)
+        _deploy(root, url)
         worker = _started(root, "worker", ["worker", "start", "--pool", POOL, "--type", "process"], url)
     record["worker"] = _identity(worker)
     write_json(_file(root), record)
@@ -72,12 +91,11 @@ def start(root: Path, *, host: str, port: int) -> dict[str, Any]:
 
 
 def stop(root: Path) -> list[str]:
-    """End what `start` started, and what that started; say what it was."""
-    found, ended = _record(root), []
+    """End the processes that `start` started, with their children. Returns their names."""
+    record, ended = _record(root), []
     for name in ("worker", "server"):
-        process = _process(found.get(name))
-        if process is not None:
-            end_tree(process, within_s=END_S)
+        if (process := _process(record.get(name))) is not None:
+            _end_tree(process)
             ended.append(f"{name} (process {process.pid})")
     _file(root).unlink(missing_ok=True)
     toml = root / "prefect.toml"
@@ -87,7 +105,7 @@ def stop(root: Path) -> list[str]:
 
 
 def answers(url: str, *, within_s: float, process: psutil.Process | None = None) -> bool:
-    """Whether a Prefect API answers at the address within that time, unless the process ends before."""
+    """Whether a Prefect API answers at the address within that time; False at once when the process ends."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -99,33 +117,30 @@ def answers(url: str, *, within_s: float, process: psutil.Process | None = None)
             time.sleep(0.1)
 
 
-def end_tree(process: psutil.Process, *, within_s: float) -> None:
-    """Ask a process and all that it started to end, and kill what has not within that time."""
+def _end_tree(process: psutil.Process) -> None:
+    """Ask a process and all its children to end, and kill those that have not ended after END_S."""
     tree = [process]
     with contextlib.suppress(psutil.NoSuchProcess):
         tree += process.children(recursive=True)
     for member in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.terminate()
-    _, left = psutil.wait_procs(tree, timeout=within_s)
+    _, left = psutil.wait_procs(tree, timeout=END_S)
     for member in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(left, timeout=5)
 
 
-def _prepare(root: Path, url: str) -> None:
-    """The work pool, the limit of GPU work, and the deployments of prefect.yaml."""
+def _deploy(root: Path, url: str) -> None:
+    """Create the work pool, the concurrency limit of GPU work, and the deployments of prefect.yaml."""
     import torch  # seconds
 
-    slots = str(max(1, torch.cuda.device_count()))
-    for command in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        _prefect(root, url, command)
+    _prefect(root, url, ["work-pool", "create", POOL, "--type", "process", "--overwrite"])
+    _prefect(root, url, ["--no-prompt", "deploy", "--all"])
     if not _prefect(root, url, ["gcl", "inspect", "gpu"], may_fail=True):
-        _prefect(root, url, ["gcl", "create", "gpu", "--limit", slots])
+        slots = max(1, torch.cuda.device_count())
+        _prefect(root, url, ["gcl", "create", "gpu", "--limit", str(slots)])
 
 
 def _prefect(root: Path, url: str, command: Sequence[str], *, may_fail: bool = False) -> bool:
@@ -135,8 +150,8 @@ def _prefect(root: Path, url: str, command: Sequence[str], *, may_fail: bool = F
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     if done.returncode and not may_fail:
-        said = " ".join((done.stdout + done.stderr).split())[-400:]
-        raise RunError(f"prefect {' '.join(command)}: failed ({said}); see {_log(root, 'server')}")
+        output = " ".join((done.stdout + done.stderr).split())[-400:]
+        raise RunError(f"prefect {' '.join(command)}: failed ({output}); see {_log(root, 'server')}")
     return not done.returncode
 
 
@@ -153,20 +168,9 @@ def _started(root: Path, name: str, command: Sequence[str], url: str) -> psutil.
 
 
 def _environment(root: Path, url: str) -> dict[str, str]:
-    from flows.runtime.environment import project_state
-
-    path = os.pathsep.join(filter(None, [str(root.resolve()), os.environ.get("PYTHONPATH", "")]))
-    return {
-        **project_state(root),
-        **os.environ,
-        "PREFECT_API_URL": url,
-        "PYTHONPATH": path,
-        "PWD": str(root.resolve()),
-    }
-
-
-def _reached_at(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    folder = str(root.resolve())
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
+    return {**project_state(root), **os.environ, "PREFECT_API_URL": url, "PYTHONPATH": path, "PWD": folder}
 
 
 def _record(root: Path) -> dict[str, Any]:
@@ -190,20 +194,15 @@ def _identity(process: psutil.Process) -> dict[str, Any]:
 
 
 def _process(identity: dict[str, Any] | None) -> psutil.Process | None:
-    if identity is None or has_ended(identity["name"]):
-        return None
-    try:
-        process = psutil.Process(identity["pid"])
-        return process if _runs(process) else None
-    except psutil.NoSuchProcess:
-        return None
+    """The process of that identity, if it still runs."""
+    if identity is not None and not has_ended(identity["name"]):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(identity["pid"])
+            return process if _runs(process) else None
+    return None
 
 
 def _runs(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -1,6 +1,7 @@
 """The flow as a user starts it, and what it must not depend on."""
 
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ def plain(finished_project: Project) -> dict[str, str]:
     return digests(finished_project.run_dir())
 
 
-def _results(found: dict[str, str]) -> dict[str, str]:
-    """The digests of what a run made under whatever settings: a key stands in every manifest and receipt."""
+def _results(run: dict[str, str]) -> dict[str, str]:
+    """The digests that do not depend on settings, as those of manifests and receipts do, which hold a key."""
     kept = ("trajectories/", "verdicts/", "metrics.jsonl")
-    return {name: digest for name, digest in found.items() if name.startswith(kept) or "safetensors" in name}
+    return {name: digest for name, digest in run.items() if name.startswith(kept) or "safetensors" in name}
 
 
 def test_the_flow_through_prefect_is_killed_and_resumed_and_gives_the_bytes_of_plain_calls(
@@ -59,22 +60,25 @@ def test_the_teacher_changes_what_is_learnt(project: Project, plain: dict[str, s
 
 @pytest.mark.parametrize("num_shards", quick([2, 3], keep=[3]))
 def test_the_number_of_shards_changes_no_byte(project: Project, plain: dict[str, str], num_shards: int):
-    from flows.runtime import shards
+    @contextmanager
+    def last_first(config):
+        def run_shards(step, run_dir, round_):
+            count = config.rollout.num_shards
+            return [step(run_dir, round_, index, count) for index in reversed(range(count))][::-1]
 
-    def in_turn(step, run_dir, round_, count):
-        return [step(run_dir, round_, index, count) for index in reversed(range(count))][::-1]
+        yield run_shards
 
     project.edit(rollout__num_shards=num_shards)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "_submitted", in_turn)
+        patch.setattr("flows.distill.sharded", last_first)
         run_plain(project.params_file)
-    found, expected = digests(project.run_dir()), dict(plain)
-    assert found.pop("config.json") != expected.pop("config.json")  # it names the number of shards
-    assert found == expected
+    results, expected = digests(project.run_dir()), dict(plain)
+    assert results.pop("config.json") != expected.pop("config.json")  # it names the number of shards
+    assert results == expected
 
 
 @pytest.mark.slow
-def test_models_named_beside_params_yaml_give_the_results_of_the_same_models_made_here(
+def test_models_at_a_path_relative_to_params_yaml_give_the_results_of_the_same_models_made_here(
     project: Project, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     from omniopd.config import load_params
@@ -89,8 +93,8 @@ def test_models_named_beside_params_yaml_give_the_results_of_the_same_models_mad
     base(load_params(project.params_file), 0, Layout(project.root), on_step=lambda *_: None)
     run_plain(project.params_file)
     trajectories = {name: md5 for name, md5 in plain.items() if name.startswith("trajectories/")}
-    found = digests(project.run_dir())
-    assert {name: found[name] for name in trajectories} == trajectories
+    results = digests(project.run_dir())
+    assert {name: results[name] for name in trajectories} == trajectories
     assert not any(elsewhere.iterdir())
 
 

@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Crashed
 from projects import Project, run_plain
 
 import flows.distill
-from flows.runtime.hooks import end_in_mlflow
+from flows.distill import end_in_mlflow
 from omniopd import __version__
 from omniopd.config import load_params
 from omniopd.data.layout import Layout

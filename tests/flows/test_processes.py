@@ -1,4 +1,4 @@
-"""Where the work runs changes nothing of what it comes to, and a process that dies is a failure that passes."""
+"""compute.where does not change results, and a process that dies is started again."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ import pytest
 from projects import Project, digests, run_plain
 from started import ENVIRONMENT, finished, start_flow, wait_until
 
-from flows.runtime import processes as placement
+from flows.runtime.processes import WORKER, dispatch
 from flows.runtime.shards import dask_runner
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
@@ -38,7 +38,7 @@ def _without_config(run_dir: Path) -> dict[str, str]:
     return {name: md5 for name, md5 in digests(run_dir).items() if name != "config.json"}
 
 
-def _placed(project: Project, **compute) -> Path:
+def _start(project: Project, **compute) -> Path:
     project.edit_paths({f"compute.{name}": value for name, value in compute.items()})
     return start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root))
 
@@ -50,7 +50,7 @@ def test_every_step_in_a_process_of_its_own_gives_the_bytes_of_one_process(proje
     assert _without_config(project.run_dir()) == plain
 
 
-def test_responses_written_ahead_through_prefect_by_other_processes_are_those_of_one_process(
+def test_responses_prefetched_through_prefect_by_other_processes_are_those_of_one_process(
     project: Project, tmp_path: Path
 ):
     project.edit(rollout__overlap=1, train__num_rounds=2)
@@ -63,7 +63,7 @@ def test_responses_written_ahead_through_prefect_by_other_processes_are_those_of
 
 @pytest.mark.parametrize("shard", [False, True], ids=["each holds all", "weights divided"])
 def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path: Path, shard: bool):
-    """Three batches: two of them to one of the processes, so that sums are taken in another order."""
+    """Three batches: two of them to one of the processes, so that the summation order differs."""
     project.edit_paths({"train.num_rounds": 2, "train.batch_size": 4})
     twin = project.copied_to(tmp_path / "twin")
     run_plain(twin.params_file)
@@ -71,8 +71,8 @@ def test_two_processes_train_as_one_but_for_rounding(project: Project, tmp_path:
         {"compute.where": {"train": "torchrun"}, "compute.num_processes": 2, "train.shard": shard}
     )
     run_plain(project.params_file)
-    own, alone = (_measured(run.run_dir()) for run in (project, twin))
-    assert own == pytest.approx(alone, rel=1e-4, abs=1e-6)
+    two, one = (_measured(run.run_dir()) for run in (project, twin))
+    assert two == pytest.approx(one, rel=1e-4, abs=1e-6)
     first = "trajectories/round-0000.parquet"
     assert digests(project.run_dir())[first] == digests(twin.run_dir())[first]
 
@@ -83,15 +83,15 @@ def _measured(run_dir: Path) -> dict[str, float]:
 
 
 def test_an_error_of_a_process_is_the_error_of_the_step(project: Project):
-    run_dir = _placed(project, where={"schedule": "process"})
+    run_dir = _start(project, where={"schedule": "process"})
     with pytest.raises(DataError, match=r"nowhere\.parquet: cannot be read"):
-        placement.placed("schedule", rounds.schedule, run_dir, 0, [Path("nowhere.parquet")])
+        dispatch("schedule", rounds.schedule, run_dir, 0, [Path("nowhere.parquet")])
 
 
 def test_a_process_that_takes_too_long_is_ended(project: Project):
-    run_dir = _placed(project, where={"roll_out": "process"}, timeout_s=0.5)
+    run_dir = _start(project, where={"roll_out": "process"}, timeout_s=0.5)
     with pytest.raises(ProcessError, match=r"roll_out: did not end within compute.timeout_s, 0.5 s"):
-        placement.placed("roll_out", rounds.roll_out, run_dir, 0, 0)
+        dispatch("roll_out", rounds.roll_out, run_dir, 0, 0)
     assert not _workers(psutil.Process())
 
 
@@ -112,13 +112,13 @@ def test_a_process_that_is_killed_is_started_again_and_the_run_ends_as_if_it_had
 
 
 def _workers(process: psutil.Process) -> list[psutil.Process]:
-    """The processes below it that a step was given to."""
-    found = []
+    """The child processes that run a step."""
+    workers = []
     for child in process.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "omniopd.rounds.worker" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
+            if WORKER in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 @pytest.fixture
