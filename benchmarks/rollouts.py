@@ -51,7 +51,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
         with _vllm(student, num) as served:
 
             def on_vllm() -> int:
-                with served.holding(student) as sampler:
+                with served.synced_to(student) as sampler:
                     return written_by(sampler)
 
             rates = in_turns({**works, "vllm": on_vllm}, rounds=rounds)

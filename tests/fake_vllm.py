@@ -19,8 +19,8 @@ from torch import nn
 from omniopd.models.adapters import PREFIX
 from omniopd.models.generation import generate
 from omniopd.models.loading import load_model
-from omniopd.sampling.handover import saved_weights
 from omniopd.sampling.vllm_worker import StudentWorker
+from omniopd.sampling.weight_sync import saved_weights
 
 MODULE = "omniopd.sampling.vllm_student"
 

@@ -1,6 +1,6 @@
-"""LoRA adapters (arXiv 2106.09685) through peft: added to a model in place, saved as the hub and vLLM have them.
+"""LoRA adapters (arXiv 2106.09685) through peft: added to a model in place, saved in the format of the hub and vLLM.
 
-peft takes seconds to import, and is so only where there is an adapter.
+peft takes seconds to import, so it is imported only where there is an adapter.
 """
 
 import copy
@@ -21,13 +21,14 @@ from omniopd.models.integrity import check_finite
 
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of the names in a saved adapter
+LINEAR = (torch.nn.Linear, Conv1D)
 
 
 def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
-    """Freeze the model and add an adapter that changes nothing yet, drawn from the seed.
+    """Freeze the model and add an adapter, initialised from the seed, that does not change its outputs yet.
 
     Raises:
-        AdapterError: a target is no layer that an adapter can be added to.
+        AdapterError: a target is not a layer that an adapter can be added to.
     """
     import peft
     from peft.tuners.tuners_utils import cast_adapter_dtype
@@ -37,11 +38,11 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
     torch.manual_seed(seed)
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM",  # pyright: ignore[reportArgumentType]
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # as GPT-2 has its layers
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # the layers of GPT-2
     )  # fmt: skip
     try:
         peft.inject_adapter_in_model(config, model)
-        # float32, whatever the model is held in.
+        # To float32, whatever the model's dtype.
         cast_adapter_dtype(model, "default", autocast_adapter_dtype=True)
     except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise AdapterError(
@@ -51,11 +52,15 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
 
 
 def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
-    """Raise where a target is no layer that takes an adapter, or is the head, whose adapter the loss would not see."""
+    """Raise where a target is neither a linear layer nor an embedding, or is the head: the loss ignores its adapter."""
     kind, head = type(model).__name__, model.get_output_embeddings()
     layers = {name: module for name, module in model.named_modules() if name}
     names = sorted(
-        {name.rpartition(".")[2] for name, layer in layers.items() if _is_linear(layer) and layer is not head}
+        {
+            name.rpartition(".")[2]
+            for name, layer in layers.items()
+            if isinstance(layer, LINEAR) and layer is not head
+        }
     )
     if not names:
         raise AdapterError(
@@ -63,26 +68,26 @@ def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
             "another model"
         )
     for target in [] if lora.targets == "all-linear" else lora.targets:
-        found = [layer for name, layer in layers.items() if name == target or name.endswith(f".{target}")]
-        if not found:
+        targeted = [layer for name, layer in layers.items() if f".{name}".endswith(f".{target}")]
+        if not targeted:
             reason = f"names no layer of {kind}"
-        elif any(layer is head for layer in found):
+        elif any(layer is head for layer in targeted):
             reason = "is the head, and the loss is computed from its weights alone, without an adapter"
-        elif not any(_is_linear(layer) or isinstance(layer, torch.nn.Embedding) for layer in found):
-            reason = f"is a {type(found[0]).__name__}, not a linear layer"
+        elif not any(isinstance(layer, (*LINEAR, torch.nn.Embedding)) for layer in targeted):
+            reason = f"is a {type(targeted[0]).__name__}, not a linear layer"
         else:
             continue
         raise AdapterError(f"train.lora.targets: {target} {reason}; take some of {', '.join(names)}")
 
 
 def has_adapter(model: PreTrainedModel) -> bool:
-    """Whether add_adapter has been called on it."""
+    """Whether add_adapter was called on the model."""
     return hasattr(model, "peft_config")
 
 
 @contextmanager
 def adapter_off(model: PreTrainedModel) -> Iterator[None]:
-    """The model as it was before the adapter, for the block."""
+    """Disable the adapter for the block."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
@@ -103,20 +108,26 @@ def adapter_state(model: PreTrainedModel) -> dict[str, Tensor]:
     return {f"{PREFIX}{name}": value for name, value in _state(model).items()}
 
 
+def _state(model: PreTrainedModel) -> dict[str, Tensor]:
+    import peft
+
+    return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+
+
 def base_state(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights that the adapter was added to."""
+    """The weights of the model without the adapter."""
     return {name: value for name, value in model.state_dict().items() if ".lora_" not in name}
 
 
 def base_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Those weights one after the other, shared ones once, under the names that they had before."""
+    """Those weights one at a time, tied ones once, under their names without an adapter."""
     for name, weight in model.named_parameters():
         if ".lora_" not in name:
             yield name.replace(".base_layer.", "."), weight.detach()
 
 
 def save_adapter(folder: Path, model: PreTrainedModel, state: dict[str, Tensor], *, base: str) -> None:
-    """Write an adapter of the model called `base`."""
+    """Save an adapter of the model named `base`."""
     config = copy.copy(next(iter(model.peft_config.values())))  # pyright: ignore[reportAttributeAccessIssue]
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
@@ -124,10 +135,10 @@ def save_adapter(folder: Path, model: PreTrainedModel, state: dict[str, Tensor],
 
 
 def load_adapter(folder: Path, model: PreTrainedModel) -> None:
-    """Give a model, to which the same adapter was added, the weights saved there.
+    """Load saved weights into a model with the same adapter.
 
     Raises:
-        AdapterError: they cannot be read, or belong to another adapter.
+        AdapterError: they cannot be read, or are of another adapter.
     """
     import peft
 
@@ -137,27 +148,17 @@ def load_adapter(folder: Path, model: PreTrainedModel) -> None:
         raise AdapterError(
             f"{folder}: the adapter cannot be read ({error}); take another checkpoint"
         ) from error
-    missing = _state(model).keys() ^ state.keys()
     check_finite(str(folder), state.items())
-    if missing:
+    expected = _state(model)
+    if unmatched := expected.keys() ^ state.keys():
         raise AdapterError(
-            f"{folder}: holds another adapter than train.lora describes ({len(missing)} weights in one alone); "
-            "set train.lora as it was, or begin anew"
+            f"{folder}: holds another adapter than train.lora describes ({len(unmatched)} weights in one alone); "
+            "restore train.lora, or start a new run"
         )
-    shapes = {name: value.shape for name, value in _state(model).items()}
-    if other := sorted(name for name, value in state.items() if value.shape != shapes[name]):
+    if misshapen := sorted(name for name, value in state.items() if value.shape != expected[name].shape):
+        name = misshapen[0]
         raise AdapterError(
-            f"{folder}: {other[0]} is {tuple(state[other[0]].shape)}, and train.lora describes "
-            f"{tuple(shapes[other[0]])}; set train.lora as it was, or begin a new run"
+            f"{folder}: {name} is {tuple(state[name].shape)}, and train.lora describes {tuple(expected[name].shape)}; "
+            "restore train.lora, or start a new run"
         )
     peft.set_peft_model_state_dict(model, state)
-
-
-def _state(model: PreTrainedModel) -> dict[str, Tensor]:
-    import peft
-
-    return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-
-
-def _is_linear(module: torch.nn.Module) -> bool:
-    return isinstance(module, torch.nn.Linear | Conv1D)

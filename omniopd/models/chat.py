@@ -1,25 +1,26 @@
 """Prompts as a model reads them: rendered by its chat template, and encoded."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
 from omniopd.errors import ModelError, one_line
 
-# Prompts that differ at their beginning, in the middle and at the end alone.
+# Prompts that differ only at the beginning, in the middle or at the end.
 _TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
 PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
 PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
-PROBE_LEN = 120  # characters of a prompt in a message
+SHOWN_LEN = 120  # characters of a prompt in a message
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """The prompt's tokens as the model sees them: after its chat template, where it has one."""
+    """The prompt's tokens, rendered by the chat template if there is one."""
     return encode_prompts(tokenizer, [prompt])[0]
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """The tokens of each prompt as the model sees them, read at once."""
+    """The tokens of each prompt, as encode_prompt."""
     return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt) for prompt in prompts])
 
 
@@ -29,29 +30,24 @@ def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
         return []
     if tokenizer.chat_template:  # which brings its own special tokens
         return tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
-    # Else the tokenizer adds them: those before the text, since what it adds after it ends a text that is to go on.
-    read = tokenizer(list(texts), return_special_tokens_mask=True)
-    pairs = zip(read["input_ids"], read["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
-    return [ids[: len(mask) - _num_last(mask)] for ids, mask in pairs]
-
-
-def _num_last(mask: Sequence[int]) -> int:
-    """The number of ones at the end."""
-    return next((n for n, added in enumerate(reversed(mask)) if not added), len(mask))
+    # Else the tokenizer adds them. Those at the end are dropped: the text is to be continued.
+    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
+    pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
+    return [ids[: len(ids) - len(list(takewhile(bool, reversed(mask))))] for ids, mask in pairs]
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt's text as the model sees it.
+    """The prompt's text, rendered by the chat template if there is one.
 
     Raises:
-        ModelError: the chat template does not take it.
+        ModelError: the chat template fails on it.
     """
     if not tokenizer.chat_template:
         return prompt
     message = [{"role": "user", "content": prompt}]
     try:
         return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # whatever a template raises
+    except Exception as error:  # a template can raise anything
         raise ModelError(
             f"{tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); fix "
             "chat_template.jinja or tokenizer_config.json"
@@ -59,12 +55,12 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
 
 
 def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
-    """Raise where two different prompts read alike: the student cannot know which it is asked.
+    """Raise where the chat template renders two different prompts alike, so that one cannot be told from the other.
 
     Args:
         name: The directory or hub name.
-        tokenizer: Whose chat template is used.
-        prompts: Texts, no two the same but for white space.
+        tokenizer: The tokenizer with the chat template.
+        prompts: Texts that differ by more than white space.
 
     Raises:
         ModelError: naming two of them.
@@ -75,13 +71,13 @@ def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Seque
         other = first.setdefault(rendered, prompt)
         if other.split() != prompt.split():
             raise ModelError(
-                f"{name}: its chat template renders {other[:PROBE_LEN]!r} and {prompt[:PROBE_LEN]!r} alike, so that "
+                f"{name}: its chat template renders {other[:SHOWN_LEN]!r} and {prompt[:SHOWN_LEN]!r} alike, so that "
                 "prompts do not reach the model; fix chat_template.jinja or tokenizer_config.json"
             )
 
 
 def template_warning(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Where there is no chat template."""
+    """A warning where there is no chat template."""
     if tokenizer.chat_template:
         return []
     return [
@@ -91,7 +87,7 @@ def template_warning(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the end token; load_tokenizer has made sure that there is one."""
+    """The id of the end token, which load_tokenizer requires."""
     end_id = tokenizer.eos_token_id
     assert isinstance(end_id, int)
     return end_id

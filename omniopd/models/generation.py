@@ -1,4 +1,4 @@
-"""Batched sampling with a KV cache, one random stream a sequence. Axes: B sequences, V vocabulary."""
+"""Batched sampling with a KV cache, one random stream per sequence. Axes: B sequences, V vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from omniopd.functional import token_entropy, token_logp
 
 @dataclass(frozen=True)
 class Generation:
-    """The tokens that a model wrote after a prompt; the end token, when written, is the last.
+    """The tokens that a model wrote after a prompt; the end token, if written, is the last.
 
-    `entropies[t]` and `logps[t]` (nats, at temperature 1) speak of the distribution that produced token t; they are
-    empty where nobody asked for them.
+    `entropies[t]` and `logps[t]` (nats, at temperature 1) are of the distribution that produced token t; empty unless
+    requested.
 
     >>> Generation([5, 10, 16], "stop").token_ids
     [5, 10, 16]
@@ -38,19 +38,18 @@ def generate(
     end_id: int,
     scored: bool = False,
 ) -> list[list[Generation]]:
-    """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy. scored: with their scores.
+    """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy. scored: add entropies, logps.
 
-    Every sample draws from a stream of its own seed, one uniform number a token, so what it draws
-    does not depend on its neighbours. Its logits do, by rounding: callers who promise equal bytes
-    hand in the same batches in the same order. What samples of a prompt have in common is read once,
-    and so is a prompt that another begins with.
+    Each sample draws from the stream of its seed, one uniform number per token, independently of the batch. Its logits
+    depend on the batch by rounding: for identical bytes, pass the same batches in the same order. Common prefixes, of
+    samples of a prompt and of prompts that begin each other, are read once.
     """
     num_samples = len(seeds[0])
-    if any(len(own) != num_samples for own in seeds) or len(seeds) != len(prompts):
+    if any(len(group) != num_samples for group in seeds) or len(seeds) != len(prompts):
         raise ValueError("each prompt needs the same number of seeds")
-    uniforms = _uniforms([seed for own in seeds for seed in own], max_new_tokens).to(model.device)
+    uniforms = _uniforms([seed for group in seeds for seed in group], max_new_tokens).to(model.device)
     cache = DynamicCache(config=model.config)
-    # Of S states, all of them prompts at first: what predicts the next token, the row of the cache, what of it to see.
+    # Of S states, at first the prompts: logits of the next token, row of the cache, mask over that row.
     logits, cached, mask = _read(model, prompts, cache, pad_id=end_id)  # (S, V), (S,), (S, L)
     # Without padding no mask is needed, and attention takes its fast path.
     padded = not bool(mask.all())
@@ -75,20 +74,21 @@ def generate(
         out = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, **step_inputs)
         logits = out.logits[:, -1]
     samples = [
-        _generation(row, end_id, *own) for row, *own in zip(written.tolist(), *scores.tolist(), strict=True)
+        _generation(row, end_id, *row_scores)
+        for row, *row_scores in zip(written.tolist(), *scores.tolist(), strict=True)
     ]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
 def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
-    """The prompts that no other one continues, each once, and for every prompt the row that begins with it.
+    """The distinct prompts that begin no other one, and for every prompt the row that begins with it.
 
     >>> nested([[4], [7, 1], [4, 2, 3], [4, 2]])
     ([[7, 1], [4, 2, 3]], [1, 0, 1, 1])
     """
     rows: list[list[int]] = []
     row_of_prompt = [0] * len(prompts)
-    # Backwards through the dictionary a prompt follows, at once or behind its equals, what continues it.
+    # In descending order, a prompt comes right after those that begin with it.
     for i in sorted(range(len(prompts)), key=lambda i: prompts[i], reverse=True):
         if not rows or rows[-1][: len(prompts[i])] != prompts[i]:
             rows.append(prompts[i])
@@ -99,22 +99,24 @@ def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
 def _read(
     model: PreTrainedModel, prompts: Sequence[list[int]], cache: DynamicCache, *, pad_id: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Fill the cache: (P, V) logits after each of P prompts, (P,) its row of the cache, (P, L) what it sees there."""
+    """Fill the cache. Returns (P, V) logits after each prompt, (P,) its row of the cache, (P, L) the mask over it."""
     rows, row_of_prompt = nested(prompts)
     input_ids, mask = (tensor.to(model.device) for tensor in _left_pad(rows, pad_id))
     cached = torch.tensor(row_of_prompt, device=model.device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     end = (mask.shape[1] - mask.sum(1))[cached] + lengths
     columns, column = torch.unique(end - 1, return_inverse=True)
-    inputs = {} if mask.all() else {"attention_mask": mask, "position_ids": _positions(mask)}
+    inputs = {}
+    if not mask.all():
+        inputs = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
     out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=columns, **inputs)
-    # Behind the end of a prompt lies what continues it, and it must not look there.
+    # The rest of the row, after the end of a prompt, belongs to a longer one.
     seen = mask[cached] * (torch.arange(mask.shape[1], device=model.device) < end[:, None])
     return out.logits[cached, column], cached, seen
 
 
 def _select(cache: DynamicCache, cached: Tensor, parent: Tensor) -> Tensor:
-    """Give the cache one row for each parent, whose row is cached[parent], and return their numbers."""
+    """Give the cache one row for each parent, that of cached[parent]. Returns their row numbers."""
     rows, numbers = cached[parent], torch.arange(len(parent), device=parent.device)
     if len(rows) != int(cached.max()) + 1 or not torch.equal(rows, numbers):
         cache.batch_select_indices(rows)
@@ -124,13 +126,16 @@ def _select(cache: DynamicCache, cached: Tensor, parent: Tensor) -> Tensor:
 def _advance(
     state: Tensor, token: Tensor, running: Tensor, *, vocab_size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What to read next, each once: (S,) the state that it goes on from, (S,) its token; and (B,) a sample's state.
+    """The next states: (S,) the parent of each, (S,) its token; and (B,) the state of each sample.
 
-    Running samples in the same state that wrote the same token go on as one. Finished ones go on as
-    none: theirs is any state.
+    Running samples with the same state and token share the next one; that of a finished sample is arbitrary.
     """
-    pairs, own = torch.unique(state[running] * vocab_size + token[running], return_inverse=True)
-    return pairs // vocab_size, pairs % vocab_size, torch.zeros_like(state).masked_scatter(running, own)
+    pairs, next_state = torch.unique(state[running] * vocab_size + token[running], return_inverse=True)
+    return (
+        pairs // vocab_size,
+        pairs % vocab_size,
+        torch.zeros_like(state).masked_scatter(running, next_state),
+    )
 
 
 def _generation(token_ids: list[int], end_id: int, entropies: list[float], logps: list[float]) -> Generation:
@@ -146,7 +151,7 @@ def _sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
     cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
-    # Scaled by the last sum, which rounding leaves beside 1, so that the draw stays in range.
+    # Scaled by the last sum, which is 1 up to rounding, so that the draw stays in range.
     token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
     return token.squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 
@@ -166,7 +171,3 @@ def _left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Te
         input_ids[i, length - len(prompt) :] = torch.tensor(prompt)
         mask[i, length - len(prompt) :] = 1
     return input_ids, mask
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.cumsum(-1) - 1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The settings of generation that lie beside a model: read for the end tokens, and saved with every checkpoint."""
+"""A model's generation_config.json: read for the end tokens, and saved with every checkpoint."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def generation_config(name: str) -> GenerationConfig | None:
     """
     try:
         return GenerationConfig.from_pretrained(name)
-    except Exception as error:  # whatever damage makes the libraries raise
+    except Exception as error:  # a damaged file can raise anything
         if isinstance(error, OSError) and not (Path(name) / FILE).exists():
             return None
         raise ModelError(
@@ -26,17 +26,16 @@ def generation_config(name: str) -> GenerationConfig | None:
 
 
 def check_generation_config(name: str) -> None:
-    """Raise where a checkpoint of the model could not be saved: transformers writes no contradictory settings.
+    """Raise where a checkpoint of the model could not be saved: transformers rejects contradictory settings.
 
     Raises:
         ModelError: naming the settings.
     """
-    config = generation_config(name)
-    if config is None:
+    if (config := generation_config(name)) is None:
         return
     try:
         config.validate(strict=True)
-    except Exception as error:  # values of other types make it raise what they will
+    except Exception as error:  # values of wrong types can raise anything
         raise ModelError(
             f"{name}: {FILE} cannot be saved with a checkpoint ({one_line(error)}); fix or delete "
             "these settings: generation takes its own from params.yaml"

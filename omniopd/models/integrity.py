@@ -1,4 +1,4 @@
-"""Whether the weights in a model directory are those that its configuration describes, and are numbers."""
+"""Checks that a model's weights fit its configuration, and are finite."""
 
 import math
 import re
@@ -16,15 +16,15 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def check_loading(name: str, model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """Raise where loading filled weights at random or dropped some that belong to the model's layers.
+    """Raise where loading initialised weights at random, or dropped some of the model's layers.
 
-    Heads for other tasks may be dropped. What transformers calls missing leaves out tied weights, and what a model's
-    class excuses.
+    Heads for other tasks may be dropped. transformers' missing keys exclude tied weights, and those that a model's
+    class ignores.
 
     Args:
         name: The directory or hub name.
-        model: As it was loaded.
-        report: What `from_pretrained` returns of it with output_loading_info.
+        model: The loaded model.
+        report: The output_loading_info of `from_pretrained`.
 
     Raises:
         ModelError: naming a few of the tensors.
@@ -49,12 +49,12 @@ def check_loading(name: str, model: PreTrainedModel, report: Mapping[str, Any]) 
 
 
 def lost_weights(unexpected: Iterable[str], expected: Iterable[str]) -> list[str]:
-    """The unexpected weights that belong to the layers of a model with the expected ones, by name.
+    """The unexpected weights that belong to layers of a model with the expected ones, sorted.
 
     >>> lost_weights(["layers.1.up.weight", "v_head.weight"], ["layers.0.up.weight"])
     ['layers.1.up.weight']
 
-    A bias belongs to a layer whose weight is expected: older files hold causal masks that are called so.
+    A bias needs an expected weight in its layer: older files have causal masks of that name.
     """
     patterns = {_pattern(key) for key in expected}
     modules = {pattern.rpartition(".")[0] for pattern in patterns}
@@ -70,7 +70,7 @@ def lost_weights(unexpected: Iterable[str], expected: Iterable[str]) -> list[str
 
 
 def check_finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Raise where a weight is NaN or infinite: one pass over the values, without a copy of them.
+    """Raise where a weight is NaN or infinite, in one pass and without copies.
 
     Raises:
         ModelError: naming a few of the tensors.
@@ -79,10 +79,10 @@ def check_finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> None:
     if not named:
         return
     with torch.inference_mode():
-        # Both ends are NaN where any value is.
+        # Minimum and maximum are NaN where any value is.
         ends = [torch.stack(torch.aminmax(weight)).double() for _, weight in named]
         is_finite = torch.stack([end.to(ends[0].device) for end in ends]).isfinite().all(1).tolist()
-    if broken := [key for (key, _), whole in zip(named, is_finite, strict=True) if not whole]:
+    if broken := [key for (key, _), finite in zip(named, is_finite, strict=True) if not finite]:
         raise ModelError(
             f"{name}: {len(broken)} of the weights hold NaN or infinity ({_named(broken)}); take an earlier or "
             "another copy of the model"
@@ -90,22 +90,22 @@ def check_finite(name: str, weights: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def check_numbers(name: str, config: PretrainedConfig) -> None:
-    """Raise where a configuration holds NaN.
+    """Raise where a configuration has NaN.
 
     Raises:
         ModelError: naming the key.
     """
-    if found := next(_not_numbers(config.to_dict(), ""), None):
-        raise ModelError(f"{name}: its config.json cannot be used ({found} is NaN); restore its config.json")
+    if key := next(_nan_keys(config.to_dict(), ""), None):
+        raise ModelError(f"{name}: its config.json cannot be used ({key} is NaN); restore its config.json")
 
 
-def _not_numbers(value: Any, path: str) -> Iterator[str]:
+def _nan_keys(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _not_numbers(inner, f"{path}.{key}" if path else str(key))
+            yield from _nan_keys(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _not_numbers(inner, path)
+            yield from _nan_keys(inner, path)
     elif isinstance(value, float) and math.isnan(value):
         yield path
 

@@ -1,4 +1,4 @@
-"""Models and tokenizers from a directory or a hub name, checked before they are used."""
+"""Loads models and tokenizers from a directory or the hub, and checks them first."""
 
 import hashlib
 import json
@@ -43,10 +43,10 @@ WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
 def check_model_dir(name: str) -> None:
-    """Raise where a local directory plainly holds no model; a hub name is left to the download.
+    """Raise where a local directory is not a model. A hub name is checked by its download.
 
     Raises:
-        ModelError: a path that does not exist, or a directory without config or safetensors weights.
+        ModelError: the path does not exist, or has no config or safetensors weights.
     """
     path = Path(name)
     looks_local = path.is_absolute() or name.startswith(".") or name.count("/") != 1 or path.exists()
@@ -76,10 +76,10 @@ def check_model_dir(name: str) -> None:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """The files that hold the weights of a model directory: the one, or those that the index names."""
-    whole, index = (path / file for file in WEIGHT_FILES)
-    if whole.is_file():
-        return [whole]
+    """The weight files of a model directory: the single one, or those that the index names."""
+    single, index = (path / file for file in WEIGHT_FILES)
+    if single.is_file():
+        return [single]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         return [path / name for name in sorted(names)]
@@ -91,14 +91,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved with a model.
 
     Raises:
-        ModelError: none can be loaded, it lacks an end token, or its pad token is its end token.
+        ModelError: it cannot be loaded, has no end token, or pads with its end token.
     """
     path = Path(name)
     if path.is_dir() and not any((path / file).is_file() for file in TOKENIZER_FILES):
         raise ModelError(
             f"{name}: holds no tokenizer ({', '.join(TOKENIZER_FILES)}); save the tokenizer there first"
         )
-    with _reading(name, "its tokenizer cannot be loaded", "save the tokenizer there again"):
+    with _model_errors(name, "its tokenizer cannot be loaded", "save the tokenizer there again"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=code_is_allowed())
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
@@ -111,7 +111,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def have_same_vocabulary(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> bool:
-    """Whether both have the same tokens under the same numbers."""
+    """Whether both have the same tokens with the same ids."""
     return student.get_vocab() == teacher.get_vocab()
 
 
@@ -125,19 +125,18 @@ def check_same_vocabulary(
     """
     if not have_same_vocabulary(student, teacher):
         ours, theirs = student.get_vocab(), teacher.get_vocab()
-        num_other = len(ours.items() ^ theirs.items())
+        num_differing = len(ours.items() ^ theirs.items())
         raise ModelError(
             f"{teacher_name}: its vocabulary is not the student's ({len(theirs)} tokens against {len(ours)}, "
-            f"{num_other} of them in one alone or numbered otherwise), so their distributions cannot be compared; "
+            f"{num_differing} of them in one alone or with another id), so their distributions cannot be compared; "
             f"{TEXT_ALONE}"
         )
 
 
 def load_model(name: str, *, precision: Precision = "float32", trained: bool = True) -> PreTrainedModel:
-    """A causal language model in evaluation mode, from safetensors alone, on the GPU where there is one.
+    """A causal language model in evaluation mode, from safetensors only, on the GPU if there is one.
 
-    Its products are taken in that precision. Weights that are to be trained are float32 whatever it is, others are
-    held in it.
+    precision: dtype of matrix products, and of weights that are not `trained`; trained ones are float32.
 
     Raises:
         ModelError: the weights cannot be loaded.
@@ -154,48 +153,41 @@ def load_model(name: str, *, precision: Precision = "float32", trained: bool = T
 
 
 def check_weights(name: str) -> None:
-    """Raise where a model directory plainly cannot be loaded whole; no weight is read, and nothing downloaded.
+    """Raise where a model directory cannot be loaded, without reading weights or downloading anything.
 
     Raises:
-        ModelError: its weights and its configuration do not fit, or a package is missing that it needs.
+        ModelError: the weights do not fit the configuration, or a required package is missing.
     """
     check_model_dir(name)
     if not Path(name).is_dir():
         return
     config = load_config(name)
-    _check_depth(name, config)
-    try:
-        _loaded(name, device_map="meta")
-    except ModelError as error:
-        # A machine without a GPU cannot say more of quantised weights than that a package is missing.
-        if getattr(config, "quantization_config", None) is None or isinstance(error.__cause__, ImportError):
-            raise
-
-
-def _check_depth(name: str, config: PretrainedConfig) -> None:
-    """Raise where a configuration has more layers than there are weights: building such a model may take for ever."""
-    num_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
-    num_weights = sum(_num_weights(file) for file in _weight_files(Path(name)))
+    # Building a model with far too many layers may not end.
+    num_layers, num_weights = getattr(config.get_text_config(), "num_hidden_layers", None), 0
+    for file in _weight_files(Path(name)):
+        with safe_open(file, "pt") as weights:
+            num_weights += len(weights.keys())
     if isinstance(num_layers, int) and num_layers > num_weights:
         raise ModelError(
             f"{name}: config.json describes {num_layers} layers, and the files hold {num_weights} weights; restore its "
             "config.json"
         )
+    try:
+        _loaded(name, device_map="meta")
+    except ModelError as error:
+        # Without a GPU, all that can be checked of quantised weights is that their package is installed.
+        if getattr(config, "quantization_config", None) is None or isinstance(error.__cause__, ImportError):
+            raise
 
 
-def _num_weights(file: Path) -> int:
-    with safe_open(file, "pt") as weights:
-        return len(weights.keys())
-
-
-def _loaded(name: str, **how: Any) -> PreTrainedModel:
-    """The model with the weights that its directory holds, all of them.
+def _loaded(name: str, **options: Any) -> PreTrainedModel:
+    """The model with all weights of its files.
 
     Raises:
-        ModelError: it cannot be loaded, or would not be what the files hold.
+        ModelError: it cannot be loaded, or its weights do not fit its configuration.
     """
-    generation_config(name)  # which is read with the weights
-    with _reading(name, "the model cannot be loaded", "save the model there again"):
+    generation_config(name)  # its own message; from_pretrained reads it too
+    with _model_errors(name, "the model cannot be loaded", "save the model there again"):
         model, report = cast(
             tuple[PreTrainedModel, dict[str, Any]],
             AutoModelForCausalLM.from_pretrained(
@@ -203,8 +195,8 @@ def _loaded(name: str, **how: Any) -> PreTrainedModel:
                 use_safetensors=True,
                 trust_remote_code=code_is_allowed(),
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                **how,
+                ignore_mismatched_sizes=True,  # check_loading refuses them by name
+                **options,
             ),
         )
     check_loading(name, model, report)
@@ -212,10 +204,10 @@ def _loaded(name: str, **how: Any) -> PreTrainedModel:
 
 
 def weights_digest(model: PreTrainedModel) -> str:
-    """16 hex digits that name the weights: sha256 over names, shapes and values in a fixed order.
+    """16 hex digits of a sha256 over names, shapes and values in a fixed order.
 
-    Of a model with an adapter, over the adapter and the digest of what it was added to, which does not change. Where
-    the weights are divided among processes, all of them must call.
+    With an adapter, over the adapter and the digest of its frozen base. All processes that share sharded weights must
+    call.
     """
     if not has_adapter(model):
         return _digest(model.state_dict(), "")
@@ -224,8 +216,8 @@ def weights_digest(model: PreTrainedModel) -> str:
     return _digest(adapter_state(model), getattr(model, _BASE_DIGEST))
 
 
-def _digest(state: Mapping[str, Tensor], first: str) -> str:
-    digest = hashlib.sha256(first.encode())
+def _digest(state: Mapping[str, Tensor], prefix: str) -> str:
+    digest = hashlib.sha256(prefix.encode())
     for name, value in sorted(state.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         digest.update(whole(value).cpu().contiguous().view(torch.uint8).numpy().data)
@@ -236,26 +228,22 @@ def load_config(name: str) -> PretrainedConfig:
     """The configuration saved with a model.
 
     Raises:
-        ModelError: none can be loaded.
+        ModelError: it cannot be loaded.
     """
-    with _reading(name, "its config.json cannot be used", "save the model there again"):
+    with _model_errors(name, "its config.json cannot be used", "save the model there again"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=code_is_allowed())
     check_numbers(name, config)
     return config
 
 
 def context_len(config: PretrainedConfig) -> int | None:
-    """How many tokens the model can read, where its configuration says so."""
+    """The context length in tokens, if the configuration states it."""
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 @contextmanager
-def _reading(name: str, what: str, remedy: str) -> Iterator[None]:
-    """For the block, whatever the files' own damage makes the libraries raise becomes a sentence that names the model.
-
-    Raises:
-        ModelError: saying what failed, why, and the remedy.
-    """
+def _model_errors(name: str, what: str, remedy: str) -> Iterator[None]:
+    """For the block, turn any error, since a damaged file can raise anything, into a ModelError with the remedy."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -1,4 +1,4 @@
-"""What a model computes in: bfloat16 products over weights that stay float32, and activations that are not kept."""
+"""Mixed precision (bfloat16 products over float32 weights), and gradient checkpointing."""
 
 from functools import wraps
 from typing import Any
@@ -16,7 +16,7 @@ _COMPUTES_IN = "_omniopd_computes_in"
 
 
 def compute_in(model: PreTrainedModel, precision: Precision) -> None:
-    """Take the products of the model's forward passes in that precision; its weights stay as they are."""
+    """Set the precision of matrix products in the model's forward passes; its weights are not cast."""
     if precision == "float32":
         return
     cast = torch.autocast(model.device.type, DTYPES[precision])
@@ -26,7 +26,7 @@ def compute_in(model: PreTrainedModel, precision: Precision) -> None:
 
 
 def dtype_of_products(model: PreTrainedModel) -> torch.dtype | None:
-    """What compute_in has set, if anything; else products are taken in the weights' own."""
+    """The dtype that compute_in set; None: products are in the weights' dtype."""
     return getattr(model, _COMPUTES_IN, None)
 
 
@@ -34,19 +34,19 @@ def layers_of(model: PreTrainedModel) -> list[GradientCheckpointingLayer]:
     """The model's layers, first to last.
 
     Raises:
-        ModelError: none can be told.
+        ModelError: the model's class does not mark them.
     """
-    found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if not found:
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers:
         raise ModelError(
             f"{type(model).__name__}: its layers cannot be told apart, which train.gradient_checkpointing and "
             "train.shard need; set both to false, or take another model"
         )
-    return found
+    return layers
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
-    """Keep of each layer what goes in, and compute the rest again on the way back."""
+    """Store only the inputs of each layer, and recompute its activations in the backward pass."""
     for layer in layers_of(model):
         layer.forward = _recomputed(layer.forward)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from omniopd.data.rows import Batch, Row, collate
@@ -12,13 +12,13 @@ from omniopd.errors import ModelError
 from omniopd.functional import Head, Positions, States, token_scores
 from omniopd.models.precision import dtype_of_products
 
-PROBE_IDS = (1, 0, 2, 1)  # tokens that every vocabulary has
+PROBE_IDS = (1, 0, 2, 1)  # in every vocabulary
 ROUNDING = 8  # units in the last place
-PROBE_TOLERANCE = 3e-2  # of the largest value: between rounding, of bfloat16 too, and something else
+PROBE_TOLERANCE = 3e-2  # of the largest value: above rounding, also of bfloat16
 
 
 def response_states(model: PreTrainedModel, batch: Batch) -> States:
-    """What the model says of each response token, before its head."""
+    """The hidden states that predict each response token, and the head."""
     packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids.to(model.device)}
     out = model.base_model(input_ids=batch.input_ids.to(model.device), use_cache=False, **packed)
     hidden = out.last_hidden_state  # (B, L, H)
@@ -26,7 +26,7 @@ def response_states(model: PreTrainedModel, batch: Batch) -> States:
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """How the model turns hidden states into logits, scale and cap included."""
+    """The head: how the model turns hidden states into logits, with scale and cap."""
     layer, config = model.get_output_embeddings(), model.config.get_text_config()
     if not isinstance(layer, nn.Linear):
         raise ModelError(
@@ -40,10 +40,10 @@ def head_of(model: PreTrainedModel) -> Head:
 
 @torch.inference_mode()
 def check_head(model: PreTrainedModel) -> None:
-    """Raise where head_of does not say what the model does: losses would be those of another model.
+    """Raise where head_of does not reproduce the model's logits, so that losses would be wrong.
 
     Raises:
-        ModelError: the logits of a few tokens are not finite, or not what the hidden states and the head come to.
+        ModelError: the logits of a few tokens are not finite, or differ.
     """
     ids = torch.tensor([PROBE_IDS], device=model.device)
     expected = model(input_ids=ids, use_cache=False).logits[0].float()
@@ -53,12 +53,11 @@ def check_head(model: PreTrainedModel) -> None:
             "train.precision: float32"
         )
     head = head_of(model)
-    found = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
-    found = found @ head.weight.T if head.bias is None else found @ head.weight.T + head.bias
-    found = found.float() * head.scale
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
+    logits = nn.functional.linear(hidden, head.weight, head.bias).float() * head.scale
     if head.softcap:
-        found = head.softcap * torch.tanh(found / head.softcap)
-    if (found - expected).abs().max() > PROBE_TOLERANCE * expected.abs().max():
+        logits = head.softcap * torch.tanh(logits / head.softcap)
+    if (logits - expected).abs().max() > PROBE_TOLERANCE * expected.abs().max():
         raise ModelError(
             f"{_name(model)}: {type(model).__name__} turns hidden states into logits in a way that is not known here "
             "(neither logit_scale, logits_scaling nor final_logit_softcapping); take another model"
@@ -67,10 +66,10 @@ def check_head(model: PreTrainedModel) -> None:
 
 @torch.inference_mode()
 def check_packing(model: PreTrainedModel) -> None:
-    """Raise where sequences that are packed see each other.
+    """Raise where packed sequences attend to each other.
 
     Raises:
-        ModelError: a short sequence behind another is not what it is alone.
+        ModelError: a sequence after another has other hidden states than alone.
     """
     rows = [Row("first", list(PROBE_IDS), [2]), Row("second", [2, 0, 1], [1, 2])]
     packed = collate(rows, pad_id=0, packed=True)
@@ -78,10 +77,10 @@ def check_packing(model: PreTrainedModel) -> None:
         response_states(model, batch).hidden.float()
         for batch in (collate(rows, pad_id=0), packed, replace(packed, position_ids=None))
     )
-    # Beside rounding, and what seeing each other comes to: little, in a model that was hardly trained.
-    seen, rounding = (joined - apart).abs().max(), ROUNDING * apart.abs().max()
+    # Attending to each other changes little in a model that was hardly trained, so the bound depends on both.
+    attended, rounding = (joined - apart).abs().max(), ROUNDING * apart.abs().max()
     dtype = dtype_of_products(model) or model.dtype
-    if (together - apart).abs().max() > max(seen / 4, rounding * torch.finfo(dtype).eps):
+    if (together - apart).abs().max() > max(attended / 4, rounding * torch.finfo(dtype).eps):
         raise ModelError(
             f"{_name(model)}: {type(model).__name__} does not tell packed sequences apart; set train.packing: false"
         )
@@ -92,13 +91,10 @@ def score(model: PreTrainedModel, rows: Sequence[Row]) -> list[tuple[list[float]
     """(entropies, log-probabilities) of each row's response tokens, in nats, as one batch."""
     batch = collate(rows, pad_id=0)
     states = response_states(model, batch)
-    found = token_scores(Positions(states, batch.token_ids.to(states.hidden.device)), {"entropy", "logp"})
-    entropies, logps = (_by_row(found[name], batch.lengths) for name in ("entropy", "logp"))
-    return list(zip(entropies, logps, strict=True))
-
-
-def _by_row(values: Tensor, lengths: Sequence[int]) -> list[list[float]]:
-    return [own.tolist() for own in values.split(list(lengths))]
+    scores = token_scores(Positions(states, batch.token_ids.to(states.hidden.device)), {"entropy", "logp"})
+    rows_of = {name: values.split(list(batch.lengths)) for name, values in scores.items()}
+    pairs = zip(rows_of["entropy"], rows_of["logp"], strict=True)
+    return [(entropies.tolist(), logps.tolist()) for entropies, logps in pairs]
 
 
 def _name(model: PreTrainedModel) -> str:

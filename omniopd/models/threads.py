@@ -1,4 +1,4 @@
-"""How many threads torch works with: rounding depends on it, so it is a setting and not the machine's."""
+"""The number of torch's threads: a setting, since rounding depends on it."""
 
 import torch
 

@@ -1,14 +1,14 @@
-"""Whether code that comes with a model may run in this process: not unless params.yaml says so."""
+"""Whether code that comes with a model may run in this process: only if params.yaml allows it."""
 
 _allowed = False
 
 
 def allow_code(allowed: bool) -> None:
-    """Say whether it may, from now on."""
+    """Allow or forbid it, from now on."""
     global _allowed
     _allowed = allowed
 
 
 def code_is_allowed() -> bool:
-    """What was said last; no, where nothing was."""
+    """The last setting; by default False."""
     return _allowed

@@ -85,7 +85,7 @@ class ModelPool:
         with self.lock:
             engine = self.engine
         try:
-            with engine.holding(student) as sampler:
+            with engine.synced_to(student) as sampler:
                 yield writer_for(student, sampler)
         except BaseException:  # its state is unknown, so the next attempt starts another
             self.release("engine")

@@ -1,1 +1,1 @@
-"""Sampling of responses: by the model in this process, or by vLLM with the weights synchronised."""
+"""Sampling of responses: by the model in this process, or by vLLM after a weight sync."""

@@ -1,4 +1,4 @@
-"""From prompts to responses: one way for rollouts, validation, held-out accuracy and benchmarks."""
+"""From prompts to responses, for rollouts, validation, held-out accuracy and benchmarks alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,12 +40,12 @@ class Response:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it ended with the end token, before the limit of tokens."""
+        """Whether it ended with the end token, rather than at max_new_tokens."""
         return self.generation.finish_reason == "stop"
 
 
 def writer_for(student: Student, sampler: Sampler) -> Writer:
-    """A sampler that must hold the student's weights."""
+    """A writer whose sampler must have the student's weights."""
     return Writer(sampler, student.tokenizer, student.digest)
 
 
@@ -68,7 +68,7 @@ def respond(
     `purpose` begins the message of an error: "round 3", "gsm8k".
 
     Raises:
-        RunError: a response was sampled with other weights than the writer's.
+        RunError: a response was sampled with weights other than the writer's.
     """
     decoder = TextDecoder(writer.tokenizer)
     prompt_ids = encode_prompts(writer.tokenizer, [prompt.prompt for prompt in prompts])

@@ -1,4 +1,4 @@
-"""Who writes a student's responses: the model in this process, or an engine that was given its weights."""
+"""Samplers of a student's responses: the model in this process, or an engine with its weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Student:
-    """A model, its tokenizer, and the digest of the weights that it holds."""
+    """A model, its tokenizer, and the digest of its weights."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ class Student:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was written after a prompt, and the digest of the weights that wrote it, as its sampler tells it.
+    """A generation, and the digest of the weights that wrote it, according to the sampler.
 
     >>> Sample(Generation([5, 10, 16], "stop"), "9f2c").weights
     '9f2c'
@@ -53,9 +53,8 @@ class Sampler(Protocol):
 class InProcessSampler:
     """The student's own model, in fixed batches of batch_size samples.
 
-    A batch holds all samples of a prompt, unless there are more of them than batch_size.
-
-    scores: whether samples have the exact entropies and log-probabilities of the distributions that they are of.
+    A batch has all samples of a prompt, unless those are more than batch_size. scores: return exact entropies and
+    log-probabilities with the samples.
     """
 
     def __init__(self, student: Student, *, batch_size: int, scores: bool = False):
@@ -84,13 +83,13 @@ class InProcessSampler:
                     end_id=end_id,
                     scored=self._scores,
                 )
-                for i, of_prompt in zip(group, generations, strict=True):
-                    samples[i] += [Sample(one, self._student.digest) for one in of_prompt]
+                for i, prompt_generations in zip(group, generations, strict=True):
+                    samples[i] += [Sample(item, self._student.digest) for item in prompt_generations]
         return samples
 
 
 def vllm_student() -> "type[VllmStudent]":
-    """The class that gives a student's weights to vLLM.
+    """The class, imported when used.
 
     Raises:
         ConfigError: vLLM cannot be imported.

@@ -1,10 +1,10 @@
-"""The student behind vLLM's offline engine: started once for a run, and given new weights for each round."""
+"""The student on vLLM's offline engine: started once per run, with a weight sync for each round."""
 
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -18,83 +18,80 @@ from omniopd.functional import top_entropy
 from omniopd.models.adapters import base_weights
 from omniopd.models.generation import Generation
 from omniopd.models.trust import code_is_allowed
-from omniopd.sampling.handover import handed_over, saved_weights
 from omniopd.sampling.samplers import Sample, Sampler, Student
-from omniopd.sampling.weight_sums import adapter_sums, differing, weight_sums
+from omniopd.sampling.weight_sync import adapter_sums, differing, exported, saved_weights, weight_sums
 
 WORKER = "omniopd.sampling.vllm_worker.StudentWorker"
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM makes room for
-NUM_TOP = 20  # tokens whose log-probabilities make an entropy; what vLLM returns without asking for more
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM allocates
+NUM_TOP = 20  # log-probabilities per token, for the entropy; vLLM's default maximum
 
 
 class VllmStudent:
-    """An engine that holds the weights of one student at a time, and says of each response which wrote it.
+    """An engine with the weights of one student at a time, which names the weights that wrote each response.
 
-    Its samples are of the same distributions as InProcessSampler's, not the same bytes. Of a student with an adapter
-    it has the base from the start, and is given the adapter alone. settings: of vLLM's engine, beside or in place of
-    those here. With `enable_sleep_mode` it leaves the accelerator's memory between rounds. scores: whether samples
-    have log-probabilities and entropies, these over the NUM_TOP likeliest tokens and the rest as one: lower bounds.
+    Its samples are of the same distributions as InProcessSampler's, not the same bytes. With an adapter, the base is
+    loaded once, and each weight sync moves just the adapter. settings: of vLLM's engine; they extend or override those
+    here. With `enable_sleep_mode` the engine frees the GPU's memory between rounds. scores: return log-probabilities
+    and entropies with the samples. Entropies count all but the NUM_TOP likeliest tokens as one: lower bounds.
     """
 
     def __init__(
         self, path: str, *, batch_size: int, precision: Precision, settings: Mapping[str, Any],
         lora: Lora | None = None, scores: bool = False,
     ):  # fmt: skip
-        own = {
+        defaults = {
             "max_num_seqs": batch_size, "dtype": precision, "enable_prefix_caching": True, "generation_config": "vllm",
             "disable_log_stats": True, "trust_remote_code": code_is_allowed(),
         }  # fmt: skip
         fixed: dict[str, Any] = {"model": path, "worker_extension_cls": WORKER}
         if lora is not None:
             _check_adapter_precision(str(settings.get("dtype", precision)))
-            own |= {
-                "max_loras": 1,
-                "max_lora_rank": min([r for r in RANKS if r >= lora.rank], default=lora.rank),
-            }
+            max_rank = min([rank for rank in RANKS if rank >= lora.rank], default=lora.rank)
+            defaults |= {"max_loras": 1, "max_lora_rank": max_rank}
             fixed["enable_lora"] = True
         if scores:
             fixed |= {"logprobs_mode": "raw_logprobs", "max_logprobs": NUM_TOP}
         try:
-            self._engine = LLM(**(own | dict(settings) | fixed))
+            self._engine = LLM(**(defaults | dict(settings) | fixed))
         except (TypeError, ValueError) as error:
-            found = " ".join(str(error).split())
             raise ConfigError(
-                f"rollout.engine_settings: vLLM does not start with {dict(settings)} ({found}); fix them"
+                f"rollout.engine_settings: vLLM does not start with {dict(settings)} "
+                f"({' '.join(str(error).split())}); fix them"
             ) from error
         self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))
         self._lora, self._scores = lora, scores
-        self._adapter: LoRARequest | None = None  # the one that it was given last
-        self._numbers = count(1)  # of adapters; none has another's
-        self._base: dict[str, int] = {}  # the sums of what adapters were added to
-        self._expected: dict[str, int] = {}  # the sums of the weights that it was given last
+        self._adapter: LoRARequest | None = None  # of the last weight sync
+        self._adapter_ids = count(1)
+        self._base_sums: dict[str, int] = {}  # of the model that adapters are added to
+        self._expected: dict[str, int] = {}  # the sums of the last weight sync
         self._lock = threading.Lock()
 
     @contextmanager
-    def holding(self, student: Student) -> Iterator[Sampler]:
-        """This engine with the student's weights in it, for one thread at a time.
+    def synced_to(self, student: Student) -> Iterator[Sampler]:
+        """This engine with the student's weights, for one thread at a time.
 
         Raises:
-            RunError: it does not hold them.
+            RunError: it does not have them.
         """
         with self._lock:
             if self._sleeps and self._engine.llm_engine.is_sleeping():
                 self._engine.wake_up()
             if self.version != student.digest:
-                self._take(student)
+                self._sync(student)
             self._check(student)
             yield self
             if self._sleeps:
                 self._engine.sleep(level=1)
 
     def as_loaded(self, digest: str) -> Sampler:
-        """This engine with the weights that it started with, which the digest names."""
+        """This engine with the weights that it was started with, which the digest names."""
         self._engine.update_weight_version(digest)
         return self
 
     @property
     def version(self) -> str:
-        """The digest of the weights that the engine says it holds."""
+        """The digest of the weights, according to the engine."""
         return self._engine.get_weight_version()
 
     def sample(
@@ -107,64 +104,58 @@ class VllmStudent:
         end_id: int,
     ) -> list[list[Sample]]:
         self._check_lengths(prompts, max_new_tokens)
-        asked = [(prompt, seed) for prompt, own in zip(prompts, seeds, strict=True) for seed in own]
+        requests = [(prompt, seed) for prompt, group in zip(prompts, seeds, strict=True) for seed in group]
+        num_top = min(NUM_TOP, self._engine.model_config.get_vocab_size()) if self._scores else None
         outputs = self._engine.generate(
-            [{"prompt_token_ids": prompt} for prompt, _ in asked],
+            [{"prompt_token_ids": prompt} for prompt, _ in requests],
             [
                 SamplingParams(
                     temperature=temperature, max_tokens=max_new_tokens, seed=seed, stop_token_ids=[end_id],
-                    ignore_eos=True, detokenize=False, logprobs=self._num_logprobs, flat_logprobs=True,
+                    ignore_eos=True, detokenize=False, logprobs=num_top, flat_logprobs=True,
                 )
-                for _, seed in asked
+                for _, seed in requests
             ],
             lora_request=self._adapter,
             use_tqdm=False,
         )  # fmt: skip
         samples = iter([_sample(output.outputs[0], output.lora_request, end_id) for output in outputs])
-        return [[next(samples) for _ in own] for own in seeds]
+        return [list(islice(samples, len(group))) for group in seeds]
 
     def close(self) -> None:
-        """End the engine's processes, and with them their hold on the memory."""
+        """End the engine's processes, which frees their memory."""
         self._engine.llm_engine.engine_core.shutdown()
 
-    @property
-    def _num_logprobs(self) -> int | None:
-        return min(NUM_TOP, self._engine.model_config.get_vocab_size()) if self._scores else None
-
-    def _take(self, student: Student) -> None:
-        """Give the engine the student's weights in place of its own, and forget what it read with those."""
-        take = self._take_weights if self._lora is None else self._take_adapter
-        with handed_over(student.model) as folder:
-            self._expected = take(student, folder)
+    def _sync(self, student: Student) -> None:
+        """Replace the engine's weights by the student's, and clear its prefix cache."""
+        dtype = self._engine.model_config.dtype
+        with exported(student.model) as folder:
+            if self._lora is None:
+                self._engine.collective_rpc("load_student", args=(folder,))
+                self._expected = weight_sums(saved_weights(folder), dtype)
+            else:
+                self._base_sums = self._base_sums or weight_sums(base_weights(student.model), dtype)
+                self._replace_adapter(student.digest, folder)
+                scale = self._lora.alpha / self._lora.rank
+                self._expected = self._base_sums | adapter_sums(saved_weights(folder), scale, dtype)
         if not self._engine.reset_prefix_cache():
             raise RunError(
-                "rollout.engine: vllm kept what it had read with the weights before; start the run again"
+                "rollout.engine: vllm kept its prefix cache of the weights before; start the run again"
             )
 
-    def _take_weights(self, student: Student, folder: str) -> dict[str, int]:
-        del student
-        self._engine.collective_rpc("take_student", args=(folder,))
-        return weight_sums(saved_weights(folder), self._engine.model_config.dtype)
-
-    def _take_adapter(self, student: Student, folder: str) -> dict[str, int]:
-        assert self._lora is not None
-        dtype, scale = self._engine.model_config.dtype, self._lora.alpha / self._lora.rank
-        if not self._base:
-            self._base = weight_sums(base_weights(student.model), dtype)
+    def _replace_adapter(self, name: str, folder: str) -> None:
         if self._adapter is not None:
             self._engine.llm_engine.remove_lora(self._adapter.lora_int_id)
-        self._adapter = LoRARequest(student.digest, next(self._numbers), folder)
+        self._adapter = LoRARequest(name, next(self._adapter_ids), folder)
         self._engine.llm_engine.add_lora(self._adapter)
-        return self._base | adapter_sums(saved_weights(folder), scale, dtype)
 
     def _check(self, student: Student) -> None:
-        """Stop where the workers compute with other weights than the student's; else name theirs by its digest."""
-        number = 0 if self._adapter is None else self._adapter.lora_int_id
-        if found := differing(self._expected, self._engine.collective_rpc("held_sums", args=(number,))):
-            others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        """Raise where the workers do not have the student's weights; else name theirs by its digest."""
+        adapter_id = 0 if self._adapter is None else self._adapter.lora_int_id
+        if names := differing(self._expected, self._engine.collective_rpc("loaded_sums", args=(adapter_id,))):
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise RunError(
                 f"rollout.engine: vllm was given the trainer's weights {student.digest} and holds others "
-                f"({found[0]}{others}); take what changes weights, such as quantization, out of "
+                f"({names[0]}{others}); take what changes weights, such as quantization, out of "
                 "rollout.engine_settings, or take transformers"
             )
         self._engine.update_weight_version(student.digest)
@@ -185,18 +176,17 @@ def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample
             f"rollout.engine: vllm left a response unfinished ({completion.finish_reason}); start the run again"
         )
     versions = [span.version for span in completion.weight_versions or []]
-    if adapter is not None:  # it has the name of the weights too
+    if adapter is not None:  # named by the digest of its weights
         versions = list(dict.fromkeys([*versions, adapter.lora_name]))
     finish_reason = "stop" if ids[-1:] == [end_id] else "length"
-    return Sample(Generation(ids, finish_reason, **_scores_of(completion.logprobs)), "+".join(versions))
-
-
-def _scores_of(logprobs: Any) -> dict[str, list[float]]:
-    """Entropies and log-probabilities from vLLM's flat lists: at each position the token's, and then the likeliest."""
-    if logprobs is None:
-        return {}
-    found = torch.tensor(logprobs.logprobs, dtype=torch.float64).view(len(logprobs), -1)  # (T, 1 + K)
-    return {"entropies": top_entropy(found[:, 1:]).tolist(), "logps": found[:, 0].tolist()}
+    entropies, logps = [], []
+    if (
+        completion.logprobs is not None
+    ):  # a flat list: at each position the token's, then those of the likeliest
+        flat = torch.tensor(completion.logprobs.logprobs, dtype=torch.float64)
+        logprobs = flat.view(len(completion.logprobs), -1)  # (T, 1 + K)
+        entropies, logps = top_entropy(logprobs[:, 1:]).tolist(), logprobs[:, 0].tolist()
+    return Sample(Generation(ids, finish_reason, entropies, logps), "+".join(versions))
 
 
 def _check_adapter_precision(dtype: str) -> None:

@@ -52,7 +52,7 @@ def test_on_vllm_the_answers_are_those_of_the_model_in_this_process(finished: Pr
         record = evaluate("omniopd", 0, layout)
 
     [started] = engine.started
-    assert started.calls.count("take_student") == 2
+    assert started.calls.count("load_student") == 2
     assert started.calls.count("generate") == 6  # greedy, sampled and for entropies, before and after
     assert started.calls[-1] == "shutdown"
     for when in ("before", "after"):

@@ -77,7 +77,7 @@ def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
 def check_greedy(served, students: Sequence[Student]) -> list[list[list[int]]]:
     """That vLLM's likeliest responses are those of each student that it is given, back to the first; all responses."""
     for student in [*students[1:], students[0]]:
-        with served.holding(student) as sampler:
+        with served.synced_to(student) as sampler:
             found = greedy(student, sampler)
         assert found == greedy(student, InProcessSampler(student, batch_size=10))
     return [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]

@@ -65,7 +65,7 @@ def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(se
     for n, student in enumerate(students):
         own = InProcessSampler(student, batch_size=COUNT)
         begun = time.perf_counter()
-        with served.holding(student) as sampler:
+        with served.synced_to(student) as sampler:
             taken = time.perf_counter() - begun
             counts = pairs(student, sampler, temperature=0.8)
         assert counts.total() == COUNT
@@ -96,7 +96,7 @@ def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students
             seed=5,
         )
 
-    with served.holding(student) as sampler:
+    with served.synced_to(student) as sampler:
         found, again = sampled(sampler), sampled(sampler)
     assert [item.response_ids for item in found] == [item.response_ids for item in again]
     assert {item.finish_reason for item in found} == {"stop", "length"}
@@ -123,19 +123,19 @@ def test_weights_that_vllm_did_not_take_stop_it(served, students, instead: str |
     rpc = engine.collective_rpc
 
     def other(method: str, args: tuple = ()) -> list:
-        if method != "take_student":
+        if method != "load_student":
             return rpc(method, args=args)
         return rpc(instead, kwargs={"weights_path": args[0]}) if instead else []
 
-    with served.holding(students[0]):
+    with served.synced_to(students[0]):
         pass
     with (
         mock.patch.object(engine, "collective_rpc", other),
         pytest.raises(RunError, match=rf"weights {student.digest} and holds others \({named}\); "),
-        served.holding(student),
+        served.synced_to(student),
     ):
         pytest.fail("it wrote")
-    with served.holding(student) as sampler:
+    with served.synced_to(student) as sampler:
         assert greedy(student, sampler) == greedy(student, InProcessSampler(student, batch_size=10))
 
 

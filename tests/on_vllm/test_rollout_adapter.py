@@ -28,8 +28,8 @@ from omniopd.data.store import read_records
 from omniopd.errors import RunError
 from omniopd.models.adapters import add_adapter
 from omniopd.models.loading import load_model, weights_digest
-from omniopd.sampling.handover import handed_over
 from omniopd.sampling.samplers import InProcessSampler, Student, vllm_student
+from omniopd.sampling.weight_sync import exported
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # vLLM's own, of which it has many
@@ -82,7 +82,7 @@ def test_samples_have_the_distribution_of_the_other_engine_after_each_update(ser
     for n, student in enumerate(students):
         other = students[n - 1 if n else 1]
         begun = time.perf_counter()
-        with served.holding(student) as sampler:
+        with served.synced_to(student) as sampler:
             taken = time.perf_counter() - begun
             counts = pairs(student, sampler, temperature=0.8)
         right, stale = (
@@ -106,10 +106,10 @@ def test_the_likeliest_responses_are_those_of_the_adapter_that_it_was_given(serv
 def test_a_stale_adapter_and_one_that_was_not_taken_stop_it(served, students, is_given: bool):
     engine, student = served._engine.llm_engine, students[2]
     add_lora = engine.add_lora
-    with served.holding(students[1]):
+    with served.synced_to(students[1]):
         pass
     with ExitStack() as stack:
-        stale = stack.enter_context(handed_over(students[1].model))
+        stale = stack.enter_context(exported(students[1].model))
 
         def other(request: LoRARequest) -> bool:
             return is_given and add_lora(LoRARequest(request.lora_name, request.lora_int_id, stale))
@@ -121,16 +121,16 @@ def test_a_stale_adapter_and_one_that_was_not_taken_stop_it(served, students, is
                 match=rf"weights {student.digest} and holds others \(model.layers.0.\S+ and \d+ more\); ",
             )
         )
-        with served.holding(student):
+        with served.synced_to(student):
             pytest.fail("it wrote")
-    with served.holding(student) as sampler:
+    with served.synced_to(student) as sampler:
         assert greedy(student, sampler) == greedy(student, InProcessSampler(student, batch_size=10))
 
 
 def test_what_is_held_in_bfloat16_is_shown_exactly_too(base: str):
     with serving(base, "bfloat16") as served:
         for student in with_adapters(base, "bfloat16"):
-            with served.holding(student) as sampler:
+            with served.synced_to(student) as sampler:
                 assert len(greedy(student, sampler)) == 10
 
 

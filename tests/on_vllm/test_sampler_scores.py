@@ -37,7 +37,7 @@ def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(st
     path, own = student
     served = vllm_student()(path, batch_size=64, precision="float32", settings=ENGINE, scores=True)
     try:
-        with served.holding(own) as sampler:
+        with served.synced_to(own) as sampler:
             found = rollouts(
                 writer_for(own, sampler), PROMPTS, round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1
             )  # fmt: skip

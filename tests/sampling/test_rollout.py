@@ -21,10 +21,10 @@ from omniopd.errors import ConfigError, RunError
 from omniopd.models.generation import Generation
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
-from omniopd.sampling import handover
+from omniopd.sampling import weight_sync
 from omniopd.sampling.responses import in_process, writer_for
 from omniopd.sampling.samplers import InProcessSampler, Sample, Student, vllm_student
-from omniopd.sampling.weight_sums import differing, weight_sum
+from omniopd.sampling.weight_sync import differing, weight_sum
 from omniopd.training.pretrain import save_model
 
 PROMPTS = [Prompt(f"p{i}", f"{i}+1=", None) for i in range(5)]
@@ -161,14 +161,14 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
             path, batch_size=10, precision="float32", settings={"dtype": "float16", "max_model_len": 64}
         )
         for student in (*students, students[2]):
-            with served.holding(student) as sampler:
+            with served.synced_to(student) as sampler:
                 found = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
             own = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
             assert found == own
         served.close()
     [started] = engine.started
-    taken = ["take_student", "reset_prefix_cache", "held_sums", "generate"]
-    assert started.calls == ["end_with", *taken * 3, "held_sums", "generate", "shutdown"]
+    taken = ["load_student", "reset_prefix_cache", "loaded_sums", "generate"]
+    assert started.calls == ["end_with", *taken * 3, "loaded_sums", "generate", "shutdown"]
     assert started.settings["dtype"] == "float16"
     assert started.settings["max_num_seqs"] == 10
 
@@ -176,10 +176,10 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
 def test_an_engine_that_keeps_its_old_weights_stops_the_round(model, tokenizer, path):
     with fake_vllm.installed(worker=Deaf):
         served = vllm_student()(path, batch_size=10, precision="float32", settings={})
-        with served.holding(student_of(model, tokenizer)):
+        with served.synced_to(student_of(model, tokenizer)):
             pass  # they are its first, and so need no taking
         student = student_of(moved(model, seed=1), tokenizer)
-        with pytest.raises(RunError) as caught, served.holding(student):
+        with pytest.raises(RunError) as caught, served.synced_to(student):
             pytest.fail("it wrote")
     assert str(caught.value) == (
         f"rollout.engine: vllm was given the trainer's weights {student.digest} and holds others "
@@ -196,7 +196,10 @@ def test_one_weight_that_was_not_taken_is_named(model, tokenizer, path):
     student = student_of(moved(model, seed=1), tokenizer)
     with fake_vllm.installed(worker=Hard):
         served = vllm_student()(path, batch_size=10, precision="float32", settings={})
-        with pytest.raises(RunError, match=r"holds others \(model.norm.weight\); "), served.holding(student):
+        with (
+            pytest.raises(RunError, match=r"holds others \(model.norm.weight\); "),
+            served.synced_to(student),
+        ):
             pytest.fail("it wrote")
 
 
@@ -204,7 +207,7 @@ def test_an_engine_that_does_not_know_its_weights_stops_the_round(model, tokeniz
     student = student_of(model, tokenizer)
     with fake_vllm.installed(update_weight_version=lambda *_: None):
         served = vllm_student()(path, batch_size=10, precision="float32", settings={})
-        with pytest.raises(RunError, match="with weights default, and"), served.holding(student) as sampler:
+        with pytest.raises(RunError, match="with weights default, and"), served.synced_to(student) as sampler:
             rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
 
 
@@ -212,7 +215,7 @@ def test_shards_in_threads_take_turns_at_one_engine(model, tokenizer, path):
     student = student_of(model, tokenizer)
 
     def one_shard(index: int) -> list[Trajectory]:
-        with served.holding(student) as sampler:
+        with served.synced_to(student) as sampler:
             return rollouts(writer_for(student, sampler), PROMPTS[index:][:1], **ASKED)
 
     with fake_vllm.installed() as engine:
@@ -221,19 +224,23 @@ def test_shards_in_threads_take_turns_at_one_engine(model, tokenizer, path):
             shards = list(pool.map(one_shard, range(5)))
     whole = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
     assert [item for shard in shards for item in shard] == whole
-    assert engine.started[0].calls[:3] == ["end_with", "take_student", "reset_prefix_cache"]
-    assert engine.started[0].calls[3:] == ["held_sums", "generate"] * 5
+    assert engine.started[0].calls[:3] == ["end_with", "load_student", "reset_prefix_cache"]
+    assert engine.started[0].calls[3:] == ["loaded_sums", "generate"] * 5
 
 
 def test_weights_that_a_killed_process_left_in_memory_are_removed(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(handover, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(weight_sync, "SHARED_MEMORY", tmp_path)
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    left, others = (tmp_path / f"{handover.PREFIX}.{name_of(pid)}.xyz" for pid in (ended.pid, os.getppid()))
+    left, others = (
+        tmp_path / f"{weight_sync.PREFIX}.{name_of(pid)}.xyz" for pid in (ended.pid, os.getppid())
+    )
     for folder in (left, others):
         folder.mkdir()
     ended.communicate()
-    with handover.handed_over(model) as folder:
-        assert dict(handover.saved_weights(folder)).keys() == model.state_dict().keys() - {"lm_head.weight"}
+    with weight_sync.exported(model) as folder:
+        assert dict(weight_sync.saved_weights(folder)).keys() == model.state_dict().keys() - {
+            "lm_head.weight"
+        }
         assert sorted(tmp_path.iterdir()) == sorted([Path(folder), others])
     assert list(tmp_path.iterdir()) == [others]
 
@@ -245,7 +252,7 @@ def test_it_sleeps_between_rounds_where_the_setting_is_on(model, tokenizer, path
             path, batch_size=10, precision="float32", settings={"enable_sleep_mode": True} if sleeps else {}
         )
         for own in (model, moved(model, seed=1)):
-            with served.holding(student_of(own, tokenizer)):
+            with served.synced_to(student_of(own, tokenizer)):
                 assert not engine.started[0].llm_engine.is_sleeping()
             assert engine.started[0].llm_engine.is_sleeping() is sleeps
 
@@ -254,7 +261,7 @@ def test_a_response_that_would_be_cut_short_is_refused(model, tokenizer, path):
     student = student_of(model, tokenizer)
     with fake_vllm.installed():
         served = vllm_student()(path, batch_size=10, precision="float32", settings={"max_model_len": 9})
-        with pytest.raises(RunError) as caught, served.holding(student) as sampler:
+        with pytest.raises(RunError) as caught, served.synced_to(student) as sampler:
             rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
     assert str(caught.value) == (
         "rollout.engine_settings: max_model_len 9 is less than a prompt of 4 tokens and the rollout.max_new_tokens 6 "
@@ -286,7 +293,7 @@ def test_a_run_on_vllm_learns_from_the_weights_that_it_has(short: Project):
     with fake_vllm.installed() as engine:
         run_dir = run_plain(short.params_file).parent.parent
     [started] = engine.started
-    assert started.calls.count("take_student") == 4  # the last for the validation at the end
+    assert started.calls.count("load_student") == 4  # the last for the validation at the end
     assert started.calls.count("generate") == 3 + 3  # rollouts, and validation before rounds 0, 2 and 3
     assert started.calls.count("shutdown") == 1
     for round_ in range(3):

@@ -18,7 +18,7 @@ from omniopd.errors import ConfigError, RunError
 from omniopd.models.adapters import WEIGHTS, add_adapter
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
-from omniopd.sampling import handover
+from omniopd.sampling import weight_sync
 from omniopd.sampling.responses import in_process, writer_for
 from omniopd.sampling.samplers import Student, vllm_student
 from omniopd.training.checkpoints import load_student
@@ -59,29 +59,29 @@ def engine_for(path: str, **settings):
 
 
 def test_an_engine_is_given_each_rounds_adapter_alone_and_writes_with_it(path, students):
-    handed_over: list[set[str]] = []
+    synced_files: list[set[str]] = []
 
     class Looking(fake_vllm.Worker):
         def add_lora(self, request) -> None:
-            handed_over.append({file.name for file in Path(request.lora_path).iterdir()})
-            assert Path(request.lora_path).is_relative_to(handover.SHARED_MEMORY)
+            synced_files.append({file.name for file in Path(request.lora_path).iterdir()})
+            assert Path(request.lora_path).is_relative_to(weight_sync.SHARED_MEMORY)
             super().add_lora(request)
 
     written = []
     with fake_vllm.installed(worker=Looking) as engine:
         served = engine_for(path)
         for student in (*students, students[2]):
-            with served.holding(student) as sampler:
+            with served.synced_to(student) as sampler:
                 found = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
             own = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
             assert found == own
             written.append([item.response_ids for item in found])
     [started] = engine.started
-    taken = ["add_lora", "reset_prefix_cache", "held_sums", "generate"]
+    taken = ["add_lora", "reset_prefix_cache", "loaded_sums", "generate"]
     assert started.calls == [
-        "end_with", *taken, "remove_lora", *taken, "remove_lora", *taken, "held_sums", "generate"
+        "end_with", *taken, "remove_lora", *taken, "remove_lora", *taken, "loaded_sums", "generate"
     ]  # fmt: skip
-    assert handed_over == [{WEIGHTS, "adapter_config.json"}] * 3
+    assert synced_files == [{WEIGHTS, "adapter_config.json"}] * 3
     assert started.model.lora_manager.lora_index_to_id == [3]
     assert started.settings["max_lora_rank"] == 8
     assert written[0] != written[1] != written[2]
@@ -131,7 +131,7 @@ def test_an_engine_that_holds_another_adapter_stops_the_round(path, students, wo
         served = engine_for(path)
         with pytest.raises(RunError, match=rf"holds others \({named}\); "):  # noqa: PT012
             for student in students[:2]:
-                with served.holding(student):
+                with served.synced_to(student):
                     pass
 
 
@@ -142,7 +142,7 @@ def test_an_adapter_over_another_base_stops_the_round(path, students):
         served = engine_for(path)
         with (
             pytest.raises(RunError, match=r"holds others \(model.norm.weight\); "),
-            served.holding(students[1]),
+            served.synced_to(students[1]),
         ):
             pytest.fail("it wrote")
 
@@ -159,7 +159,7 @@ def test_a_response_of_another_adapter_stops_the_round(path, students):
             pytest.raises(
                 RunError, match=rf"'p1' with weights {students[1].digest}\+{students[0].digest}, and"
             ),
-            served.holding(students[1]) as sampler,
+            served.synced_to(students[1]) as sampler,
         ):
             rollouts(writer_for(students[1], sampler), PROMPTS, **ASKED)
 
@@ -185,7 +185,7 @@ def test_a_run_with_an_adapter_on_vllm_learns_from_what_it_has(
         run_dir = run_plain(project.params_file).parent.parent
     [started] = engine.started
     num_given = len({*weights, 0, 2, 3})  # validation takes the engine too, every second round and at the end
-    calls = [started.calls.count(name) for name in ("add_lora", "remove_lora", "take_student")]
+    calls = [started.calls.count(name) for name in ("add_lora", "remove_lora", "load_student")]
     assert calls == [num_given, num_given - 1, 0]
     base, settings = str(project.root / "models/seed-0/student"), load_params(project.params_file).train
     paths = [base, *(str(run_dir / f"checkpoints/round-{n:04d}") for n in (1, 2))]

@@ -51,7 +51,7 @@ def test_vllms_entropies_are_lower_bounds_and_exact_where_they_cover_the_vocabul
     with fake_vllm.installed():
         monkeypatch.setattr(f"{vllm_student().__module__}.NUM_TOP", num_top)
         served = vllm_student()(str(tmp_path), batch_size=8, precision="float32", settings={}, scores=True)
-        with served.holding(student) as sampler:
+        with served.synced_to(student) as sampler:
             found = written(student, sampler)
     assert len(tokenizer) < 20
     for own, item in zip(found, scored(student, found, batch_size=8), strict=True):
