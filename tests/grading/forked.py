@@ -1,6 +1,6 @@
-"""Many programs, each in a sandbox: what starts one is loaded once, and each is made in a fork.
+"""Many programs, each in a sandbox of its own, started by forks of one process that has loaded the supervisor.
 
-The code and the mode are those of `run_program`; only the two interpreters that it starts for each program are shared.
+Code and mode are those of `run_program`; only the two interpreters that it starts for each program are shared.
 """
 
 import marshal
@@ -22,7 +22,7 @@ def continued(_python, command, environment):
     inside.main()
 
 os.execve = continued
-found, host = [], os.getpid()
+results, host = [], os.getpid()
 for job in marshal.loads(sys.stdin.buffer.read()):
     reads, writes = os.pipe()
     if not os.fork():
@@ -35,20 +35,20 @@ for job in marshal.loads(sys.stdin.buffer.read()):
         os._exit(0)
     os.close(writes)
     with os.fdopen(reads, "rb") as pipe:
-        found.append(pipe.read())
+        results.append(pipe.read())
     os.wait()
-sys.stdout.buffer.write(marshal.dumps(found))
+sys.stdout.buffer.write(marshal.dumps(results))
 """
 
 
 def outcomes(cases: Sequence[tuple[str, Tests]], limits: Limits) -> list[Outcome]:
     """How each program did in its tests, in the strongest mode of this machine."""
     mode = mode_of_this_machine().name
-    jobs = [run.job_of(mode, program, stdin="", limits=limits, tests=tests) for program, tests in cases]
+    jobs = [run.job_of(mode, program, limits=limits, tests=tests) for program, tests in cases]
     done = subprocess.run(
         [jobs[0]["python"], "-I", "-S", "-X", "utf8", "-c", HOST, str(run.CODE)],
         input=marshal.dumps(jobs), stdout=subprocess.PIPE, env={}, check=True, timeout=LONGEST_S,
     )  # fmt: skip
-    read = [run._read(marshal.loads(result)) for result in marshal.loads(done.stdout)]
-    assert all(found["began"] for found in read)
-    return [run._outcome(found, limits, has_tests=True) for found in read]
+    results = [run._read(marshal.loads(result)) for result in marshal.loads(done.stdout)]
+    assert all(result["began"] for result in results)
+    return [run._outcome(result, job) for result, job in zip(results, jobs, strict=True)]

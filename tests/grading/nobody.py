@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from omniopd.grading.code.sandbox import Limits
 from omniopd.grading.code.sandbox.run import CODE, job_of
 
 NOBODY = 65534
 
 
 def as_nobody(mode: str, program: str) -> dict[str, Any]:
-    """What the process beside a program finds, where it runs as a user that owns nothing, on the system's Python."""
+    """The supervisor's result, run by the system's Python as a user that owns nothing."""
     python = "/usr/bin/python3"
     version = subprocess.run(
         [python, "-c", "import sys; print(sys.version_info >= (3, 11))"], capture_output=True, text=True
@@ -26,7 +25,7 @@ def as_nobody(mode: str, program: str) -> dict[str, Any]:
         os.chmod(place, 0o755)
         subprocess.run(["cp", "-r", str(CODE / "isolated"), place], check=True)
         subprocess.run(["chmod", "-R", "a+rX", place], check=True)
-        job = job_of(mode, program, stdin="", limits=Limits(), tests=None)
+        job = job_of(mode, program)
         system = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
         readable = [
             path for path in [*system, os.path.realpath(python), f"{place}/isolated"] if os.path.exists(path)

@@ -144,8 +144,8 @@ def test_a_sandbox_that_fails_is_the_failure_of_one_program(monkeypatch: pytest.
     (b'{}\n[]\n\xff\n{"passed": "x"\n' + b"[" * 10**5 + b"\n", False),
 ])  # fmt: skip
 def test_only_one_verdict_that_says_so_is_a_pass(verdict: bytes, passed: bool):
-    seen = run._read({"stdout": b"\xff", "stderr": b"", "verdict": verdict, "limit": "", "wall_s": 0.1})
-    outcome = run._outcome(seen, LIMITS, has_tests=True)
+    result = run._read({"stdout": b"\xff", "stderr": b"", "verdict": verdict, "limit": "", "wall_s": 0.1})
+    outcome = run._outcome(result, run.job_of("limits", "", tests=SQUARE))
 
     assert outcome.passed is passed
     assert bool(outcome.reason) is not passed

@@ -11,6 +11,7 @@ from omniopd.data.records import Reward, Trajectory
 from omniopd.data.store import write_records
 from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.grading import Case, Grade, Grader, failure_counts, grade, grader_of, rewards
+from omniopd.grading.code.sandbox.run import Job
 from omniopd.grading.pattern import answer_of
 from omniopd.rounds.ledger import failures_of_round
 
@@ -183,14 +184,14 @@ def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch:
 
 
 def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
-    run_in = pkgutil.resolve_name("omniopd.grading.code.sandbox.run_in")
+    run_job = pkgutil.resolve_name("omniopd.grading.code.sandbox.run_job")
 
-    def broken(mode: str, program: str, **given):
-        if "one" in program:
+    def broken(job: Job):
+        if "one" in job["program"]:
             raise ProcessError("no room for this program")
-        return run_in(mode, program, **given)
+        return run_job(job)
 
-    monkeypatch.setattr("omniopd.grading.code.sandbox.run_in", broken)
+    monkeypatch.setattr("omniopd.grading.code.sandbox.run_job", broken)
     (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
     assert (found.is_right, found.reason) == (False, "grader error: the sandbox failed")
 

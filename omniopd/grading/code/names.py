@@ -1,4 +1,4 @@
-"""The names that Python code uses and binds, and the part of other code that defines what is missing."""
+"""The names that Python code uses and binds, and the parts of other code that define missing ones."""
 
 import ast
 import builtins
@@ -16,34 +16,38 @@ NAMING = (
     ast.Assign,
     ast.AnnAssign,
 )
-_OF_PYTHON = frozenset(dir(builtins))
 _Span = tuple[int, int]  # lines of a code, as a slice
-_Places = tuple[int, list[_Span]]  # which of several codes, and where in it
+_Tables = list[symtable.SymbolTable]
 
 
 def free_names(code: str) -> set[str]:
-    """The names that the code looks up among its globals and binds nowhere there, without Python's own.
+    """The global names that the code uses and does not bind, without Python's builtins.
 
-    Empty where the code cannot be read.
+    Empty if the code cannot be parsed.
 
     >>> free_names("def f(x): return helper(x) + len(x)")
     {'helper'}
     """
-    table = _table(code)
-    return set() if table is None else _used(table) - _bound(table) - _OF_PYTHON
+    tables = _tables(code)
+    used = {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (table is tables[0] or symbol.is_global())
+    }
+    return used - _bound(tables) - set(dir(builtins))
 
 
 def bound_names(code: str) -> set[str]:
-    """The names that the code binds among its globals; empty where it cannot be read."""
-    table = _table(code)
-    return set() if table is None else _bound(table)
+    """The global names that the code binds; empty if it cannot be parsed."""
+    return _bound(_tables(code))
 
 
 def definitions_for(missing: set[str], codes: Sequence[str], *, but: frozenset[str] = frozenset()) -> str:
-    """The definitions, imports and assignments of the codes that bind these names, and those that they need in turn.
+    """The definitions, imports and assignments in the codes that bind these names, and what they need in turn.
 
-    Of several codes that bind a name the first is taken; names of `but` are not looked for. Nothing else is taken: no
-    call, no loop, no test. The last code comes first, and each in its own order.
+    If several codes bind a name, the first wins; names in `but` are not looked up. Calls, loops and tests are left out.
+    The last code comes first, each in its own order.
 
     >>> definitions_for({"one"}, ["import two\\ndef one(): return two\\nprint(one())"])
     'import two\\ndef one(): return two\\n'
@@ -61,16 +65,16 @@ def definitions_for(missing: set[str], codes: Sequence[str], *, but: frozenset[s
     return "".join(_text(lines[place], span) for place, span in order)
 
 
-def _origins(codes: Sequence[str]) -> dict[str, _Places]:
-    """By name: which of the codes binds it first, and in which of its lines."""
-    origins: dict[str, _Places] = {}
+def _origins(codes: Sequence[str]) -> dict[str, tuple[int, list[_Span]]]:
+    """By name: the first of the codes that binds it, and the lines there that do."""
+    origins: dict[str, tuple[int, list[_Span]]] = {}
     for place, code in enumerate(codes):
         for statement in statements_of(code) or []:
             if isinstance(statement, NAMING):
                 for name in _names_of(statement):
-                    origin = origins.setdefault(name, (place, []))
-                    if origin[0] == place:
-                        origin[1].append(_span(statement))
+                    first, spans = origins.setdefault(name, (place, []))
+                    if first == place:
+                        spans.append(_span(statement))
     return origins
 
 
@@ -80,11 +84,9 @@ def _names_of(statement: ast.stmt) -> Iterator[str]:
     elif isinstance(statement, ast.Import | ast.ImportFrom):
         yield from ((one.asname or one.name).partition(".")[0] for one in statement.names)
     else:
-        yield from (
-            one.id
-            for one in ast.walk(statement)
-            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
-        )
+        for one in ast.walk(statement):
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+                yield one.id
 
 
 def _span(statement: ast.stmt) -> _Span:
@@ -97,38 +99,25 @@ def _text(lines: list[str], span: _Span) -> str:
     return "".join(f"{line}\n" for line in lines[slice(*span)])
 
 
-def _table(code: str) -> symtable.SymbolTable | None:
+def _tables(code: str) -> _Tables:
+    """The symbol tables of the code, that of the module first; none if it cannot be parsed."""
     if statements_of(code) is None:
-        return None
+        return []
     try:
         with quietly():
-            return symtable.symtable(code, "program.py", "exec")
+            tables = [symtable.symtable(code, "program.py", "exec")]
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
+        return []
+    for table in tables:  # which grows meanwhile
+        tables += table.get_children()
+    return tables
 
 
-def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
-    waiting = [table]
-    while waiting:
-        table = waiting.pop()
-        yield table
-        waiting += table.get_children()
-
-
-def _used(program: symtable.SymbolTable) -> set[str]:
+def _bound(tables: _Tables) -> set[str]:
     return {
         symbol.get_name()
-        for table in _tables(program)
-        for symbol in table.get_symbols()
-        if symbol.is_referenced() and (table is program or symbol.is_global())
-    }
-
-
-def _bound(program: symtable.SymbolTable) -> set[str]:
-    return {
-        symbol.get_name()
-        for table in _tables(program)
+        for table in tables
         for symbol in table.get_symbols()
         if (symbol.is_assigned() or symbol.is_imported())
-        and (table is program or symbol.is_declared_global())
+        and (table is tables[0] or symbol.is_declared_global())
     }

@@ -6,7 +6,7 @@ import importlib
 
 from omniopd.grading.code.names import free_names
 
-# LiveCodeBench star-imports these in this order, so that of one name the last module wins, and then imports them by
+# LiveCodeBench star-imports these in this order, so the last module that has a name wins, and then imports them by
 # name. `collections` comes last here: `typing` has a `Counter` too, which is an alias of it and slower to load.
 _STARRED = ("string", "re", "datetime", "heapq", "bisect", "copy", "math", "random", "statistics", "itertools",
             "functools", "operator", "io", "sys", "json", "typing", "collections")  # fmt: skip
@@ -14,23 +14,24 @@ _STARRED = ("string", "re", "datetime", "heapq", "bisect", "copy", "math", "rand
 
 @functools.cache
 def offered() -> dict[str, tuple[str, str]]:
-    """By name: the module and the attribute that it is; the attribute of a module itself is empty.
+    """(module, attribute) by name; the attribute is empty for a module itself.
 
     >>> offered()["gcd"], offered()["heapq"]
     (('math', 'gcd'), ('heapq', ''))
     """
-    names = {name: (module, name) for module in _STARRED for name in _public(module)}
+    names: dict[str, tuple[str, str]] = {}
+    for module in _STARRED:
+        loaded = importlib.import_module(module)
+        public = getattr(loaded, "__all__", None) or [
+            name for name in dir(loaded) if not name.startswith("_")
+        ]
+        names |= {name: (module, name) for name in public}
     names |= {module: (module, "") for module in _STARRED if module != "typing"}
     return {name: origin for name, origin in names.items() if not hasattr(builtins, name)}
 
 
-def _public(name: str) -> list[str]:
-    module = importlib.import_module(name)
-    return getattr(module, "__all__", None) or [one for one in dir(module) if not one.startswith("_")]
-
-
 def prelude_of(program: str) -> dict[str, tuple[str, str]]:
-    """What the program uses of these names and does not define; nothing where it cannot be read.
+    """The offered names that the program uses and does not define; none if it cannot be parsed.
 
     >>> prelude_of("print(gcd(4, 6))")
     {'gcd': ('math', 'gcd')}

@@ -1,4 +1,4 @@
-"""The program that a response gives: what its fences hold, or what continues a function's head in the prompt."""
+"""The program in a response: the content of its fences, or what completes the function head in the prompt."""
 
 import ast
 import functools
@@ -19,7 +19,7 @@ _INDENT = "    "
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a function that a response is to complete, with what stands before it.
+    """The head of a function that a response is to complete, with the code before it.
 
     >>> Head(code='def one():\\n    \\"\\"\\"1\\"\\"\\"\\n', name="one").name
     'one'
@@ -30,20 +30,20 @@ class Head:
 
     @property
     def as_code(self) -> str:
-        """The head as code that can run: a function without a body returns None."""
+        """The head as code that runs: without a body the function returns None."""
         return self.code if compiles(self.code) else f"{self.code.rstrip()}\n{_INDENT}pass\n"
 
 
 def program_of(response: str, prompt: str, asked: Iterable[str] | None = None) -> str | None:
-    """The program that the response gives, or None where it gives none. What stands before `</think>` is not looked at.
+    """The program in the response, or None if there is none. Text before `</think>` is skipped.
 
-    `asked` are the names that the tests ask for: none where the program reads and writes, None where it is not known.
+    `asked` are the names that the tests look up: empty for programs that read and write, None if unknown.
 
-    Of several fences it is the last that defines the function whose head the prompt holds, or a name asked for; of a
-    program that reads, the last that reads; else the last in Python that defines anything; else the last. What it uses
-    and does not define is taken from the others. Without a fence the response is code as far as it can be read as
-    such: a body where the prompt holds a head, else from the first import or definition on. A head stands before what
-    completes it.
+    Of several fences, the program is the last that defines the function whose head is in the prompt, or an asked name;
+    for tests of standard input the last that reads; else the last in Python that defines anything; else the last. What
+    it uses and does not define is taken from the others. Without a fence, the response is code as far as it can be
+    parsed: a body if the prompt has a head, else from the first import or definition on. The head comes before the code
+    that completes it.
     """
     text, head = without_thought(_plain(response)), head_of(prompt)
     if not text.strip():
@@ -51,18 +51,17 @@ def program_of(response: str, prompt: str, asked: Iterable[str] | None = None) -
     text = between_marks(text)
     fenced, before = blocks(text), text.partition("\n```")[0]
     if head and _is_body(before, head):
-        return _unfenced(before, head)  # and the fence ends the one that the prompt opened
+        return _unfenced(before, head)  # and the fence closes the one that the prompt opened
     if not fenced:
         return _unfenced(text, head)
     names = None if asked is None else set(asked)
     codes = _codes(fenced)
-    chosen = _chosen(codes, head, names)
-    return _with_others(chosen, codes, head, names or set())
+    return _with_others(_chosen(codes, head, names), codes, head, names or set())
 
 
 @functools.lru_cache(256)
 def head_of(prompt: str) -> Head | None:
-    """The head in a prompt: all of it, its last fence or last lines, where these are code that ends with a function."""
+    """The head in a prompt: the whole prompt, its last fence or its last lines, if they are code that ends with one."""
     prompt = _plain(prompt)
     begins = FIRST_LINE.search(prompt)
     candidates = [prompt, *[block.code for block in reversed(blocks(prompt))]]
@@ -76,22 +75,20 @@ def head_of(prompt: str) -> Head | None:
 
 
 def _plain(text: str) -> str:
-    """The text with Unix ends of lines, and without halves of characters, which no program can hold."""
+    """The text with Unix line ends, and without lone surrogates, which no program can contain."""
     return text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
 
 
 def _codes(fenced: Sequence[Block]) -> list[str]:
-    """The codes in Python; where none says that it is, those that name no language, else all."""
+    """The blocks in Python; if there are none, those without a language, else all."""
     python = [block.code for block in fenced if block.language in PYTHON]
-    return (
-        python or [block.code for block in fenced if not block.language] or [block.code for block in fenced]
-    )
+    return python or [block.code for block in fenced if not block.language] or [one.code for one in fenced]
 
 
 def _chosen(codes: Sequence[str], head: Head | None, asked: set[str] | None) -> str:
     if head:
         completing = [code for code in codes if _defines(code, {head.name})]
-        # A fence without definitions that needs the head's indent is a body; one that does not is an example of use.
+        # A fence without definitions that needs the head's indent is a body; any other is an example of use.
         completing = completing or [code for code in codes if code.startswith((" ", "\t"))]
         if completing:
             return completing[-1]
@@ -106,7 +103,7 @@ def _chosen(codes: Sequence[str], head: Head | None, asked: set[str] | None) -> 
 
 
 def _acts(code: str) -> bool:
-    """Whether the code does more than give names to things."""
+    """Whether the code does more than define names."""
     return any(
         not isinstance(one, NAMING)
         and not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
@@ -120,7 +117,7 @@ def _defines(code: str, names: set[str]) -> bool:
 
 
 def _with_others(chosen: str, codes: Sequence[str], head: Head | None, asked: set[str]) -> str:
-    """The chosen code completed, after what it needs of those before it, the nearest first, and then of those after."""
+    """The chosen code, completed, after what it needs from the codes before it (the nearest first) and after it."""
     program, place = _completed(chosen, head), len(codes) - 1 - codes[::-1].index(chosen)
     others = [*codes[:place][::-1], *codes[place + 1 :]]
     if not others or not compiles(program):
@@ -131,17 +128,17 @@ def _with_others(chosen: str, codes: Sequence[str], head: Head | None, asked: se
 
 
 def _completed(code: str, head: Head | None) -> str:
-    """The code with the head before it, as far as it is needed; as it is where neither way is a program."""
+    """The code with the head before it as far as needed; unchanged if that gives no program."""
     if head is None:
         return code
-    if _defines(code, {head.name}):
-        return _first_that_compiles([f"{head.as_code}\n\n{code}", code]) or code
-    return _first_that_compiles(_bodies(code, head)) or code
+    defines = _defines(code, {head.name})
+    ways = [f"{head.as_code}\n\n{code}", code] if defines else _bodies(code, head)
+    return next(filter(compiles, ways), code)
 
 
 def _bodies(code: str, head: Head) -> list[str]:
-    """The ways in which the code can be the head's body; its first indent may be lost, or all."""
-    body = code.strip("\n")[: MAX_CODE + 1]  # one more than is ever read
+    """The ways in which the code can be the head's body: its first indent, or every indent, may be missing."""
+    body = code.strip("\n")[: MAX_CODE + 1]  # one more than is ever parsed
     bodies = [body, _INDENT + body.lstrip(), textwrap.indent(body, _INDENT)]
     return [f"{head.code}{one}\n" for one in bodies if one.startswith((" ", "\t"))]
 
@@ -151,7 +148,7 @@ def _unfenced(text: str, head: Head | None) -> str | None:
     before = text[: begins.start()] if begins else ""
     if head and (_is_body(before, head) or not _defines(text, {head.name})):
         ways = _bodies(text, head)
-        program = _first_that_compiles(ways) or max((as_far_as_code(way) for way in ways), key=len)
+        program = next(filter(compiles, ways), None) or max(map(as_far_as_code, ways), key=len)
         return _without_what_follows(program, head) if len(program) > len(head.code) else None
     if head is None and compiles(text) and _does_something(text):
         return text
@@ -160,13 +157,13 @@ def _unfenced(text: str, head: Head | None) -> str | None:
 
 
 def _is_body(text: str, head: Head) -> bool:
-    """Whether the text is what the head lacks, and not words that happen to be code."""
-    idle = not text.strip() or (compiles(text) and not _does_something(text))
-    return not idle and any(map(compiles, _bodies(text, head)))
+    """Whether the text is the missing body, and not words that happen to be code."""
+    is_idle = not text.strip() or (compiles(text) and not _does_something(text))
+    return not is_idle and any(map(compiles, _bodies(text, head)))
 
 
 def _without_what_follows(program: str, head: Head) -> str:
-    """The program to the end of the head's function, with what it needs of the rest: a model without chat runs on."""
+    """The program to the end of the head's function, with what that needs of the rest: a base model runs on."""
     statements, lines = statements_of(program) or [], program.split("\n")
     ends = [one.end_lineno or 0 for one in statements if getattr(one, "name", None) == head.name]
     if not ends or ends[0] == (statements[-1].end_lineno or 0):
@@ -176,12 +173,8 @@ def _without_what_follows(program: str, head: Head) -> str:
 
 
 def _does_something(code: str) -> bool:
-    """Whether it is more than words that happen to be names or numbers."""
+    """Whether the code is more than words that happen to be names or numbers."""
     idle = ast.Name | ast.Constant | ast.Tuple | ast.Attribute
     return any(
         not (isinstance(one, ast.Expr) and isinstance(one.value, idle)) for one in statements_of(code) or []
     )
-
-
-def _first_that_compiles(codes: list[str]) -> str | None:
-    return next((code for code in codes if compiles(code)), None)

@@ -1,4 +1,4 @@
-"""Code that nobody has read, as Python reads it: in bounded time, and without its warnings."""
+"""Untrusted code as Python parses it: in bounded time, and without its warnings."""
 
 import ast
 import contextlib
@@ -7,19 +7,19 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-MAX_CODE = 2**16  # characters that Python is asked to read; longer code is taken for unreadable
-MAX_PROSE = 2**14  # characters of text in which code without a fence is looked for
-MAX_CUTS = 12  # of lines, each of which takes a reading
+MAX_CODE = 2**16  # characters that are parsed; longer code counts as unreadable
+MAX_PROSE = 2**14  # characters of text that are searched for code without a fence
+MAX_CUTS = 12  # of lines, each of which takes a parse
 _filters = threading.Lock()
 
 
 def compiles(code: str) -> bool:
-    """Whether Python takes the code for a program."""
+    """Whether the code is a Python program."""
     return error_line(code) is None
 
 
 def error_line(code: str) -> int | None:
-    """The line that Python cannot read, from 1; None where it can read all."""
+    """The line with a syntax error, from 1; None if there is none."""
     if len(code) > MAX_CODE:
         return 1
     try:
@@ -27,20 +27,19 @@ def error_line(code: str) -> int | None:
     except SyntaxError as error:
         return error.lineno or 1
     except (ValueError, MemoryError, RecursionError, OverflowError):
-        return 1  # null characters, half characters, or what is nested too deep
+        return 1  # null characters, lone surrogates, or nested too deep
     return None
 
 
 def statements_of(code: str) -> list[ast.stmt] | None:
-    """The statements of the code; None where it cannot be read."""
+    """The statements of the code; None if it cannot be parsed."""
     return parsed(code).body if compiles(code) else None
 
 
 def as_far_as_code(text: str) -> str:
-    """The lines before the first that Python cannot read; so prose that follows a program is left out.
+    """The lines before the first that is not Python, so that prose after a program is left out.
 
-    What is cut grows with each attempt, so that few suffice: of text that cannot be read for a reason that is not in
-    its last lines, more may be cut than is needed.
+    Each attempt cuts more, so that few suffice. If the error is not in the last lines, more than needed may be cut.
     """
     lines = text[:MAX_PROSE].splitlines(keepends=True)
     for attempt in range(MAX_CUTS):
@@ -48,12 +47,12 @@ def as_far_as_code(text: str) -> str:
         if line is None:
             return "".join(lines)
         most = len(lines) - 4 ** max(0, attempt - 3)
-        del lines[max(0, min(max(line, 1) - 1, most)) :]
+        del lines[max(0, min(line - 1, most)) :]
     return ""
 
 
 def parsed(code: str) -> ast.Module:
-    """The syntax of the code, without the warnings that Python has for it.
+    """The syntax tree of the code, without Python's warnings.
 
     Raises:
         SyntaxError, ValueError, MemoryError, RecursionError: it has none, or is nested too deep.
@@ -63,7 +62,7 @@ def parsed(code: str) -> ast.Module:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    r"""Without Python's warnings of code, such as that of '\d'; one thread at a time: they share the filters."""
+    r"""Without warnings on code, such as on '\d'; one thread at a time, as the filters are shared."""
     with _filters, warnings.catch_warnings(action="ignore"):
         yield
 

@@ -1,4 +1,4 @@
-"""What stands in `Prompt.tests` → what a program is tested with: code, or pairs of input and output.
+"""A prompt's tests (`Prompt.tests`) as a Suite: code that tests a program, or pairs of input and output.
 
 The forms are those of HumanEval, MBPP, LiveCodeBench and APPS; docs/grading.md shows one of each.
 """
@@ -10,7 +10,6 @@ import builtins
 import json
 import pickletools
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ _AROUND_A_STRING = (*_STRINGS, "PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LO
 
 @dataclass(frozen=True)
 class Pair:
-    """What a program reads from standard input, and what it is to write.
+    """Standard input of a program, and the output that it must write.
 
     >>> Pair(stdin="2 3\\n", stdout="5\\n").stdout
     '5\\n'
@@ -39,18 +38,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class Suite:
-    """All tests of a program, of which there is at least one.
+    """All tests of a program, at least one.
 
     >>> Suite(tests=None, pairs=(Pair("1\\n", "1\\n"),)).pairs[0].stdin
     '1\\n'
     """
 
     tests: Tests | None
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair, ...] = ()
 
     @property
     def asked(self) -> frozenset[str]:
-        """The names that the tests ask of the program; none where it reads and writes."""
+        """The names that the tests look up in the program; none if it reads and writes."""
         if self.tests is None:
             return frozenset()
         if self.tests.calls is not None:
@@ -61,7 +60,7 @@ class Suite:
 
     @property
     def has_prelude(self) -> bool:
-        """Whether programs may use what LiveCodeBench imports for them; HumanEval and MBPP import nothing."""
+        """Whether programs may use LiveCodeBench's imports; HumanEval and MBPP import nothing."""
         return bool(self.pairs) or (self.tests is not None and self.tests.calls is not None)
 
 
@@ -69,7 +68,7 @@ def suite_of(tests: str, prompt: str) -> Suite:
     """The tests of a program that answers the prompt.
 
     Raises:
-        DataError: they have no form that is known, or there is none among them.
+        DataError: their form is unknown, or there are none.
     """
     try:
         return _suite_of(tests, prompt)
@@ -83,56 +82,49 @@ def suite_of(tests: str, prompt: str) -> Suite:
 
 def _suite_of(tests: str, prompt: str) -> Suite:
     try:
-        found = json.loads(tests)
+        record = json.loads(tests)
     except ValueError:
-        found = tests
-    if isinstance(found, str):
-        return _of_code(found, prompt, None)
-    if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
-        return _of_code("\n".join(found), prompt, None)
-    if isinstance(found, list):
-        found = {"input_output": found}
-    if not isinstance(found, dict):
-        raise TypeError(f"they are {found!r:.80}")
-    return _of_record(found, prompt)
-
-
-def _of_record(record: dict[str, Any], prompt: str) -> Suite:
+        record = tests
+    if isinstance(record, str):
+        return _of_code(record, prompt)
+    if _are_texts(record):
+        return _of_code("\n".join(record), prompt)
+    if isinstance(record, list):
+        record = {"input_output": record}
+    if not isinstance(record, dict):
+        raise TypeError(f"they are {record!r:.80}")
     if "test_list" in record:
-        setup = _text(
-            record.get("test_setup_code") or record.get("test_imports") or "", "what comes before test_list"
-        )
-        return _of_code("\n".join([setup, *_nonempty(record["test_list"], "test_list")]), prompt, None)
+        setup = record.get("test_setup_code") or record.get("test_imports") or ""
+        if not _are_texts(assertions := record["test_list"]):
+            raise DataError(f"tests: test_list is {assertions!r:.80}, not a list of assertions; write some")
+        return _of_code("\n".join([_text(setup, "test_setup_code or test_imports"), *assertions]), prompt)
     if "test" in record:
-        return _of_code(
-            _text(record["test"], "test"), prompt, _name(record.get("entry_point"), "entry_point")
-        )
+        entry_point = _name(record.get("entry_point"), "entry_point")
+        return _of_code(_text(record["test"], "test"), prompt, entry_point)
     return _of_cases(record)
 
 
-def _of_code(code: str, prompt: str, entry_point: str | None) -> Suite:
-    """Code to run after the program; of HumanEval's form, a function `check` of the candidate, which is found here."""
+def _of_code(code: str, prompt: str, entry_point: str | None = None) -> Suite:
+    """Code that runs after the program; in HumanEval's form a function `check`, whose candidate is determined here."""
     head = head_of(prompt)
     if not code.strip():
         raise DataError("tests are empty; give code that asserts something, or leave out the prompt")
-    if _only_defines_check(code):
-        entry_point = entry_point or (head.name if head else None)
-        if entry_point is None:
-            raise DataError(
-                "tests define check(candidate), and nothing says what the candidate is; write them as "
-                '{"test": …, "entry_point": …}, or call check in them'
-            )
-    else:
+    if not _only_defines_check(code):
         entry_point = None
+    elif not (entry_point := entry_point or (head.name if head else None)):
+        raise DataError(
+            "tests define check(candidate), and nothing says what the candidate is; write them as "
+            '{"test": …, "entry_point": …}, or call check in them'
+        )
     if head is None:
-        return Suite(Tests(code=code, entry_point=entry_point, shadows=_shadows(code)), ())
-    return Suite(Tests(code=code, context=head.as_code, entry_point=entry_point, function=head.name), ())
+        return Suite(Tests(code=code, entry_point=entry_point, shadows=_shadows(code)))
+    return Suite(Tests(code=code, context=head.as_code, entry_point=entry_point, function=head.name))
 
 
 def _shadows(code: str) -> tuple[str, ...]:
-    """The names of Python's own that tests call the program by, as MBPP has a `sum` of two numbers.
+    """The builtins by whose names tests call the program, as MBPP tests a `sum` of two numbers.
 
-    Only where they use no name that neither they nor Python define: that would be the program's.
+    Empty if they use a name that neither they nor Python define: then that is the program's.
     """
     nodes = list(ast.walk(_parsed(code)))
     named = {node.id for node in nodes if isinstance(node, ast.Name)}
@@ -166,12 +158,13 @@ def _only_defines_check(code: str) -> bool:
 def _of_cases(record: dict[str, Any]) -> Suite:
     """Pairs of input and output: for standard input, or as calls of a function."""
     cases = _cases_of(record)
-    function = _function_name(record)
+    metadata = record.get("metadata") or {}
+    metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+    function = _name(record.get("fn_name") or metadata.get("func_name"), "fn_name")
     if not cases:
         raise DataError("tests hold no case; give some, or leave out the prompt")
-    calls = [
-        case for case in cases if case.get("testtype", "functional" if function else "stdin") == "functional"
-    ]
+    usual = "functional" if function else "stdin"
+    calls = [case for case in cases if case.get("testtype", usual) == "functional"]
     pairs = tuple(
         Pair(_text(case["input"], "input").replace("\r\n", "\n"), _text(case["output"], "output"))
         for case in cases
@@ -186,26 +179,27 @@ def _of_cases(record: dict[str, Any]) -> Suite:
 
 def _cases_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     if "public_test_cases" in record or "private_test_cases" in record:
-        held = _unpacked(record.get("public_test_cases"), "public_test_cases")
-        found = held + _unpacked(record.get("private_test_cases"), "private_test_cases")
+        names = ("public_test_cases", "private_test_cases")
+        public, private = (_unpacked(record.get(name), name) for name in names)
+        cases: Any = public + private
     else:
-        found = record.get("input_output", record)
-        found = json.loads(found) if isinstance(found, str) else found
-    if isinstance(found, Mapping) and {"inputs", "outputs"} <= found.keys():
-        record |= {"fn_name": record.get("fn_name") or found.get("fn_name")}
+        cases = record.get("input_output", record)
+        cases = json.loads(cases) if isinstance(cases, str) else cases
+    if isinstance(cases, dict) and {"inputs", "outputs"} <= cases.keys():
+        record["fn_name"] = record.get("fn_name") or cases.get("fn_name")
         kind = "functional" if record["fn_name"] else "stdin"
-        found = [{"input": one, "output": other, "testtype": kind} for one, other in _sides(found)]
-    if not isinstance(found, list) or not all(
-        isinstance(case, dict) and {"input", "output"} <= case.keys() for case in found
+        cases = [{"input": one, "output": other, "testtype": kind} for one, other in _sides(cases)]
+    if not isinstance(cases, list) or not all(
+        isinstance(case, dict) and {"input", "output"} <= case.keys() for case in cases
     ):
         raise DataError(
             f"tests have no form that is known: they hold {', '.join(map(repr, list(record)[:6]))}; docs/grading.md "
             "shows those that are"
         )
-    return found
+    return cases
 
 
-def _sides(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _sides(record: dict[str, Any]) -> list[tuple[Any, Any]]:
     inputs, outputs = record["inputs"], record["outputs"]
     if not isinstance(inputs, list) or not isinstance(outputs, list):
         raise DataError("tests: inputs and outputs are not both lists; give each input its output")
@@ -216,12 +210,6 @@ def _sides(record: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return list(zip(inputs, outputs, strict=True))
 
 
-def _function_name(record: dict[str, Any]) -> str | None:
-    metadata = record.get("metadata") or {}
-    metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-    return _name(record.get("fn_name") or metadata.get("func_name"), "fn_name")
-
-
 def _name(value: Any, key: str) -> str | None:
     if value and not (isinstance(value, str) and value.isidentifier()):
         raise DataError(f"tests: {key} is {value!r:.80}, not the name of a function; fix it")
@@ -229,19 +217,15 @@ def _name(value: Any, key: str) -> str | None:
 
 
 def _call(case: dict[str, Any]) -> dict[str, Any]:
-    """A call with the values that it may return. In LiveCodeBench an argument is a line of JSON; in APPS, a value."""
-    given, wanted = case["input"], case["output"]
-    if isinstance(given, str):
-        lines = [line for line in given.split("\n") if line.strip()]
-        return {
-            "arguments": [_json(line) for line in lines],
-            "expected": [_json(wanted)],
-            "tuples": "outermost",
-        }
-    if not isinstance(given, list):
-        raise DataError(f"tests: {given!r:.80} is no list of arguments; put brackets around it")
-    one_in_a_list = [wanted[0]] if isinstance(wanted, list) and len(wanted) == 1 else []
-    return {"arguments": given, "expected": [wanted, *one_in_a_list], "tuples": "all"}
+    """A call with the values that it may return. An argument is a line of JSON in LiveCodeBench, a value in APPS."""
+    arguments, expected = case["input"], case["output"]
+    if isinstance(arguments, str):
+        values = [_json(line) for line in arguments.split("\n") if line.strip()]
+        return {"arguments": values, "expected": [_json(expected)], "tuples": "outermost"}
+    if not isinstance(arguments, list):
+        raise DataError(f"tests: {arguments!r:.80} is no list of arguments; put brackets around it")
+    one_in_a_list = [expected[0]] if isinstance(expected, list) and len(expected) == 1 else []
+    return {"arguments": arguments, "expected": [expected, *one_in_a_list], "tuples": "all"}
 
 
 def _json(text: Any) -> Any:
@@ -254,7 +238,7 @@ def _json(text: Any) -> Any:
 
 
 def _unpacked(cases: Any, name: str) -> list[dict[str, Any]]:
-    """Cases as a list, as its JSON, or as that packed: base64 of zlib of a pickled text."""
+    """Cases as a list, from a list, its JSON, or packed JSON: base64 of zlib of a pickled text."""
     if cases is None or isinstance(cases, list):
         return cases or []
     try:
@@ -262,23 +246,19 @@ def _unpacked(cases: Any, name: str) -> list[dict[str, Any]]:
     except ValueError:
         pass
     try:
-        return json.loads(_pickled_text(_inflated(base64.b64decode(cases, validate=True))))
+        return json.loads(_pickled_text(base64.b64decode(cases, validate=True)))
     except (ValueError, binascii.Error, zlib.error) as error:
         raise DataError(
             f"{name} are neither JSON nor packed JSON ({error}); take them as the dataset has them"
         ) from None
 
 
-def _inflated(packed: bytes) -> bytes:
+def _pickled_text(packed: bytes) -> str:
+    """The text in a compressed pickle. The pickle is parsed, not executed, so it can yield nothing but a text."""
     unpacker = zlib.decompressobj()
     data = unpacker.decompress(packed, MAX_PRIVATE_BYTES)
     if unpacker.unconsumed_tail or not unpacker.eof:
         raise ValueError(f"they unpack to more than {MAX_PRIVATE_BYTES:,} bytes, or are cut")
-    return data
-
-
-def _pickled_text(data: bytes) -> str:
-    """The text that a pickle holds. It is read, not executed: nothing else than a text can come of it."""
     texts = []
     for operation, argument, _ in pickletools.genops(data):
         if operation.name not in _AROUND_A_STRING:
@@ -290,7 +270,7 @@ def _pickled_text(data: bytes) -> str:
 
 
 def _text(value: Any, name: str) -> str:
-    """A text; of the lines that APPS sometimes lists, their text."""
+    """A text; APPS sometimes has a list of its lines."""
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "\n".join(value)
     if not isinstance(value, str):
@@ -298,7 +278,5 @@ def _text(value: Any, name: str) -> str:
     return value
 
 
-def _nonempty(items: Any, name: str) -> list[str]:
-    if not isinstance(items, list) or not items or not all(isinstance(item, str) for item in items):
-        raise DataError(f"tests: {name} is {items!r:.80}, not a list of assertions; write some")
-    return items
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)

@@ -1,4 +1,4 @@
-r"""The final answer of a response or a reference: a box, `#### n`, "the answer is ...", the last formula or number."""
+r"""The final answer in a text: a box, `#### n`, "the answer is ...", or the last formula or number."""
 
 import re
 
@@ -7,10 +7,10 @@ from omniopd.grading.math.formulas import MASK, Formula, formulas, masked
 from omniopd.grading.math.structures import UNDECIDED
 from omniopd.grading.thoughts import without_thought
 
-TAIL_CHARS = 200_000  # of a text are looked at, from its end
-SENTENCE_CHARS = 2_000  # and of what follows "the answer is", from its beginning
+TAIL_CHARS = 200_000  # at the end of a text that are read
+SENTENCE_CHARS = 2_000  # after "the answer is" that are read
 CONTEXT_CHARS = 40
-MAX_PHRASES = 20  # of "the answer is" are read, from the last one on
+MAX_PHRASES = 20  # of "the answer is" that are read, the last first
 _HASHES = re.compile(r"^[ \t]*+####[ \t]*+(\S.*)$", re.MULTILINE)
 _HEADING = re.compile(r"[A-Za-z*_:. ]+|\W*(?:Step|Part|Case|Question|Problem)\b.*")
 _PHRASE = re.compile(
@@ -40,20 +40,20 @@ _GOES_ON = re.compile(  # after a number: 6 pi, 5x, 3 + y
 )
 _GOES_BEFORE = re.compile(r"(?:[A-Za-z√]\(|(?<![A-Za-z])[A-Za-z)}\]π]\s?[-+−*/^]\s?|√|\d\S{0,20}\s+or\s+)$")
 _CLAUSE = re.compile(r"[=≈]|\b(?:is|are|equals|be)\b")
-_WORKED_OUT = re.compile(r"<<[^<>]*+>>")  # how GSM8K's solutions note what a calculator is asked
+_WORKED_OUT = re.compile(r"<<[^<>]*+>>")  # calculator annotations in GSM8K's solutions
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _LABEL = re.compile(r"(?:[A-Z]\w*\s)+\S+")  # Vendor 2
 
 
 def final_answer(text: str) -> str | None:
-    r"""The answer that a text comes to, as it is written there, or None.
+    r"""The final answer of a text, as written there, or None.
 
-    A thought (`<think>...</think>`) is passed over; one that is not closed has no answer. The answer is what the
-    last `\boxed{...}` holds, with the boxes that are joined to it. Without a box it is what follows the last `####`
-    at the beginning of a line; else what follows the last "the answer is" or "answer:", up to the end of the
-    sentence; else the last formula, number or choice such as (B), whichever ends last. No number is taken out of a
-    formula. If a sentence after "the answer is" has one formula or number among words, that is the answer. A box
-    that does not close or is empty is none.
+    Text before `</think>` is skipped; a thought that is not closed has no answer. The answer is the content of the last
+    `\boxed{...}`, with the boxes that are joined to it. Without a box it is what follows the last `####` at the start
+    of a line; else what follows the last "the answer is" or "answer:", to the end of the sentence; else the last
+    formula, number or choice such as (B), whichever ends last. No number is taken out of a formula. If the sentence
+    after "the answer is" has one formula or number among words, that is the answer. A box that is empty or not closed
+    is no answer.
 
     >>> final_answer(r"So $x = \boxed{\frac{1}{2}}$."), final_answer(r"The area is $6\pi$.")
     ('\\frac{1}{2}', '6\\pi')
@@ -65,20 +65,18 @@ def final_answer(text: str) -> str | None:
 
 
 def marked_answer(text: str) -> str:
-    """The answer that a reference gives: what is marked in it by a box or by ####, else all of it."""
+    """The answer in a reference: what a box or #### marks, else the whole text."""
     if has_box(text) or _HASHES.search(text):
         return final_answer(text) or ""
     return text.strip()
 
 
 def _marked_line(text: str) -> str | None:
-    """What follows the last ####, unless that is a heading: words with more text below them."""
-    lines = [
-        match[1].strip()
-        for match in _HASHES.finditer(text)
-        if not _HEADING.fullmatch(match[1]) or not text[match.end() :].strip()
-    ]
-    return lines[-1] if lines else None
+    """What follows the last #### that is not a heading (words with more text below)."""
+    for match in reversed(list(_HASHES.finditer(text))):
+        if not _HEADING.fullmatch(match[1]) or not text[match.end() :].strip():
+            return match[1].strip()
+    return None
 
 
 def _after_phrase(text: str) -> str | None:
@@ -90,38 +88,34 @@ def _after_phrase(text: str) -> str | None:
 
 
 def _of_sentence(rest: str) -> str:
-    """The answer of a sentence that begins after "the answer is"."""
-    found = formulas(rest)
-    if found and found[0].begin == 0 and rest.startswith(("$$", r"\[")):
-        return found[0].text
+    """The answer in the sentence that follows "the answer is"."""
+    if rest.startswith(("$$", r"\[")) and (displayed := formulas(rest)) and displayed[0].begin == 0:
+        return displayed[0].text
     rest = _WORKED_OUT.sub("", rest)
-    cover = masked(rest, formulas(rest))
-    line = cover.partition("\n")[0]
+    line = masked(rest, formulas(rest)).partition("\n")[0]
     end = _SENTENCE_END.search(line)
-    cover = line[: end.start()] if end else line
-    sentence = rest[: len(cover)].strip().strip("*_").strip()
-    found = formulas(sentence)
-    outside = masked(sentence, found)
-    values = [(formula.begin, formula.end) for formula in found]
+    sentence = rest[: end.start() if end else len(line)].strip().strip("*_").strip()
+    in_sentence = formulas(sentence)
+    outside = masked(sentence, in_sentence)
+    values = [(formula.begin, formula.end) for formula in in_sentence]
     values += [match.span() for match in _NUMBER.finditer(outside)]
     if len(values) != 1 or values[0][0] == 0 or "\\" in outside or not _WORD.search(outside):
         return sentence
     is_label = MASK not in outside and _LABEL.fullmatch(sentence)
     if is_label or UNDECIDED.search(outside):
         return sentence
-    begin, stop = values[0]
-    return sentence[begin:stop].strip()
+    return sentence[slice(*values[0])].strip()
 
 
 def _last_value(text: str) -> str | None:
     """The last formula, number or choice."""
-    found = formulas(text)
-    cover = masked(text, found)
+    in_text = formulas(text)
+    cover = masked(text, in_text)
     last = [list(pattern.finditer(cover))[-1:] for pattern in (_NUMBER, _CHOICE, _MATHEMATICS)]
     number, choice, undelimited = (matches[0] if matches else None for matches in last)
     end = max((match.end() for match in (number, choice, undelimited) if match), default=-1)
-    if found and found[-1].end > end:
-        return _joined_formulas(text, found)
+    if in_text and in_text[-1].end > end:
+        return _joined_formulas(text, in_text)
     if undelimited and undelimited.end() == end and not (number and number.end() == end):
         return _clause(text, cover, undelimited.span())
     if choice and choice.end() == end:
@@ -134,9 +128,9 @@ def _last_value(text: str) -> str | None:
     return number[0].strip()
 
 
-def _joined_formulas(text: str, found: list[Formula]) -> str:
-    """The last formula, with those before it that are joined to it by commas, "and" or "or"."""
-    *others, last = found
+def _joined_formulas(text: str, in_text: list[Formula]) -> str:
+    """The last formula, with those that commas, "and" or "or" join to it."""
+    *others, last = in_text
     begin = last.begin
     for formula in reversed(others):
         if not is_joined(text[formula.end : begin]):
@@ -146,11 +140,10 @@ def _joined_formulas(text: str, found: list[Formula]) -> str:
 
 
 def _clause(text: str, cover: str, span: tuple[int, int]) -> str:
-    """The part of the sentence around a span that begins after the last sign of equality, or "is", before it."""
+    """The part of the sentence around a span, from the last equals sign or "is" before it."""
     begin = cover.rfind("\n", 0, span[0]) + 1
-    for match in _SENTENCE_END.finditer(cover, begin, span[0]):
-        begin = match.end()
-    for match in _CLAUSE.finditer(cover, begin, span[0]):
-        begin = match.end()
+    for pattern in (_SENTENCE_END, _CLAUSE):
+        for match in pattern.finditer(cover, begin, span[0]):
+            begin = match.end()
     end = _SENTENCE_END.search(cover, span[1])
     return text[begin : end.start() if end else len(text)].strip()

@@ -24,7 +24,7 @@ MAX_BETWEEN_CHARS = 80
 
 @dataclass(frozen=True)
 class Box:
-    """What a box holds, where its command begins and where the box ends."""
+    """The content of a box, and where the box begins and ends in its text."""
 
     content: str
     begin: int
@@ -36,19 +36,21 @@ def has_box(text: str) -> bool:
 
 
 def boxed(text: str) -> str | None:
-    r"""The answer in the last box that stands in no other, with those before it that are joined to it.
+    r"""The answer in the last outermost box, with those before it that are joined to it.
 
-    Boxes are joined by commas, "and" or "or", and names: "x = \boxed{2} or x = \boxed{3}" gives "x = 2, x = 3". A box
-    without an answer, as in a remark on what was asked for, is passed over. None if a box does not close.
+    Commas, "and" or "or", and names join boxes: "x = \boxed{2} or x = \boxed{3}" gives "x = 2, x = 3". A box without an
+    answer, as in a remark on the format, is skipped. None if a box is not closed.
     """
     boxes = _boxes(text)
+    if boxes is None:
+        return None
     if not boxes:
-        bare = _BARE_BOX.findall(text) if boxes is not None else []
-        return bare[-1] if bare else None
+        return next(reversed(_BARE_BOX.findall(text)), None)
     filled = [box for box in boxes if not _PLACEHOLDER.fullmatch(box.content)] or boxes
     joined = filled[-1:]
     for box in reversed(filled[:-1]):
-        if not is_joined(_without_name(text[box.end : joined[0].begin])):
+        between = text[box.end : joined[0].begin]
+        if len(between) > MAX_BETWEEN_CHARS or not is_joined(_NAMED.sub("", between)):
             break
         joined.insert(0, box)
     if len(joined) == 1:
@@ -57,7 +59,7 @@ def boxed(text: str) -> str | None:
 
 
 def is_joined(between: str) -> bool:
-    """Whether what stands between two answers makes one answer of them: commas, "and" or "or", and nothing else."""
+    """Whether the text between two answers joins them into one: only commas, "and" or "or"."""
     return len(between) <= MAX_BETWEEN_CHARS and _JOINED.fullmatch(between) is not None
 
 
@@ -66,12 +68,8 @@ def _with_name(text: str, box: Box) -> str:
     return f"{name[1]} = {_unboxed(box.content)}" if name else _unboxed(box.content)
 
 
-def _without_name(between: str) -> str:
-    return _NAMED.sub("", between) if len(between) <= MAX_BETWEEN_CHARS else between
-
-
 def _unboxed(content: str) -> str:
-    """What a box holds that holds nothing but another box."""
+    """The content of a box; of the inner box if it contains only another box."""
     content = content.strip()
     inner = _boxes(content) if has_box(content) else None
     if inner and len(inner) == 1 and _IN_A_BOX.fullmatch(content) and inner[0].end == len(content):
@@ -80,9 +78,9 @@ def _unboxed(content: str) -> str:
 
 
 def _boxes(text: str) -> list[Box] | None:
-    """The boxes that stand in no other, or None where one does not close."""
+    """The outermost boxes, or None if one is not closed."""
     boxes: list[Box] = []
-    opened: list[tuple[int, int]] = []  # where a box and its content begin; −1 for a brace
+    opened: list[tuple[int, int]] = []  # where an open box and its content begin; −1 for a brace
     num_open = 0
     for match in _BOX_OR_BRACE.finditer(text):
         token = match[0]

@@ -1,4 +1,4 @@
-r"""Which expressions are handed to a computer algebra system: those that are finished answers, and small."""
+r"""Which expressions go to the computer algebra system: small ones that are finished answers."""
 
 import re
 
@@ -21,9 +21,9 @@ _OPERATION = re.compile(r"\+|/|\\cdot|(?<=[0-9A-Za-z})!]) ?-|\) ?\(|[0-9] ?\(")
 
 
 def is_readable(text: str) -> bool:
-    """Whether an expression is small, and of nothing but numbers, variables, and functions that answers are made of.
+    """Whether an expression is small and consists of numbers, variables and functions that occur in answers.
 
-    Integrals, sums, limits and the like are none: they say what is to be found, not what it is.
+    Integrals, sums and limits are not answers: they say how to compute one.
     """
     if not text or len(text) > MAX_CHARS or not _ALLOWED.fullmatch(text) or _REFUSED.search(text):
         return False
@@ -33,13 +33,13 @@ def is_readable(text: str) -> bool:
 
 
 def variables(text: str) -> frozenset[str]:
-    r"""The variables of an expression: letters but e and i, and Greek ones but \pi."""
+    r"""The variables of an expression: letters except e and i, and Greek letters except \pi."""
     letters = set(re.sub(r"[^A-Za-z]", "", _COMMAND.sub("", text))) - {"e", "i"}
     return frozenset(letters | (_GREEK & set(_COMMAND.findall(text))))
 
 
 def is_unfinished(text: str) -> bool:
-    """Whether a sum, a difference, a product or a quotient is left to be worked out."""
+    """Whether a sum, difference, product or quotient is left to evaluate."""
     return bool(_OPERATION.search(re.sub(r"\^\{ ?-", "^{", text.strip().lstrip("+- "))))
 
 

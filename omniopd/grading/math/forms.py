@@ -1,4 +1,4 @@
-"""What an answer may be: the records that `structures.form` makes of a text."""
+"""The forms of an answer: records that `structures.form` makes of a text."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from omniopd.grading.math.quantities import Quantity
 
 @dataclass(frozen=True)
 class Expression:
-    r"""What is left to a computer algebra system, and its unit: of `5\pi \text{ cm}` Expression(r"5\pi", "cm")."""
+    r"""Text for the computer algebra system, and its unit: Expression(r"5\pi", "cm") for `5\pi \text{ cm}`."""
 
     text: str
     unit: str = ""
@@ -22,7 +22,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several that were offered, and what is written after it: of "(B) 15" Choice("B", Quantity(15))."""
+    """A multiple-choice letter, and the text after it: Choice("B", Quantity(15)) for "(B) 15"."""
 
     letter: str
     rest: "Form | None" = None
@@ -30,7 +30,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numeral:
-    """Digits in a base: of `1010_2` Numeral("1010", 2)."""
+    """Digits in a base: Numeral("1010", 2) for `1010_2`."""
 
     digits: str
     base: int
@@ -38,19 +38,19 @@ class Numeral:
 
 @dataclass(frozen=True)
 class Many:
-    r"""A set, a list or a union, whose order means nothing: `\{1, 2\}`, "1 and 2", `\pm 3`, `[0,1] \cup [2,3]`."""
+    r"""A set, list or union, in any order: `\{1, 2\}`, "1 and 2", `\pm 3`, `[0,1] \cup [2,3]`."""
 
     items: "tuple[Form, ...]"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A tuple, a point, an interval or a ratio: order and brackets matter. Of x > 3 Row("(", (3, ∞), ")", "x")."""
+    """A tuple, point, interval or ratio; order and brackets matter. Row("(", (3, ∞), ")", "x") for x > 3."""
 
     opening: str
     items: "tuple[Form, ...]"
     closing: str
-    name: str = ""  # of the variable, where the interval was written as inequalities
+    name: str = ""  # of the variable or the coordinates, if any
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Named:
-    """What an equation gives a name to: of `x = 5` Named("x", Quantity(5), "x = 5"). Words and sums are no names."""
+    """A value with a name: Named("x", Quantity(5), "x = 5") for `x = 5`. Words and sums are not names."""
 
     name: str
     value: "Form"

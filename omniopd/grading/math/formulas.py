@@ -1,4 +1,4 @@
-r"""Formulas in a text, as LaTeX delimits them: `$...$`, `$$...$$`, `\(...\)`, `\[...\]` and displayed environments."""
+r"""The formulas in a text, as delimited in LaTeX: `$...$`, `$$...$$`, `\(...\)`, `\[...\]` and environments."""
 
 import re
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ _ENVIRONMENT = r"\{(?:equation|align|gather|multline|eqnarray|displaymath|math)\
 _TOKEN = re.compile(rf"\\[\[\]()]|\\(?:begin|end){_ENVIRONMENT}|\\.|\$\$|\$|\n[ \t]*+\n", re.DOTALL)
 _CLOSING = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]"}
 _ROWS = re.compile(r"\\begin\{(align|gather|split|eqnarray)(ed|at|)(\*?)\}(.*)\\end\{\1\2\3\}", re.DOTALL)
-MASK = "\0"  # stands for each character of a formula
+MASK = "\0"  # replaces each character of a formula
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula and where it begins and ends in a text, with its delimiters.
+    """A formula, and where it begins and ends in its text, delimiters included.
 
     >>> formulas("So $x = 5$.")
     [Formula(text='x = 5', begin=3, end=10)]
@@ -26,36 +26,35 @@ class Formula:
 def formulas(text: str) -> list[Formula]:
     r"""The formulas of a text, in order. Linear in its length.
 
-    A `$` is money if the formula that it closes would be followed by a digit, or have white space at one end alone:
-    "$5 and $6" holds no formula. `$` opens a formula within its paragraph; an unclosed display reaches to the end of
-    the text.
+    A `$` is money if the formula that it closes would be followed by a digit, or have white space at only one end:
+    "$5 and $6" has no formula. A `$` formula ends within its paragraph; an unclosed display extends to the end of the
+    text.
     """
-    found: list[Formula] = []
+    complete: list[Formula] = []
     opened: re.Match[str] | None = None
     for match in _TOKEN.finditer(text):
+        may_open = match[0] in _CLOSING or match[0].startswith(r"\begin")
         if opened and _closes(text, opened, match):
-            found.append(_formula(text, opened, match))
+            is_environment = opened[0].startswith(r"\begin")
+            span = (opened.start(), match.end()) if is_environment else (opened.end(), match.start())
+            complete.append(Formula(_last_row(text[slice(*span)].strip()), opened.start(), match.end()))
             opened = None
         elif opened and opened[0] == "$" and match[0].isspace():
             opened = None
-        elif _may_open(match[0]) and (opened is None or opened[0] == "$" or match[0][0] == "\\"):
+        elif may_open and (opened is None or opened[0] == "$" or match[0][0] == "\\"):
             opened = match
     if opened and opened[0] != "$":
-        found.append(Formula(text[opened.end() :].strip(), opened.start(), len(text)))
-    return found
+        complete.append(Formula(text[opened.end() :].strip(), opened.start(), len(text)))
+    return complete
 
 
-def masked(text: str, its_formulas: list[Formula]) -> str:
-    """The text with each character of its formulas masked, so that it is as long as before."""
+def masked(text: str, in_text: list[Formula]) -> str:
+    """The text, at its length, with each character of its formulas replaced by MASK."""
     pieces, end = [], 0
-    for formula in its_formulas:
+    for formula in in_text:
         pieces += [text[end : formula.begin], MASK * (formula.end - formula.begin)]
         end = formula.end
     return "".join([*pieces, text[end:]])
-
-
-def _may_open(token: str) -> bool:
-    return token in _CLOSING or token.startswith(r"\begin")
 
 
 def _closes(text: str, opened: re.Match[str], match: re.Match[str]) -> bool:
@@ -68,15 +67,11 @@ def _closes(text: str, opened: re.Match[str], match: re.Match[str]) -> bool:
     return bool(content) and is_even and not text[match.end() : match.end() + 1].isdigit()
 
 
-def _formula(text: str, opened: re.Match[str], closed: re.Match[str]) -> Formula:
-    is_environment = opened[0].startswith(r"\begin")
-    begin, end = (opened.start(), closed.end()) if is_environment else (opened.end(), closed.start())
-    return Formula(_last_row(text[begin:end].strip()), opened.start(), closed.end())
-
-
 def _last_row(text: str) -> str:
-    """Of a calculation in several rows the last one."""
+    """The last row of a calculation in aligned rows; any other formula as it is."""
     match = _ROWS.fullmatch(text)
-    rows = re.split(r"\\\\(?:\[[^\]]*\])?", match[4]) if match else [text]
+    if match is None:
+        return text
+    rows = re.split(r"\\\\(?:\[[^\]]*\])?", match[4])
     last = next((row for row in reversed(rows) if row.strip()), "")
-    return last.replace("&", " ").strip().removeprefix("=").strip() if match else text
+    return last.replace("&", " ").strip().removeprefix("=").strip()

@@ -1,13 +1,13 @@
-r"""One way of writing for what LaTeX and plain text write in many: `½`, `1/2` aside, `\dfrac12` and `\tfrac{1}{2}`.
+r"""Plain notation: one spelling for each of the many in LaTeX and plain text (`½`, `\dfrac12`, `\tfrac{1}{2}`).
 
-Everything here works on short texts (MAX_CHARS) and in time that is at worst quadratic in their length.
+Everything here works on short texts (MAX_CHARS) and takes at worst quadratic time.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
 
-MAX_CHARS = 1000  # of an answer that is looked into; longer ones are compared to the character
+MAX_CHARS = 1000  # of an answer that is parsed; longer ones are compared character by character
 _TABLE = str.maketrans(
     {
         "−": "-", "–": "-", "‐": "-", "‑": "-", "﹣": "-", "—": "-",
@@ -19,7 +19,7 @@ _TABLE = str.maketrans(
         "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "’": "'", "“": '"', "”": '"', "∛": r"\sqrt[3]", "\u200b": "",
     }
 )  # fmt: skip
-_BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"  # a group in braces that may hold groups, but no deeper ones
+_BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"  # a group in braces with at most one level of groups inside
 _REPLACED = [
     (re.compile(pattern), new)
     for pattern, new in [
@@ -70,11 +70,12 @@ _ANSWER_IS = re.compile(
     r"answers?(?: is| are|:)(?: |:|$)(\})?",
     re.IGNORECASE,
 )
-_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+_OPENING = frozenset(["(", "[", "{", r"\{", r"\langle"])
+_CLOSING = frozenset([")", "]", "}", r"\}", r"\rangle"])
 
 
 def plain(text: str) -> str:
-    r"""The text in one notation, with neither mathematics' delimiters nor a full stop around it.
+    r"""The text in plain notation, without math delimiters, "the answer is" and a final full stop.
 
     >>> plain(r"$\dfrac12$.")
     '\\frac{1}{2}'
@@ -83,31 +84,33 @@ def plain(text: str) -> str:
     text = _without_delimiters(text)
     for pattern, new in _REPLACED:
         text = pattern.sub(new, text)
-    return _without_wrapping(_without_phrase(text.strip()))
+    text = text.strip()
+    if phrase := _ANSWER_IS.match(text):
+        is_in_text = phrase[1] and not phrase[2]  # \text{The answer is 6}
+        text = (r"\text{" if is_in_text else "") + text[phrase.end() :]
+    return _without_wrapping(text)
 
 
 def squeezed(text: str) -> str:
-    """The text without the white space that means nothing, for comparing to the character."""
+    """The text without insignificant white space, to compare character by character."""
     return re.sub(r"(?<![A-Za-z]) | (?![A-Za-z])", "", text.strip())
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    r"""(token, where it begins, how deep it stands in brackets); a command such as `\pi` or `\{` is one token.
+    r"""(token, position, bracket depth) of each token; a command such as `\pi` or `\{` is one token.
 
-    An opening bracket has the depth outside it, and so has the one that closes it. A bracket of any form closes any:
-    of the interval `[0, 1)` both ends are brackets.
+    A bracket has the depth outside it. Any closing bracket closes any opening one, as in the interval `[0, 1)`.
     """
     depth = 0
     for match in re.finditer(r"\\(?:[A-Za-z]+|.)|.", text, re.DOTALL):
         token = match[0]
-        closes = token in _CLOSING or token in (r"\}", r"\rangle", r"\end")
-        depth -= closes
+        depth -= token in _CLOSING or token == r"\end"
         yield token, match.start(), depth
-        depth += token in _OPENING or token in (r"\{", r"\langle", r"\begin")
+        depth += token in _OPENING or token == r"\begin"
 
 
 def split_at(text: str, separators: frozenset[str]) -> list[str]:
-    """The pieces of a text between separators that stand in no brackets."""
+    """The pieces of a text between the separators outside brackets, stripped."""
     pieces, begin = [], 0
     for token, position, depth in tokens(text):
         if depth == 0 and token in separators:
@@ -117,26 +120,24 @@ def split_at(text: str, separators: frozenset[str]) -> list[str]:
 
 
 def enclosed(text: str) -> tuple[str, str, str] | None:
-    """(opening bracket, what it holds, closing bracket) where one pair encloses the whole text."""
-    own = list(tokens(text))
-    if len(own) < 2 or own[0][0] not in ("(", "[", "{", r"\{", r"\langle", "]"):
+    """(opening bracket, content, closing bracket) if one pair encloses the whole text."""
+    if len(parts := list(tokens(text))) < 2:
         return None
-    opening, (closing, end, depth) = own[0][0], own[-1]
-    inside = own[1:-1]
+    (opening, _, _), *inside, (closing, end, depth) = parts
     if opening == "]":  # the interval ]0, 1[
-        inner_closed = closing == "[" and all(level >= -1 for _, _, level in inside)
-        return (opening, text[1:end].strip(), closing) if inner_closed else None
-    if closing not in (")", "]", "}", r"\}", r"\rangle") or depth != 0:
-        return None
-    if any(level < 1 for _, _, level in inside):
+        is_pair, lowest = closing == "[", -1
+    else:
+        is_pair = opening in _OPENING and closing in _CLOSING and depth == 0
+        lowest = 1
+    if not is_pair or any(level < lowest for _, _, level in inside):
         return None
     return opening, text[len(opening) : end].strip(), closing
 
 
 def _without_delimiters(text: str) -> str:
-    r"""Without `$`, `\(`, `\[` and marks of emphasis; a `$` of its own, or one with a backslash, is money: `\$`.
+    r"""Without `$`, `\(`, `\[` and Markdown emphasis. A single `$`, or one with a backslash, is money: `\$`.
 
-    Of `$221,$8$`, which a benchmark has, all are delimiters.
+    All three are delimiters in `$221,$8$`, which occurs in a benchmark.
     """
     text = re.sub(r"\\[()]|(?<!\\)\\[\[\]]", " ", text.strip())
     text = re.sub(r"^[*_`\s]+(?=\S)|(?<=[^*_`\s])[*_`]*\s*$", "", text)
@@ -145,17 +146,8 @@ def _without_delimiters(text: str) -> str:
     return re.sub(r"(?<!\\)\$", r"\\$" if marks % 2 and not is_formula else "", text)
 
 
-def _without_phrase(text: str) -> str:
-    """Without "The answer is" at its beginning."""
-    phrase = _ANSWER_IS.match(text)
-    if phrase is None:
-        return text
-    is_in_text = phrase[1] and not phrase[2]  # \text{The answer is 6}
-    return (r"\text{" if is_in_text else "") + text[phrase.end() :]
-
-
 def _without_wrapping(text: str) -> str:
-    """Without a full stop at the end, and without braces that hold all of it."""
+    """Without punctuation at the ends and without braces around the whole text."""
     while True:
         shorter = re.sub(r"[\s.,;:]+$|^[\s:;]+", "", text)
         wrapped = enclosed(shorter)

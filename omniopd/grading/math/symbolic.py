@@ -1,9 +1,9 @@
-"""Comparing expressions by math-verify, in processes of its own that live on from one comparison to the next.
+"""Comparison of expressions by math-verify, in long-lived worker processes.
 
-A process is started when it is first needed, which takes a second or two, and ended and replaced where it overruns. The
-processes belong to the one that started them: what is forked from that one starts its own, and they end with it.
+A worker starts when it is first needed, which takes a second or two, and is replaced if it exceeds a limit. Workers
+belong to the process that started them: they end with it, and a fork of it starts its own.
 
-Time is the processor's, so that what is found does not depend on what else the machine is doing.
+Limits are in processor time, so that results do not depend on the load of the machine.
 """
 
 import atexit
@@ -21,17 +21,17 @@ from omniopd.errors import ProcessError
 from omniopd.grading.math.expressions import is_readable
 
 TIMEOUT_S = 5.0
-WALL_FACTOR = 10  # a process may take so many times as long by the clock, where it has to share the processor
+WALL_FACTOR = 10  # limit of wall time, as a multiple of that of processor time
 MEMORY_BYTES = 2**30
-START_TIMEOUT_S = 120.0  # on a machine that is busy with much else
-MAX_USES = 2_000  # of a process: sympy keeps some of what it has seen
-MAX_PROCESSES = min(16, os.cpu_count() or 1)  # one a core
-_OVERRUN = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)  # how a process ends at its own limits
+START_TIMEOUT_S = 120.0  # on a busy machine
+MAX_USES = 2_000  # per process, as sympy keeps some memory
+MAX_PROCESSES = min(16, os.cpu_count() or 1)  # one per core
+_OVERRUN = (-signal.SIGPROF, -signal.SIGALRM, -signal.SIGXCPU)  # how a worker ends at its limits
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
 
 
 class Worker:
-    """One process that compares. To be used by one thread at a time.
+    """One worker process, for one thread at a time.
 
     Raises:
         ProcessError: it does not start.
@@ -43,7 +43,7 @@ class Worker:
             [sys.executable, "-P", "-s", _WORKER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,  # Ctrl-C is for the process that started it
+            start_new_session=True,  # so that Ctrl-C does not reach it
         )  # fmt: skip
         try:
             self._send({"memory_bytes": memory_bytes})
@@ -51,8 +51,8 @@ class Worker:
         except (OSError, TimeoutError) as error:
             self.end()
             raise ProcessError(
-                "a process that compares expressions did not start; try "
-                f"`{sys.executable} -c 'import math_verify'`, and whether {memory_bytes:,} bytes of memory are free"
+                f"a process that compares expressions did not start; check that `{sys.executable} -c 'import "
+                f"math_verify'` works and that {memory_bytes:,} bytes of memory are free"
             ) from error
 
     @property
@@ -60,30 +60,29 @@ class Worker:
         return self._process.pid
 
     def same(self, answer: str, reference: str, *, timeout_s: float) -> bool | None:
-        """Whether they are equal; None where memory did not suffice to tell.
+        """Whether the two are equal; None if the worker ran out of memory.
 
         Raises:
-            TimeoutError: it takes more than timeout_s of the processor's time. It must be ended then.
-            BrokenPipeError: the process has ended.
+            TimeoutError: it took more than timeout_s seconds of processor time; the worker must then be ended.
+            BrokenPipeError: the worker has ended.
         """
         self.num_uses += 1
         wall_s = WALL_FACTOR * timeout_s
-        limits = {"timeout_s": timeout_s, "wall_s": wall_s}
-        self._send({"answer": answer, "reference": reference, **limits})
+        self._send({"answer": answer, "reference": reference, "timeout_s": timeout_s, "wall_s": wall_s})
         return json.loads(self._line(time.monotonic() + wall_s))
 
     def end(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill the worker and wait until it is gone."""
         self.kill()
         self._process.wait()
         self._close_pipes()
 
     def kill(self) -> None:
-        """Kill it; who waits for its reply is told that it has ended."""
+        """Kill the worker; a thread that waits for its reply gets a BrokenPipeError."""
         self._process.kill()
 
     def forget(self) -> None:
-        """Let go of it, in a forked child: it is no process of the child, which must not hold its pipes open."""
+        """Drop the worker in a forked child: it belongs to the parent, and its pipes must not stay open here."""
         self._process.returncode = 0
         self._close_pipes()
 
@@ -94,33 +93,27 @@ class Worker:
 
     def _send(self, message: dict[str, object]) -> None:
         assert self._process.stdin is not None
-        line = (
-            json.dumps(message).encode() + b"\n"
-        )  # of less than PIPE_BUF bytes, so that it is written at once
-        os.write(self._process.stdin.fileno(), line)
+        # Less than PIPE_BUF bytes, so the write is atomic.
+        os.write(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
 
     def _line(self, until: float) -> bytes:
         assert self._process.stdout is not None
-        number, line = self._process.stdout.fileno(), b""
-        ready = select.poll()  # select() cannot watch what is numbered 1024 and beyond
-        ready.register(number, select.POLLIN)
+        descriptor, line = self._process.stdout.fileno(), b""
+        poll = select.poll()  # select() cannot watch descriptors from 1024 on
+        poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):
-            if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise TimeoutError("a comparison took too long")
-            if not (piece := os.read(number, 4096)):
-                raise self._ended()
+            if not (piece := os.read(descriptor, 4096)):
+                if self._process.wait() in _OVERRUN:
+                    raise TimeoutError("a comparison took too long")
+                raise BrokenPipeError("a process that compares expressions has ended")
             line += piece
         return line
 
-    def _ended(self) -> OSError:
-        """What to raise where the process has ended in the middle of its work."""
-        if self._process.wait() in _OVERRUN:
-            return TimeoutError("a comparison took too long")
-        return BrokenPipeError("a process that compares expressions has ended")
-
 
 class Pool:
-    """At most num_processes workers, for any number of threads."""
+    """At most num_processes workers, shared by any number of threads."""
 
     def __init__(self, num_processes: int = MAX_PROCESSES) -> None:
         self._num_processes = num_processes
@@ -128,36 +121,35 @@ class Pool:
         os.register_at_fork(after_in_child=self._forget)
 
     def same(self, answer: str, reference: str, *, timeout_s: float) -> bool:
-        """Whether they are equal; False where a process runs out of memory over it, or ends at it twice.
+        """Whether the two are equal; False if a worker runs out of memory, or two workers end.
 
         Raises:
-            TimeoutError: it takes more than timeout_s of the processor's time.
-            ProcessError: a process does not start.
+            TimeoutError: it takes more than timeout_s seconds of processor time.
+            ProcessError: a worker does not start.
         """
         with self._free:
-            for _ in range(2):  # a process that was killed from outside is replaced
+            for _ in range(2):  # a worker that was killed from outside is replaced
                 worker = self._take()
+                is_usable = False
                 try:
-                    found = worker.same(answer, reference, timeout_s=timeout_s)
+                    is_same = worker.same(answer, reference, timeout_s=timeout_s)
+                    is_usable = is_same is not None and worker.num_uses < MAX_USES
+                    return bool(is_same)
                 except BrokenPipeError:
-                    self._end(worker)
                     continue
-                except BaseException:  # its reply may come yet, and belongs to nothing
-                    self._end(worker)
-                    raise
-                if found is None or worker.num_uses >= MAX_USES:
-                    self._end(worker)
-                else:
-                    self._idle.append(worker)
-                return bool(found)
+                finally:  # after an exception, its reply may still come
+                    if is_usable:
+                        self._idle.append(worker)
+                    else:
+                        self._end(worker)
         return False
 
     def pids(self) -> list[int]:
-        """The processes that there are."""
+        """The process IDs of the workers."""
         return [worker.pid for worker in list(self._workers)]
 
     def close(self) -> None:
-        """End the processes. The pool can be used again, and starts new ones then."""
+        """End the workers. The pool stays usable and starts new ones."""
         while self._idle:
             self._end(self._idle.pop())
         for worker in list(self._workers):
@@ -181,7 +173,7 @@ class Pool:
         self._free = threading.BoundedSemaphore(self._num_processes)
 
     def _forget(self) -> None:
-        """In a forked child: the processes are its parent's."""
+        """In a forked child: drop the parent's workers."""
         workers = self._workers
         self._reset()
         for worker in workers:
@@ -193,13 +185,13 @@ atexit.register(_POOL.close)
 
 
 def same_expression(answer: str, reference: str, *, timeout_s: float = TIMEOUT_S) -> bool:
-    """Whether two expressions in plain notation are equal; False where one of them is not to be read.
+    """Whether two expressions in plain notation are equal; False if one of them is not readable.
 
-    Usable from threads. The reference is what math-verify calls gold.
+    Thread-safe. The reference is math-verify's `gold`.
 
     Raises:
-        TimeoutError: it takes more than timeout_s of the processor's time.
-        ProcessError: no process can be started.
+        TimeoutError: it takes more than timeout_s seconds of processor time.
+        ProcessError: no worker can be started.
     """
     if not is_readable(answer) or not is_readable(reference):
         return False

@@ -1,6 +1,7 @@
-r"""The unit that stands by a number: `$`, `%`, `\text{ cm}^2`, "miles per hour", "apples"."""
+r"""The unit of a number: `$`, `%`, `\text{ cm}^2`, "miles per hour", "apples"."""
 
 import re
+from collections import Counter
 
 MAX_WORDS = 6
 _MONEY = re.compile(
@@ -54,23 +55,25 @@ _NAMES = {name: unit for unit, names in _ALIASES.items() for name in [unit, *nam
 _OTHER_UNITS = """am pm square cubic sq cu per cc hz khz mhz ghz ohm nm pa kpa mpa atm ev kev mev gev kj kw mw kwh mmol
 ppm cal kcal mph kph kmh"""
 _KNOWN = frozenset(_NAMES) | frozenset(_OTHER_UNITS.split())
-_WRITTEN_OUT = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "cc": "cm^3"}
+_SPEED = {"km": 1, "hour": -1}
+_WRITTEN_OUT = {"mph": {"mile": 1, "hour": -1}, "kph": _SPEED, "kmh": _SPEED, "cc": {"cm": 3}}
+_RAISES = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _OTHER_WORDS = """
 or and to not no if than then but either maybe nor plus minus times over factorial squared cubed half halves
 third thirds fourth fourths quarter quarters fifth fifths tenth tenths hundredth hundredths thousandth thousandths
 base mod choose between through except hundred thousand million billion trillion dozen negative positive
 sin cos tan log ln exp sqrt pi infty any all none for when where unless only even odd
 """
-_NO_UNITS = frozenset(_OTHER_WORDS.split())  # words after a number that change what it says
-_VARIABLES = frozenset("xyznk")  # in upright type too
-_MEGA = re.compile(r"M(?:W|Pa|Hz|eV|J|V|A|N|g|m|s|L)")  # and not milli
+_NO_UNITS = frozenset(_OTHER_WORDS.split())  # words after a number that change its meaning
+_VARIABLES = frozenset("xyznk")  # even in upright type
+_MEGA = re.compile(r"M(?:W|Pa|Hz|eV|J|V|A|N|g|m|s|L)")  # mega, not milli
 
 
 def split_unit(text: str, *, is_number: bool = True) -> tuple[str, str]:
-    r"""(the text without its unit, the unit in one form); the unit is empty where there is none.
+    r"""(the text without its unit, the unit in canonical form); the unit is empty if there is none.
 
-    What is set upright is a unit, and so are the names of known units and, after a number, other words. After an
-    expression (is_number=False) a bare unit must be known and have two letters or more, as one may be a variable.
+    Upright text is a unit, and so are names of known units and, after a number, other words. After an expression
+    (is_number=False) a bare unit must be known and have at least two letters, as one letter may be a variable.
 
     >>> split_unit(r"18 miles per hour"), split_unit(r"25 \text{ cm}^{2}")
     (('18', 'hour^-1 mile'), ('25', 'cm^2'))
@@ -86,23 +89,17 @@ def split_unit(text: str, *, is_number: bool = True) -> tuple[str, str]:
 
 
 def units_agree(one: str, other: str) -> bool:
-    """Whether two units may stand for one: equal, one left out, or one with more words that are no known unit."""
-    mine, others = set(one.split()), set(other.split())
-    if not one or not other or mine == others:
+    """Whether two units may mean the same: equal, one left out, or one with extra words that are not known units."""
+    words, others = set(one.split()), set(other.split())
+    if not one or not other or words == others:
         return True
-    more = mine ^ others
-    return (mine < others or others < mine) and not any(_is_known(word) for word in more)
-
-
-def _is_known(factor: str) -> bool:
-    return factor.partition("^")[0] in _KNOWN
+    extra = {factor.partition("^")[0] for factor in words ^ others}
+    return (words < others or others < words) and not extra & _KNOWN
 
 
 def _split_words(text: str, *, is_number: bool) -> tuple[str, str]:
     begin = _begin_of_unit(text, is_number=is_number)
-    if begin is None:
-        return text, ""
-    before = _BEFORE.sub("", text[:begin])
+    before = "" if begin is None else _BEFORE.sub("", text[:begin])
     tail = text[len(before) :]
     if not before or any(tail.count(pair[0]) != tail.count(pair[1]) for pair in ("()", "[]")):
         return text, ""
@@ -125,23 +122,19 @@ def _begin_of_unit(text: str, *, is_number: bool) -> int | None:
 
 
 def _is_bare_unit(text: str, token: re.Match[str], *, is_number: bool, is_first: bool) -> bool:
-    """Whether a word that is not set upright is a unit: a known one, or any that stands off a number."""
+    """Whether a word that is not upright is a unit: a known one, or any word at a distance from a number."""
     word = token["word"].lower()
     is_known = word in _KNOWN or _name(word) in _KNOWN
     if is_known and len(word) > 1:
         return is_number or not is_first or text[token.start() - 1 : token.start()] != "\\"
     before = text[: token.start()]
-    stands_off = not is_first or (before.endswith(" ") and not before.rstrip().endswith("/"))
-    return is_number and stands_off and _may_be_unit(word)
-
-
-def _may_be_unit(word: str) -> bool:
+    is_apart = not is_first or (before.endswith(" ") and not before.rstrip().endswith("/"))
     is_word = len(word) > 2 and word not in _NO_UNITS and bool(re.search("[aeiou]", word))
-    return is_word or word in _KNOWN or _name(word) in _KNOWN
+    return is_number and is_apart and (is_word or is_known)
 
 
 def _unit(tail: str) -> str | None:
-    """The unit that the end of a text names, in one form, or None where it says more than that."""
+    """The unit that the end of a text names, in canonical form, or None if it says anything else."""
     text = re.sub(r"\\text\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1", tail)
     for pattern, new in (
         (r"\\mu ?|[µμ] ?", "µ"), (r"µ +", "µ"), (r"\\Omega", " ohm"), (r"\\AA|Å", " angstrom"), (r"\\cdot", " "),
@@ -150,44 +143,41 @@ def _unit(tail: str) -> str | None:
     ):  # fmt: skip
         text = re.sub(pattern, new, text)
     above, *below = text.split("/")
-    factors = _factors(above, 1)
-    for part in below:
-        factors = None if factors is None else _merged(factors, _factors(part, -1))
-    if factors is None or len(factors) > MAX_WORDS:
+    powers = [_powers(above, 1), *(_powers(part, -1) for part in below)]
+    total = Counter[str]()
+    for part in powers:
+        if part is None:
+            return None
+        total.update(part)
+    if len(total) > MAX_WORDS:
         return None
-    return " ".join(sorted(name if power == 1 else f"{name}^{power}" for name, power in factors.items()))
+    return " ".join(sorted(name if power == 1 else f"{name}^{power}" for name, power in total.items()))
 
 
-def _merged(one: dict[str, int], other: dict[str, int] | None) -> dict[str, int] | None:
-    if other is None:
-        return None
-    return {name: one.get(name, 0) + other.get(name, 0) for name in one | other}
-
-
-def _factors(words: str, sign: int) -> dict[str, int] | None:
-    """The powers of the units that words name; None where one of them is no unit."""
-    factors: dict[str, int] = {}
+def _powers(words: str, sign: int) -> Counter[str] | None:
+    """The power of each unit in the words; None if one of them is not a unit."""
+    powers = Counter[str]()
     raised = 1
     for word in words.split():
         match = re.fullmatch(r"([A-Za-zµ°%$¢][A-Za-zµ0-9'-]*)(?:\^([-+]?[0-9]{1,3}))?", word)
-        if match is None or match[1].lower() in _NO_UNITS or match[1] in _VARIABLES:
+        lower = match[1].lower() if match else ""
+        if match is None or lower in _NO_UNITS or match[1] in _VARIABLES:
             return None
-        if match[1].lower() in ("square", "sq", "cubic", "cu"):
-            raised = 2 if match[1].lower() in ("square", "sq") else 3
+        if lower in _RAISES:
+            raised = _RAISES[lower]
             continue
-        if written := _WRITTEN_OUT.get(match[1].lower()):
-            top, _, bottom = written.partition("/")
-            factors = _merged(factors, _factors(top, sign)) or {}
-            factors = _merged(factors, _factors(bottom, -sign)) or {}
+        if lower in _WRITTEN_OUT:
+            for unit, power in _WRITTEN_OUT[lower].items():
+                powers[unit] += sign * power
             continue
-        if name := _name(match[1] if _MEGA.fullmatch(match[1]) else match[1].lower()):
-            factors[name] = factors.get(name, 0) + sign * raised * int(match[2] or "1")
+        if name := _name(match[1] if _MEGA.fullmatch(match[1]) else lower):
+            powers[name] += sign * raised * int(match[2] or "1")
         raised = 1
-    return factors
+    return powers
 
 
 def _name(word: str) -> str:
-    """One word of a unit: the singular, and of several names one."""
+    """The canonical name of a unit's word, in the singular."""
     for form in (word, word.removesuffix("s"), word.removesuffix("es")):
         if form in _NAMES:
             return _NAMES[form]

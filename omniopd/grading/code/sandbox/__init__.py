@@ -1,11 +1,11 @@
-"""A program that nobody has read, run where it can do no harm. docs/grading.md says what each mode holds."""
+"""Sandboxes for untrusted programs. docs/grading.md says what each mode protects."""
 
 from collections.abc import Mapping
 
 from omniopd.errors import ProcessError
 from omniopd.grading.code.sandbox.modes import MODES, mode_of_this_machine
 from omniopd.grading.code.sandbox.records import Limits, Mode, Outcome, Tests
-from omniopd.grading.code.sandbox.run import SANDBOX_FAILED, failed, run_in
+from omniopd.grading.code.sandbox.run import JOB_ERRORS, job_of, run_job
 
 __all__ = [
     "MODES",
@@ -17,6 +17,8 @@ __all__ = [
     "mode_of_this_machine",
     "run_program",
 ]
+
+SANDBOX_FAILED = "the sandbox failed"  # the reason of such an outcome
 
 
 def run_program(
@@ -31,25 +33,24 @@ def run_program(
 ) -> Outcome:
     """How a Python program ended, what it wrote, and, with tests, whether it passed them.
 
-    It runs in the mode, or in the strongest that this machine can do. Without tests its name is `__main__`.
-    `lent` are names that it has before it starts: each a module, or an attribute of one; no test finds them. With
-    `exit_is_success` a program that calls `sys.exit`, whatever the code, ends as one that runs to its last line.
-    Where its sandbox fails, its outcome says so, with the details as its `stderr`.
+    It runs in the given mode, or in the strongest that works on this machine. Without tests its name is `__main__`.
+    `lent` are names that it has from the start: each a module, or an attribute of one; tests do not see them. With
+    `exit_is_success` a call of `sys.exit`, whatever the code, counts as the end of the program. If the sandbox fails
+    for this program alone, the outcome's reason says so, and its `stderr` has the details.
 
     Raises:
         ProcessError: no program can be run in the mode.
     """
     mode = mode or mode_of_this_machine()
     try:
-        return run_in(
-            mode.name,
-            program,
-            stdin=stdin,
-            limits=limits,
-            tests=tests,
-            lent=lent,
-            exit_is_success=exit_is_success,
+        return run_job(
+            job_of(
+                mode.name, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
+            )
+        )  # fmt: skip
+    except (ProcessError, *JOB_ERRORS) as error:
+        run_job(job_of(mode.name, ""))  # raises if the mode is the cause, not the program
+        passed = None if tests is None else False
+        return Outcome(
+            "", str(error), exit_code=None, limit="", passed=passed, reason=SANDBOX_FAILED, wall_s=0.0
         )
-    except ProcessError as error:
-        run_in(mode.name, "")  # it raises where the mode is the cause, and not the program
-        return failed(str(error), has_tests=tests is not None)

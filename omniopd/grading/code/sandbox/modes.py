@@ -1,15 +1,14 @@
-"""The ways to hold a program, strongest first, and which of them this machine can do."""
+"""The kinds of sandbox, strongest first, and which of them work on this machine."""
 
 import functools
 import os
 import platform
 import shutil
-from collections.abc import Iterator
 
 from omniopd.errors import ProcessError
 from omniopd.grading.code.sandbox.isolated import landlock, seccomp
 from omniopd.grading.code.sandbox.records import Mode
-from omniopd.grading.code.sandbox.run import run_in
+from omniopd.grading.code.sandbox.run import job_of, run_job
 
 _OWN = "a file system, process table and network of its own, and no system call that starts processes or widens rights"
 MODES = (
@@ -21,62 +20,52 @@ MODES = (
     ),
     Mode(
         "landlock",
-        "Programs run under landlock and seccomp: they read Python's and the system's libraries alone and write into "
-        "a scratch folder alone, but see which paths exist and which processes run, and files that they delete while "
+        "Programs run under landlock and seccomp: they read only Python's and the system's libraries and write only "
+        "into a scratch folder, but see which paths exist and which processes run, and files that they delete while "
         "open are counted one by one.",
     ),
     Mode(
         "seccomp",
         "Programs run under seccomp: they write no file and reach no network or process, but read whatever this user "
-        "reads; give the machine bubblewrap, user namespaces or landlock before you grade what you do not trust.",
+        "can read; give the machine bubblewrap, user namespaces or landlock before you grade untrusted programs.",
     ),
     Mode(
         "limits",
-        "Programs run under resource limits alone: they can read and write what this user can, start processes and "
-        "use the network; grade here only what you trust.",
+        "Programs run under resource limits only: they can read and write what this user can, start processes and "
+        "use the network; grade only programs that you trust.",
     ),
 )
-_NO_TABLE = (
+_WITHOUT_SECCOMP = (
     "Programs run in a file system, process table and network of their own, but on {machine} no system call is "
-    "refused, so the number of their processes is not held."
+    "refused, so the number of their processes is not limited."
 )
 
 
 @functools.cache
 def mode_of_this_machine() -> Mode:
-    """The strongest mode in which a program runs here; found by running one in each.
+    """The strongest mode in which a program runs here, determined by running one in each.
 
     Raises:
         ProcessError: it runs in none.
     """
-    why = []
-    for mode in _possible():
+    machine, why = os.uname().machine, []
+    is_linux, has_seccomp = platform.system() == "Linux", seccomp.is_known(machine)
+    is_possible = {
+        "bubblewrap": is_linux and shutil.which("bwrap") is not None,
+        "namespaces": is_linux,
+        "root namespaces": is_linux,
+        "landlock": is_linux and has_seccomp and landlock.version() > 0,
+        "seccomp": is_linux and has_seccomp,
+        "limits": True,
+    }
+    for mode in MODES:
+        if not is_possible[mode.name]:
+            continue
         try:
-            if run_in(mode.name, "print(1 + 1)").stdout == "2\n":
-                return _said(mode)
-            why.append(f"{mode.name}: the program said nothing")
+            if run_job(job_of(mode.name, "print(1 + 1)")).stdout == "2\n":
+                is_full = has_seccomp or mode.name == "limits"
+                return mode if is_full else Mode(mode.name, _WITHOUT_SECCOMP.format(machine=machine))
+            why.append(f"{mode.name}: the program printed nothing")
         except ProcessError as error:
             why.append(f"{mode.name}: {error}")
     raise ProcessError(f"no program can be run on this machine ({'; '.join(why)}); see docs/grading.md")
-
-
-def _possible() -> Iterator[Mode]:
-    """The modes whose parts are there, whether or not this user may use them."""
-    is_linux, has_table = platform.system() == "Linux", seccomp.is_known(os.uname().machine)
-    for mode in MODES:
-        needs = {
-            "bubblewrap": is_linux and shutil.which("bwrap") is not None,
-            "namespaces": is_linux,
-            "root namespaces": is_linux,
-            "landlock": is_linux and has_table and landlock.version() > 0,
-            "seccomp": is_linux and has_table,
-        }
-        if needs.get(mode.name, True):
-            yield mode
-
-
-def _said(mode: Mode) -> Mode:
-    machine = os.uname().machine
-    if mode.name == "limits" or seccomp.is_known(machine):
-        return mode
-    return Mode(mode.name, _NO_TABLE.format(machine=machine))

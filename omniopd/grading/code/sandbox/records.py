@@ -1,4 +1,4 @@
-"""What a program may use, what it is tested with, and how it ended."""
+"""What a program may use, its tests, and how it ended."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. The tests, in a process of their own, may use as much again.
+    """The limits of one program. Its tests run in a process of their own, with the same limits again.
 
     >>> Limits(cpu_s=2).cpu_s
     2
@@ -14,7 +14,7 @@ class Limits:
 
     cpu_s: int = 10
     wall_s: float = 20.0
-    memory_bytes: int = 2**30  # of addresses: what is reserved counts
+    memory_bytes: int = 2**30  # of addresses: reserved memory counts
     num_threads: int = 64
     scratch_bytes: int = 16 * 2**20  # of the scratch folder, and of each file
     output_bytes: int = 2**20  # of standard output, and of standard error
@@ -22,7 +22,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Tests:
-    """What a program is tested with: code, or calls of a function with what each must return.
+    """The tests of a program: code, or calls of a function with what each must return.
 
     >>> Tests(code="assert add(1, 2) == 3").entry_point is None
     True
@@ -30,14 +30,14 @@ class Tests:
     ''
     """
 
-    __test__ = False  # pytest: no class of tests
+    __test__ = False  # not a test class for pytest
 
     code: str = ""
-    context: str = ""  # code that stands before the tests and is not the program's
+    context: str = ""  # code before the tests that is not the program's
     entry_point: str | None = None  # what `check(candidate)` of the code is called with
-    shadows: tuple[str, ...] = ()  # names of Python's own that are the program's
-    function: str | None = None  # what is the program's, though the context has its head; what `calls` call
-    # "expected": the values of which one is to be returned; "tuples": which of the result count as lists, the
+    shadows: tuple[str, ...] = ()  # names of builtins that are the program's
+    function: str | None = None  # the program's, although the context has its head; what `calls` call
+    # "expected": the values of which one must be returned; "tuples": which tuples of the result count as lists, the
     # "outermost" or "all"
     calls: tuple[dict[str, Any], ...] | None = None
 
@@ -56,22 +56,25 @@ class Outcome:
 
     stdout: str
     stderr: str
-    exit_code: int | None  # minus the number of a signal; None where it was ended, as it is after its tests
-    limit: str  # what it was ended by: "time", "threads", "scratch" or "output"; empty: it ended by itself
-    passed: bool | None  # whether all tests ran to their end; None where there were none
-    reason: (
-        str  # why it has not passed; without tests, why nothing can be said of it; empty where all is well
-    )
+    exit_code: int | None  # minus the number of a signal; None if it was ended, as it is after its tests
+    limit: str  # that ended it: "time", "threads", "scratch" or "output"; empty if it ended by itself
+    passed: bool | None  # whether all tests ran to their end; None if there were none
+    reason: str  # why it has not passed; without tests, why its outcome is unknown; empty if all is well
     wall_s: float
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to hold programs.
+    """A kind of sandbox.
 
     >>> Mode("limits", "Resource limits alone.").name
     'limits'
     """
 
     name: str
-    description: str  # one sentence; of the weaker ones it says what they do not hold
+    description: str  # one sentence; for a weaker mode it says what is not protected
+
+
+def exceeded(limit: str) -> str:
+    """The reason of a program that was ended by that limit."""
+    return "too many threads" if limit == "threads" else f"too much {limit}"

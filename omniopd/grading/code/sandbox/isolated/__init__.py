@@ -1,15 +1,16 @@
-"""What runs in processes of its own around a program: the standard library alone, and imports within this folder.
+"""The processes around a program: standard library only, and imports only within this folder.
 
-`python -I -S` starts these modules as the package `held`, without `omniopd` and without third-party packages, so that a
-program takes milliseconds to start and finds nothing beside it. That is why they import each other relatively.
+`python -I -S` loads these modules as the package `isolated`, without `omniopd` and third-party packages, so that a
+program starts in milliseconds and finds nothing else. That is why they import each other relatively.
 
-    supervisor   starts a program in a mode, watches it, ends it and all that it left
+    supervisor   starts a program in a mode, watches it, and ends it with everything that it left
     namespaces   a file system, network and process table of the program's own
     bubblewrap   the same, by bwrap
-    inside       the first code within: gives up rights, starts the program, judges it
+    inside       the first code in the sandbox: drops rights, starts the program, reports its end
     judge        tests, in a process that the program cannot reach; `peer`, `remote` and `codec` carry the calls
     seccomp      system calls that are refused
-    landlock     folders beyond which nothing is read or written
-    rights       resource limits, capabilities, the end with the parent
-    linux        the C library's calls
+    landlock     folders outside which nothing is read or written
+    rights       resource limits, capabilities, and ending with the parent
+    linux        calls of the C library
+    typed        names for annotations
 """

@@ -1,12 +1,12 @@
-"""The command line of bwrap that makes what `namespaces` makes."""
+"""The bwrap command line for the same sandbox as `namespaces`."""
 
 from .namespaces import DEVICES, NOBODY, SCRATCH
 
 
 def command(bwrap: str, readable: list[str]) -> list[str]:
-    """bwrap with its options; the command to run in it follows.
+    """bwrap with its options, without the command to run in it.
 
-    It keeps the one capability that `inside` needs to mount a scratch folder of limited size, and gives up at once.
+    It keeps the one capability with which `inside` mounts a scratch folder of limited size and which it then drops.
     """
     options = [
         "--unshare-all", "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox",

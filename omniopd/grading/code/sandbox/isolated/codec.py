@@ -1,8 +1,8 @@
-"""Values between the tests and the program, as JSON that can only become plain data.
+"""Values between the tests and the program, as JSON from which only plain data can be made.
 
-What the program sends becomes numbers, texts, and containers of the standard library, made here. So a value that the
-tests compare is never of a class that the program wrote, and its `==` is Python's own. All other objects stay where
-they are and are known to the other side by number.
+What the program sends becomes numbers, texts and containers of the standard library, constructed here. So a value that
+the tests compare never has a class of the program's, and its `==` is Python's own. All other objects stay in their
+process; the other side knows them by number.
 
 >>> encode({(1, 2): "a"}, number=id)
 {'dict': [[{'tuple': [1, 2]}, 'a']]}
@@ -18,44 +18,52 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any
+from .typed import Any
 
-SMALL = 2**62  # whole numbers beyond it go as hexadecimal text, which has no limit of digits
+SMALL = 2**62  # larger whole numbers are sent as hexadecimal text, whose length is not limited
 
-_LISTS: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset", deque: "deque"}
-_PAIRS: dict[type, str] = {
-    dict: "dict",
-    OrderedDict: "OrderedDict",
-    Counter: "Counter",
-    defaultdict: "defaultdict",
+_LISTS = frozenset([tuple, set, frozenset, deque])
+_PAIRS = frozenset([dict, OrderedDict, Counter, defaultdict])
+_TEXTS: dict[type, tuple[Callable[[Any], str], Callable[[Any], Any]]] = {  # how each is written and read
+    float: (float.hex, float.fromhex),
+    bytes: (bytes.hex, bytes.fromhex),
+    bytearray: (bytearray.hex, bytearray.fromhex),
+    Decimal: (str, Decimal),
+    datetime.date: (datetime.date.isoformat, datetime.date.fromisoformat),
+    datetime.datetime: (datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    datetime.time: (datetime.time.isoformat, datetime.time.fromisoformat),
 }
-_TEXTS: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    float: ("float", float.hex),
-    bytes: ("bytes", bytes.hex),
-    bytearray: ("bytearray", bytearray.hex),
-    Decimal: ("Decimal", str),
-    datetime.date: ("date", datetime.date.isoformat),
-    datetime.datetime: ("datetime", datetime.datetime.isoformat),
-    datetime.time: ("time", datetime.time.isoformat),
-}
-_NUMBERS: dict[type, tuple[str, Callable[[Any], list[Any]]]] = {
-    complex: ("complex", lambda z: [z.real.hex(), z.imag.hex()]),
-    range: ("range", lambda r: [r.start, r.stop, r.step]),
-    Fraction: ("Fraction", lambda q: [q.numerator, q.denominator]),
-    datetime.timedelta: ("timedelta", lambda t: [t.days, t.seconds, t.microseconds]),
+_NUMBERS: dict[type, Callable[[Any], list[Any]]] = {
+    complex: lambda z: [z.real.hex(), z.imag.hex()],
+    range: lambda r: [r.start, r.stop, r.step],
+    Fraction: lambda q: [q.numerator, q.denominator],
+    datetime.timedelta: lambda t: [t.days, t.seconds, t.microseconds],
 }
 _VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_FROM_JSON: dict[str, Callable[[Any], Any]] = {  # called with anything that JSON can hold
+    "int": lambda text: int(text, 16),
+    "complex": lambda parts: complex(*map(float.fromhex, parts)),
+    **{kind.__name__: read for kind, (_, read) in _TEXTS.items()},
+}
+_FROM_NUMBERS: dict[str, Callable[..., Any]] = {
+    kind.__name__: kind for kind in (range, Fraction, datetime.timedelta)
+}
+_FROM_ITEMS: dict[str, Callable[[Any], Any]] = {kind.__name__: kind for kind in _LISTS}
+_FROM_PAIRS: dict[str, Callable[[Any], Any]] = {
+    "dict": dict,
+    "OrderedDict": OrderedDict,
+    "Counter": lambda pairs: Counter(dict(pairs)),
+    "defaultdict": lambda pairs: defaultdict(None, pairs),
+}
 
 
 def encode(value: Any, number: Callable[[Any], Any]) -> Any:
-    """The value as JSON holds it; `number` says what an object that stays here is sent as.
+    """The value as JSON; `number` gives what is sent for an object that stays here.
 
-    A view of a dict goes as a list. Only a type itself is taken by value, never a class derived from it.
+    A view of a dict is sent as a list. Only exact types are sent by value, not classes derived from them.
 
     Raises:
-        RecursionError: the value holds itself, or is nested too deep.
+        RecursionError: the value contains itself, or is nested too deep.
     """
     kind = type(value)
     if value is None or kind is bool or kind is str:
@@ -65,52 +73,18 @@ def encode(value: Any, number: Callable[[Any], Any]) -> Any:
     if kind is list or kind in _VIEWS:
         return [encode(item, number) for item in value]
     if kind in _LISTS:
-        return {_LISTS[kind]: [encode(item, number) for item in value]}
+        return {kind.__name__: [encode(item, number) for item in value]}
     if kind in _PAIRS:
-        return {_PAIRS[kind]: [[encode(key, number), encode(item, number)] for key, item in value.items()]}
+        return {kind.__name__: [[encode(key, number), encode(item, number)] for key, item in value.items()]}
     if kind in _TEXTS:
-        name, text = _TEXTS[kind]
-        return {name: text(value)}
+        return {kind.__name__: _TEXTS[kind][0](value)}
     if kind in _NUMBERS:
-        name, parts = _NUMBERS[kind]
-        return {name: [encode(part, number) for part in parts(value)]}
+        return {kind.__name__: [encode(part, number) for part in _NUMBERS[kind](value)]}
     return number(value)
 
 
-_SHALLOW: dict[
-    str, Callable[[Any], Any]
-] = {  # what JSON holds → the value; never called with anything but JSON
-    "int": lambda text: int(text, 16),
-    "float": float.fromhex,
-    "bytes": bytes.fromhex,
-    "bytearray": bytearray.fromhex,
-    "Decimal": Decimal,
-    "date": datetime.date.fromisoformat,
-    "datetime": datetime.datetime.fromisoformat,
-    "time": datetime.time.fromisoformat,
-    "complex": lambda parts: complex(*map(float.fromhex, parts)),
-}
-_OF_NUMBERS: dict[str, Callable[..., Any]] = {
-    "range": range,
-    "Fraction": Fraction,
-    "timedelta": datetime.timedelta,
-}
-_OF_ITEMS: dict[str, Callable[[Any], Any]] = {
-    "tuple": tuple,
-    "set": set,
-    "frozenset": frozenset,
-    "deque": deque,
-}
-_OF_PAIRS: dict[str, Callable[[Any], Any]] = {
-    "dict": dict,
-    "OrderedDict": OrderedDict,
-    "Counter": lambda pairs: Counter(dict(pairs)),
-    "defaultdict": lambda pairs: defaultdict(None, pairs),
-}
-
-
 def decode(value: Any, theirs: Callable[[Any], Any], ours: Callable[[Any], Any]) -> Any:
-    """The value that JSON holds; `theirs` and `ours` map an object's number, which they check, to what stands for it.
+    """The value in JSON; `theirs` and `ours` check an object's number and return what represents it.
 
     Raises:
         ValueError: no `encode` makes this.
@@ -129,17 +103,17 @@ def _decoded(value: Any, objects: dict[str, Callable[[Any], Any]]) -> Any:
         return [_decoded(item, objects) for item in value]
     if kind is not dict:
         raise TypeError
-    ((name, held),) = value.items()
+    ((name, content),) = value.items()
     if name in objects:
-        return objects[name](held)
-    if name in _SHALLOW:
-        return _SHALLOW[name](held)
-    if type(held) is not list:
+        return objects[name](content)
+    if name in _FROM_JSON:
+        return _FROM_JSON[name](content)
+    if type(content) is not list:
         raise TypeError
-    parts = [_decoded(part, objects) for part in held]
-    if name in _OF_ITEMS:
-        return _OF_ITEMS[name](parts)
-    wanted = int if name in _OF_NUMBERS else list
-    if any(type(part) is not wanted for part in parts):
+    parts = [_decoded(part, objects) for part in content]
+    if name in _FROM_ITEMS:
+        return _FROM_ITEMS[name](parts)
+    part_kind = int if name in _FROM_NUMBERS else list
+    if any(type(part) is not part_kind for part in parts):
         raise TypeError
-    return _OF_NUMBERS[name](*parts) if name in _OF_NUMBERS else _OF_PAIRS[name](parts)
+    return _FROM_NUMBERS[name](*parts) if name in _FROM_NUMBERS else _FROM_PAIRS[name](parts)

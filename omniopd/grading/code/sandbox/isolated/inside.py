@@ -1,7 +1,7 @@
-"""The first code in the sandbox: gives up rights, starts the program in a child, and says how it ended.
+"""The first code in the sandbox: drops rights, starts the program in a child, and reports how it ended.
 
-File descriptors: 0 to 2 the program's own, 3 its source, 4 its tests, 5 the verdict. The child closes those above
-2, and the tests are read after it was made: it has never held them.
+File descriptors: 0 to 2 are the program's own, 3 its source, 4 its tests, 5 the verdict. The child closes those above
+2, and the tests are read after the fork, so they are never in its memory.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import time
 import types
 
 from . import landlock, namespaces, rights, seccomp
-
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
+from .typed import Any, NoReturn
 
 SOURCE, TESTS, VERDICT = 3, 4, 5
 MOST_DESCRIPTORS = 256
-DEEPEST = 110_000  # LiveCodeBench has 50,000; a call through C, as of a cached function, counts twice
+RECURSION_LIMIT = 110_000  # 50,000 in LiveCodeBench; a call through C, as of a cached function, counts twice
 
 
 def main() -> None:
-    """Run the program as the job in the first argument says."""
+    """Run the program of the job in the first argument."""
     job = marshal.loads(bytes.fromhex(sys.argv[1]))
     if job["mode"] == "bubblewrap":
         namespaces.mount_scratch(job["limits"])
@@ -34,32 +31,31 @@ def main() -> None:
         rights.drop_capabilities()
     rights.end_with_parent(VERDICT)
     rights.refuse_to_be_read()
-    with open(SOURCE, encoding="utf-8", errors="surrogatepass") as file:  # whether it is Python, Python says
+    with open(
+        SOURCE, encoding="utf-8", errors="surrogatepass"
+    ) as file:  # Python will reject what is not Python
         source = file.read()
-    _say("{}")  # it began
+    _report("{}")  # it began
     if job["has_tests"]:
         _with_tests(job, source)
     elif child := os.fork():
-        _say_end_of(child, None)
+        _report_end_of(child, None)
         os._exit(0)
     else:
         _become_program(job, keep=())
-        _run(source, _module("__main__", job["lent"]), exit_is_success=job["exit_is_success"])
-
-
-def _run(source: str, space: dict[str, Any], *, exit_is_success: bool) -> None:
-    try:
-        exec(compile(source, "program.py", "exec", dont_inherit=True), space)
-    except SystemExit:
-        if not exit_is_success:
-            raise
+        space = _module("__main__", job["lent"])
+        try:
+            exec(compile(source, "program.py", "exec", dont_inherit=True), space)
+        except SystemExit:
+            if not job["exit_is_success"]:
+                raise
 
 
 def _with_tests(job: dict[str, Any], source: str) -> NoReturn:
     """The tests here, the program in a child, and two pipes between them."""
     from . import (
         judge,
-    )  # before the fork for both, and only where it is needed: it takes a third of the start
+    )  # only if there are tests, as it takes a third of the start; before the fork, for both
 
     (to_program, asks), (hears, to_tests) = os.pipe(), os.pipe()
     child = os.fork()
@@ -72,31 +68,31 @@ def _with_tests(job: dict[str, Any], source: str) -> NoReturn:
     with open(TESTS, encoding="utf-8") as file:
         tests = file.read()
     _confine(job, warns=True)
-    report = judge.report(tests, hears, asks)
-    _say(report.text)
-    # The program ends with this process and is not waited for. If it has ended already, it is told how.
-    _say_end_of(child, 1.0 if report.has_ended else 0.0)
+    verdict, has_ended = judge.report(tests, hears, asks)
+    _report(verdict)
+    # The program ends with this process, which does not wait for it. If it has ended already, its end is reported.
+    _report_end_of(child, 1.0 if has_ended else 0.0)
     os._exit(0)
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     os.write(VERDICT, line.encode() + b"\n")
 
 
-def _say_end_of(child: int, patience_s: float | None) -> None:
-    """Say how the child ended, where it has after so many seconds; None waits for it."""
+def _report_end_of(child: int, patience_s: float | None) -> None:
+    """Report how the child ended, if it ends within so many seconds; None waits for it."""
     until = time.monotonic() + (patience_s or 0)
-    found, status, used = os.wait4(child, 0 if patience_s is None else os.WNOHANG)
-    while not found and time.monotonic() < until:
+    pid, status, used = os.wait4(child, 0 if patience_s is None else os.WNOHANG)
+    while not pid and time.monotonic() < until:
         time.sleep(0.01)
-        found, status, used = os.wait4(child, os.WNOHANG)
-    if found:
+        pid, status, used = os.wait4(child, os.WNOHANG)
+    if pid:
         code, cpu_s = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
-        _say(f'{{"exit_code": {code}, "cpu_s": {cpu_s:.3f}}}')
+        _report(f'{{"exit_code": {code}, "cpu_s": {cpu_s:.3f}}}')
 
 
 def _become_program(job: dict[str, Any], *, keep: tuple[int, ...]) -> None:
-    """Let go of everything that is not the program's, and of all rights that it shall not have."""
+    """Close everything that is not the program's, and drop all rights that it must not have."""
     rights.end_with_parent(VERDICT)
     for number in range(SOURCE, MOST_DESCRIPTORS):
         if number not in keep:
@@ -104,13 +100,13 @@ def _become_program(job: dict[str, Any], *, keep: tuple[int, ...]) -> None:
                 os.close(number)
     _confine(job)
     sys.argv = ["program.py"]
-    sys.setrecursionlimit(DEEPEST)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     sys.set_int_max_str_digits(0)
     builtins.exit = builtins.quit = sys.exit  # pyright: ignore[reportAttributeAccessIssue] # `site` is not loaded
 
 
 def _module(name: str, lent: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """The names of a new module, with those lent; classes find themselves in it, as dataclasses and pickles want."""
+    """The names of a new module, with those lent. It is in `sys.modules`, as dataclasses and pickles require."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     module.__dict__["__builtins__"] = builtins
@@ -121,7 +117,7 @@ def _module(name: str, lent: dict[str, tuple[str, str]]) -> dict[str, Any]:
 
 
 def _confine(job: dict[str, Any], *, warns: bool = False) -> None:
-    """Hold this process to its limits, its folders and its system calls."""
+    """Restrict this process to its limits, folders and system calls."""
     rights.limit_resources(job["limits"], warns=warns)
     if job["mode"] == "landlock":
         landlock.confine([*job["readable"], *namespaces.DEVICES], [job["scratch"], "/dev/null"])

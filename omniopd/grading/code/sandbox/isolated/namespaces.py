@@ -1,4 +1,4 @@
-"""A file system, process table, network and user of the program's own, made by the kernel's namespaces."""
+"""A file system, process table, network and user of the program's own, by the kernel's namespaces."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import ctypes
 import os
 
 from .linux import SYS_MOUNT_SETATTR, call
-
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any
+from .typed import Any
 
 # linux/sched.h, sys/mount.h, linux/mount.h
 NEW_MOUNTS, NEW_CGROUPS, NEW_NAMES, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
@@ -19,36 +16,35 @@ PRIVATE, DETACH = 1 << 18, 2
 AT_RECURSIVE = 0x8000
 NOBODY = 65534
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-ROOT = (
-    "/tmp"  # where the new file system is put together; the namespace of mounts is the program's own by then
-)
+ROOT = "/tmp"  # where the new file system is assembled, in a mount namespace of the program's own
 SCRATCH = "/scratch"
-NAMES_PER_MIB = 256  # files and folders that the scratch folder holds
+NAMES_PER_MIB = 256  # files and folders in the scratch folder
 
 
 def leave(*, as_user: bool) -> None:
-    """Leave the users, processes, network and the rest; the next child is the first of its process table.
+    """Leave the namespaces of users, processes, network and others; the next child has process ID 1.
 
     Raises:
-        OSError: the kernel does not let this user.
+        OSError: this user may not do that.
     """
     user, group = os.geteuid(), os.getegid()
     kinds = NEW_PIDS | NEW_NETWORK | NEW_IPC | NEW_NAMES | NEW_CGROUPS
     call("unshare", kinds | (NEW_USERS if as_user else 0))
     if as_user:
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
-        _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
+        maps = {"setgroups": "deny", "uid_map": f"{NOBODY} {user} 1", "gid_map": f"{NOBODY} {group} 1"}
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+                file.write(text)
 
 
 def move_in(readable: list[str], limits: dict[str, Any]) -> None:
-    """Stand in a file system that holds what is readable and five devices, all read-only, and a scratch folder."""
+    """Move into a file system of the readable paths and five devices, all read-only, and a scratch folder."""
     call("unshare", NEW_MOUNTS)
     _mount(None, "/", RECURSIVE | PRIVATE)
     sources = {path: os.open(path, os.O_PATH) for path in [*readable, *DEVICES]}  # ROOT may hide some of them
     _mount(None, ROOT, NO_SETUID | NO_DEVICES, kind="tmpfs", options="size=1m,mode=755")
     for path, source in sources.items():
-        _show(path, source)
+        _bind(path, source)
     os.mkdir(ROOT + SCRATCH)
     _mount(None, ROOT, REMOUNT | READ_ONLY | NO_SETUID | NO_DEVICES)
     os.chdir(ROOT)
@@ -58,7 +54,7 @@ def move_in(readable: list[str], limits: dict[str, Any]) -> None:
 
 
 def mount_scratch(limits: dict[str, Any]) -> None:
-    """A scratch folder in memory that holds no more than it may, and is gone with the program."""
+    """Mount a scratch folder in memory, limited in size, that disappears with the program."""
     size = limits["scratch_bytes"]
     names = max(64, size * NAMES_PER_MIB // 2**20)
     options = f"size={size},nr_inodes={names},mode=700"
@@ -66,7 +62,7 @@ def mount_scratch(limits: dict[str, Any]) -> None:
     os.chdir(SCRATCH)
 
 
-def _show(path: str, source: int) -> None:
+def _bind(path: str, source: int) -> None:
     place = ROOT + path
     is_folder = os.path.isdir(f"/proc/self/fd/{source}")
     os.makedirs(place if is_folder else os.path.dirname(place), exist_ok=True)
@@ -78,13 +74,10 @@ def _show(path: str, source: int) -> None:
 
 
 def _make_read_only(place: str, flags: int) -> None:
-    """The mount and those within it; before Linux 5.12 only the mount itself."""
-    attributes = (ctypes.c_uint64 * 4)(
-        READ_ONLY | flags, 0, 0, 0
-    )  # the attributes have the numbers of the flags
+    """Make a mount and those within it read-only; before Linux 5.12 only the mount itself."""
+    attributes = (ctypes.c_uint64 * 4)(READ_ONLY | flags)  # which have the numbers of the flags
     try:
-        arguments = (-100, place.encode(), AT_RECURSIVE, ctypes.byref(attributes), 32)
-        call("syscall", SYS_MOUNT_SETATTR, *arguments)
+        call("syscall", SYS_MOUNT_SETATTR, -100, place.encode(), AT_RECURSIVE, ctypes.byref(attributes), 32)
     except OSError:
         kept = os.statvfs(place).f_flag & (NO_SETUID | NO_DEVICES | NO_EXECUTION)  # which may not be cleared
         _mount(None, place, REMOUNT | BIND | READ_ONLY | flags | kept)
@@ -93,8 +86,3 @@ def _make_read_only(place: str, flags: int) -> None:
 def _mount(source: str | None, place: str, flags: int, *, kind: str | None = None, options: str = "") -> None:
     texts = [None if text is None else text.encode() for text in (source or kind, place, kind)]
     call("mount", *texts, flags, options.encode())
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)

@@ -1,40 +1,36 @@
-"""Calls between two processes: each holds its own objects, and the other their numbers.
+"""Calls between two processes: each keeps its own objects and knows those of the other side by number.
 
-A line of JSON is a message: what the program defined, {"names"}, a request {"do", "on", "with", "named"}, or a reply,
-{"is", "now"} or {"raised", "text"}. While one side waits for a reply it serves requests, so functions can be handed
-over and called back.
+A message is a line of JSON: what the program defined, {"names"}, a request {"do", "on", "with", "named"}, or a reply,
+{"is", "now"} or {"raised", "text"}. While a side waits for a reply it serves requests, so functions can be passed and
+called back.
 
-The tests' side trusts nothing that it hears. A message of another shape is a `Fault`, which ends the tests, and which
-they cannot overrule by catching it.
+The tests' side trusts no message. One of any other shape is a `Fault`, which fails the tests even if they catch it.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
+import itertools
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
 
 from .codec import decode, encode
 from .remote import Remote
-
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, BinaryIO, NoReturn, TypeGuard
+from .typed import Any, BinaryIO, Iterator, NoReturn, TypeGuard
 
 LONGEST = 2**26  # bytes of a message
 MAX_OBJECTS = 2**53
 REQUEST, DEFINED, ANSWER, RAISED = {"do", "on", "with", "named"}, {"names"}, {"is", "now"}, {"raised", "text"}
 CONTAINERS = (list, dict, set, bytearray, deque, OrderedDict, Counter, defaultdict)
 ENDED, NONSENSE, FAILED = "the program ended", "the program broke off its tests", "a test failed"
-# What Python expects of an object that lacks something, and handles itself: hasattr(x, …), list(x) of an x without len.
+# What Python itself handles if an object lacks something: hasattr(x, …), list(x) of an x without len.
 LACKS = {"get": AttributeError, "operate": TypeError}
-ENDS_LOOPS = (StopIteration, StopAsyncIteration)  # whose meaning is no failure
+ENDS_LOOPS = (StopIteration, StopAsyncIteration)  # not failures to Python
 
 
 class ProgramError(Exception):
-    """The other side raised an exception that this one does not expect by its kind, which `kind` names."""
+    """The other side raised an exception, named by `kind`, that this side does not expect."""
 
     def __init__(self, text: str, kind: str) -> None:
         super().__init__(text)
@@ -42,14 +38,14 @@ class ProgramError(Exception):
 
 
 class Fault(BaseException):
-    """The other side has ended, or says what makes no sense: no `Exception`, so no `except Exception` catches it."""
+    """The other side has ended, or broke the protocol. Not an `Exception`, so `except Exception` does not catch it."""
 
 
 class Peer:
     """One side of the pipes.
 
-    `serves_all` is set on the program's side: the tests may ask anything of its objects, and whatever it raises is a
-    reply. `expects` are the exceptions that are raised here as what they were there; all others become ProgramErrors.
+    `serves_all` is set on the program's side: the tests may request anything of its objects, and whatever it raises is
+    a reply. `expects` are the exceptions that are raised here as what they were there; others become ProgramErrors.
     `fault` is why the tests have failed, whatever they do about it.
     """
 
@@ -61,11 +57,11 @@ class Peer:
         self.fault = ""
 
     def ask(self, what: str, on: Remote, *arguments: Any, **named: Any) -> Any:
-        """The other side's answer. Containers that are arguments of a call are changed as it changed them.
+        """The other side's answer. Containers among the arguments of a call are changed as it changed them.
 
         Raises:
-            Fault: it has ended, or its answer makes no sense.
-            ProgramError: what it raised, if it is none of the exceptions that are expected.
+            Fault: it has ended, or broke the protocol.
+            ProgramError: it raised an exception that is not expected.
         """
         request = {"do": what, "on": on._remote_number, "with": self.sent([*arguments])}
         self.send(request | {"named": self.sent(named)})
@@ -80,17 +76,17 @@ class Peer:
         return result
 
     def step(self, steps: Any) -> list[Any]:
-        """The next item of an iterator of the other side, in a list; an empty list at the end."""
+        """The next item of an iterator of the other side in a list, which is empty at the end."""
         item = self.ask("next", steps) if type(steps) is Remote else None
         if type(item) is not list or len(item) > 1:
             self._fail(NONSENSE)
         return item
 
     def wait(self, *shapes: set[str]) -> dict[str, Any]:
-        """The next message that is no request, which has one of these sets of keys; requests until then are served.
+        """The next message that is not a request, with one of these sets of keys; requests until then are served.
 
         Raises:
-            Fault: the other side has ended, or what it says makes no sense.
+            Fault: the other side has ended, or broke the protocol.
         """
         while True:
             with self.strictly():
@@ -115,7 +111,7 @@ class Peer:
         return len(self._objects) - 1
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message as it is."""
+        """Send a message."""
         try:
             self._writes.write(json.dumps(message).encode() + b"\n")
             self._writes.flush()
@@ -123,22 +119,22 @@ class Peer:
             self._fail(ENDED)
 
     def sent(self, value: Any) -> Any:
-        """The value as it is sent to the other side."""
+        """The value in the form in which it is sent."""
         return encode(value, self._numbered)
 
     def received(self, value: Any) -> Any:
         """The value that the other side sent.
 
         Raises:
-            ValueError: it makes no sense.
+            ValueError: it is not a value.
         """
         return decode(value, self.remote, self._object)
 
     def remote(self, number: Any) -> Remote:
-        """What stands for the object of that number.
+        """The remote object of that number.
 
         Raises:
-            ValueError: it is no number of an object.
+            ValueError: it is not the number of an object.
         """
         if type(number) is not int or not 0 <= number < MAX_OBJECTS:
             raise ValueError("no number of an object")
@@ -146,7 +142,7 @@ class Peer:
 
     @contextlib.contextmanager
     def strictly(self) -> Iterator[None]:
-        """Turn whatever goes wrong in the block into a fault: it reads what the other side said."""
+        """Turn any exception in the block, which reads a message, into a fault."""
         try:
             yield
         except Exception:
@@ -162,11 +158,8 @@ class Peer:
         return self._objects[number]
 
     def _request(self, message: dict[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
-        on, arguments, named = (
-            self._object(message["on"]),
-            self.received(message["with"]),
-            self.received(message["named"]),
-        )
+        on = self._object(message["on"])
+        arguments, named = self.received(message["with"]), self.received(message["named"])
         if type(message["do"]) is not str or type(arguments) is not list or type(named) is not dict:
             raise ValueError("no request")
         if not all(type(name) is str for name in named):
@@ -184,16 +177,12 @@ class Peer:
             }
             return {"is": result, "now": self.sent(now) if now else None}
         except BaseException as error:
-            if not self._serves_all:
-                self._note(error)
+            if not self._serves_all:  # a failed assertion of the tests counts, and their end is not a reply
+                if isinstance(error, AssertionError):
+                    self.fault = self.fault or FAILED
+                elif not isinstance(error, Exception):
+                    raise
             return {"raised": [kind.__name__ for kind in type(error).__mro__], "text": _text(error)}
-
-    def _note(self, error: BaseException) -> None:
-        """On the tests' side an exception that ends them goes on, and an assertion that failed is not forgotten."""
-        if isinstance(error, AssertionError):
-            self.fault = self.fault or FAILED
-        elif not isinstance(error, Exception):
-            raise error
 
     def _do(self, what: str, on: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
         if what == "call":
@@ -203,15 +192,23 @@ class Peer:
         if what == "iter":
             return _Steps(on)
         if what == "next" and type(on) is _Steps:
-            return on.step()
+            return [*itertools.islice(on.items, 1)]
         if not self._serves_all:
-            raise LACKS.get(what, TypeError)(
-                "objects of the tests are called and iterated over, and not asked for more"
-            )
-        return _ask_object(on, what, arguments)
+            raise LACKS.get(what, TypeError)("objects of the tests can only be called and iterated over")
+        if what == "get":
+            return getattr(on, arguments[0])
+        if what == "set":
+            return setattr(on, arguments[0], arguments[1])
+        if what == "isinstance":
+            return isinstance(arguments[0], on)
+        name, *rest = arguments
+        operation = getattr(type(on), name, None)
+        if operation is None:
+            raise TypeError(f"{type(on).__name__!r} has no {name}")
+        return operation(on, *rest)
 
     def _seen(self, value: Any) -> str:
-        """As `sent`, to be compared with itself: objects get no new numbers."""
+        """Like `sent`, for comparison: objects get no new numbers."""
         return json.dumps(encode(value, lambda item: {"mine": id(item)}))
 
     def _numbered(self, value: Any) -> dict[str, int]:
@@ -220,7 +217,7 @@ class Peer:
         return {"mine": self.export(value)}
 
     def _containers(self, sent: Any, arguments: tuple[Any, ...]) -> dict[int, Any]:
-        """What containers among the arguments hold now, by place."""
+        """The new contents of containers among the arguments, by position."""
         now = {} if sent is None else self.received(sent)
         if type(now) is not dict:
             raise ValueError("no containers")
@@ -232,7 +229,7 @@ class Peer:
         return now
 
     def exception(self, reply: dict[str, Any], what: str = "") -> Exception:
-        """The nearest exception that is expected; never one that ends the tests, or a loop of theirs."""
+        """The nearest exception that is expected, but never one that ends the tests or a loop of theirs."""
         with self.strictly():
             names, text = reply["raised"], str(reply["text"])[:500]
             kinds = [kind for name in names if _is_exception(kind := getattr(builtins, name, None))]
@@ -240,21 +237,18 @@ class Peer:
         expected = (*self._expects, *([LACKS[what]] if what in LACKS else []))
         for one in kinds:
             if issubclass(one, expected):
-                with contextlib.suppress(TypeError):  # such as UnicodeDecodeError: made of more than a text
+                with contextlib.suppress(
+                    TypeError
+                ):  # such as UnicodeDecodeError, which takes more than a text
                     return one(text)
         return ProgramError(text, name)
 
 
 class _Steps:
-    """An iterator that can be asked from afar: a step is [item], or [] at the end."""
+    """An iterator that the other side steps through."""
 
     def __init__(self, target: Any) -> None:
-        self._items = iter(target)
-
-    def step(self) -> list[Any]:
-        for item in self._items:
-            return [item]
-        return []
+        self.items = iter(target)
 
 
 def _is_exception(kind: Any) -> TypeGuard[type[Exception]]:
@@ -267,7 +261,7 @@ def _is_exception(kind: Any) -> TypeGuard[type[Exception]]:
 
 
 def _message(line: bytes, *shapes: set[str]) -> dict[str, Any]:
-    """The message that a line holds: a dict with one of these sets of keys, and in it no number with a fraction."""
+    """The message in a line: a dict with one of these sets of keys, without fractional numbers."""
     message = json.loads(line.decode("ascii"), parse_float=_refuse, parse_constant=_refuse)
     if type(message) is not dict or not any(message.keys() == shape for shape in shapes):
         raise ValueError("no message")
@@ -278,22 +272,8 @@ def _refuse(text: str) -> NoReturn:
     raise ValueError(f"{text} is not sent as a number")
 
 
-def _ask_object(target: Any, what: str, arguments: list[Any]) -> Any:
-    if what == "get":
-        return getattr(target, arguments[0])
-    if what == "set":
-        return setattr(target, arguments[0], arguments[1])
-    if what == "isinstance":
-        return isinstance(arguments[0], target)
-    name, *rest = arguments
-    operation = getattr(type(target), name, None)
-    if operation is None:
-        raise TypeError(f"{type(target).__name__!r} has no {name}")
-    return operation(target, *rest)
-
-
 def _refresh(old: Any, new: Any) -> None:
-    """Make a container hold what its copy on the other side holds now; what lies deeper is new."""
+    """Give a container the contents of its copy on the other side; inner containers are new objects."""
     if isinstance(old, list | bytearray):
         old[:] = new
         return

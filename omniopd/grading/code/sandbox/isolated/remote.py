@@ -1,21 +1,20 @@
-"""Objects of the other process, as this one holds them."""
+"""Objects of the other process, as this one sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any
+from .typed import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
     from .peer import Peer
 
 
 class Remote:
     """An object of the other side.
 
-    It equals no plain data, whatever its class says: it is compared, ordered and calculated with only beside other
-    objects of its side. What is called, looked up, iterated over or written out is asked of the other side.
+    It equals no plain data, whatever its class says: comparisons and arithmetic work only with other objects of its
+    side. Calls, attributes, items, iteration and `str` are requests to the other side.
     """
 
     __slots__ = "_remote_number", "_remote_peer"
@@ -28,7 +27,7 @@ class Remote:
         return self._remote_peer.ask("call", self, *arguments, **named)
 
     def __getattr__(self, name: str) -> Any:
-        if name in Remote.__slots__:  # of one that was made without `__init__`, as `copy` makes it
+        if name in Remote.__slots__:  # of an object without `__init__`, as `copy` makes it
             raise AttributeError(name)
         return self._remote_peer.ask("get", self, name)
 
@@ -41,15 +40,13 @@ class Remote:
             yield item[0]
 
     def __bool__(self) -> bool:
-        return True  # and not asked: a program cannot make `not f(x)` true with an object
+        return True  # without a request: a program cannot make `not f(x)` true with an object
 
     def __eq__(self, other: object) -> Any:
         if type(other) is not Remote:
             return NotImplemented
         if other._remote_number == self._remote_number:
-            return (
-                True  # and not asked: a set is made of what the other side sent while nothing else is asked
-            )
+            return True  # without a request: sets are made while a reply is read
         return self._remote_peer.ask("operate", self, "__eq__", other)
 
     def __hash__(self) -> int:

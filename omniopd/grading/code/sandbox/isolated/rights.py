@@ -1,4 +1,4 @@
-"""What a process gives up for good: memory, time, capabilities, and life beyond its parent."""
+"""What a process gives up for good: memory, time, capabilities, and outliving its parent."""
 
 from __future__ import annotations
 
@@ -18,35 +18,27 @@ from .linux import (
     call,
     prctl,
 )
-
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any
+from .typed import Any
 
 OPEN_FILES = 64
-STACK_BYTES = 120 * 2**20  # of the main thread: the kernel leaves 128 MiB of addresses for it to grow
+STACK_BYTES = 120 * 2**20  # of the main thread; the kernel leaves 128 MiB of addresses for it
 CAPABILITY_VERSION = 0x20080522  # linux/capability.h: version 3, two words a set
 IS_LINUX = sys.platform == "linux"
 
 
 def limit_resources(limits: dict[str, Any], *, warns: bool = False) -> None:
-    """Hold this process to the limits, for good; where it `warns`, SIGXCPU comes a second before SIGKILL."""
+    """Apply the limits to this process for good; if it `warns`, SIGXCPU comes a second before SIGKILL."""
     bounds = {
         resource.RLIMIT_CPU: (limits["cpu_s"], limits["cpu_s"] + warns),
         resource.RLIMIT_AS: (limits["memory_bytes"],) * 2,
         resource.RLIMIT_FSIZE: (limits["scratch_bytes"],) * 2,
         resource.RLIMIT_NOFILE: (OPEN_FILES,) * 2,
         resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_STACK: (STACK_BYTES, STACK_BYTES),
+        resource.RLIMIT_STACK: (STACK_BYTES,) * 2,
     }
-    if IS_LINUX:
-        bounds[resource.RLIMIT_MSGQUEUE] = (0, 0)
-        bounds[resource.RLIMIT_MEMLOCK] = (0, 0)
-        bounds[resource.RLIMIT_SIGPENDING] = (
-            0,
-            0,
-        )  # timers and signals that wait, of which a user has so many
-        bounds[resource.RLIMIT_RTPRIO] = bounds[resource.RLIMIT_NICE] = (0, 0)
+    if IS_LINUX:  # SIGPENDING: pending timers and signals, of which each user has a fixed number
+        for kind in ("MSGQUEUE", "MEMLOCK", "SIGPENDING", "RTPRIO", "NICE"):
+            bounds[getattr(resource, f"RLIMIT_{kind}")] = (0, 0)
     for kind, (soft, hard) in bounds.items():
         _lower(kind, soft, hard)
 
@@ -63,20 +55,20 @@ def _lower(kind: int, soft: int, hard: int) -> None:
 
 
 def drop_capabilities() -> None:
-    """No capability, and none by any program that this process may start."""
+    """Drop all capabilities, also for any program that this process may start."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_CAP_AMBIENT, 4)  # clear all
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
         except OSError:
-            break  # beyond the last that the kernel knows, or not ours to drop, and then there is none to give up
+            break  # beyond the last that the kernel knows, or no right to drop any, and then there is none
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
 
 
 def end_with_parent(pipe_of_parent: int) -> None:
-    """Be killed when the parent ends; end now where it has ended, and its end of the pipe with it."""
+    """Be killed when the parent ends; end now if it has ended, and closed its end of the pipe."""
     if not IS_LINUX:
         return
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -87,6 +79,6 @@ def end_with_parent(pipe_of_parent: int) -> None:
 
 
 def refuse_to_be_read() -> None:
-    """No process of the same user may trace this one or read its memory."""
+    """Keep other processes of the same user from tracing this one and reading its memory."""
     if IS_LINUX:
         prctl(PR_SET_DUMPABLE, 0)

@@ -1,9 +1,9 @@
-"""System calls that a program is refused: starting processes, sockets, other processes, and what widens rights.
+"""System calls that are refused: those that start processes, open sockets, affect other processes or widen rights.
 
 Arguments are compared by their low half: the kernel reads all that are compared here as an `int`.
 
-The filter is a list of refusals and not of permissions: what Python and its C library call differs between versions,
-and a permission forgotten would fail right programs. Calls newer than the table are not there at all (ENOSYS).
+The filter lists refused calls, not allowed ones: Python and its C library use different calls in each version, and a
+missing permission would fail correct programs. Calls newer than the table do not exist (ENOSYS).
 """
 
 import ctypes
@@ -21,15 +21,14 @@ ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 CLONE_THREAD, SOCK_STREAM, SOCK_TYPE = 0x10000, 1, 0xF
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0x400000  # the last is __O_TMPFILE
-# Ways to open a file that landlock judges in every version: to read, to write, and to empty only what is written. Early
-# ones look at neither `O_RDONLY | O_TRUNC`, which empties a file, nor the fourth access mode.
+# Ways to open a file that every version of landlock checks: to read, to write, and to truncate what is written. Early
+# versions check neither `O_RDONLY | O_TRUNC`, which truncates a file, nor the fourth access mode.
 OPENED_BITS = os.O_ACCMODE | os.O_TRUNC
 OPENED = [os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC]
-X32 = 0x40000000  # x86_64: a second table of calls begins here
 FIRST_UNKNOWN = 451  # the tables below end before it
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_…
 
-# name: (number on x86_64, number on aarch64); -1 where the machine has no such call
+# name: (number on x86_64, number on aarch64); -1 if the machine has no such call
 REFUSED = {
     "fork": (57, -1), "vfork": (58, -1), "execve": (59, 221), "execveat": (322, 281),
     "socket": (41, 198), "connect": (42, 203), "bind": (49, 200),
@@ -48,10 +47,10 @@ REFUSED = {
     # Memory that no limit of a process counts.
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
-    # What other processes have of the kind, by number or name.
+    # The same kinds of memory of other processes, by number or name.
     "shmctl": (31, 195), "semop": (65, 193), "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "msgctl": (71, 187), "mq_unlink": (241, 181), "get_robust_list": (274, 100),
-    # What a user or the machine has a fixed number of, and what tells of folders that cannot be listed.
+    # Resources of which a user or the machine has a fixed number, and word of folders that cannot be listed.
     "inotify_init": (253, -1), "inotify_init1": (294, 26), "inotify_add_watch": (254, 27), "fanotify_mark": (301, 263),
     "io_setup": (206, 0), "seccomp": (317, 277), "lookup_dcookie": (212, 18), "uselib": (134, -1),
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "init_module": (175, 105),
@@ -65,7 +64,7 @@ REFUSED = {
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
 }  # fmt: skip
 
-# What landlock does not hold: a file's mode, owner, times and attributes, wherever it lies.
+# Not covered by landlock: mode, owner, times and attributes of any file.
 REFUSED_ON_SHARED_FILES = {
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, -1), "fchown": (93, 55),
     "lchown": (94, -1), "fchownat": (260, 54), "utime": (132, -1), "utimes": (235, -1), "utimensat": (280, 88),
@@ -73,7 +72,7 @@ REFUSED_ON_SHARED_FILES = {
     "listxattr": (194, 11), "llistxattr": (195, 12), "flistxattr": (196, 13),
 }  # fmt: skip
 
-# What else changes files, where not even landlock is there.
+# Other calls that change files, refused if there is no landlock.
 REFUSED_WITHOUT_LANDLOCK = {
     "creat": (85, -1), "mkdir": (83, -1), "mkdirat": (258, 34), "unlink": (87, -1), "unlinkat": (263, 35),
     "rmdir": (84, -1), "rename": (82, -1), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, -1),
@@ -82,31 +81,31 @@ REFUSED_WITHOUT_LANDLOCK = {
 }  # fmt: skip
 
 CLONE, CLONE3, SOCKETPAIR, PRCTL = (56, 220), (435, 435), (53, 199), (157, 167)
-OF_A_PROCESS = {  # calls whose first argument is the process that they work on
+OF_A_PROCESS = {  # calls whose first argument is a process
     "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261), "sched_setaffinity": (203, 122),
     "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
     "setpgid": (109, 154),
 }  # fmt: skip
-SIGNALS = ("kill", "tgkill")  # where 0 is not oneself but one's group
+SIGNALS = ("kill", "tgkill")  # for which 0 is the process group
 FCNTL, IOCTL = (72, 25), (16, 29)
-# fcntl: copies, flags, the size of a pipe, seals. Not: who gets its signals, leases, word of a folder, larger pipes.
+# fcntl: copies, flags, the size of a pipe, seals. Not: owners of signals, leases, folder notices, larger pipes.
 FCNTLS = [0, 1, 2, 3, 4, 1030, 1032, 1034]
-LOCKS = [5, 6, 7, 36, 37, 38]  # fcntl, where no file is another's
-# TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Not: typing into terminals, who gets signals.
+LOCKS = [5, 6, 7, 36, 37, 38]  # fcntl, if no file belongs to others
+# TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. Not: typing into terminals, owners of signals.
 IOCTLS = [0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451]
 # PR_GET_PDEATHSIG, _GET_DUMPABLE, _SET_NAME, _GET_NAME, _GET_SECCOMP, _CAPBSET_READ, _SET_ and _GET_NO_NEW_PRIVS,
-# _SET_VMA. Not: the end with the parent, traces, adoption, the scheduling of others.
+# _SET_VMA. Not: the signal of the parent's end, traces, adoption, the scheduling of others.
 PRCTLS = [2, 3, 15, 16, 21, 23, 38, 39, 0x53564D41]
 OPEN, OPENAT, OPENAT2 = (2, -1), (257, 56), (437, 437)
 
 
 def is_known(machine: str) -> bool:
-    """Whether there is a table of calls for the machine, as `uname` names it."""
+    """Whether there is a table of calls for the machine (its name in `uname`)."""
     return machine in MACHINES
 
 
 def refuse(*, shares_files: bool, has_landlock: bool) -> None:
-    """Refuse this process the calls from now on.
+    """Refuse the calls in this process from now on.
 
     Raises:
         OSError: the kernel has no seccomp.
@@ -120,30 +119,35 @@ def refuse(*, shares_files: bool, has_landlock: bool) -> None:
 
 
 def assemble(machine: str, pid: int, *, shares_files: bool, has_landlock: bool) -> list[Instruction]:
-    """The filter of the process with that number as a program of classic BPF, for x86_64 or aarch64."""
-    own = list(MACHINES).index(machine)
+    """The filter of that process as a program of classic BPF, for x86_64 or aarch64."""
+    column = list(MACHINES).index(machine)
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, MACHINES[machine]), (RETURN, 0, 0, REFUSE),
         (LOAD, 0, 0, NUMBER), (GREATER_OR_EQUAL, 0, 1, FIRST_UNKNOWN), (RETURN, 0, 0, ABSENT),
     ]  # fmt: skip
     refused = REFUSED | (REFUSED_ON_SHARED_FILES if shares_files else {})
     refused |= {} if has_landlock or not shares_files else REFUSED_WITHOUT_LANDLOCK
-    for numbers in refused.values():
-        code += _on(numbers[own], [(RETURN, 0, 0, REFUSE)])
-    code += _on(CLONE3[own], [(RETURN, 0, 0, ABSENT)])  # its flags are in memory; libc then calls clone
-    code += _on(CLONE[own], _where_any_bit(0, CLONE_THREAD, REFUSE))
-    code += _on(SOCKETPAIR[own], _where(1, [SOCK_STREAM], mask=SOCK_TYPE))  # others can send to any address
-    code += _on(PRCTL[own], _where(0, PRCTLS)) + _on(IOCTL[own], _where(1, IOCTLS))
-    locks = LOCKS if has_landlock or not shares_files else []
-    code += _on(FCNTL[own], _where(1, FCNTLS + locks))
+    rules = [(numbers, [(RETURN, 0, 0, REFUSE)]) for numbers in refused.values()]
+    rules += [
+        (CLONE3, [(RETURN, 0, 0, ABSENT)]),  # its flags are in memory; libc then calls clone
+        (CLONE, _if_any_bit(0, CLONE_THREAD, ALLOW, REFUSE)),
+        (SOCKETPAIR, _if_one_of(1, [SOCK_STREAM], mask=SOCK_TYPE)),  # others can send to any address
+        (PRCTL, _if_one_of(0, PRCTLS)),
+        (IOCTL, _if_one_of(1, IOCTLS)),
+        (FCNTL, _if_one_of(1, FCNTLS + (LOCKS if has_landlock or not shares_files else []))),
+    ]
     for name, numbers in OF_A_PROCESS.items():
-        code += _on(numbers[own], _where(0, [pid] if name in SIGNALS else [0, pid]))
+        rules.append((numbers, _if_one_of(0, [pid] if name in SIGNALS else [0, pid])))
     if shares_files:
-        code += _on(OPENAT2[own], [(RETURN, 0, 0, ABSENT)])  # its flags are in memory
-        opened = [_where(2 - i, OPENED, OPENED_BITS) for i in (0, 1)]
-        if not has_landlock:
-            opened = [_where_no_bit(2 - i, WRITES) for i in (0, 1)]
-        code += _on(OPENAT[own], opened[0]) + _on(OPEN[own], opened[1])
+        rules.append((OPENAT2, [(RETURN, 0, 0, ABSENT)]))  # its flags are in memory
+        for numbers, index in ((OPENAT, 2), (OPEN, 1)):
+            decision = _if_any_bit(index, WRITES, REFUSE, ALLOW)
+            if has_landlock:
+                decision = _if_one_of(index, OPENED, OPENED_BITS)
+            rules.append((numbers, decision))
+    for numbers, decision in rules:
+        if numbers[column] >= 0:
+            code += [(EQUAL, 0, len(decision), numbers[column]), *decision]
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 
@@ -151,23 +155,15 @@ class _Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def _on(number: int, then: list[Instruction]) -> list[Instruction]:
-    """Where the call has the number, what decides it; every way through `then` returns."""
-    return [] if number < 0 else [(EQUAL, 0, len(then), number), *then]
-
-
 def _argument(index: int) -> Instruction:
     return LOAD, 0, 0, ARGUMENTS + 8 * index  # its low half, on these little-endian machines
 
 
-def _where(index: int, values: list[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
+def _if_one_of(index: int, values: list[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
+    """Allow the call if the argument is one of the values, else refuse it."""
     tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
     return [_argument(index), (AND, 0, 0, mask), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
 
 
-def _where_any_bit(index: int, bits: int, otherwise: int) -> list[Instruction]:
-    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, ALLOW), (RETURN, 0, 0, otherwise)]
-
-
-def _where_no_bit(index: int, bits: int) -> list[Instruction]:
-    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
+def _if_any_bit(index: int, bits: int, then: int, otherwise: int) -> list[Instruction]:
+    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, then), (RETURN, 0, 0, otherwise)]

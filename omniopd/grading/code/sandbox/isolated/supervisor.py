@@ -1,8 +1,7 @@
-"""The process beside a program: starts it, watches it, bounds what it writes, ends it, and removes what it left.
+"""The process beside a program: starts it, watches it, limits its output, ends it, and removes what it left.
 
-Reads a job from standard input and writes what it found to standard output, marshalled. It outlives neither its
-job nor its caller: when the caller ends, however it ends, the kernel tells this process, which ends the program and
-cleans up.
+Reads a job from standard input and writes the result to standard output, both marshalled. It outlives neither its job
+nor its caller: however the caller ends, the kernel signals this process, which ends the program and cleans up.
 """
 
 from __future__ import annotations
@@ -17,36 +16,26 @@ import time
 
 from . import bubblewrap, namespaces, rights
 from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
-
-TYPE_CHECKING = False  # the module `typing` would cost a tenth of a program's start
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
+from .typed import Any, NoReturn
 
 TICK_S = 0.05
 BLOCK = 65536
-MOST_NAMES = 4096  # files and folders in a scratch folder on a disk
-LONGEST_PATH = 2048  # of a folder in it: beyond 4,096 bytes nothing could be counted
+MOST_NAMES = 4096  # files and folders in a scratch folder on disk
+LONGEST_PATH = 2048  # of a folder in it: above 4,096 bytes nothing could be counted
 REPORT_BYTES = 65536
-INNER = (
-    "mode",
-    "limits",
-    "readable",
-    "scratch",
-    "refuses_calls",
-    "lent",
-    "exit_is_success",
-)  # what `inside` needs
+INNER = ("mode", "limits", "readable", "scratch", "refuses_calls", "lent", "exit_is_success")  # for `inside`
 BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from isolated.inside import main; main()"
 
 
 def main() -> None:
-    """Do the job that standard input holds."""
+    """Do the job on standard input."""
     job = marshal.loads(sys.stdin.buffer.read())
     _die_with(job["caller"])
     if not job["mode"].endswith(("namespaces", "bubblewrap")):
         rights.refuse_to_be_read()  # by the program, which may see this process
     result: dict[str, Any] = {}
-    scratch = _name(job["temporary"]) if _shares_files(job) else None
+    shares_files = job["mode"] in ("landlock", "limits")
+    scratch = _secret_name(job["temporary"]) if shares_files else None
     try:
         if scratch:
             os.mkdir(scratch, 0o700)
@@ -62,17 +51,13 @@ def main() -> None:
     sys.stdout.buffer.write(marshal.dumps(result))
 
 
-def _shares_files(job: dict[str, Any]) -> bool:
-    return job["mode"] in ("landlock", "limits")
-
-
-def _name(place: str) -> str:
-    """A name in that folder that nobody guesses."""
-    return os.path.join(place, f"omniopd-{os.urandom(8).hex()}")
+def _secret_name(folder: str) -> str:
+    """A name in the folder that cannot be guessed."""
+    return os.path.join(folder, f"omniopd-{os.urandom(8).hex()}")
 
 
 def _die_with(caller: int) -> None:
-    """Turn the end of the caller, or a wish of it, into an exception here."""
+    """Turn the end of the caller, or SIGTERM from it, into an exception here."""
     signal.signal(signal.SIGTERM, _end)
     if rights.IS_LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -82,14 +67,14 @@ def _die_with(caller: int) -> None:
 
 
 def _end(*_: object) -> NoReturn:
-    """Once: of a caller with threads the kernel tells again for each of them, and cleaning up would be broken off."""
+    """Exit once: the kernel signals for every thread of the caller, which would interrupt the cleanup."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(1)
 
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
     """Start the program in the mode of the job, and follow it to its end."""
-    mode, limits = job["mode"], job["limits"]
+    mode = job["mode"]
     if mode.endswith("namespaces"):
         namespaces.leave(as_user=mode == "namespaces")
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # which a change of user may have cleared
@@ -98,19 +83,17 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if not child:
         _become(job, files, pipes)
-    for file in files:
-        os.close(file)
-    for _, writes in pipes.values():
-        os.close(writes)
-    return _Follower(job, child, {name: reads for name, (reads, _) in pipes.items()}).result(limits)
+    for descriptor in (*files, *(writes for _, writes in pipes.values())):
+        os.close(descriptor)
+    return _Follower(job, child, {name: reads for name, (reads, _) in pipes.items()}).result()
 
 
 def _file(text: str) -> int:
-    """A descriptor from which the text is read; nothing of it is on a disk where there is memory for it."""
+    """A descriptor from which the text is read; it is kept in memory, not on disk, where the system allows it."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("text", 0)
     else:
-        import tempfile  # on Linux it is not needed, and costs as much as all else that is imported here
+        import tempfile  # not needed on Linux, and as expensive as all other imports here
 
         with tempfile.TemporaryFile() as file:
             number = os.dup(file.fileno())
@@ -121,13 +104,12 @@ def _file(text: str) -> int:
 
 
 def _become(job: dict[str, Any], files: list[int], pipes: dict[str, tuple[int, int]]) -> NoReturn:
-    """In the child: stand where the program shall run, and become `inside`."""
+    """In the child: move to where the program is to run, and become `inside`."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         stdin, source, tests = files
-        order = [stdin, pipes["stdout"][1], pipes["stderr"][1], source, tests, pipes["verdict"][1]]
-        _arrange(order)
+        _renumber([stdin, pipes["stdout"][1], pipes["stderr"][1], source, tests, pipes["verdict"][1]])
         os.setpgid(0, 0)
         if job["mode"].endswith("namespaces"):
             namespaces.move_in(job["readable"], job["limits"])
@@ -136,25 +118,28 @@ def _become(job: dict[str, Any], files: list[int], pipes: dict[str, tuple[int, i
         elif job["mode"] == "seccomp":
             os.chdir("/")
         rights.end_with_parent(5)
+        home = job["scratch"] or namespaces.SCRATCH
         command = _command(job)
-        os.execve(command[0], command, _environment(job["scratch"] or namespaces.SCRATCH))
+        os.execve(command[0], command, {
+            "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "2",  # sets of texts have the same order in every run
+        })  # fmt: skip
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(127)
 
 
-def _arrange(order: list[int]) -> None:
+def _renumber(descriptors: list[int]) -> None:
     """Make the descriptors 0, 1, 2, …, and close all others."""
-    high = [os.dup2(number, 100 + i, inheritable=False) for i, number in enumerate(order)]
+    high = [os.dup2(number, 100 + i, inheritable=False) for i, number in enumerate(descriptors)]
     for i, number in enumerate(high):
         os.dup2(number, i, inheritable=True)
-    os.closerange(len(order), 200)
+    os.closerange(len(descriptors), 200)
 
 
 def _command(job: dict[str, Any]) -> list[str]:
-    inner = {name: job[name] for name in INNER}
-    inner["has_tests"] = job["tests"] is not None
+    inner = {name: job[name] for name in INNER} | {"has_tests": job["tests"] is not None}
     python = [
         job["python"],
         "-s",
@@ -167,93 +152,80 @@ def _command(job: dict[str, Any]) -> list[str]:
         job["code"],
         marshal.dumps(inner).hex(),
     ]
-    return (
-        bubblewrap.command(job["bwrap"], job["readable"]) + python if job["mode"] == "bubblewrap" else python
-    )
-
-
-def _environment(home: str) -> dict[str, str]:
-    """All that a program finds in its environment; sets of texts have the same order in every run."""
-    return {"HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "2"}  # fmt: skip
+    if job["mode"] == "bubblewrap":
+        return bubblewrap.command(job["bwrap"], job["readable"]) + python
+    return python
 
 
 class _Follower:
-    """A running program: what it wrote so far, and why it was ended."""
+    """A running program: its output so far, and the limit that ended it."""
 
     def __init__(self, job: dict[str, Any], child: int, pipes: dict[str, int]) -> None:
-        self._job, self._child, self._pipes = job, child, pipes
+        self._limits, self._scratch, self._child, self._pipes = job["limits"], job["scratch"], child, pipes
+        output_bytes = job["limits"]["output_bytes"]
+        self._bounds = {"stdout": output_bytes, "stderr": output_bytes, "verdict": REPORT_BYTES}
         self._written = {name: bytearray() for name in pipes}
         self._began = time.monotonic()
         self._reason = ""
-        self._handle = _handle_of(child)
         self._is_reaped = False
+        try:
+            self._handle = os.pidfd_open(child)  # readable when the child ends
+        except (AttributeError, OSError):
+            self._handle = None
 
-    def result(self, limits: dict[str, Any]) -> dict[str, Any]:
-        """What there is to say of the program, when it has ended."""
-        bounds = {"stdout": limits["output_bytes"], "stderr": limits["output_bytes"], "verdict": REPORT_BYTES}
+    def result(self) -> dict[str, Any]:
+        """The result of the program, when it has ended."""
         for pipe in self._pipes.values():
             os.set_blocking(pipe, False)
         while not self._reason and not self._has_ended():
             self._wait()
-            self._read(bounds)
-            self._reason = self._reason or self._over(limits)
+            self._read()
+            self._reason = self._reason or self._exceeded()
         wall_s = time.monotonic() - self._began
         if not self._is_reaped:
             _kill(self._child)
-        self._read(bounds)
-        return {name: bytes(written) for name, written in self._written.items()} | {
-            "limit": self._reason,
-            "wall_s": wall_s,
-        }
+        self._read()
+        written = {name: bytes(output) for name, output in self._written.items()}
+        return written | {"limit": self._reason, "wall_s": wall_s}
 
     def _has_ended(self) -> bool:
         self._is_reaped = self._is_reaped or os.waitpid(self._child, os.WNOHANG)[0] == self._child
         return self._is_reaped
 
     def _wait(self) -> None:
-        """Until something was written, or the program has ended, or a tick has passed."""
+        """Wait for output, the end of the program, or the next tick."""
         poll = select.poll()
-        for pipe in self._pipes.values():
-            poll.register(pipe, select.POLLIN)
-        if self._handle is not None:
-            poll.register(self._handle, select.POLLIN)
+        for descriptor in (*self._pipes.values(), self._handle):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
         poll.poll(TICK_S * 1000)
 
-    def _read(self, bounds: dict[str, int]) -> None:
+    def _read(self) -> None:
         for name, pipe in list(self._pipes.items()):
-            kept = self._written[name]
+            kept, bound = self._written[name], self._bounds[name]
             with contextlib.suppress(BlockingIOError):
-                while len(kept) <= bounds[name]:
+                while len(kept) <= bound:
                     block = os.read(pipe, BLOCK)
                     if not block:
                         os.close(self._pipes.pop(name))
                         break
                     kept += block
-            if len(kept) > bounds[name]:
+            if len(kept) > bound:
                 self._reason = self._reason or "output"
-                del kept[bounds[name] :]
+                del kept[bound:]
 
-    def _over(self, limits: dict[str, Any]) -> str:
-        """The limit that is passed, of those that the kernel does not hold; empty where none is."""
-        if time.monotonic() - self._began > limits["wall_s"]:
+    def _exceeded(self) -> str:
+        """The limit that is exceeded, of those that the kernel does not enforce; empty if none is."""
+        if time.monotonic() - self._began > self._limits["wall_s"]:
             return "time"
-        if _num_threads(self._child) > limits["num_threads"]:
+        if _num_threads(self._child) > self._limits["num_threads"]:
             return "threads"
-        scratch = self._job["scratch"]
-        return "scratch" if scratch and _is_over(scratch, limits["scratch_bytes"]) else ""
-
-
-def _handle_of(child: int) -> int | None:
-    """What becomes readable when the child ends; None where the kernel has no such thing."""
-    try:
-        return os.pidfd_open(child)
-    except (AttributeError, OSError):
-        return None
+        is_full = self._scratch and _is_full(self._scratch, self._limits["scratch_bytes"])
+        return "scratch" if is_full else ""
 
 
 def _num_threads(pid: int) -> int:
-    """Of the process that has most, among this one and its descendants."""
+    """The number of threads in the process with most, among this one and its descendants."""
     most, processes = 0, [pid]
     while processes:
         one = processes.pop()
@@ -264,28 +236,28 @@ def _num_threads(pid: int) -> int:
     return most
 
 
-def _is_over(folder: str, size: int) -> bool:
-    """Whether a folder holds more bytes, more names or longer paths than it may."""
-    names = taken = 0
-    places = [folder]
-    while places:
-        place = places.pop()
+def _is_full(folder: str, max_bytes: int) -> bool:
+    """Whether a folder has more bytes, more names or longer paths than allowed."""
+    num_names = num_bytes = 0
+    folders = [folder]
+    while folders:
+        place = folders.pop()
         if len(os.fsencode(place)) > LONGEST_PATH:
             return True
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
-                names += 1
+                num_names += 1
                 if entry.is_dir(follow_symlinks=False):
-                    places.append(entry.path)
+                    folders.append(entry.path)
                 else:
-                    taken += entry.stat(follow_symlinks=False).st_blocks * 512
-                if names > MOST_NAMES or taken > size:
+                    num_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+                if num_names > MOST_NAMES or num_bytes > max_bytes:
                     return True
     return False
 
 
 def _kill(pid: int) -> None:
-    for kill in (os.killpg, os.kill):  # where there is no /proc, its children are found by their group alone
+    for kill in (os.killpg, os.kill):  # without /proc, its children are reached by their group alone
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -293,7 +265,7 @@ def _kill(pid: int) -> None:
 
 
 def _end_children() -> None:
-    """End what is left: what lost its parent has become a child of this process."""
+    """End what is left: orphans have become children of this process."""
     with contextlib.suppress(OSError):
         while True:
             with open("/proc/thread-self/children", encoding="ascii") as file:
@@ -305,10 +277,10 @@ def _end_children() -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder, whatever modes, names and depths are in it. Nothing runs in it any more.
+    """Remove a folder, whatever modes, names and depths are in it. No process uses it any more.
 
-    What a folder holds is moved up before the folder is removed, so that no path is ever long; the names that it gets
-    there are new, so that none that the program chose is in the way.
+    The content of each inner folder is moved up before that is removed, so that no path is ever long. It gets new
+    names, so that none that the program chose is in the way.
     """
     os.chmod(folder, 0o700)
     while entries := list(os.scandir(folder)):
@@ -319,7 +291,7 @@ def _remove(folder: str) -> None:
             os.chmod(entry.path, 0o700)
             for inner in list(os.scandir(entry.path)):
                 if inner.is_dir(follow_symlinks=False):
-                    os.chmod(inner.path, 0o700)  # a folder that may not be written cannot be moved
-                os.rename(inner.path, _name(folder))
+                    os.chmod(inner.path, 0o700)  # a folder without write permission cannot be moved
+                os.rename(inner.path, _secret_name(folder))
             os.rmdir(entry.path)
     os.rmdir(folder)
