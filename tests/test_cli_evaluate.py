@@ -158,7 +158,7 @@ MISTAKES = {
     ),
     "an arm that is not there": (["--arm", "nope"], "params.yaml: arms.nope: no such arm; known are omniopd"),
     "a benchmark twice": (
-        ["--model", "tiny", "--suite", "gsm8k,gsm8k"], "--suite: suite: gsm8k stands there twice; delete one of the two"
+        ["--model", "tiny", "--suite", "gsm8k,gsm8k"], "--suite: suite: gsm8k is listed twice; delete one of the two"
     ),
     "the hub out of reach": (["--model", "tiny", "--suite", "aime24"], "--file aime24=PATH"),
 }  # fmt: skip

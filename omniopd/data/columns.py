@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omniopd.errors import DataError
+
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a row has what; `a.b` is the field b of the field a, None what the rows do not have.
+    """The paths of a row's parts; `a.b` is the field b of the field a, None a part that the rows do not have.
 
-    >>> Columns(prompt="problem", answer="reward_model.ground_truth", id=None, tests=None).own_names()
+    >>> Columns(prompt="problem", answer="reward_model.ground_truth", id=None, tests=None).renamed()
     {'prompt': 'problem', 'answer': 'reward_model.ground_truth'}
     """
 
@@ -17,11 +19,11 @@ class Columns:
     answer: str | None
     id: str | None
     tests: str | None
-    more: tuple[str, ...] = ()  # what is read besides
+    more: tuple[str, ...] = ()  # further columns to read
 
-    def own_names(self) -> dict[str, str]:
-        """The paths that are not called as the thing itself, by thing: those must be there, others may."""
-        return {thing: path for thing, path in self._paths().items() if path != thing}
+    def renamed(self) -> dict[str, str]:
+        """The paths that differ from the name of the part, by part. These must exist; the others are optional."""
+        return {part: path for part, path in self._paths().items() if path != part}
 
     def tops(self) -> set[str]:
         """Every name that a path may begin with."""
@@ -29,28 +31,52 @@ class Columns:
 
     def _paths(self) -> dict[str, str]:
         paths = {"prompt": self.prompt, "answer": self.answer, "id": self.id, "tests": self.tests}
-        return {thing: path for thing, path in paths.items() if path is not None}
+        return {part: path for part, path in paths.items() if path is not None}
 
 
-# How prompts lie in the files that `prepare` writes, and in a JSONL file that needs no mapping.
+# The columns of the files that `prepare` writes, and of a JSONL file that needs no mapping.
 PLAIN = Columns(prompt="prompt", answer="answer", id="id", tests="tests")
 
 
 def value_at(values: Mapping[str, Any], path: str) -> Any:
-    """What a path leads to; None where it leads nowhere. A name with a dot in it goes before a path."""
+    """The value at a path, None where there is none. A name that contains a dot takes precedence over a path."""
     if path in values:
         return values[path]
-    found: Any = values
+    value: Any = values
     for name in path.split("."):
-        if not isinstance(found, Mapping) or name not in found:
+        if not isinstance(value, Mapping) or name not in value:
             return None
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
-def has_path(fields: Mapping[str, Any], path: str) -> bool:
-    """Whether a path leads somewhere in a row, or in a description of rows whose structures are mappings."""
-    return value_at(fields, path) is not None
+def check_columns(source: object, columns: Columns, fields: Mapping[str, Any]) -> None:
+    """Raise where the fields of the rows lack the prompt, or a column that is mapped to another name.
+
+    Raises:
+        DataError: names the column, and the fields.
+    """
+    for part, path in {"prompt": columns.prompt, **columns.renamed()}.items():
+        if value_at(fields, path) is None:
+            raise missing_column(source, part, path, fields)
+
+
+def missing_column(source: object, part: str, path: str, fields: Mapping[str, Any]) -> DataError:
+    """The error for a mapped column that does not exist."""
+    alternative = "" if part == "prompt" else ", or null where there is none"
+    return DataError(
+        f"{source}: has no column {path!r}; it has {quoted(_leaves(fields))}; name one of them in "
+        f"prompts.columns.{part}{alternative}"
+    )
+
+
+def _leaves(fields: Mapping[str, Any]) -> list[str]:
+    """The names of fields, and the paths into those that are structures."""
+    leaves = []
+    for name, value in fields.items():
+        inner = value if isinstance(value, Mapping) else {}
+        leaves += [f"{name}.{path}" for path in _leaves(inner)] or [name]
+    return leaves
 
 
 def quoted(names: Iterable[str]) -> str:

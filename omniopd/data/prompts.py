@@ -1,4 +1,4 @@
-"""Prompts: what a row of a source says, and JSONL files of {"id", "prompt"}, with "answer" and "tests" where known."""
+"""Prompts: read from the rows of a source, and JSONL files of {"id", "prompt"} with optional "answer" and "tests"."""
 
 import json
 import random
@@ -14,16 +14,15 @@ from omniopd.data.dedup import text_digest
 from omniopd.data.sources import Row, Source, stream
 from omniopd.errors import DataError
 
-MAX_MISTAKES = 5  # told at once
-SHOWN = 60  # characters of an answer that cannot be read
+MAX_MISTAKES = 5  # lines of one error
+SHOWN = 60  # characters of a value in a message
 
-
-Reference = Literal["answer", "tests"]  # what a response is measured by
+Reference = Literal["answer", "tests"]  # the field that a response is graded against
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question for the student; what it is measured by is known for prompts that measure, never needed to train.
+    """One question for the student. Only prompts to measure on need an answer or tests.
 
     >>> Prompt(id="heldout-00000", prompt="4185+5874=", answer="10059").answer
     '10059'
@@ -35,11 +34,11 @@ class Prompt:
     tests: str | None = None  # of a program: code, or JSON
 
     def has(self, reference: Reference) -> bool:
-        """Whether a response can be measured by that."""
+        """Whether the prompt has this reference."""
         return getattr(self, reference) is not None
 
     def as_row(self) -> dict[str, str]:
-        """The prompt as it stands in a JSONL file; what is unknown is left out."""
+        """The prompt as a line of a JSONL file, without the fields that are None."""
         known = {"id": self.id, "prompt": self.prompt, "answer": self.answer, "tests": self.tests}
         return {name: value for name, value in known.items() if value is not None}
 
@@ -47,12 +46,12 @@ class Prompt:
 def prompt_of(
     row: Row, columns: Columns = PLAIN, answer_pattern: re.Pattern[str] | None = None
 ) -> tuple[Prompt, str]:
-    """The prompt of a row, and why it has no answer; the latter is empty where it has one, or is not mapped to one.
+    """The prompt of a row, and why it has no answer: empty where it has one, or no column is mapped to it.
 
-    Of a list of messages the prompt is the last that a user wrote. An id that is missing is made of the text.
+    Of a list of messages the prompt is the last of role user. A missing id is replaced by a hash of the text.
 
     Raises:
-        DataError: the row has no prompt that can be asked, or an id that is no text.
+        DataError: the row has no usable prompt, or an id that is no text.
     """
     values = row.values()
     text = _text_of(values, columns.prompt, row)
@@ -74,29 +73,24 @@ def prompt_of(
 
 
 def _text_of(values: Mapping[str, Any], path: str, row: Row) -> str:
-    found = value_at(values, path)
-    if isinstance(found, list | tuple):
-        found = next(
-            (message.get("content") for message in reversed(found) if _is_of_user(message)), None
-        )  # fmt: skip
-        if found is None:
+    text = value_at(values, path)
+    if isinstance(text, list | tuple):
+        messages = [message for message in text if isinstance(message, Mapping)]
+        text = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
+        if text is None:
             raise DataError(
                 f"{row.place}: field {path!r} holds no message of a user; fix or leave out the row"
             )
-    if found is None:
+    if text is None:
         where = "" if path == "prompt" else " (prompts.columns.prompt)"
         raise DataError(f"{row.place}: has no field {path!r}{where}; it has {quoted(values)}")
-    if not isinstance(found, str):
-        raise DataError(f"{row.place}: field {path!r} is {found!r}, not a string; put it in quotes")
-    if not found or found.isspace():
+    if not isinstance(text, str):
+        raise DataError(f"{row.place}: field {path!r} is {text!r}, not a string; put it in quotes")
+    if not text or text.isspace():
         raise DataError(f"{row.place}: field {path!r} is empty; fill it or delete the line")
-    if not _is_unicode(found):
-        raise DataError(f"{row.place}: field {path!r} holds half a character; write the file anew as UTF-8")
-    return found
-
-
-def _is_of_user(message: Any) -> bool:
-    return isinstance(message, Mapping) and message.get("role") == "user"
+    if not _is_unicode(text):
+        raise DataError(f"{row.place}: field {path!r} holds half a character; save the file again as UTF-8")
+    return text
 
 
 def _answer_of(
@@ -105,28 +99,28 @@ def _answer_of(
     """The answer, or why there is none."""
     if columns.answer is None:
         return None, ""
-    found = value_at(values, columns.answer)
-    if found is None:
+    value = value_at(values, columns.answer)
+    if value is None:
         return None, f"no {columns.answer}"
-    found = _whole_number(found) or found
-    if not isinstance(found, str) or not _is_unicode(found):
-        return None, f"{columns.answer} is {repr(found)[:SHOWN]}, neither text nor a whole number"
+    text = _whole_number(value) or value
+    if not isinstance(text, str) or not _is_unicode(text):
+        return None, f"{columns.answer} is {repr(text)[:SHOWN]}, neither text nor a whole number"
     if pattern is None:
-        return (found, "") if found else (None, f"{columns.answer} is empty")
-    matches = list(pattern.finditer(found))
-    answer = matches[-1][1] if matches else None
-    if answer is None or not answer.strip():
-        return None, f"answer_pattern finds nothing in {columns.answer}, which ends with {found[-SHOWN:]!r}"
-    return answer.strip(), ""
+        return (text, "") if text else (None, f"{columns.answer} is empty")
+    matches = list(pattern.finditer(text))
+    answer = (matches[-1][1] or "").strip() if matches else ""
+    if not answer:
+        return None, f"answer_pattern finds nothing in {columns.answer}, which ends with {text[-SHOWN:]!r}"
+    return answer, ""
 
 
 def _whole_number(value: Any) -> str | None:
-    """The digits of a whole number, also where a column of floats or decimals holds it; None of anything else.
+    """The digits of a whole number, also of a float or decimal; None for any other value.
 
     >>> _whole_number(4.0), _whole_number(0.5)
     ('4', None)
 
-    From 2^53 on not every whole number is a float, so that one is not known to be the number that was meant.
+    From 2^53 on a float may differ from the number that was written, so none is accepted.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
@@ -136,8 +130,6 @@ def _whole_number(value: Any) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -145,8 +137,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def told_at_once(mistakes: Sequence[str], num_mistakes: int, where: object) -> DataError:
-    """The first mistakes of a file, a line each, and how many there are besides."""
+def bad_lines(mistakes: Sequence[str], num_mistakes: int, where: object) -> DataError:
+    """One error for a file: its first mistakes, a line each, and how many more there are."""
     lines = list(mistakes[:MAX_MISTAKES])
     if num_mistakes > len(lines):
         lines.append(f"{where}: {num_mistakes - len(lines)} more lines cannot be used; fix these first")
@@ -172,42 +164,42 @@ def read_prompts(path: Path) -> list[Prompt]:
             continue
         first = line_of_id.setdefault(prompt.id, row.number)
         if first != row.number:
-            mistakes.append(f"{row.place}: id {prompt.id!r} stands on line {first} too; make ids unique")
+            mistakes.append(f"{row.place}: id {prompt.id!r} is also on line {first}; make ids unique")
         prompts.append(prompt)
     if mistakes:
-        raise told_at_once(mistakes, len(mistakes), path)
+        raise bad_lines(mistakes, len(mistakes), path)
     if not prompts:
         raise no_prompts(source)
     return prompts
 
 
 def no_prompts(source: Source) -> DataError:
-    """The sentence for a source without rows."""
+    """The error for a source without rows."""
     rows = "one JSON object a line with 'id' and 'prompt'" if source.kind == "jsonl" else "a row a prompt"
     return DataError(f"{source}: holds no prompts; write {rows}")
 
 
 def check_ids(prompts: Iterable[Prompt], where: object) -> None:
-    """Raise where two of different text have one id.
+    """Raise where two prompts have the same id.
 
     Raises:
-        DataError: naming the id and both texts.
+        DataError: names the id and both texts.
     """
     by_id: dict[str, Prompt] = {}
     for prompt in prompts:
         other = by_id.setdefault(prompt.id, prompt)
         if other is not prompt:
             raise DataError(
-                f"{where}: id {prompt.id!r} is that of {other.prompt[:SHOWN]!r} and of {prompt.prompt[:SHOWN]!r}; make "
-                "ids unique, or set prompts.columns.id: null, and they are made of the texts"
+                f"{where}: id {prompt.id!r} belongs to {other.prompt[:SHOWN]!r} and to {prompt.prompt[:SHOWN]!r}; make "
+                "ids unique, or set prompts.columns.id: null to use hashes of the texts"
             )
 
 
 def prompts_of_round(prompts: Sequence[Prompt], round_: int, *, count: int, seed: int) -> list[Prompt]:
-    """The `count` prompts of one round, no two the same: the next run of a shuffle, a new one every epoch.
+    """The `count` prompts of one round, all different: the next part of a shuffle, which is redrawn every epoch.
 
-    What is left of a shuffle and fills no round stands back until the next one. A function of the round
-    alone, so a resumed run asks what an undisturbed one would have.
+    An incomplete part at the end of a shuffle is skipped. The prompts depend on the round alone, so a resumed run
+    draws those of an uninterrupted one.
     """
     if not 0 < count <= len(prompts):
         raise ValueError(f"a round of {count} different prompts cannot be had of {len(prompts)}")

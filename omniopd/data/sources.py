@@ -1,8 +1,8 @@
 """Sources of prompts, read row by row: JSON lines, JSON, CSV and Parquet files, and datasets of the Hugging Face hub.
 
-Files are read here: a mistake is then named by its line or row, and no type is guessed. Parquet is read group by group:
-`datasets` holds what it has read of a file until its end. A hub dataset goes through `datasets`, by way of its cache on
-disk, so that it is downloaded once.
+Files are not read with `datasets`: errors can name the line or row, no type is guessed, and Parquet is read group by
+group, where `datasets` would keep the whole file in memory. A hub dataset is read from the cache of `datasets` on disk,
+so that it is downloaded once.
 """
 
 import csv
@@ -21,19 +21,19 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from omniopd.data.columns import Columns, has_path, quoted
+from omniopd.data.columns import Columns, check_columns
 from omniopd.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
-BATCH = 1000  # rows made into Python's objects at once
+BATCH = 1000  # rows that are converted to Python objects at once
 _SPACE = re.compile(r"\s*")
 _END = re.compile(r"\]\s*")
 _COMMA = re.compile(r"\s*(?:,\s*(?!\s*\])|(?=\]))")
 READ_AT_ONCE = 2**16  # bytes of a Parquet file
-PEEKED = 100  # JSON lines that are looked at for their fields
+PEEKED = 100  # JSON rows that are read for the names of their fields
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Source:
     path: Path | None  # None: on the hub
     subset: str | None = None
     split: str = "train"
-    setting: str = "prompts.source"  # what of params.yaml, or of the command line, names it
+    setting: str = "prompts.source"  # of params.yaml or the command line, for messages
     revision: str | None = None  # the commit on the hub; None: the newest
 
     @property
     def kind(self) -> str:
-        """hub, or how the file is read: by the end of its name, and as JSON lines where that says nothing."""
+        """hub, or the format of the file by its suffix; any other suffix means JSON lines."""
         if self.path is None:
             return "hub"
         suffix = self.path.with_suffix("").suffix if self.path.suffix == ".gz" else self.path.suffix
@@ -68,7 +68,7 @@ class Source:
 def source_of(
     name: str, root: Path, *, subset: str | None, split: str, setting: str = "prompts.source"
 ) -> Source:
-    """What a name in params means: a file that is there or is called like one, else owner/name on the hub."""
+    """The source of a name in params: a file that exists or has a file's suffix, else owner/name on the hub."""
     path = root / name
     looks_like_file = name.removesuffix(".gz").endswith(SUFFIXES)
     if path.exists() or looks_like_file or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
@@ -85,9 +85,8 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands, to begin a sentence."""
-        of_row = ":" if self.source.kind == "jsonl" else ", row "
-        return f"{self.source}{of_row}{self.number}"
+        """The source and the line or row, to begin a message."""
+        return f"{self.source}{':' if self.source.kind == 'jsonl' else ', row '}{self.number}"
 
     def values(self) -> Mapping[str, Any]:
         """The fields.
@@ -111,105 +110,57 @@ class Row(NamedTuple):
 
 
 class _Twice(ValueError):
-    """A key stands twice in one object."""
+    """A key occurs twice in one object."""
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        raise _Twice(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return values
 
 
 def stream(source: Source, columns: Columns) -> Iterator[Row]:
-    """The rows of a source, a few at a time in memory; blank lines are passed over.
+    """The rows of a source, with few of them in memory at a time; blank lines are skipped.
 
-    Where columns have types, those alone are read that `columns` lead to.
+    Of typed sources only the columns that `columns` names are read.
 
     Raises:
-        DataError: the source is missing, out of reach or damaged, or is no JSON and has no such column.
+        DataError: the source is missing, unreachable or damaged, or lacks a column (checked here except for JSON).
     """
     match source.kind:
         case "jsonl":
-            yield from _lines(source)
+            return _lines(source)
         case "csv":
-            yield from _csv_rows(source, columns)
+            return _csv_rows(source, columns)
         case "parquet":
-            yield from _parquet_rows(source, columns)
+            return _parquet_rows(source, columns)
         case "json":
-            yield from _json_rows(source)
+            return _json_rows(source)
         case _:
-            yield from _typed_rows(source, columns)
+            return _hub_rows(source, columns)
 
 
 def fields_of(source: Source) -> Mapping[str, Any]:
-    """The fields that rows have, by name: of JSON those of the first PEEKED, elsewhere of all.
+    """The fields of the rows by name; of JSON those of the first PEEKED rows.
 
     Raises:
-        DataError: the source is missing, out of reach or damaged.
+        DataError: the source is missing, unreachable or damaged.
     """
     match source.kind:
-        case "jsonl":
-            return {
-                name: value for row in islice(_lines(source), PEEKED) for name, value in row.values().items()
-            }
         case "csv":
             with _reading(source) as file:
                 return dict.fromkeys(_csv_reader(file).fieldnames or [], "")
-        case "json":
-            return {
-                name: value
-                for row in islice(_json_rows(source), PEEKED)
-                for name, value in row.values().items()
-                if value is not None
-            }
         case "parquet":
             with _reading(source) as file:
                 return _fields(pq.ParquetFile(file).schema_arrow)
-        case _:
-            return _typed(source)[1]
-
-
-def check_columns(source: Source, columns: Columns, fields: Mapping[str, Any]) -> None:
-    """Raise where a mapped column is not among the fields that rows have; one of the plain names may be absent.
-
-    Raises:
-        DataError: naming the column, and those that there are.
-    """
-    for thing, path in {"prompt": columns.prompt, **columns.own_names()}.items():
-        if not has_path(fields, path):
-            raise missing_column(source, thing, path, fields)
-
-
-def missing_column(source: Source, thing: str, path: str, fields: Mapping[str, Any]) -> DataError:
-    """The sentence for a mapped column that is not there."""
-    otherwise = "" if thing == "prompt" else ", or null where there is none"
-    return DataError(
-        f"{source}: has no column {path!r}; it has {quoted(_paths(fields))}; name one of them in "
-        f"prompts.columns.{thing}{otherwise}"
-    )
-
-
-def _paths(fields: Mapping[str, Any]) -> list[str]:
-    """The names of fields, and the paths into those that are structures."""
-    found = []
-    for name, value in fields.items():
-        inner = value if isinstance(value, Mapping) else {}
-        found += [f"{name}.{path}" for path in _paths(inner)] or [name]
-    return found
-
-
-def _opened(source: Source) -> IO[bytes]:
-    assert source.path is not None
-    try:
-        return cast(
-            IO[bytes], gzip.open(source.path) if source.path.suffix == ".gz" else source.path.open("rb")
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file of prompts; fix {source.setting} in params.yaml") from error
-    except OSError as error:
-        raise _unreadable(source, error.strerror) from error
+        case "hub":
+            return _hub_dataset(source)[1]
+    fields: dict[str, Any] = {}
+    for row in islice(_lines(source) if source.kind == "jsonl" else _json_rows(source), PEEKED):
+        fields |= row.values()
+    return fields
 
 
 def _unreadable(source: Source, why: object) -> DataError:
@@ -221,10 +172,18 @@ def _unreadable(source: Source, why: object) -> DataError:
 
 @contextmanager
 def _reading(source: Source) -> Iterator[IO[bytes]]:
-    """The file, open; damage that is met in it is told by its name."""
-    with _opened(source) as file:
+    """The open file; an error while it is read names the source."""
+    assert source.path is not None
+    open_file = gzip.open if source.path.suffix == ".gz" else open
+    try:
+        file = open_file(source.path, "rb")
+    except FileNotFoundError as error:
+        raise DataError(f"{source}: no such file of prompts; fix {source.setting} in params.yaml") from error
+    except OSError as error:
+        raise _unreadable(source, error.strerror) from error
+    with file:
         try:
-            yield file
+            yield cast(IO[bytes], file)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
             raise _unreadable(source, error) from error
 
@@ -238,7 +197,7 @@ def _lines(source: Source) -> Iterator[Row]:
 
 
 def _json_rows(source: Source) -> Iterator[Row]:
-    """The objects of a JSON file: those of one list, or one after the other. Types stay as they stand there."""
+    """The objects of a JSON file: those of one list, or one after the other."""
     with _reading(source) as file:
         text = file.read().decode("utf-8-sig")
     decoder = json.JSONDecoder(object_pairs_hook=_once_each)
@@ -271,7 +230,7 @@ def _csv_reader(file: IO[bytes]) -> "csv.DictReader[str]":
 
 
 def _csv_rows(source: Source, columns: Columns) -> Iterator[Row]:
-    """Every field as the text that stands there; an empty one is missing."""
+    """Every field as text; an empty one is missing."""
     with _reading(source) as file:
         reader = _csv_reader(file)
         check_columns(source, columns, dict.fromkeys(reader.fieldnames or [], ""))
@@ -281,8 +240,8 @@ def _csv_rows(source: Source, columns: Columns) -> Iterator[Row]:
 
 def _parquet_rows(source: Source, columns: Columns) -> Iterator[Row]:
     number = 0
-    with _reading(source) as opened:
-        file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=READ_AT_ONCE)
+    with _reading(source) as binary:
+        file = pq.ParquetFile(binary, pre_buffer=False, buffer_size=READ_AT_ONCE)
         check_columns(source, columns, _fields(file.schema_arrow))
         names = [name for name in file.schema_arrow.names if name in columns.tops()]
         for group in range(file.num_row_groups):
@@ -292,43 +251,30 @@ def _parquet_rows(source: Source, columns: Columns) -> Iterator[Row]:
                     yield Row(source, number, values)
 
 
-def _fields(of: pa.Schema | pa.StructType) -> dict[str, Any]:
-    """The fields of a schema by name; those of a structure as a mapping of their own."""
+def _fields(schema: pa.Schema | pa.StructType) -> dict[str, Any]:
+    """The types of fields by name; of a structure a nested mapping."""
     return {
         field.name: _fields(field.type) if isinstance(field.type, pa.StructType) else field.type
-        for field in of
+        for field in schema
     }
 
 
-def _typed_rows(source: Source, columns: Columns) -> Iterator[Row]:
-    dataset, fields = _typed(source)
+def _hub_rows(source: Source, columns: Columns) -> Iterator[Row]:
+    dataset, fields = _hub_dataset(source)
     check_columns(source, columns, fields)
-    tops = columns.tops()
-    batches = dataset.select_columns([name for name in fields if name in tops]).iter(batch_size=BATCH)
+    dataset = dataset.select_columns([name for name in fields if name in columns.tops()])
     number = 0
-    while True:
-        try:
-            batch = cast(dict[str, list[Any]], next(batches, None))
-        except Exception as error:  # likewise, in the midst of it
-            raise _unreadable(source, error) from error
-        if batch is None:
-            return
-        for values in zip(*batch.values(), strict=True):
-            number += 1
-            yield Row(source, number, dict(zip(batch, values, strict=True)))
-
-
-def _typed(source: Source) -> "tuple[Dataset, Mapping[str, Any]]":
-    """What `datasets` reads, and the fields of its rows."""
-    dataset = _hub_dataset(source)
     try:
-        return dataset, cast(Mapping[str, Any], dataset.features or next(iter(dataset), {}))
-    except Exception as error:  # whatever damage makes the libraries raise
+        for batch in cast(Iterator[dict[str, list[Any]]], dataset.iter(batch_size=BATCH)):
+            for values in zip(*batch.values(), strict=True):
+                number += 1
+                yield Row(source, number, dict(zip(batch, values, strict=True)))
+    except Exception as error:  # libraries raise errors of any type for damaged data
         raise _unreadable(source, error) from error
 
 
-def _hub_dataset(source: Source) -> "Dataset":
-    """The split, memory-mapped from the cache on disk, into which it is downloaded first where it is not there."""
+def _hub_dataset(source: Source) -> "tuple[Dataset, Mapping[str, Any]]":
+    """The split, memory-mapped from the cache on disk (downloaded first if it is not there), and its fields."""
     import datasets
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
@@ -336,7 +282,7 @@ def _hub_dataset(source: Source) -> "Dataset":
     revision: dict[str, Any] = {} if source.revision is None else {"revision": source.revision}
     try:
         # No code of a dataset is run.
-        return datasets.load_dataset(source.name, source.subset, split=source.split, **revision)
+        dataset = datasets.load_dataset(source.name, source.subset, split=source.split, **revision)
     except ConnectionError as error:
         raise DataError(
             f"{source}: the hub cannot be reached ({one_line(error)}); try again with a network, or load the dataset "
@@ -356,3 +302,7 @@ def _hub_dataset(source: Source) -> "Dataset":
             f"{source}: the dataset cannot be loaded ({one_line(error)}); save it as Parquet where it can, and name "
             f"that file in {source.setting}"
         ) from error
+    try:
+        return dataset, cast(Mapping[str, Any], dataset.features or next(iter(dataset), {}))
+    except Exception as error:  # likewise
+        raise _unreadable(source, error) from error

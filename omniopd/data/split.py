@@ -1,30 +1,29 @@
-"""A stream of prompts → the splits of seeds: drawn by hash, so that memory holds what is kept and 16 bytes a text.
+"""A stream of prompts → the splits of seeds, drawn by hash: memory holds the kept prompts and a digest of each text.
 
 A prompt's place is a hash of the seed and its text. Held-out and validation prompts are those of lowest hash that can
-be measured, training prompts the next of all: neither the order of the rows nor repeated ones change a split.
+be measured on, training prompts the next of all: neither the order of the rows nor repeated ones change a split.
 """
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from omniopd.data.columns import Columns, value_at
+from omniopd.data.columns import Columns, missing_column, value_at
 from omniopd.data.decontaminate import EvaluationItems
-from omniopd.data.dedup import Digests, text_digest
+from omniopd.data.dedup import text_digest
 from omniopd.data.prompts import (
     MAX_MISTAKES,
     Prompt,
     Reference,
+    bad_lines,
     check_ids,
     no_prompts,
     prompt_of,
-    told_at_once,
 )
-from omniopd.data.smallest import Smallest
-from omniopd.data.sources import Row, Source, missing_column, stream
+from omniopd.data.sources import Row, Source, stream
 from omniopd.errors import DataError
 
 MAX_LISTED = 1000  # of a kind, in a report
@@ -35,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rules:
-    """How rows become prompts, which of them are kept, and how many a split has."""
+    """How rows become prompts, which of them are kept, and the sizes of the splits."""
 
     columns: Columns
     num_train: int
@@ -44,34 +43,34 @@ class Rules:
     answer_pattern: re.Pattern[str] | None = None
     measured_by: Reference = "answer"
     max_tokens: int | None = None
-    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None  # needed where there is a most
+    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None  # required with max_tokens
 
     @property
     def num_measured(self) -> int:
-        """Prompts that are held out or watched."""
+        """Held-out and validation prompts."""
         return self.num_heldout + self.num_validation
 
 
 class Listed:
-    """How many there were of a kind, and the first MAX_LISTED of them in the order of their keys."""
+    """The number of rows of a kind, and the MAX_LISTED of lowest key."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._entries: Smallest[dict[str, Any]] = Smallest(MAX_LISTED)
+        self._entries: dict[int, dict[str, Any]] = {}
 
     def add(self, key: int, entry: dict[str, Any]) -> None:
-        """One more."""
+        """Count one more; of two entries with the same key the later is listed."""
         self.count += 1
-        self._entries.offer(key, entry)
+        _keep_lowest(self._entries, key, entry, size=MAX_LISTED)
 
     def as_record(self) -> dict[str, Any]:
         """The count and the list, for JSON."""
-        return {"count": self.count, "listed": [entry for _, entry in self._entries]}
+        return {"count": self.count, "listed": list(_lowest(self._entries, MAX_LISTED).values())}
 
 
 @dataclass
 class Findings:
-    """What was found in a source on the way to its splits."""
+    """What a source holds besides usable prompts, counted while its splits are drawn."""
 
     source: Source
     num_rows: int = 0
@@ -80,11 +79,11 @@ class Findings:
     without_answer: Listed = field(default_factory=Listed)
     too_long: Listed = field(default_factory=Listed)
     contaminated: dict[int, Listed] = field(default_factory=dict)  # by seed
-    num_items: int | None = None  # evaluation items from elsewhere; None: nothing was compared
+    num_items: int | None = None  # evaluation items from elsewhere; None: no decontamination
 
     def report(self, seed: int, splits: Splits) -> dict[str, Any]:
         """The record of a seed, for JSON. Rows without an answer are counted with those that repeat a text."""
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "source": self.source.name,
             "subset": self.source.subset,
             "split": None if self.source.path else self.source.split,
@@ -96,32 +95,32 @@ class Findings:
             "splits": {name: len(prompts) for name, prompts in splits.items()},
         }
         if self.num_items is not None:
-            found["contaminated"] = self.contaminated[seed].as_record()
-            found["evaluation_items"] = self.num_items
-        return found
+            record["contaminated"] = self.contaminated[seed].as_record()
+            record["evaluation_items"] = self.num_items
+        return record
 
 
 def draw(
     source: Source, rules: Rules, seeds: Sequence[int], *, evaluation: EvaluationItems | None = None
 ) -> tuple[dict[int, Splits], Findings]:
-    """The splits of each seed, and what was found on the way; no text stands in two splits of a seed.
+    """The splits of each seed, and the findings; no text is in two splits of a seed.
 
-    Of rows with one text that is kept which can be measured, and of those the one of lowest id. Where there are
-    evaluation items, no training prompt overlaps with one of them, or with a prompt that its seed measures on; the
-    source is then read twice.
+    Of rows with the same text one that can be measured on is kept, and of those the one of lowest id. With evaluation
+    items the source is read twice, and no training prompt overlaps with one of them, or with a prompt that its seed
+    measures on.
 
     Raises:
         DataError: the source cannot be used, or holds too few prompts.
     """
     findings = Findings(source, num_items=None if evaluation is None else len(evaluation))
-    drawn = {seed: _Seed(seed, rules) for seed in dict.fromkeys(seeds)}
-    too_long = _read_all(source, rules, drawn.values(), findings, trains=evaluation is None)
-    for own in drawn.values():
-        own.check_measured(findings)
+    candidates = {seed: _Candidates(seed, rules) for seed in dict.fromkeys(seeds)}
+    too_long = _read_all(source, rules, candidates.values(), findings, trains=evaluation is None)
+    for of_seed in candidates.values():
+        of_seed.choose_measured(findings)
     if evaluation is not None:
-        findings.contaminated = {seed: Listed() for seed in drawn}
-        _read_train(source, rules, drawn.values(), findings, evaluation, too_long)
-    return {seed: own.splits(source, findings) for seed, own in drawn.items()}, findings
+        findings.contaminated = {seed: Listed() for seed in candidates}
+        _read_train(source, rules, candidates.values(), findings, evaluation, too_long)
+    return {seed: of_seed.splits(findings) for seed, of_seed in candidates.items()}, findings
 
 
 def read_rows(
@@ -132,16 +131,16 @@ def read_rows(
     *,
     reshape: Callable[[Row], Row] | None = None,
 ) -> Iterator[tuple[Row, Prompt, str]]:
-    """(row, prompt, why it has no answer) of every row that can be used; the others are noted.
+    """(row, prompt, why it has no answer) of every usable row; the others are added to the findings.
 
-    A prompt is made of what `reshape`, where there is one, makes of the row.
+    `reshape` is applied to a row before its prompt is read.
 
     Raises:
-        DataError: no row can be used, none has a mapped column, or, of JSON lines, some cannot be used: those are the
-            user's own to fix.
+        DataError: no row can be used, none has a mapped column, or some lines of a JSONL file cannot be used: the user
+            can fix those.
     """
     mistakes: list[str] = []
-    unseen = columns.own_names() if source.kind in ("jsonl", "json") else {}
+    unseen = columns.renamed() if source.kind in ("jsonl", "json") else {}
     fields: dict[str, None] = {}
     for row in stream(source, columns):
         findings.num_rows += 1
@@ -150,67 +149,78 @@ def read_rows(
             if unseen:
                 values = row.values()
                 fields |= dict.fromkeys(values)
-                unseen = {
-                    thing: path for thing, path in unseen.items() if value_at(values, path) is None
-                }  # fmt: skip
+                unseen = {part: path for part, path in unseen.items() if value_at(values, path) is None}
         except DataError as error:
-            said = str(error).removeprefix(f"{row.place}: ")
-            findings.unusable.add(row.number, {"row": row.number, "reason": said})
+            reason = str(error).removeprefix(f"{row.place}: ")
+            findings.unusable.add(row.number, {"row": row.number, "reason": reason})
             if len(mistakes) < MAX_MISTAKES:
                 mistakes.append(str(error))
             continue
         yield row, prompt, reason
-    num_unusable = findings.unusable.count
-    if mistakes and (source.kind == "jsonl" or num_unusable == findings.num_rows):
-        raise told_at_once(mistakes, num_unusable, source)
+    if mistakes and (source.kind == "jsonl" or findings.unusable.count == findings.num_rows):
+        raise bad_lines(mistakes, findings.unusable.count, source)
     if not findings.num_rows:
         raise no_prompts(source)
-    for thing, path in unseen.items():
-        raise missing_column(source, thing, path, fields)
+    for part, path in unseen.items():
+        raise missing_column(source, part, path, fields)
 
 
-class _Seed:
-    """What a seed keeps."""
+class _Candidates:
+    """The prompts that may enter the splits of a seed, by their place in the seed's order."""
 
     def __init__(self, seed: int, rules: Rules) -> None:
         self.seed, self._rules = seed, rules
-        self._salt = f"prepare/{seed}".encode()
-        self.train: Smallest[Prompt] = Smallest(rules.num_train + rules.num_measured)
-        self.measured: Smallest[Prompt] = Smallest(rules.num_measured)
+        self.train: dict[int, Prompt] = {}
+        self.measured: dict[int, Prompt] = {}
 
-    def key(self, digest: bytes) -> int:
+    def place(self, digest: bytes) -> int:
         """The place of a text in the seed's order."""
-        return int.from_bytes(hashlib.blake2b(digest, digest_size=16, key=self._salt).digest(), "big")
+        salt = f"prepare/{self.seed}".encode()
+        return int.from_bytes(hashlib.blake2b(digest, digest_size=16, key=salt).digest(), "big")
 
-    def check_measured(self, findings: Findings) -> None:
-        """Raise where too few prompts can be measured."""
-        rules, without = self._rules, findings.without_answer.as_record()
-        if len(self.measured) < rules.num_measured:
-            first = without["listed"][0] if without["count"] else {}
-            why = (
-                f" ({without['count']:,} rows without, such as {first['id']!r}: {first['reason']})"
-                if first
-                else ""
-            )
-            raise DataError(
-                f"{findings.source.name}: {len(self.measured)} prompts have an answer, and {rules.num_measured} are to "
-                f"be measured on{why}; add answers, or lower prompts.num_heldout and prompts.num_validation"
-            )
+    def add_train(self, place: int, prompt: Prompt) -> None:
+        self._add(self.train, place, prompt, self._rules.num_train + self._rules.num_measured)
 
-    def splits(self, source: Source, findings: Findings) -> Splits:
-        """The prompts by split, in the seed's order."""
-        rules = self._rules
-        keys = {key for key, _ in self.measured}
-        measured = [prompt for _, prompt in self.measured]
-        train = [prompt for key, prompt in self.train if key not in keys]
+    def add_measured(self, place: int, prompt: Prompt) -> None:
+        self._add(self.measured, place, prompt, self._rules.num_measured)
+
+    def _add(self, prompts: dict[int, Prompt], place: int, prompt: Prompt, size: int) -> None:
+        other = prompts.get(place)
+        if other is None or self._preference(prompt) < self._preference(other):
+            _keep_lowest(prompts, place, prompt, size=size)
+
+    def _preference(self, prompt: Prompt) -> tuple[bool, str, str, str, str]:
+        """Of rows with the same text the one of lowest value is kept."""
+        lacks_reference = not prompt.has(self._rules.measured_by)
+        return lacks_reference, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
+
+    def choose_measured(self, findings: Findings) -> None:
+        """Fix the prompts to measure on; raises where there are too few."""
+        rules, without, why = self._rules, findings.without_answer.as_record(), ""
+        self.measured = _lowest(self.measured, rules.num_measured)
+        if len(self.measured) == rules.num_measured:
+            return
+        if without["count"]:
+            first = without["listed"][0]
+            why = f" ({without['count']:,} rows without, such as {first['id']!r}: {first['reason']})"
+        raise DataError(
+            f"{findings.source.name}: {len(self.measured)} prompts have an answer, and {rules.num_measured} are to "
+            f"be measured on{why}; add answers, or lower prompts.num_heldout and prompts.num_validation"
+        )
+
+    def splits(self, findings: Findings) -> Splits:
+        """The splits, each in the seed's order; raises where too few prompts are left to train on."""
+        rules, source = self._rules, findings.source
+        measured = list(self.measured.values())
+        unmeasured = {place: prompt for place, prompt in self.train.items() if place not in self.measured}
+        train = list(_lowest(unmeasured, rules.num_train).values())
         if len(train) < rules.num_train:
-            left_out = findings.contaminated[self.seed].count if findings.contaminated else 0
-            overlap = f", {left_out} that overlap with those left out" if left_out else ""
+            num_overlapping = findings.contaminated[self.seed].count if findings.contaminated else 0
+            overlap = f", {num_overlapping} that overlap with those left out" if num_overlapping else ""
             raise DataError(
                 f"{source.name}: {len(train)} prompts are left to train on after {rules.num_measured} to measure on"
                 f"{overlap}, and prompts.num_train is {rules.num_train}; add prompts or lower it"
             )
-        train = train[: rules.num_train]
         check_ids([*measured, *train], source)
         return {
             "heldout": measured[: rules.num_heldout],
@@ -220,98 +230,96 @@ class _Seed:
 
 
 def _read_all(
-    source: Source, rules: Rules, seeds: Iterable[_Seed], findings: Findings, *, trains: bool
-) -> Digests:
-    """Read the source once: note what is found and what is measured on, and, where it trains, what is trained on.
+    source: Source, rules: Rules, candidates: Iterable[_Candidates], findings: Findings, *, trains: bool
+) -> set[bytes]:
+    """Read the source once, for the findings, the prompts to measure on and, if `trains`, those to train on.
 
-    Returns the texts that are too long.
+    Returns the digests of the texts that are too long.
     """
-    seen, too_long = Digests(), Digests()
-    for batch in _batches(read_rows(source, rules.columns, findings, rules.answer_pattern)):
+    seen: set[bytes] = set()
+    too_long: set[bytes] = set()
+    rows = read_rows(source, rules.columns, findings, rules.answer_pattern)
+    while batch := list(islice(rows, BATCH)):
         digests = [text_digest(prompt.prompt) for _, prompt, _ in batch]
-        is_new = [seen.add(digest) for digest in digests]
-        findings.num_repeated += len(batch) - sum(is_new)
-        firsts = [(item[1], digest) for item, digest, new in zip(batch, digests, is_new, strict=True) if new]
-        _drop_long(firsts, rules, findings, too_long)
+        new: dict[bytes, Prompt] = {}
+        for (_, prompt, _), digest in zip(batch, digests, strict=True):
+            if digest not in seen:
+                new.setdefault(digest, prompt)
+        seen.update(new)
+        findings.num_repeated += len(batch) - len(new)
+        too_long |= _long_ones(new, rules, findings)
         for (_, prompt, reason), digest in zip(batch, digests, strict=True):
             if reason:
                 entry = {"id": prompt.id, "reason": reason}
                 findings.without_answer.add(int.from_bytes(digest, "big"), entry)
-            if too_long and digest in too_long:
+            if digest in too_long:
                 continue
-            for own in seeds:
-                key = own.key(digest)
+            for of_seed in candidates:
+                place = of_seed.place(digest)
                 if trains:
-                    _keep(own.train, key, prompt, rules)
+                    of_seed.add_train(place, prompt)
                 if prompt.has(rules.measured_by):
-                    _keep(own.measured, key, prompt, rules)
+                    of_seed.add_measured(place, prompt)
+    return too_long
+
+
+def _long_ones(prompts: Mapping[bytes, Prompt], rules: Rules, findings: Findings) -> set[bytes]:
+    if rules.max_tokens is None or not prompts:
+        return set()
+    assert rules.count_tokens is not None
+    lengths = rules.count_tokens([prompt.prompt for prompt in prompts.values()])
+    too_long = set()
+    for (digest, prompt), length in zip(prompts.items(), lengths, strict=True):
+        if length > rules.max_tokens:
+            too_long.add(digest)
+            findings.too_long.add(int.from_bytes(digest, "big"), {"id": prompt.id, "tokens": length})
     return too_long
 
 
 def _read_train(
     source: Source,
     rules: Rules,
-    seeds: Iterable[_Seed],
+    candidates: Iterable[_Candidates],
     findings: Findings,
     evaluation: EvaluationItems,
-    too_long: Digests,
+    too_long: set[bytes],
 ) -> None:
-    """Read the source again for what is trained on: what overlaps with nothing that is measured on."""
-    of_seeds = []
-    for own in seeds:
-        items = evaluation.like()
-        for _, prompt in own.measured:
+    """Read the source again, for the prompts to train on: those that overlap with none to measure on."""
+    seeds: list[tuple[_Candidates, EvaluationItems, set[bytes]]] = []  # with the digests of overlapping texts
+    for of_seed in candidates:
+        items = EvaluationItems(evaluation.ngram)
+        for prompt in of_seed.measured.values():
             items.add(f"{prompt.id} of this set", prompt.prompt)
-        of_seeds.append((own, items, {key for key, _ in own.measured}))
-    dropped = {own.seed: Digests() for own in seeds}
-    seen = Digests()
+        seeds.append((of_seed, items, set()))
+    seen: set[bytes] = set()
     for _, prompt, _ in read_rows(source, rules.columns, Findings(source), rules.answer_pattern):
         digest = text_digest(prompt.prompt)
         if digest in too_long:
             continue
-        is_new = seen.add(digest)
-        everywhere = evaluation.overlap(prompt.prompt) if is_new else None
-        for own, items, measured in of_seeds:
-            key = own.key(digest)
-            if key in measured or (not is_new and digest in dropped[own.seed]):
+        is_new = digest not in seen
+        seen.add(digest)
+        with_evaluation = evaluation.overlap(prompt.prompt) if is_new else None
+        for of_seed, items, overlapping in seeds:
+            place = of_seed.place(digest)
+            if place in of_seed.measured or digest in overlapping:
                 continue
-            overlap = (everywhere or items.overlap(prompt.prompt)) if is_new else None
+            overlap = (with_evaluation or items.overlap(prompt.prompt)) if is_new else None
             if overlap is None:
-                _keep(own.train, key, prompt, rules)
+                of_seed.add_train(place, prompt)
                 continue
-            dropped[own.seed].add(digest)
+            overlapping.add(digest)
             entry = {"id": prompt.id, "with": overlap.item, "words": overlap.words}
-            findings.contaminated[own.seed].add(key, entry)
+            findings.contaminated[of_seed.seed].add(place, entry)
 
 
-def _drop_long(
-    prompts: Sequence[tuple[Prompt, bytes]], rules: Rules, findings: Findings, too_long: Digests
-) -> None:
-    if rules.max_tokens is None or not prompts:
-        return
-    assert rules.count_tokens is not None
-    lengths = rules.count_tokens([prompt.prompt for prompt, _ in prompts])
-    for (prompt, digest), length in zip(prompts, lengths, strict=True):
-        if length > rules.max_tokens:
-            too_long.add(digest)
-            findings.too_long.add(int.from_bytes(digest, "big"), {"id": prompt.id, "tokens": length})
+def _keep_lowest(entries: dict[int, T], key: int, value: T, *, size: int) -> None:
+    """Set an entry; of more than twice as many entries as `size` keep those of lowest key."""
+    entries[key] = value
+    if len(entries) > 2 * size:
+        for surplus in sorted(entries)[size:]:
+            del entries[surplus]
 
 
-def _keep(kept: Smallest[Prompt], key: int, prompt: Prompt, rules: Rules) -> None:
-    """Offer a prompt; of two of one text that stays which comes first by `_rank`."""
-    other = kept.get(key)
-    if other is None or _rank(prompt, rules) < _rank(other, rules):
-        kept.offer(key, prompt)
-
-
-def _rank(prompt: Prompt, rules: Rules) -> tuple[bool, str, str, str, str]:
-    mute = not prompt.has(rules.measured_by)
-    return (
-        mute, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
-    )  # fmt: skip
-
-
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
+def _lowest(entries: dict[int, T], size: int) -> dict[int, T]:
+    """The `size` entries of lowest key, in order."""
+    return dict(sorted(entries.items())[:size])

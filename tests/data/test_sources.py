@@ -222,8 +222,8 @@ FINE = '{"id": "a", "prompt": "0"}'
 def test_a_key_that_stands_twice_is_named_with_file_and_row(tmp_path, row: str, key: str):
     (tmp_path / "a.jsonl").write_text(f"{FINE}\n{row}\n")
     (tmp_path / "a.json").write_text(f"[{FINE},\n {row}]")
-    assert f"a.jsonl:2: the key '{key}' stands there twice" in refusal(named("a.jsonl", tmp_path))
-    assert f"a.json, row 2: the key '{key}' stands there twice" in refusal(named("a.json", tmp_path))
+    assert f"a.jsonl:2: the key '{key}' occurs twice" in refusal(named("a.jsonl", tmp_path))
+    assert f"a.json, row 2: the key '{key}' occurs twice" in refusal(named("a.json", tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_one_id_of_two_prompts_is_refused(own: Project):
 
     [line] = refusal(own, DataError)
 
-    assert line.startswith("prompts.jsonl: id 'sum-21' is that of ")
+    assert line.startswith("prompts.jsonl: id 'sum-21' belongs to ")
     assert {"'7+1='", "'21+1='"} <= set(line.replace(";", " ").split())
     own.edit_paths({"prompts.columns.id": None})
     check(own.params_file)

@@ -84,5 +84,5 @@ class Benchmarks(Section):
     @classmethod
     def _once(cls, suite: list[str]) -> list[str]:
         if twice := [name for name in dict.fromkeys(suite) if suite.count(name) > 1]:
-            raise ValueError(f"{twice[0]} stands there twice; delete one of the two")
+            raise ValueError(f"{twice[0]} is listed twice; delete one of the two")
         return suite
