@@ -122,7 +122,7 @@ def make_models(folder: Path, train_file: Path, *, seed: int) -> None:
 
 
 class Shuffled(OmniOPD):
-    """The published form with the agreement of another chunk, half a round away, in place of a chunk's own."""
+    """The published form with the agreement of another chunk, half a round away, in place of the chunk's."""
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
         audits = [verdict for item in annotated for verdict in item.verdicts]
@@ -203,8 +203,8 @@ def loss_on(model: PreTrainedModel, written: Sequence[Trajectory]) -> float:
     logps = [
         logp
         for group in batches(written, 24)
-        for _, own in score(model, [Row(item.id, item.prompt_ids, item.response_ids) for item in group])
-        for logp in own
+        for _, logps in score(model, [Row(item.id, item.prompt_ids, item.response_ids) for item in group])
+        for logp in logps
     ]
     return -math.fsum(logps) / len(logps)
 

@@ -101,15 +101,15 @@ def check_naive(positions: Positions, wanted: frozenset[Score], slice_len: int |
     expected = sum(loss({name: known[name] for name in wanted}, slice(0, N)).values()) / 3
     gradients = torch.autograd.grad(2 * expected, trained(positions), allow_unused=True)
 
-    found = fused_loss(positions, wanted, loss, divisor=3.0, slice_len=slice_len)
-    (2 * found.loss).backward()
+    fused = fused_loss(positions, wanted, loss, divisor=3.0, slice_len=slice_len)
+    (2 * fused.loss).backward()
 
-    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert sum(found.parts.values()).item() / 3 == pytest.approx(expected.item(), rel=1e-12)
+    assert fused.loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert sum(fused.parts.values()).item() / 3 == pytest.approx(expected.item(), rel=1e-12)
     scores = token_scores(positions, wanted, slice_len=slice_len)
     for name in wanted:
-        for own in (found.scores, scores):
-            assert torch.allclose(own[name], known[name], rtol=0, atol=1e-12), name
+        for actual in (fused.scores, scores):
+            assert torch.allclose(actual[name], known[name], rtol=0, atol=1e-12), name
     for parameter, gradient in zip(trained(positions), gradients, strict=True):
         assert torch.allclose(parameter.grad, gradient, rtol=0, atol=1e-11)
 
@@ -120,9 +120,12 @@ def check_beyond(positions: Positions, slice_len: int | None) -> None:
     wider = torch.cat([weight.detach(), normal(3, H, seed=8).to(weight.device)]).requires_grad_()
     wide = replace(positions, student=States(positions.student.hidden.detach(), Head(wider)))
     assert positions.reference is not None
-    for own in (positions, replace(wide, teacher=None)):
+    for given in (positions, replace(wide, teacher=None)):
         fused_loss(
-            own, {"ref_kl", "logp"}, lambda s, _: {"kl": (s["ref_kl"] - s["logp"]).sum()}, slice_len=slice_len
+            given,
+            {"ref_kl", "logp"},
+            lambda s, _: {"kl": (s["ref_kl"] - s["logp"]).sum()},
+            slice_len=slice_len,
         ).loss.backward()
     assert torch.allclose(wider.grad[:V], weight.grad, atol=1e-12)
     assert wider.grad[V:].abs().max() == 0
@@ -139,10 +142,10 @@ def check_sure(device: str) -> None:
         votes=Votes(ones[:, None], ones, 1.0),
     )
     wanted: set[Score] = {"logp", "ref_kl", "kl_to_ref", "posterior_kl", "entropy"}
-    found = fused_loss(positions, wanted, lambda s, _: {name: value.sum() for name, value in s.items()})
-    found.loss.backward()
-    assert found.scores["logp"].tolist() == pytest.approx([-200.0, -1.0986122])
-    assert found.scores["ref_kl"].tolist() == pytest.approx([200.0, 0.0], abs=1e-6)
-    assert found.scores["kl_to_ref"].tolist() == pytest.approx([200.0, 0.0], abs=1e-6)
-    assert all(value.isfinite().all() for value in found.scores.values())
+    fused = fused_loss(positions, wanted, lambda s, _: {name: value.sum() for name, value in s.items()})
+    fused.loss.backward()
+    assert fused.scores["logp"].tolist() == pytest.approx([-200.0, -1.0986122])
+    assert fused.scores["ref_kl"].tolist() == pytest.approx([200.0, 0.0], abs=1e-6)
+    assert fused.scores["kl_to_ref"].tolist() == pytest.approx([200.0, 0.0], abs=1e-6)
+    assert all(value.isfinite().all() for value in fused.scores.values())
     assert hidden.grad.isfinite().all()

@@ -116,7 +116,7 @@ def many(num_trajectories: int, *, num_audits: int = 5) -> Iterator[Told]:
 
 def rounds(num: int = 6) -> list[dict[str, float]]:
     """The metrics of rounds, the last of which is only measured."""
-    found: list[dict[str, float]] = []
+    rows: list[dict[str, float]] = []
     for r in range(num):
         row = {"round": r, "loss": 4.0 - 0.2 * r, "loss/reinforcement": 3.5 - 0.2 * r, "loss/anchor": 0.5}
         row |= {"entropy": 0.9 - 0.05 * r, "anchor_kl": 0.02 * r, "response_len": 60.0 + r, "cut_share": 0.1}
@@ -132,8 +132,8 @@ def rounds(num: int = 6) -> list[dict[str, float]]:
             "cost_usd": 0.05,
             "student_tokens": 700.0,
         }
-        found.append(row | ({"validation/greedy": 0.44 + 0.05 * r} if r % 2 == 0 else {}))
-    return [*found, {"round": num, "validation/greedy": 0.7}]
+        rows.append(row | ({"validation/greedy": 0.44 + 0.05 * r} if r % 2 == 0 else {}))
+    return [*rows, {"round": num, "validation/greedy": 0.7}]
 
 
 def story(

@@ -21,21 +21,21 @@ def _kl(a: Tensor, b: Tensor) -> Tensor:
 def sft(method: SFT, annotated: Sequence[Annotated], p: Matrices, ref: Matrices, teacher: Matrices) -> Tensor:
     del method, ref, teacher
     loss = torch.tensor(0.0, dtype=torch.float64)
-    for item, own in zip(annotated, p, strict=True):
+    for item, logp in zip(annotated, p, strict=True):
         for t, token in enumerate(item.trajectory.response_ids):
-            loss = loss - own[t, token]
+            loss = loss - logp[t, token]
     return loss
 
 
 def opd(method: OPD, annotated: Sequence[Annotated], p: Matrices, ref: Matrices, teacher: Matrices) -> Tensor:
     del ref
     loss = torch.tensor(0.0, dtype=torch.float64)
-    for item, own, theirs in zip(annotated, p, teacher, strict=True):
+    for item, logp, theirs in zip(annotated, p, teacher, strict=True):
         for t, token in enumerate(item.trajectory.response_ids):
             if method.form == "full":
-                loss = loss + _kl(own[t], theirs[t])
+                loss = loss + _kl(logp[t], theirs[t])
             else:
-                loss = loss - (theirs[t, token] - own[t, token]).detach() * own[t, token]
+                loss = loss - (theirs[t, token] - logp[t, token]).detach() * logp[t, token]
     return loss
 
 
@@ -44,7 +44,7 @@ def grpo(
 ) -> Tensor:
     del teacher
     loss = torch.tensor(0.0, dtype=torch.float64)
-    for item, own, first in zip(annotated, p, ref, strict=True):
+    for item, logp, first in zip(annotated, p, ref, strict=True):
         group = [
             other.reward for other in annotated if other.trajectory.prompt_id == item.trajectory.prompt_id
         ]
@@ -52,10 +52,10 @@ def grpo(
         std = (sum((reward - mean) ** 2 for reward in group) / len(group)) ** 0.5
         advantage = (item.reward - mean) / std if std else 0.0
         for t, token in enumerate(item.trajectory.response_ids):
-            ratio = (own[t, token] - item.trajectory.logps[t]).exp()
+            ratio = (logp[t, token] - item.trajectory.logps[t]).exp()
             bounded = min(max(ratio, 1 - method.clip), 1 + method.clip)
             loss = loss - min(ratio * advantage, bounded * advantage)
-            loss = loss + method.beta * _kl(own[t], first[t])
+            loss = loss + method.beta * _kl(logp[t], first[t])
     return loss
 
 
@@ -69,7 +69,7 @@ def omniopd(
         for v in item.verdicts
     }
     loss = torch.tensor(0.0, dtype=torch.float64)
-    for item, own, first in zip(annotated, p, ref, strict=True):
+    for item, logp, first in zip(annotated, p, ref, strict=True):
         audited = {}
         for verdict in item.verdicts:
             weight = target[verdict.id]
@@ -85,9 +85,9 @@ def omniopd(
             audited |= {verdict.anchor + k: weight for k in range(method.chunk_len)}
         for t, token in enumerate(item.trajectory.response_ids):
             if t in audited:
-                loss = loss - audited[t] * own[t, token]
+                loss = loss - audited[t] * logp[t, token]
                 continue
-            loss = loss + method.beta * _kl(first[t], own[t])
+            loss = loss + method.beta * _kl(first[t], logp[t])
     return loss
 
 
@@ -96,7 +96,7 @@ def fork(
 ) -> Tensor:
     del teacher
     loss = torch.tensor(0.0, dtype=torch.float64)
-    for item, own, first in zip(annotated, p, ref, strict=True):
+    for item, logp, first in zip(annotated, p, ref, strict=True):
         y = item.trajectory.response_ids
         for t in range(len(y)):
             counts: dict[int, int] = {}
@@ -109,12 +109,12 @@ def fork(
                         counts[reply[offset]] = counts.get(reply[offset], 0) + 1
             total = sum(counts.values())
             if not total:
-                loss = loss + method.beta * _kl(first[t], own[t])
+                loss = loss + method.beta * _kl(first[t], logp[t])
                 continue
-            for v in range(own.shape[1]):
-                pi = own[t, v].exp()
+            for v in range(logp.shape[1]):
+                pi = logp[t, v].exp()
                 q = (counts.get(v, 0) + method.alpha * pi.detach()) / (total + method.alpha)
-                loss = loss + pi * (own[t, v] - q.log())
+                loss = loss + pi * (logp[t, v] - q.log())
     return loss
 
 

@@ -1,4 +1,4 @@
-"""How alike texts are, many pairs at once: the similarities of functional, and sentence embeddings."""
+"""Similarity of many pairs of texts: the similarities of functional, and sentence embeddings."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ BATCH_SIZE = 64  # texts embedded at once; rounding depends on it
 def similarities(name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """phi of each pair, in [0, 1]; name is a key of `functional.SIMILARITIES`, or `embedding:` and a model.
 
-    Of embeddings the cosine, and 0 where it is negative (method.md, section 3).
+    Embeddings: the cosine, and 0 if it is negative (method.md, section 3).
 
     Raises:
         ModelError: the model of the embeddings cannot be loaded.
@@ -28,7 +28,7 @@ def similarities(name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
         return [phi(a, b) for a, b in pairs]
     if not pairs:
         return []
-    # Each text once, in an order of its own: the same pairs give the same batches.
+    # Each text once, sorted: the same pairs give the same batches.
     texts = sorted({text for pair in pairs for text in pair})
     embedded = _encoder(name.removeprefix(EMBEDDING)).encode(
         texts,
@@ -42,7 +42,7 @@ def similarities(name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
 
 
 def embeddings_are_installed() -> bool:
-    """Whether the optional dependency is there."""
+    """Whether the optional dependency is installed."""
     return find_spec("sentence_transformers") is not None
 
 
@@ -55,6 +55,6 @@ def _encoder(model: str) -> "SentenceTransformer":
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"{model}: is no model of sentence embeddings that can be loaded ({first[:160]}); "
-            "give another embedding_model, a directory or a hub name"
+            f"{model}: cannot be loaded as a model of sentence embeddings ({first[:160]}); "
+            "set embedding_model to another directory or hub name"
         ) from error

@@ -1,4 +1,4 @@
-"""What methods that ask a teacher about places of a response have in common."""
+"""Shared by the methods that audit chunks of a response."""
 
 import random
 from typing import Literal
@@ -14,7 +14,7 @@ Selection = Literal["peak_entropy", "random", "uniform"]
 def choose_anchors(
     selection: Selection, trajectory: Trajectory, *, num_chunks: int, chunk_len: int
 ) -> list[int]:
-    """The anchors of a trajectory, ascending; random ones are drawn from its own seed."""
+    """The anchors of a trajectory, ascending; random ones are seeded by the trajectory."""
     response_len = len(trajectory.response_ids)
     size = {"num_chunks": num_chunks, "chunk_len": chunk_len}
     match selection:
@@ -28,7 +28,7 @@ def choose_anchors(
 
 
 def longer_than_responses(chunk_len: int, plan: Plan) -> list[str]:
-    """What is wrong with chunks that no response can hold, if they are such."""
+    """A problem if chunks are longer than the longest response."""
     if chunk_len <= plan.max_new_tokens:
         return []
     return [

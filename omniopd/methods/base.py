@@ -1,4 +1,4 @@
-"""What every method is: a frozen config that turns annotated trajectories into rows, and rows into a loss."""
+"""The interface of a method: a frozen config that turns annotated trajectories into rows, and rows into a loss."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from omniopd.data.rows import Column, Columns, Row
 from omniopd.functional import Score, TokenScores, Votes, importance
 from omniopd.settings import Section
 
-# What must be known of a trajectory: the teacher's verdicts, a verifier's reward on its answer, the initial
+# What a method needs besides a trajectory: the teacher's verdicts, a grader's reward on its answer, the initial
 # student's distributions, the teacher's distributions.
 Need = Literal["verdicts", "rewards", "reference", "teacher_logits"]
 
@@ -37,20 +37,20 @@ class Audit:
     num_replies: int
     chunk_len: int
     similarity: str
-    reads_tokens: bool = False  # whether a reply is read as tokens of the student
-    spare_tokens: int = 0  # asked for beyond chunk_len; where any are, a reply's last token may be cut
+    reads_tokens: bool = False  # whether replies are re-tokenised with the student's tokenizer
+    spare_tokens: int = 0  # asked for beyond chunk_len; if positive, a reply's last token may be cut
     clips_replies: bool = False  # whether a reply is cut to chunk_len student tokens before it is compared
     stopping: Stopping | None = None  # None: all replies at once
 
 
-# Asked for beyond a chunk where a method's settings do not say, of a teacher with tokens of its own: the student's may
-# take a few more of them, and the last one may be cut.
+# Default of spare tokens for a teacher with another tokenizer: it may need a few more tokens for the same text, and the
+# last one may be cut.
 SPARE_TOKENS = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a method must know of the run that it is part of."""
+    """The settings of the run that a method checks itself against."""
 
     num_samples: int  # responses a prompt
     max_new_tokens: int
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Annotated:
-    """A trajectory with what was found out about it; verdicts in ascending order of anchor."""
+    """A trajectory with its verdicts, in ascending order of anchor, and its reward."""
 
     trajectory: Trajectory
     verdicts: Sequence[Verdict] = ()
@@ -68,7 +68,7 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a method makes of one verdict, as a number in [0, 1], for those who read along.
+    """A method's value of one verdict, in [0, 1], for the report.
 
     >>> Reading("target", 0.775).value
     0.775
@@ -79,25 +79,25 @@ class Reading:
 
 
 class Method(Section, abc.ABC):
-    """One way to learn. The trainer and the flow know this class and no other."""
+    """A training method. The trainer and the flow know only this class."""
 
     source: ClassVar[Literal["student", "teacher"]] = "student"  # whose text is trained on
-    default_is: ClassVar[str] = "default"  # what a setting's default is called
+    default_is: ClassVar[str] = "default"  # how the reference page names a setting's default
     takes_several_steps: ClassVar[bool] = False  # whether a round may have more than one optimiser step
 
     @property
     @abc.abstractmethod
     def needs(self) -> frozenset[Need]:
-        """What must be known of a trajectory before it is a row."""
+        """What the method needs besides trajectories."""
 
     def audit(self, *, shares_tokens: bool) -> Audit | None:
-        """What a teacher is asked whose tokens are the student's, or are not; for a method that needs verdicts."""
+        """What a teacher is asked, for a method that needs verdicts; shares_tokens: with the student's tokenizer."""
         del shares_tokens
         return None
 
     @property
     def teacher_temperature(self) -> float:
-        """At which the teacher writes, for a method whose source it is."""
+        """Sampling temperature of the teacher's solutions, for a method that trains on them."""
         raise TypeError(f"{type(self).__name__} trains on the student's text")
 
     def anchors(self, trajectory: Trajectory) -> list[int]:
@@ -111,59 +111,59 @@ class Method(Section, abc.ABC):
     @property
     @abc.abstractmethod
     def scores(self) -> frozenset[Score]:
-        """What the loss is made of: scores of each response token, from one forward pass."""
+        """The scores of each response token that the loss needs, from one forward pass."""
 
     def votes(self, columns: Columns) -> Votes | None:
-        """What the teacher wrote at each token, for a method that is scored against the posterior of the next token."""
+        """The teacher's next tokens at each position, for a method whose loss needs the posterior."""
         del columns
         return None
 
     @abc.abstractmethod
     def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
-        """The named parts of the loss, each a sum over the tokens given; the loss is their sum.
+        """The named parts of the loss, each a sum over the given tokens; the loss is their sum.
 
-        The tokens of a batch may come in several calls, so a part may not depend on which came together. The trainer
+        The tokens of a batch may come in several calls, so no part may depend on how they are grouped. The trainer
         divides once, by the number of sequences of the optimiser step.
         """
 
     @abc.abstractmethod
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
-        """What this method logs of a round; the same keys every round."""
+        """This method's metrics of a round; the same keys every round."""
 
     def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
-        """What a verdict says about its chunk, in the run's report; None where this method has no such number."""
+        """The value of a verdict in the run's report; None if the method has none."""
         del trajectory, verdict
         return None
 
     def problems(self, plan: Plan) -> list[str]:
-        """Settings that cannot work in such a run: reason and remedy, a sentence each."""
+        """Settings that cannot work in this run: one sentence each, with the reason and the remedy."""
         if plan.steps_per_round == 1 or self.takes_several_steps:
             return []
         return [
-            f"train.steps_per_round is {plan.steps_per_round}, and this method learns from what the student "
-            "would write now, which after one step is no longer what was rolled out; set it to 1"
+            f"train.steps_per_round is {plan.steps_per_round}, and this method trains on what the student "
+            "would write now; after one step its rollouts are old. Set it to 1"
         ]
 
     def warnings(self, *, vocab_size: int) -> list[str]:
-        """Settings that work but are known to end badly, a sentence each."""
+        """Settings that work but are known to end badly, one sentence each."""
         del vocab_size
         return []
 
 
 def plain_row(trajectory: Trajectory, **columns: Column) -> Row:
-    """The row of a trajectory, with those columns."""
+    """The training row of a trajectory, with those columns."""
     return Row(trajectory.id, trajectory.prompt_ids, trajectory.response_ids, columns)
 
 
 def written_with(trajectory: Trajectory) -> dict[str, Column]:
-    """The column `old_logp` of a response that other weights wrote than those that are trained on it; else none."""
+    """The column `old_logp`, if older weights than the trained ones wrote the response; else no column."""
     return {"old_logp": trajectory.logps} if trajectory.staleness else {}
 
 
 def as_if_written_now(weight: Tensor, scores: TokenScores, columns: Columns) -> Tensor:
-    """(N,) weights of an expectation over the student's own tokens, importance-corrected where old weights wrote them.
+    """(N,) weights of an expectation over the student's tokens, importance-corrected if older weights wrote them.
 
-    `scores` holds logp, and `columns` what `written_with` gave.
+    `scores` has logp, and `columns` those of `written_with`.
     """
     if "old_logp" not in columns:
         return weight
@@ -171,7 +171,7 @@ def as_if_written_now(weight: Tensor, scores: TokenScores, columns: Columns) -> 
 
 
 def mean_and_spread(name: str, values: Sequence[float]) -> Mapping[str, float]:
-    """`name`/mean and `name`/std (population) of the values; 0 where there are none."""
+    """`name`/mean and `name`/std (population) of the values; 0 if there are none."""
     mean = sum(values) / len(values) if values else 0.0
     variance = sum((value - mean) ** 2 for value in values) / len(values) if values else 0.0
     return {f"{name}/mean": mean, f"{name}/std": variance**0.5}

@@ -26,7 +26,7 @@ from omniopd.methods.base import (
 
 
 class Fork(Method):
-    """Move the student's next token, where it was least sure, to the posterior given what the teacher wrote there."""
+    """At the student's most uncertain tokens, move its distribution to the posterior given the teacher's tokens."""
 
     num_chunks: int = Field(8, gt=0, description="M: audited places a trajectory, at most")
     num_replies: int = Field(1, gt=0, description="N: teacher replies a place")
@@ -55,7 +55,7 @@ class Fork(Method):
         )
 
     def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
-        """q of the token that the student wrote at the anchor; None where no reply voted there."""
+        """q of the student's token at the anchor; None if no reply voted there."""
         votes = F.tally(
             trajectory.response_ids, verdict.reply_ids, anchor=verdict.anchor, chunk_len=verdict.chunk_len
         ).get(verdict.anchor)
@@ -90,9 +90,9 @@ class Fork(Method):
         num_tokens = sum(len(item.trajectory.response_ids) for item in annotated)
         votes = [(item.trajectory, _votes(item)) for item in annotated]
         agreed = [
-            sum(vote == trajectory.response_ids[t] for vote in own) / len(own)
+            sum(vote == trajectory.response_ids[t] for vote in cast) / len(cast)
             for trajectory, positions in votes
-            for t, own in positions.items()
+            for t, cast in positions.items()
         ]
         entropies = [trajectory.entropies[t] for trajectory, positions in votes for t in positions]
         verdicts = [verdict for item in annotated for verdict in item.verdicts]
@@ -126,7 +126,7 @@ def _row(item: Annotated, num_replies: int) -> Row:
     num_tokens = len(item.trajectory.response_ids)
     votes = torch.zeros((num_tokens, num_replies), dtype=torch.int64)
     num_votes = torch.zeros(num_tokens, dtype=torch.int64)
-    for t, own in _votes(item).items():
-        votes[t, : len(own)] = torch.tensor(own)
-        num_votes[t] = len(own)
+    for t, cast in _votes(item).items():
+        votes[t, : len(cast)] = torch.tensor(cast)
+        num_votes[t] = len(cast)
     return plain_row(item.trajectory, votes=votes, num_votes=num_votes)

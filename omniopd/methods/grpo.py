@@ -1,4 +1,4 @@
-"""Group relative policy optimisation (arXiv 2402.03300): a verifier's reward, and no teacher."""
+"""Group relative policy optimisation (arXiv 2402.03300): a grader's reward, and no teacher."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -61,19 +61,19 @@ class GRPO(Method):
         groups: dict[str, set[float]] = {}
         for item, reward in zip(annotated, rewards, strict=True):
             groups.setdefault(item.trajectory.prompt_id, set()).add(reward)
-        num_mute = sum(len(own) == 1 for own in groups.values())
-        return {**mean_and_spread("reward", rewards), "groups_without_signal": num_mute / len(groups)}
+        num_equal = sum(len(values) == 1 for values in groups.values())
+        return {**mean_and_spread("reward", rewards), "groups_without_signal": num_equal / len(groups)}
 
     def problems(self, plan: Plan) -> list[str]:
-        found = super().problems(plan)
+        problems = super().problems(plan)
         if plan.num_samples < 2:
-            found.append(
-                f"rollout.num_samples is {plan.num_samples}, and a reward is compared with those of other "
-                "responses to the same prompt; give the arm `rollout: { num_samples: 8 }` or the like"
+            problems.append(
+                f"rollout.num_samples is {plan.num_samples}, but a reward is compared with those of other "
+                "responses to the same prompt; give the arm, for example, `rollout: { num_samples: 8 }`"
             )
-        return found
+        return problems
 
 
 def _reward(item: Annotated) -> float:
-    assert item.reward is not None, "the flow finds out what `needs` names"
+    assert item.reward is not None, "the flow annotates what `needs` names"
     return item.reward

@@ -31,7 +31,7 @@ from omniopd.methods.base import (
 NO_ANCHOR_COLLAPSE = "without the anchor the published score fell from 69.08 to 8.28"
 SHORT_CHUNK_COLLAPSE = "with chunks of 25 tokens the published score fell from 69.08 to 24.48"
 SHORT_CHUNK = 25
-# Below this a vocabulary is characters rather than words, and a chunk of few tokens is no warning sign.
+# A smaller vocabulary is one of characters, whose chunks may be short in tokens.
 SUBWORD_VOCABULARY = 1000
 
 
@@ -158,30 +158,32 @@ class OmniOPD(Method):
         }
 
     def problems(self, plan: Plan) -> list[str]:
-        found = [*super().problems(plan), *longer_than_responses(self.chunk_len, plan)]
+        problems = [*super().problems(plan), *longer_than_responses(self.chunk_len, plan)]
         if self.baseline == "prompt" and plan.num_samples < 2:
-            found.append(
-                f"baseline is 'prompt', and rollout.num_samples is {plan.num_samples}: a prompt's one response has "
-                "no other to be compared with; raise num_samples, or take the baseline 'batch'"
+            problems.append(
+                f"baseline is 'prompt', and rollout.num_samples is {plan.num_samples}: a prompt's only response has "
+                "no other to compare with; raise num_samples, or set baseline: batch"
             )
         if self.similarity == "embedding" and not embeddings_are_installed():
-            found.append(
+            problems.append(
                 "similarity is 'embedding', and the package sentence-transformers is not installed; install "
-                "omniopd[embeddings], or take another similarity"
+                "omniopd[embeddings], or set another similarity"
             )
         if self.spare_tokens and not self.clip_replies:
-            found.append(
-                "spare_tokens are asked for and compared as if they were the chunk's; set clip_replies: true"
+            problems.append(
+                "spare_tokens would be compared as if they were part of the chunk; set clip_replies: true"
             )
-        return found
+        return problems
 
     def warnings(self, *, vocab_size: int) -> list[str]:
-        found = []
+        warnings = []
         if self.beta == 0:
-            found.append(f"beta is 0: {NO_ANCHOR_COLLAPSE}; the published value is 0.1")
+            warnings.append(f"beta is 0: {NO_ANCHOR_COLLAPSE}; the published value is 0.1")
         if self.chunk_len <= SHORT_CHUNK and vocab_size >= SUBWORD_VOCABULARY:
-            found.append(f"chunk_len is {self.chunk_len}: {SHORT_CHUNK_COLLAPSE}; the published value is 50")
-        return found
+            warnings.append(
+                f"chunk_len is {self.chunk_len}: {SHORT_CHUNK_COLLAPSE}; the published value is 50"
+            )
+        return warnings
 
 
 def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
@@ -195,9 +197,9 @@ def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
 
 
 def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:
-    """k_sem of each chunk with the replies to another chunk: what unrelated text would score.
+    """k_sem of each chunk with the replies to another chunk: the score of unrelated text.
 
-    Chunks are paired half a batch apart, which takes the replies of another trajectory.
+    Chunks are paired half a batch apart, so the replies come from another trajectory.
     """
     half = len(audits) // 2
     others = [*audits[half:], *audits[:half]]
@@ -206,5 +208,5 @@ def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:
         for verdict, other in zip(audits, others, strict=True)
         for reply in other.replies
     ]
-    found = iter(similarities(similarity, pairs))
-    return [sum(next(found) for _ in other.replies) for other in others]
+    values = iter(similarities(similarity, pairs))
+    return [sum(next(values) for _ in other.replies) for other in others]

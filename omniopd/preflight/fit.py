@@ -19,7 +19,15 @@ from omniopd.models.chat import encode_rendered, render_prompt
 from omniopd.models.loading import load_config, load_tokenizer
 from omniopd.rounds.ledger import due_rounds
 from omniopd.teachers import kind_of
-from omniopd.training.memory import MASTER, Memory, count_adapter, count_parameters, size_of, training_memory
+from omniopd.training.memory import (
+    MASTER,
+    Memory,
+    StepShape,
+    count_adapter,
+    count_parameters,
+    size_of,
+    training_memory,
+)
 from omniopd.training.step import ENTROPY
 
 GIB, MIB = 2**30, 2**20
@@ -76,7 +84,7 @@ def fits(
     """What each arm's training takes; teacher is that of a model whose weights are at hand.
 
     Raises:
-        ModelError: a model's memory cannot be foretold.
+        ModelError: a model's memory cannot be estimated.
     """
     configs = {arm: resolve(params, arm, params.seeds[0]) for arm in (arms or params.every_arm)}
     num_teacher = None if teacher is None else count_parameters(teacher)
@@ -110,8 +118,7 @@ def memory_of(
     num_sequences = min(train.batch_size, num_rows)
     if train.batch_tokens is not None:
         num_sequences = min(num_sequences, -(-train.batch_tokens // seq_len))
-    return training_memory(
-        size,
+    step = StepShape(
         num_sequences=num_sequences,
         seq_len=seq_len,
         response_len=rollout.max_new_tokens,
@@ -125,6 +132,7 @@ def memory_of(
         num_copies=int(rollout.overlap and not config.compute.hands_over),
         on_gpu=torch.cuda.is_available(),
     )
+    return training_memory(size, step)
 
 
 def _holds_teacher(config: RunConfig) -> bool:
@@ -148,7 +156,7 @@ def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), se
 
     Raises:
         DataError: `prepare` or `base` has not run.
-        ModelError: a model's memory cannot be foretold.
+        ModelError: a model's memory cannot be estimated.
     """
     path = model_in_use(layout, seed, "student", is_local=True)
     teacher = (

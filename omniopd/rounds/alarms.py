@@ -1,4 +1,4 @@
-"""Alarms: from the metrics of a round and of those before it to what is known to end badly; they change no result."""
+"""Alarms: warnings about a round whose metrics are known to end badly. They change no result."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,8 @@ from omniopd.data.store import read_json
 from omniopd.rounds.run import open_run
 
 PREFIX = "alarm/"  # of the metric, 0 or 1, that says whether one rings
-WINDOW = (
-    20  # rounds whose gradient norms are compared with, and of silence after which an alarm is told of anew
-)
-LEAST = 5  # gradient norms that make a median
+WINDOW = 20  # earlier rounds: for the median gradient norm, and in which an alarm is reported once
+MIN_NORMS = 5  # for a median
 
 
 def alarm_metrics(
@@ -22,29 +20,28 @@ def alarm_metrics(
 ) -> dict[str, float]:
     """`alarm/<name>`, 0 or 1, for each alarm that is on and whose metric the run has.
 
-    metrics: of the round; earlier: of rounds before it, in order. One that is no number rings.
+    metrics: of the round; earlier: of the rounds before it, in order. NaN rings.
     """
-    found = {}
+    states = {}
     for name, rule in rules().items():
         limit = _limit(name, rule, settings, earlier)
         if limit is None or name not in metrics:
             continue
-        value = metrics[name]
-        found[PREFIX + name] = float(not _is_quiet(value, rule, limit))
-    return found
+        states[PREFIX + name] = float(not _is_quiet(metrics[name], rule, limit))
+    return states
 
 
 def begun(
     settings: Alarms, metrics: Mapping[str, float], earlier: Sequence[Mapping[str, float]]
 ) -> list[str]:
-    """A sentence for each alarm that rings in a round and in none of those before: what, how much, why, what to do."""
+    """For each alarm that rings in a round and in no earlier one: what, the limit, the usual cause, the remedy."""
     lines = []
     for name in ringing(metrics):
         rule = rules().get(name)
         if rule is None or any(name in ringing(row) for row in earlier):
             continue
         limit = _limit(name, rule, settings, earlier)
-        if limit is not None:  # else it was turned off since
+        if limit is not None:  # else it has been turned off since
             what = rule.what.format(value=metrics[name], limit=limit)
             setting = getattr(settings, name)
             lines.append(f"{what} (alarms.{name}: {setting:g}), usually because {rule.why}; {rule.remedy}")
@@ -63,7 +60,7 @@ def earlier_metrics(run_dir: Path, round_: int) -> list[dict[str, float]]:
 
 
 def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, float]:
-    """The validation accuracy before a round, and how far it is below the best of the run up to there (0 at best)."""
+    """The validation accuracy before a round, and its drop below the best of the run so far."""
     run = open_run(run_dir)
     manifests = map(run.files.manifest, range(0, round_, run.config.train.validate_every))
     earlier = [
@@ -74,7 +71,7 @@ def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, f
 
 
 def begun_in(run_dir: Path, round_: int) -> list[str]:
-    """The sentences of the alarms that begin in a completed round."""
+    """A sentence for each alarm that begins in a completed round."""
     run = open_run(run_dir)
     metrics = read_json(run.files.manifest(round_), "metrics")["metrics"]
     lines = begun(run.config.alarms, metrics, earlier_metrics(run_dir, round_))
@@ -82,7 +79,7 @@ def begun_in(run_dir: Path, round_: int) -> list[str]:
 
 
 def _is_quiet(value: float, rule: Rule, limit: float) -> bool:
-    """Whether a value lies where no alarm rings; one that is no number never does."""
+    """Whether a value rings no alarm; NaN always rings."""
     match rule.sense:
         case "below":
             return value >= limit
@@ -92,10 +89,10 @@ def _is_quiet(value: float, rule: Rule, limit: float) -> bool:
 
 
 def _limit(name: str, rule: Rule, settings: Alarms, earlier: Sequence[Mapping[str, float]]) -> float | None:
-    """The value at which the alarm begins to ring; None where it is off."""
+    """The value at which the alarm rings; None if it is off."""
     limit: float | None = getattr(settings, name, None)
     if limit is None or rule.sense != "times":
         return limit
-    # Where no response was right there was no gradient, and beside that any is large.
-    before = [row[name] for row in earlier[-WINDOW:] if 0 < row.get(name, 0.0) < math.inf]
-    return limit * median(before) if len(before) >= LEAST else math.inf
+    # A round in which no response was right has no gradient, and any norm is large against zero.
+    norms = [row[name] for row in earlier[-WINDOW:] if 0 < row.get(name, 0.0) < math.inf]
+    return limit * median(norms) if len(norms) >= MIN_NORMS else math.inf

@@ -1,4 +1,4 @@
-"""What a run has done, as its files say: which rounds are complete, and what they hold."""
+"""The record of a run on disk: which rounds are complete, and what they hold."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def round_is_complete(run_dir: Path, round_: int) -> bool:
 
 
 def run_is_finished(run_dir: Path) -> bool:
-    """Whether the last manifest and every checkpoint that is due are there, to the byte."""
+    """Whether the last manifest and every due checkpoint exist and match their receipts."""
     run = open_run(run_dir)
     is_complete = round_is_complete(run_dir, run.config.train.num_rounds)
     return is_complete and all(map(run.has_checkpoint, due_checkpoints(run)))
@@ -39,12 +39,12 @@ def last_accuracy(run_dir: Path) -> float:
 def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
     """The metrics of every completed round, in order, with its number as `round`."""
     run = open_run(run_dir)
-    done = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
-    return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in done]
+    completed = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
+    return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in completed]
 
 
 def seconds_by_stage(run: Run) -> dict[str, float]:
-    """Seconds by stage, in all of timings.jsonl; half a line, as a killed process may leave it, is skipped."""
+    """Seconds by stage in timings.jsonl; a line that a killed process left incomplete is skipped."""
     path, seconds = run.files.timings, defaultdict[str, float](float)
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
@@ -65,13 +65,13 @@ def accuracies(run_dir: Path) -> list[dict[str, float]]:
 
 
 def annotations(run: Run, round_: int) -> dict[Need, Path]:
-    """The files of what the method needs to know of a round's trajectories."""
+    """The files with the annotations that the method needs of a round."""
     files: dict[Need, Path] = {"verdicts": run.files.verdicts(round_), "rewards": run.files.rewards(round_)}
     return {need: path for need, path in files.items() if need in run.config.method.needs}
 
 
 def annotated_round(run: Run, round_: int) -> list[Annotated]:
-    """A round's trajectories with what was found out about them; what the teacher failed to answer is left out."""
+    """A round's trajectories with their annotations, without those that the teacher failed to answer."""
     trajectories = [
         item for item in read_records(run.files.trajectories(round_), Trajectory) if not item.failure
     ]
@@ -83,7 +83,7 @@ def annotated_round(run: Run, round_: int) -> list[Annotated]:
             if not verdict.failure:
                 verdicts[verdict.trajectory_id].append(verdict)
     if "rewards" in files:
-        rewards = {found.id: found.reward for found in read_records(files["rewards"], Reward)}
+        rewards = {row.id: row.reward for row in read_records(files["rewards"], Reward)}
     return [
         Annotated(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
         for trajectory in trajectories
@@ -91,11 +91,11 @@ def annotated_round(run: Run, round_: int) -> list[Annotated]:
 
 
 def failures_of_round(run: Run, round_: int) -> dict[str, float]:
-    """How many requests the teacher failed, and on how many responses the grader did, in all and by reason."""
+    """Failed requests to the teacher and failures of the grader: counts in all and by reason."""
     files = annotations(run, round_)
     graded = files.pop("rewards", None)
-    asked = [run.files.trajectories(round_), *files.values()]
-    failures = [failure for path in asked for failure in read_column(path, "failure")]
+    from_teacher = [run.files.trajectories(round_), *files.values()]
+    failures = [failure for path in from_teacher for failure in read_column(path, "failure")]
     metrics = failure_metrics("teacher_failures", failures)
     return metrics | (failure_metrics("grader_failures", read_column(graded, "failure")) if graded else {})
 
@@ -106,12 +106,12 @@ def checkpoint_is_due(run: Run, round_: int) -> bool:
 
 
 def due_checkpoints(run: Run) -> list[int]:
-    """The rounds before which the state is kept, the end of the run among them."""
+    """The rounds before which the state is kept, including the end of the run."""
     return due_rounds(run.config.train)
 
 
 def due_rounds(settings: Train) -> list[int]:
-    """The same of a run with those settings."""
+    """As `due_checkpoints`, from the settings."""
     last = settings.num_rounds
     return [
         round_ for round_ in range(1, last + 1) if round_ % settings.checkpoint_every == 0 or round_ == last
@@ -121,7 +121,7 @@ def due_rounds(settings: Train) -> list[int]:
 def complete_round(
     run: Run, round_: int, metrics: dict[str, float], files: Sequence[Path] | None = None
 ) -> None:
-    """Write the round's manifest, which completes it, over its datasets or over `files`; scratch is removed."""
+    """Write the manifest that completes the round, over its datasets or `files`; remove its temporary files."""
     if files is None:
         files = [run.files.trajectories(round_), *annotations(run, round_).values()]
     write_receipt(
@@ -137,7 +137,7 @@ def complete_round(
 
 
 def tidy(run_dir: Path) -> None:
-    """Leave what the run's manifests name: no broken manifest, no stale file, and metrics.jsonl as they say."""
+    """Remove broken manifests and stale files, and rewrite metrics.jsonl if it differs from the manifests."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
     for round_ in range(num_rounds + 1):
@@ -156,7 +156,7 @@ def _metrics_line(round_: int, metrics: dict[str, float]) -> str:
 
 
 def _prune(run: Run) -> None:
-    """Remove files that no round of this run can have made: a versioned folder keeps what lies in it."""
+    """Remove files that are no output of this run: DVC would version them with its folders."""
     num_rounds = run.config.train.num_rounds
     checkpoints = run.files.checkpoint(0).parent
     keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run)} | {

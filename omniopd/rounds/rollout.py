@@ -1,4 +1,4 @@
-"""Student rollouts, and their scores: their sampler's, or from the trainer's forward pass."""
+"""Student rollouts, and their scores: the sampler's, or those of the trainer's forward pass."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def shard(items: Sequence[T], index: int, *, num_shards: int, batch_size: int) -> Sequence[T]:
-    """The items of one shard: a run of whole batches. The shards in order are all the items.
+    """The items of one shard: consecutive whole batches. The shards in order are all the items.
 
-    Rounding depends on the batch a sequence sits in, so batches are the same for every num_shards.
+    Rounding depends on a sequence's batch, so batches are the same for every num_shards.
     """
     num_batches = -(-len(items) // batch_size)
     first = num_batches * index // num_shards * batch_size
@@ -39,9 +39,9 @@ def rollouts(
     seed: int,
     staleness: int = 0,
 ) -> list[Trajectory]:
-    """num_samples responses to each prompt; `entropies` and `logps` are the sampler's, empty where it has none.
+    """num_samples responses to each prompt; `entropies` and `logps` are the sampler's, empty if it has none.
 
-    `staleness` is the number of rounds that the student will have been trained for when they are learnt from.
+    `staleness` is the number of rounds between the weights that write and those that are trained on the responses.
 
     Raises:
         RunError: a response was sampled with other weights than the student's, or its scores are not finite.
@@ -85,7 +85,7 @@ def scored(student: Student, trajectories: Sequence[Trajectory], *, batch_size: 
     """The trajectories with exact entropies and log-probabilities under the student's weights.
 
     Raises:
-        RunError: they are not finite, before a teacher is paid for a verdict on them.
+        RunError: they are not finite; no teacher has been asked about them yet.
     """
     result = []
     for group in batches(trajectories, batch_size):
@@ -100,6 +100,6 @@ def _check_finite(trajectory: Trajectory) -> None:
     if not all(map(math.isfinite, [*trajectory.entropies, *trajectory.logps])):
         raise RunError(
             f"round {trajectory.round}: the student's distributions over response {trajectory.id} are not finite, so "
-            "nothing is learnt from it; lower train.lr, set train.precision: float32, or inspect the model, and start "
+            "it cannot be trained on; lower train.lr, set train.precision: float32, or inspect the model, and start "
             "the run again"
         )

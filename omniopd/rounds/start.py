@@ -1,6 +1,6 @@
-"""The directory of a run: made for its settings and inputs, or found; one of other settings is set aside."""
+"""The directory of a run: created or reused; a run of other settings or inputs is moved aside."""
 
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from omniopd import __version__
@@ -12,15 +12,15 @@ from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import DataError, RunError
 from omniopd.rounds.sweep import chosen_rate
 
-READERS_S = 30.0  # that a run waits for those who read the one that it replaces
+READERS_S = 30.0  # to wait for readers of the run that is replaced
 
 
 def start_run(
     params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None, variant: str = ""
 ) -> Path:
-    """Make or find the run directory of (arm, seed), of one learning rate of its sweep, or of a variant; return it.
+    """The run directory of (arm, seed), of one learning rate of its sweep, or of a variant; created if missing.
 
-    A directory that holds a run of other settings or inputs is set aside, beside it, never overwritten.
+    A directory with a run of other settings or inputs is renamed to NAME.replaced-KEY, never overwritten.
     """
     if swept_lr is None:
         files = layout.run(arm, seed, variant)
@@ -30,20 +30,9 @@ def start_run(
         config = _in_sweep(resolve(params, arm, seed, lr=swept_lr))
     inputs = _input_digests(config, layout)
     key = work_key(config.determining(), inputs, __version__)
-    found = _key_in(files.config)
-    if found is not None and found != key:
-        aside = files.root.with_name(f"{files.root.name}.replaced-{found}")
-        for n in count(2):
-            if not aside.exists():
-                break
-            aside = files.root.with_name(f"{files.root.name}.replaced-{found}-{n}")
-        with without_readers(files.root, within_s=READERS_S) as is_held:
-            if not is_held:
-                raise RunError(
-                    f"{files.root}: is being read (`omniopd evaluate` or `omniopd report`), and would be replaced by "
-                    "a run of other settings or inputs; wait for that to end, then run the same command"
-                )
-            files.root.rename(aside)
+    earlier_key = _key_in(files.config)
+    if earlier_key is not None and earlier_key != key:
+        _move_aside(files.root, earlier_key)
     for folder in (files.root, *files.datasets):
         folder.mkdir(parents=True, exist_ok=True)
     content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}
@@ -52,8 +41,21 @@ def start_run(
     return files.root
 
 
+def _move_aside(run_dir: Path, key: str) -> None:
+    base = f"{run_dir.name}.replaced-{key}"
+    names = chain([base], (f"{base}-{n}" for n in count(2)))
+    aside = next(path for name in names if not (path := run_dir.with_name(name)).exists())
+    with without_readers(run_dir, within_s=READERS_S) as is_locked:
+        if not is_locked:
+            raise RunError(
+                f"{run_dir}: is being read (`omniopd evaluate` or `omniopd report`), and a run of other settings or "
+                "inputs would replace it; wait for that to end, then run the same command"
+            )
+        run_dir.rename(aside)
+
+
 def _in_sweep(config: RunConfig) -> RunConfig:
-    """The same, tracked in an experiment of its own: what a sweep tries is no arm of the comparison."""
+    """The same, tracked in a separate experiment: a sweep's runs are no arms of the comparison."""
     experiment = f"{config.tracking.experiment}-sweep"
     return config.model_copy(
         update={"tracking": config.tracking.model_copy(update={"experiment": experiment})}
@@ -61,7 +63,12 @@ def _in_sweep(config: RunConfig) -> RunConfig:
 
 
 def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
-    splits = {split: _made_md5(layout.prompts(config.seed, split)) for split in ("train", "validation")}
+    splits = {}
+    for split in ("train", "validation"):
+        path = layout.prompts(config.seed, split)
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; run `omniopd prepare` first (`dvc repro` does)")
+        splits[split] = file_md5(path)
     models = read_json(
         layout.models(config.seed) / "models.json",
         "student",
@@ -69,13 +76,6 @@ def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
         made_by=f"omniopd base --seed {config.seed}",
     )
     return splits | {role: models[role]["digest"] for role in ("student", "teacher")}
-
-
-def _made_md5(path: Path) -> str:
-    """md5 of a file that an earlier stage made."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run `omniopd prepare` first (dvc repro does)")
-    return file_md5(path)
 
 
 def _key_in(config: Path) -> str | None:

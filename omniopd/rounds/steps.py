@@ -1,4 +1,4 @@
-"""The steps of a round, each skipped where its receipt holds: roll out, schedule, verify, train, validate."""
+"""The steps of a round, each skipped if its receipt is valid: roll out, schedule, verify, train, validate."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from omniopd.models.chat import end_token
 from omniopd.models.threads import use_threads
 from omniopd.rounds import state
 from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
-from omniopd.rounds.failures import heard_share, stop_at_failures
+from omniopd.rounds.failures import audited_share, stop_at_failures
 from omniopd.rounds.ledger import (
     checkpoint_is_due,
     complete_round,
@@ -35,7 +35,7 @@ from omniopd.training.trainer import Trainer
 
 
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
-    """One shard of the round's responses: the student's, or the teacher's where that is the source."""
+    """One shard of the round's responses: the student's, or the teacher's for a method that trains on its text."""
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     settings = run.config.rollout
@@ -46,15 +46,10 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
         prompts = prompts_of_round(
             run.prompts("train"), round_, count=settings.num_prompts, seed=run.config.seed
         )
-        own = shard(
-            prompts,
-            index,
-            num_shards=settings.num_shards,
-            batch_size=settings.batch_size // settings.num_samples,
-        )
+        batch_size = settings.batch_size // settings.num_samples
+        prompts = shard(prompts, index, num_shards=settings.num_shards, batch_size=batch_size)
         write = _solutions if run.config.method.source == "teacher" else _rollouts
-        responses = write(run, round_, own)
-        write_records(path, responses, Trajectory)
+        write_records(path, write(run, round_, prompts), Trajectory)
 
     _once(run, round_, name, path, work, stage="roll out")
     return path
@@ -121,11 +116,13 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
 
     def work() -> None:
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
-        own = shard(trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size)
+        trajectories = shard(
+            trajectories, index, num_shards=settings.num_shards, batch_size=settings.batch_size
+        )
         audit = method.audit(shares_tokens=run.models.teacher_shares_tokens)
-        assert audit is not None, "a method that needs verdicts says what to ask"
+        assert audit is not None, "a method that needs verdicts has an audit"
         verdicts: list[Verdict] = []
-        for group in batches(own, settings.batch_size):
+        for group in batches(trajectories, settings.batch_size):
             verdicts += verify(
                 [Anchored(trajectory, method.anchors(trajectory)) for trajectory in group],
                 teacher=run.models.teacher,
@@ -161,8 +158,8 @@ def reward(run_dir: Path, round_: int) -> Path:
 
     def work() -> None:
         trajectories = read_records(run.files.trajectories(round_), Trajectory)
-        found = rewards(trajectories, run.prompts("train"), grader_of(run.config.evaluation))
-        write_records(path, found, Reward)
+        graded = rewards(trajectories, run.prompts("train"), grader_of(run.config.evaluation))
+        write_records(path, graded, Reward)
 
     _once(run, round_, "rewards", path, work, stage="verify")
     return path
@@ -173,9 +170,9 @@ def validate(run_dir: Path, round_: int) -> float:
     run = open_run(run_dir)
     use_threads(run.config.compute.num_threads)
     receipt, key = run.files.receipt(round_, "validate"), work_key(run.key, "validate", round_)
-    done = valid_receipt(receipt, key=key, base=run_dir)
-    if done is not None:
-        return done["accuracy"]
+    recorded = valid_receipt(receipt, key=key, base=run_dir)
+    if recorded is not None:
+        return recorded["accuracy"]
     with run.timed("validate", round_):
         settings = run.config.evaluation
         with run.models.writer(state.student_at(run, round_), batch_size=settings.batch_size) as writer:
@@ -199,13 +196,13 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         trainer = state.trainer_at(run, round_)
         annotated = state.recorded_round(run, round_, trainer)
         state.keep_rollout_student(run, round_ + 1)
-        state.forget(run)  # until the step has succeeded the state is neither the old nor the new
+        state.forget(run)  # during the step the state is neither the old nor the new
         report = trainer.round(run.config.method.rows(annotated), run.config.method)
         state.advance(run, round_ + 1, trainer)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
         if parallel.rank():
-            return {}  # the first process writes what all of them did
+            return {}  # the first process writes for all
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
         metrics = (
             _round_metrics(run, round_, annotated) | failures_of_round(run, round_) | report.as_metrics()
@@ -218,14 +215,14 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
 
 
 def finish(run_dir: Path, accuracy: float) -> Path:
-    """Complete the run after its last round: every checkpoint that is due, then the last manifest."""
+    """Complete the run after its last round: every due checkpoint, then the last manifest."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
     missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
     parallel.wait_for_all()
     for round_ in missing:
         _save(run, round_, state.trainer_at(run, round_))
-        parallel.wait_for_all()  # where all look for the state to go on from, they find the same
+        parallel.wait_for_all()  # so that all processes continue from the same state
     if not parallel.rank():
         metrics = accuracy_metrics(run_dir, num_rounds, accuracy)
         metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, num_rounds))
@@ -234,14 +231,14 @@ def finish(run_dir: Path, accuracy: float) -> Path:
 
 
 def rebuild(run_dir: Path, round_: int) -> Path:
-    """The state before that round, rebuilt from what is recorded, where other processes find it."""
+    """Rebuild the state before that round from the records, and save it for the other processes of the run."""
     run = open_run(run_dir)
     state.hand_over(run, round_, state.trainer_at(run, round_))
     return run.files.state(round_)
 
 
 def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
-    """Do a piece of the round's work and leave a receipt, unless one holds already."""
+    """Do a piece of the round's work and write its receipt, unless a valid one exists."""
     key, receipt = work_key(run.key, name, round_), run.files.receipt(round_, name)
     if valid_receipt(receipt, key=key, base=run.files.root) is not None:
         return
@@ -264,7 +261,7 @@ def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dic
     written = [item for item in trajectories if item.writer == STUDENT]
     settings = run.config.rollout
     staleness = {"staleness": float(round_ - settings.weights_of(round_))} if settings.overlap else {}
-    audits = {"audited_share": heard_share(annotated)} if "verdicts" in run.config.method.needs else {}
+    audits = {"audited_share": audited_share(annotated)} if "verdicts" in run.config.method.needs else {}
     return {
         **staleness,
         **audits,

@@ -1,6 +1,7 @@
-"""sweep: which learning rate an arm takes, decided on seeds and prompts that measure nothing else."""
+"""The learning rate of an arm, chosen by a sweep on seeds and prompts that are used for nothing else."""
 
 from collections.abc import Mapping
+from statistics import fmean as mean
 from typing import Any
 
 from omniopd.config import Params
@@ -10,23 +11,23 @@ from omniopd.errors import ConfigError, DataError
 
 
 def swept_lrs(params: Params, arm: str) -> list[float]:
-    """The learning rates that the arm tries; none where its lr_of does not name it."""
+    """The learning rates that the arm tries; empty unless its lr_of names itself."""
     return params.sweep.lrs if params.is_swept(arm) else []
 
 
 def record_sweep(
     params: Params, arm: str, seed: int, accuracies: Mapping[float, float], layout: Layout
 ) -> None:
-    """Write what each learning rate came to: greedy accuracy on the validation prompts at the end of its run."""
+    """Write the greedy validation accuracy at the end of the run of each learning rate."""
     tried = [{"lr": lr, "greedy": accuracies[lr]} for lr in swept_lrs(params, arm)]
     write_json(layout.sweep(arm, seed), {"arm": arm, "seed": seed, "tried": tried})
 
 
 def choose_rates(params: Params, layout: Layout) -> tuple[dict[str, float | None], list[str]]:
-    """Write learning_rates.json, and return (what it holds, warnings).
+    """Write learning_rates.json; return (its content, warnings).
 
-    An arm takes the rate whose accuracy is best on average over the seeds of the sweep, the lower of two equal
-    ones; an arm with lr_of takes that of the arm named, and one without has null.
+    An arm takes the rate with the best mean accuracy over the seeds of the sweep, and the lower of two equal ones.
+    `lr_of` takes the rate of the arm that it names; an arm without it has null.
 
     Raises:
         DataError: a sweep that has not been run, or was run with other learning rates.
@@ -38,16 +39,18 @@ def choose_rates(params: Params, layout: Layout) -> tuple[dict[str, float | None
             best[arm] = max(lrs, key=lambda lr: (means[lr], -lr))
             if best[arm] in (lrs[0], lrs[-1]) and len(lrs) > 2:
                 warnings.append(
-                    f"{arm}: the best learning rate, {best[arm]:g}, lies at the edge of the sweep; "
-                    "one beyond it may be better"
+                    f"{arm}: the best learning rate, {best[arm]:g}, is at the edge of the sweep; "
+                    "a rate beyond it may be better"
                 )
-    rates = {arm: best[own.lr_of] if own.lr_of else None for arm, own in params.every_arm.items()}
+    rates = {
+        arm: best[settings.lr_of] if settings.lr_of else None for arm, settings in params.every_arm.items()
+    }
     write_json(layout.learning_rates, rates)
     return rates, warnings
 
 
 def chosen_rate(params: Params, arm: str, layout: Layout) -> float | None:
-    """The learning rate that a sweep chose for the arm; None where it has no lr_of.
+    """The learning rate that a sweep chose for the arm; None if it has no lr_of.
 
     Raises:
         ConfigError: the sweep has not been run.
@@ -78,4 +81,4 @@ def _means(params: Params, arm: str, lrs: list[float], layout: Layout) -> dict[f
             )
         for lr in lrs:
             accuracies[lr].append(tried[lr])
-    return {lr: sum(own) / len(own) for lr, own in accuracies.items()}
+    return {lr: mean(values) for lr, values in accuracies.items()}

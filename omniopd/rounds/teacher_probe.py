@@ -1,4 +1,4 @@
-"""Before a run asks a teacher behind an API: a probe, whose finding is kept beside the run."""
+"""The probe of a teacher behind an API, before a run asks it; the result is kept in the run's directory."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 def probe_teacher(run: "Run") -> None:
-    """Find out how the teacher is to be asked, unless that is known, or the method asks none.
+    """Probe how the teacher continues a prefix, unless that is recorded or the method asks no teacher.
 
     Raises:
         ConfigError: the API knows neither the key nor the model.
-        TeacherError: it does not continue what is put before it.
+        TeacherError: it does not continue a prefix.
     """
     asks = run.config.method.source == "teacher" or "verdicts" in run.config.method.needs
     kind = kind_of(run.config.teacher)
     if not kind.is_api or not asks or recorded_probe(run) is not None:
         return
     prompts = [prompt.prompt for prompt in run.prompts("train")]
-    if found := kind.probe(prompts, tokens_of=run.models.decoder.read_alone, root=run.layout.root):
-        write_json(run.files.teacher, {"key": run.key, **asdict(found)})
+    if probe := kind.probe(prompts, tokens_of=run.models.decoder.read_alone, root=run.layout.root):
+        write_json(run.files.teacher, {"key": run.key, **asdict(probe)})
 
 
 def recorded_probe(run: "Run") -> "ProbeResult | None":
-    """What the probe of this run found, where it has been."""
+    """The recorded probe of this run, if there is one."""
     from omniopd.teachers.capabilities import Capabilities
     from omniopd.teachers.probe import ProbeResult
 
     try:
         content = read_json(run.files.teacher, "key", "capabilities", "way", "shares_tokens")
-        known = content["capabilities"]
-        capabilities = Capabilities(**{**known, "ways": tuple(known["ways"])})
+        recorded = content["capabilities"]
+        capabilities = Capabilities(**{**recorded, "ways": tuple(recorded["ways"])})
     except (DataError, KeyError, TypeError):  # damaged: the teacher is probed again
         return None
     if content["key"] != run.key:

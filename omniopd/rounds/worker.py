@@ -1,7 +1,7 @@
-"""A step of a round in a process of its own, or in several: `python -m omniopd.rounds.worker STEP RESULT ARGUMENTS`.
+"""One step of a round in a separate process, or in several: `python -m omniopd.rounds.worker STEP RESULT ARGUMENTS`.
 
-ARGUMENTS are the step's, as JSON. RESULT is a file for what it returned, or for what went wrong; without one the
-process died. It ends with the process that started it.
+ARGUMENTS are JSON. The process writes the returned value or the error to the file RESULT, and ends with its parent; no
+RESULT means that it died.
 """
 
 import json
@@ -30,18 +30,18 @@ STEPS: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Do the step that the command line names."""
+    """Run the step that the command line names."""
     end_with_parent()
     step, result, arguments = sys.argv[1:]
     with parallel.together() if "TORCHELASTIC_RUN_ID" in os.environ else nullcontext():
-        found = outcome(step, json.loads(arguments))
-        if not parallel.rank() or "error" in found:
-            write_json(Path(result), found)
-    sys.exit(1 if "error" in found else 0)
+        content = outcome(step, json.loads(arguments))
+        if not parallel.rank() or "error" in content:
+            write_json(Path(result), content)
+    sys.exit(1 if "error" in content else 0)
 
 
 def outcome(step: str, arguments: list[Any]) -> dict[str, Any]:
-    """What the step returned, or the name of its error and what it says."""
+    """The value that the step returned, or the name and message of its error."""
     run_dir, *rest = arguments
     paths = [[Path(path) for path in item] if isinstance(item, list) else item for item in rest]
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints: a model directory that transformers loads, and the optimiser beside it. safetensors only."""
+"""Checkpoints: a model directory that transformers loads, with the optimiser's state. safetensors only."""
 
 import hashlib
 from pathlib import Path
@@ -26,14 +26,14 @@ RECEIPT, OPTIMIZER = "checkpoint.json", "optimizer.safetensors"
 def save_checkpoint(
     path: Path, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, *, key: str, base: str = ""
 ) -> None:
-    """Write everything that training goes on from, whole or not at all; of an adapter, itself and its base's name.
+    """Write everything that training resumes from, atomically; of an adapter, its weights and its base's name.
 
-    The first process writes; where the weights are divided among several, all of them must call.
+    The first process writes; where weights are divided among processes, all of them must call this.
     """
-    model, has_own = trainer.model, has_adapter(trainer.model)
+    model, is_adapter = trainer.model, has_adapter(trainer.model)
     state = {
         name: _on_cpu(value)
-        for name, value in (adapter_state(model) if has_own else model.state_dict()).items()
+        for name, value in (adapter_state(model) if is_adapter else model.state_dict()).items()
     }
     moments = {
         f"{moment}.{name}": _on_cpu(trainer.optimizer.state[parameter][moment])
@@ -45,7 +45,7 @@ def save_checkpoint(
         return
 
     def fill(folder: Path) -> None:
-        if has_own:
+        if is_adapter:
             save_adapter(folder, model, state, base=base)
         else:
             model.save_pretrained(folder, state_dict=state)
@@ -63,21 +63,25 @@ def _on_cpu(value: Tensor) -> Tensor:
 
 
 def weights_md5(path: Path) -> str:
-    """What names a checkpoint's weights: the md5 of their file as its receipt has it, or of the md5s of several.
+    """The digest of a checkpoint's weights, from its receipt: the md5 of their file, or of the md5s of several files.
 
     Raises:
         DataError: the receipt cannot be read.
         KeyError: it names no weights.
     """
     files = read_json(path / RECEIPT, "files")["files"]
-    own = [md5 for name, md5 in sorted(files.items()) if name.endswith(".safetensors") and name != OPTIMIZER]
-    if not own:
+    digests = [
+        md5 for name, md5 in sorted(files.items()) if name.endswith(".safetensors") and name != OPTIMIZER
+    ]
+    if not digests:
         raise KeyError(str(path))
-    return own[0] if len(own) == 1 else hashlib.md5("".join(own).encode(), usedforsecurity=False).hexdigest()
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.md5("".join(digests).encode(), usedforsecurity=False).hexdigest()
 
 
 def load_student(base: str, path: str, settings: Train, *, seed: int) -> PreTrainedModel:
-    """The student that is to be trained, with the weights of a checkpoint, or of its base itself.
+    """The student to train, with the weights of a checkpoint or of its base.
 
     Raises:
         ModelError: it cannot be loaded, or could not be saved.
@@ -95,12 +99,12 @@ def load_student(base: str, path: str, settings: Train, *, seed: int) -> PreTrai
 
 
 def checkpoint_is_whole(path: Path, *, key: str) -> bool:
-    """Whether a checkpoint of this run lies there, with every byte that was written."""
+    """Whether the checkpoint exists, belongs to this run and is undamaged."""
     return valid_receipt(path / RECEIPT, key=key, base=path) is not None
 
 
 def load_optimizer(path: Path, trainer: Trainer) -> None:
-    """Give a trainer, whose model was loaded from the same checkpoint, its optimiser and position back."""
+    """Restore the optimiser and the step of a trainer whose model was loaded from the same checkpoint."""
     trainer.num_steps = read_json(path / "trainer.json", "num_steps")["num_steps"]
     moments = load_file(path / OPTIMIZER, device=str(trainer.model.device))
     for name, parameter in trainer.model.named_parameters():

@@ -1,7 +1,6 @@
-"""What a training step takes of a machine's memory, from a model's configuration alone, before anything is loaded.
+"""The memory of a training step, estimated from a model's configuration before anything is loaded.
 
-An estimate of the tensors of one process; the libraries' own few hundred MiB come on top, and so does what generation
-holds at other times.
+It counts the tensors of one process. The libraries need a few hundred MiB more, and generation has its own peak.
 """
 
 import json
@@ -24,15 +23,15 @@ from omniopd.models.adapters import add_adapter
 
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
 MASTER = 4  # bytes of a weight that is trained, of its gradient, and of each of its optimiser's two moments
-# For what an allocator holds between tensors: 4 to 15 % as measured on the CPU. With gradient_checkpointing the heap of
-# glibc holds up to 0.9 of them there, unless MALLOC_MMAP_THRESHOLD_ says to give back what is freed.
+# For what the allocator keeps between tensors: 4 to 15 % as measured on the CPU. With gradient_checkpointing glibc
+# keeps up to 90 %, unless MALLOC_MMAP_THRESHOLD_ makes it return what is freed.
 ALLOWANCE = 1.08
-PROBES = (32, 64)  # tokens read to find what each keeps: so few that what grows with their square is nothing
+PROBES = (32, 64)  # tokens read to measure what each keeps: few, so that quadratic terms do not count
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What of a model decides the memory that it takes."""
+    """The sizes of a model that decide its memory."""
 
     num_parameters: int
     head_size: int  # weights of its head
@@ -40,8 +39,35 @@ class ModelSize:
     vocab_size: int
     width: int
     num_layers: int
-    kept_per_token: float  # bytes that a forward pass keeps for the way back
-    kept: float  # and once, whatever it reads: weights cast to another precision
+    kept_per_token: float  # bytes that a forward pass keeps for the backward pass
+    kept: float  # the same, once per pass: weights cast to another precision
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What of an optimiser step decides the memory that one process takes."""
+
+    num_sequences: int  # in one forward pass
+    seq_len: int  # tokens of the longest sequence, prompt and response
+    response_len: int  # tokens of the longest response
+    scores: Set[Score]  # that the loss is made of
+    frozen: Sequence[
+        int
+    ] = ()  # weights of each frozen model; in compute_bytes, or float32 where they are divided
+    compute_bytes: int = (
+        4  # of the numbers in products: 4 (float32) or 2 (bfloat16); trained weights stay float32
+    )
+    gradient_checkpointing: bool = False
+    lora_parameters: int | None = None  # weights of the adapter; None where the whole model is trained
+    num_sharing: int = 1  # processes among which weights, gradients and moments are divided
+    accumulates: bool = True  # whether a step has more than one forward pass
+    num_copies: int = 0  # of the student as it was in an earlier round
+    on_gpu: bool = False  # where the loss is computed by kernels, in longer slices
+
+    @property
+    def trains_head(self) -> bool:
+        """Whether the head's gradient is computed."""
+        return self.lora_parameters is None
 
 
 @dataclass(frozen=True)
@@ -54,10 +80,10 @@ class Memory:
     parameters: int
     gradients: int
     moments: int
-    frozen: int  # weights of the reference, the teacher and the student as it stood earlier
-    activations: int  # of one forward pass, and of one layer on the way back
-    loss: int  # sheets of logits, and the gradients that begin there
-    working: int  # what the optimiser's step and the embedding's gradient take for themselves
+    frozen: int  # weights of the reference, the teacher and earlier copies of the student
+    activations: int  # of one forward pass, and of one layer in the backward pass
+    loss: int  # sheets of logits and their gradients
+    working: int  # temporaries of the optimiser's step and of the embedding's gradient
     peak: int
 
 
@@ -72,79 +98,53 @@ def size_of(config: PretrainedConfig, *, compute_bytes: int = 4, weight_bytes: i
     return _size_of(config.to_json_string(use_diff=False), type(config), compute_bytes, weight_bytes)
 
 
-def training_memory(
-    model: ModelSize,
-    *,
-    num_sequences: int,
-    seq_len: int,
-    response_len: int,
-    scores: Set[Score],
-    frozen: Sequence[int] = (),
-    compute_bytes: int = 4,
-    gradient_checkpointing: bool = False,
-    lora_parameters: int | None = None,
-    num_sharing: int = 1,
-    accumulates: bool = True,
-    num_copies: int = 0,
-    on_gpu: bool = False,
-) -> Memory:
-    """Bytes of one process in an optimiser step.
-
-    Args:
-        model: The student, read at the same compute_bytes.
-        num_sequences: In one forward pass.
-        seq_len: Tokens of the longest, prompt and response.
-        response_len: Of these the response's at most.
-        scores: What the loss is made of.
-        frozen: The weights of each model that is read beside it, held in compute_bytes, or where they are divided in
-            float32.
-        compute_bytes: 4 where products are taken in float32, 2 in bfloat16; weights that are trained stay float32.
-        gradient_checkpointing: Whether of each layer only what goes in is kept.
-        lora_parameters: Weights of an adapter that is trained in place of the model's; None without one.
-        num_sharing: Processes that divide the weights, and all that is kept of them, among themselves.
-        accumulates: Whether a step has more than one forward pass.
-        num_copies: Of the student as it stood earlier, beside it.
-        on_gpu: Whether the loss is worked on by kernels, in longer slices.
-    """
-    num_trained = model.num_parameters if lora_parameters is None else lora_parameters
+def training_memory(model: ModelSize, step: StepShape) -> Memory:
+    """Bytes of one process in that optimiser step; `model` is the student, measured at the same compute_bytes."""
+    num_trained = model.num_parameters if step.lora_parameters is None else step.lora_parameters
     parameters = model.num_parameters * MASTER
-    if lora_parameters is not None:
-        parameters = model.num_parameters * compute_bytes + lora_parameters * MASTER
-    others = num_copies * parameters
-    gradients, moments = num_trained * MASTER, 2 * num_trained * MASTER
-    others += sum(frozen) * (compute_bytes if num_sharing == 1 else MASTER)
-    parameters, gradients, moments, others = (
-        -(-own // num_sharing) for own in (parameters, gradients, moments, others)
+    if step.lora_parameters is not None:
+        parameters = model.num_parameters * step.compute_bytes + step.lora_parameters * MASTER
+    frozen = step.num_copies * parameters
+    frozen += sum(step.frozen) * (step.compute_bytes if step.num_sharing == 1 else MASTER)
+    parameters, gradients, moments, frozen = (
+        -(-size // step.num_sharing)
+        for size in (parameters, num_trained * MASTER, 2 * num_trained * MASTER, frozen)
     )
-    if num_sharing > 1:  # whole at a time: two layers, and what is no layer's
+    if step.num_sharing > 1:  # gathered at a time: two layers, the embedding and the head
         layer = (model.num_parameters - model.num_embeddings) // model.num_layers
-        parameters += (model.num_embeddings + 2 * layer) * compute_bytes
+        parameters += (model.num_embeddings + 2 * layer) * step.compute_bytes
+    activations, loss = _activations(model, step), _loss(model, step)
+    head = 2 * model.head_size * MASTER * step.trains_head
+    working = max(num_trained * MASTER // step.num_sharing, head)
+    backward = gradients * step.accumulates + activations + loss
+    peak = parameters + moments + frozen + max(gradients + working, backward)
+    return Memory(parameters, gradients, moments, frozen, activations, loss, working, round(peak * ALLOWANCE))
 
-    num_tokens, num_scored = num_sequences * seq_len, num_sequences * response_len
+
+def _activations(model: ModelSize, step: StepShape) -> int:
+    num_tokens = step.num_sequences * step.seq_len
     kept = num_tokens * model.kept_per_token
     layer = kept / model.num_layers
-    if gradient_checkpointing:
+    if step.gradient_checkpointing:
         kept = num_tokens * model.num_layers * model.width * MASTER
-    once = 0.0 if num_sharing > 1 else model.kept  # divided weights are cast when they are gathered
-    activations = round(kept + layer + once)
+    once = 0.0 if step.num_sharing > 1 else model.kept  # divided weights are cast when they are gathered
+    return round(kept + layer + once)
 
-    trains_head = lora_parameters is None
+
+def _loss(model: ModelSize, step: StepShape) -> int:
+    num_scored = step.num_sequences * step.response_len
     loss = sheet_bytes(
-        scores,
+        step.scores,
         num_positions=num_scored,
         vocab_size=model.vocab_size,
-        compute_bytes=compute_bytes,
-        on_gpu=on_gpu,
+        compute_bytes=step.compute_bytes,
+        on_gpu=step.on_gpu,
     )
-    loss += num_scored * model.width * (4 + compute_bytes * (1 + len(frozen)))
-    loss += model.head_size * MASTER * trains_head
-    if compute_bytes < MASTER:
-        loss += model.head_size * compute_bytes
-    working = max(num_trained * MASTER // num_sharing, 2 * model.head_size * MASTER * trains_head)
-
-    held = parameters + moments + others
-    peak = held + max(gradients + working, gradients * accumulates + activations + loss)
-    return Memory(parameters, gradients, moments, others, activations, loss, working, round(peak * ALLOWANCE))
+    loss += num_scored * model.width * (4 + step.compute_bytes * (1 + len(step.frozen)))
+    loss += model.head_size * MASTER * step.trains_head
+    if step.compute_bytes < MASTER:
+        loss += model.head_size * step.compute_bytes
+    return loss
 
 
 def count_parameters(config: PretrainedConfig) -> int:
@@ -168,7 +168,7 @@ def count_adapter(config: PretrainedConfig, lora: Lora) -> int:
 @lru_cache(maxsize=8)
 def _count(config: str, kind: type[PretrainedConfig], lora: str | None) -> int:
     settings = _config_of(config, kind)
-    with _foretelling(settings), torch.device("meta"):
+    with _estimating(settings), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(settings)
         if lora is not None:
             add_adapter(model, Lora.model_validate_json(lora), seed=0)
@@ -184,7 +184,7 @@ def _config_of(config: str, kind: type[PretrainedConfig]) -> PretrainedConfig:
 @lru_cache(maxsize=8)
 def _size_of(config: str, kind: type[PretrainedConfig], compute_bytes: int, weight_bytes: int) -> ModelSize:
     settings = _config_of(config, kind)
-    with _foretelling(settings):
+    with _estimating(settings):
         try:
             model, few, more = _read(settings, DTYPES[weight_bytes], autocast=compute_bytes == 2)
             factor = 1
@@ -235,7 +235,7 @@ def _kept(model: PreTrainedModel, num_tokens: int) -> int:
 
 
 @contextmanager
-def _foretelling(config: PretrainedConfig) -> Iterator[None]:
+def _estimating(config: PretrainedConfig) -> Iterator[None]:
     try:
         yield
     except ModelError:
@@ -243,5 +243,5 @@ def _foretelling(config: PretrainedConfig) -> Iterator[None]:
     except Exception as error:  # whatever a model's own code raises of tensors without values
         first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"the memory that a {config.model_type} takes cannot be foretold ({first}); watch the first step"
+            f"the memory that a {config.model_type} takes cannot be estimated ({first}); watch the first step"
         ) from error

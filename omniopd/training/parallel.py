@@ -1,4 +1,4 @@
-"""Several processes that train one model: each a share of the rows, their gradients added up."""
+"""Data-parallel training: each process takes a share of the rows, and gradients are summed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Which of the processes this is; 0 where there is one. The first alone writes files."""
+    """Rank of this process; 0 if there is one. Only rank 0 writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def num_processes() -> int:
-    """How many train together."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """The processes that torchrun started, known to each other for the block."""
+    """The process group of torchrun, for the block."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group()
@@ -34,24 +34,24 @@ def together() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def own_share(items: Sequence[T], *, in_step: bool = False) -> list[tuple[T, float]]:
-    """The items that fall to this process, every num_processes-th, each with 1.
+def share_of(items: Sequence[T], *, in_step: bool = False) -> list[tuple[T, float]]:
+    """(item, weight) for the items of this process, every num_processes-th; the weight is 1.
 
-    Where processes must go in step, one that has fewer does the last item of all once more, with 0: it counts nothing.
+    in_step: give every process the same number, by repeating the last item with weight 0, which counts nothing.
     """
-    own = [(item, 1.0) for item in items[rank() :: num_processes()]]
+    share = [(item, 1.0) for item in items[rank() :: num_processes()]]
     most = -(-len(items) // num_processes())
-    return own + [(items[-1], 0.0)] * (most - len(own)) if in_step else own
+    return share + [(items[-1], 0.0)] * (most - len(share)) if in_step else share
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Wait until every process is here."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Give every process the sum of all processes' gradients; one that had no rows adds nothing."""
+    """Replace gradients by their sum over all processes; a process without rows adds zero."""
     if not dist.is_initialized():
         return
     for parameter in parameters:
@@ -60,10 +60,10 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
         dist.all_reduce(parameter.grad)
 
 
-def gathered(own: T) -> list[T]:
-    """What each process has, in the order of their ranks."""
+def gathered(value: T) -> list[T]:
+    """The value of each process, in the order of ranks."""
     if not dist.is_initialized():
-        return [own]
-    found: list[T | None] = [None] * num_processes()
-    dist.all_gather_object(found, own)
-    return found  # pyright: ignore[reportReturnType]
+        return [value]
+    values: list[T | None] = [None] * num_processes()
+    dist.all_gather_object(values, value)
+    return values  # pyright: ignore[reportReturnType]

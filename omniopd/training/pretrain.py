@@ -22,7 +22,7 @@ WEIGHT_DECAY = 0.1
 
 
 def character_tokenizer(alphabet: str) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token a character, and tokens for padding, the end, the start and the unknown."""
+    """A tokenizer of single characters, with tokens for padding, end, start and unknown."""
     special = ["<pad>", "<end>", "<start>", "<unk>"]
     vocabulary = {token: i for i, token in enumerate([*alphabet, *special])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -49,8 +49,8 @@ def train_demo_model(
 ) -> Qwen3ForCausalLM:
     """A model trained on (prompt, solution) pairs, in shuffled epochs, with AdamW and a cosine schedule.
 
-    Prompts are as the model is to read them, within a chat template where there is one. `context` is the number of
-    tokens that the model can read. on_step is told the number of steps done.
+    Prompts are final text, with the chat template applied. `context` is the model's maximum length in tokens. on_step
+    is called with the number of completed steps.
     """
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(_model_config(tokenizer, settings, context))
@@ -76,7 +76,7 @@ def train_demo_model(
 
 
 def save_model(path: Path, model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Write the model and its tokenizer as transformers reads them, whole or not at all."""
+    """Save the model and its tokenizer for transformers, atomically."""
 
     def fill(folder: Path) -> None:
         model.save_pretrained(folder)
@@ -91,8 +91,8 @@ def _rows(tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]
     solution_ids: list[list[int]] = tokenizer(solutions)["input_ids"]  # pyright: ignore[reportAssignmentType]
     end_id = end_token(tokenizer)
     return [
-        Row(prompt, own_prompt, [*own_solution, end_id])
-        for prompt, own_prompt, own_solution in zip(prompts, prompt_ids, solution_ids, strict=True)
+        Row(prompt, prompt_tokens, [*solution_tokens, end_id])
+        for prompt, prompt_tokens, solution_tokens in zip(prompts, prompt_ids, solution_ids, strict=True)
     ]
 
 
@@ -116,7 +116,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel, conte
 
 
 def _cosine(step: int, num_steps: int) -> float:
-    """Ten steps of warm-up, then half a cosine down to zero."""
+    """Ten steps of warm-up, then half a cosine to zero."""
     warmup = min(10, num_steps)
     if step < warmup:
         return (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""The forward passes of a step: of the student and of what stands beside it, to the loss of a batch."""
+"""The forward passes of a step, of the student and of the frozen models, to the loss of a batch."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ from omniopd.methods import Method
 from omniopd.models.adapters import adapter_off, has_adapter
 from omniopd.models.scoring import response_states
 
-ENTROPY: frozenset[Score] = frozenset({"entropy"})  # which every step measures
+ENTROPY: frozenset[Score] = frozenset({"entropy"})  # measured at every step
 
 
 class Step(nn.Module):
-    """The student, the reference and the teacher of a method, those that it needs.
+    """The student, and the reference and the teacher if the method needs them.
 
-    Where the student has an adapter and no reference is given, it is its own reference with the adapter off.
+    A student with an adapter, without a reference, is its own reference with the adapter off.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Step(nn.Module):
         self._has_adapter = has_adapter(student)
 
     def lacks(self, method: Method) -> str | None:
-        """What the method needs and is not there."""
+        """The need of the method that is missing, if any."""
         if "reference" in method.needs and self.reference is None and not self._has_adapter:
             return "reference"
         return "teacher_logits" if "teacher_logits" in method.needs and self.teacher is None else None
@@ -39,12 +39,12 @@ class Step(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor], dict[Score, Tensor]]:
         """The batch's share of the loss, its parts and the scores of its tokens.
 
-        `share` is 0 for a batch that is worked on only because other processes still have one: gradients of divided
-        weights are summed by all at once.
+        `share` is 0 for a batch that is repeated while other processes still have one: with divided weights, all
+        processes sum gradients at once.
         """
         device = self.student.device
         columns = {name: column.to(device) for name, column in batch.columns.items()}
-        # Before the student, whose activations are then kept.
+        # Before the student, whose activations stay in memory.
         reference = self._reference(batch) if "reference" in method.needs else None
         teacher = self._frozen(self.teacher, batch) if "teacher_logits" in method.needs else None
         positions = Positions(

@@ -20,12 +20,12 @@ from omniopd.training import parallel
 from omniopd.training.optimizers import optimizer_of
 from omniopd.training.step import Step
 
-ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # of which a method has one at most
+ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # a method has at most one
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimiser step measured, before the weights moved.
+    """Measurements of one optimiser step, before the weights change.
 
     `loss_parts` are divided by the number of sequences, as the gradient is; means are over tokens.
     """
@@ -38,13 +38,13 @@ class StepReport:
     ref_kl: float | None
 
     def not_finite(self) -> list[str]:
-        """The names of what is NaN or infinite and would move the weights."""
+        """The names of the values that are NaN or infinite."""
         values = {"loss": self.loss, "gradient norm": self.grad_norm, "entropy": self.entropy}
         values |= {f"loss/{name}": value for name, value in self.loss_parts.items()}
         return [name for name, value in values.items() if not math.isfinite(value)]
 
     def as_metrics(self) -> dict[str, float]:
-        """The report under the names that metrics.jsonl and MLflow use."""
+        """The report as metrics for metrics.jsonl and MLflow."""
         metrics = {"loss": self.loss, "grad_norm": self.grad_norm, "lr": self.lr, "entropy": self.entropy}
         if self.ref_kl is not None:
             metrics["anchor_kl"] = self.ref_kl
@@ -52,7 +52,7 @@ class StepReport:
 
 
 def mean_report(reports: Sequence[StepReport]) -> StepReport:
-    """The mean of what several steps measured; the learning rate of the last."""
+    """The mean over several steps; the learning rate is the last."""
     count = len(reports)
     kls = [report.ref_kl for report in reports if report.ref_kl is not None]
     return StepReport(
@@ -68,7 +68,7 @@ def mean_report(reports: Sequence[StepReport]) -> StepReport:
 
 
 class Trainer:
-    """Holds the student, its optimiser, and the frozen models that a method may need beside it.
+    """Holds the student, its optimiser, and the frozen models that the method needs.
 
     AdamW with linear warm-up, a schedule and gradient clipping. Losses are sums, accumulated over forward
     passes of batch_size rows and divided once by the number of rows of the optimiser step, so that the
@@ -92,16 +92,16 @@ class Trainer:
         if settings.shard:
             shard(
                 self._step,
-                [own for own in (model, reference, teacher) if own is not None],
+                [each for each in (model, reference, teacher) if each is not None],
                 settings.precision,
             )
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer_of(self._trained, settings)
 
     def round(self, rows: Sequence[Row], method: Method) -> StepReport:
-        """The optimiser steps of a round: the rows in as many equal runs, a step each; the report is their mean."""
+        """The optimiser steps of a round, each on an equal part of the rows, in order; the report is their mean."""
         if (need := self._step.lacks(method)) is not None:
-            raise ValueError(f"{type(method).__name__} needs {need}, and the trainer was given none")
+            raise ValueError(f"{type(method).__name__} needs {need}, but the trainer has none")
         count = self.settings.steps_per_round
         bounds = [len(rows) * i // count for i in range(count + 1)]
         return mean_report([self.step(rows[a:b], method) for a, b in pairwise(bounds)])
@@ -110,7 +110,7 @@ class Trainer:
         """One optimiser step on all the rows.
 
         Raises:
-            RunError: the loss or the gradient is not finite; no weight has moved, in any process.
+            RunError: the loss or the gradient is not finite; no weight has changed in any process.
         """
         sums = _Sums()
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,7 +118,7 @@ class Trainer:
         groups = grouped(
             rows, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens, packed=settings.packing
         )
-        for group, share in parallel.own_share(groups, in_step=settings.shard):
+        for group, share in parallel.share_of(groups, in_step=settings.shard):
             batch = collate(group, pad_id=0, packed=settings.packing)
             loss, parts, scores = self._step(batch, method, float(len(rows)), share)
             loss.backward()
@@ -127,7 +127,7 @@ class Trainer:
         if not settings.shard:
             parallel.add_gradients(self._trained)
         sums = sum(parallel.gathered(sums), _Sums())
-        lr = self.settings.lr * self._share()
+        lr = self.settings.lr * self._lr_factor()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = whole(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.max_grad_norm))
@@ -138,7 +138,7 @@ class Trainer:
         return report
 
     def _check_finite(self, report: StepReport) -> None:
-        """Raise before the weights move where that would ruin them. All processes have the same report."""
+        """Raise before a step that would ruin the weights. All processes have the same report."""
         if names := report.not_finite():
             round_, step = divmod(self.num_steps, self.settings.steps_per_round)
             raise RunError(
@@ -148,8 +148,8 @@ class Trainer:
                 "set train.precision: float32, or inspect the model, and start the run again"
             )
 
-    def _share(self) -> float:
-        """The share of the learning rate at the step to come: warm-up, then the schedule."""
+    def _lr_factor(self) -> float:
+        """The factor of the learning rate at the next step: warm-up, then the schedule."""
         settings = self.settings
         warmup = settings.warmup_rounds * settings.steps_per_round
         if self.num_steps < warmup:
@@ -183,15 +183,15 @@ class _Sums:
             self.ref_kl = (self.ref_kl or 0.0) + float(scores[anchor].sum())
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        both = _Sums()
-        for own in (self, other):
-            for name, value in own.parts.items():
-                both.parts[name] = both.parts.get(name, 0.0) + value
-            both.entropy += own.entropy
-            both.num_tokens += own.num_tokens
-            if own.ref_kl is not None:
-                both.ref_kl = (both.ref_kl or 0.0) + own.ref_kl
-        return both
+        total = _Sums()
+        for sums in (self, other):
+            for name, value in sums.parts.items():
+                total.parts[name] = total.parts.get(name, 0.0) + value
+            total.entropy += sums.entropy
+            total.num_tokens += sums.num_tokens
+            if sums.ref_kl is not None:
+                total.ref_kl = (total.ref_kl or 0.0) + sums.ref_kl
+        return total
 
     def report(self, *, num_rows: int, grad_norm: float, lr: float) -> StepReport:
         parts = {name: value / num_rows for name, value in self.parts.items()}

@@ -220,7 +220,7 @@ def test_prompts_of_other_settings_are_made_anew(finished: Project):
 def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(
     finished: Project, monkeypatch: pytest.MonkeyPatch
 ):
-    # As on a machine that rounds otherwise: the recorded digest of the weights is not what replay gives.
+    # As on a machine that rounds differently: the recorded digest of the weights is not what replay gives.
     monkeypatch.setenv("DVC_STAGE", "distill@omniopd-0")  # which makes the inputs itself
     run_dir = finished.run_dir()
     config = json.loads((run_dir / "config.json").read_text())
@@ -228,7 +228,7 @@ def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(
     _flip(other, at=-5)
     shutil.rmtree(run_dir / "checkpoints")
     assert json.loads((run_dir / "config.json").read_text()) == config
-    with pytest.raises(RunError, match="was written by weights .* and the weights rebuilt are"):
+    with pytest.raises(RunError, match="was written by weights .* but the rebuilt weights are"):
         run_plain(finished.params_file)
 
 

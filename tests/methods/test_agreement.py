@@ -40,13 +40,13 @@ def test_embeddings_are_symmetric_in_range_and_the_same_whatever_else_is_asked()
     texts = ["", "1+2=03;", "2+2=04;", "A long sentence about nothing in particular.", "no"]
     pairs = [(a, b) for a in texts for b in texts]
 
-    found = dict(zip(pairs, similarities(NAME, pairs), strict=True))
+    values = dict(zip(pairs, similarities(NAME, pairs), strict=True))
 
-    for (a, b), value in found.items():
+    for (a, b), value in values.items():
         assert 0.0 <= value <= 1.0
-        assert value == pytest.approx(found[b, a], abs=1e-6)
+        assert value == pytest.approx(values[b, a], abs=1e-6)
         assert similarities(NAME, [(a, b)]) == [pytest.approx(value, abs=1e-5)]
-    assert similarities(NAME, pairs) == list(found.values())
+    assert similarities(NAME, pairs) == list(values.values())
     assert similarities(NAME, []) == []
 
 
@@ -59,13 +59,13 @@ def test_vectors_that_point_apart_are_not_alike_rather_than_negative(monkeypatch
 
     monkeypatch.setattr(agreement, "_encoder", lambda _: Encoder())
 
-    found = similarities(NAME, [("east", "west"), ("east", "north"), ("east", "north-east")])
+    values = similarities(NAME, [("east", "west"), ("east", "north"), ("east", "north-east")])
 
-    assert found == [0.0, 0.0, pytest.approx(0.6)]
+    assert values == [0.0, 0.0, pytest.approx(0.6)]
 
 
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path):
-    with pytest.raises(ModelError, match="is no model of sentence embeddings that can be loaded"):
+    with pytest.raises(ModelError, match=r"none: cannot be loaded.*embedding_model"):
         similarities(f"{EMBEDDING}{tmp_path / 'none'}", [("a", "b")])
 
 
@@ -85,7 +85,5 @@ def test_without_the_package_check_says_what_to_install(monkeypatch: pytest.Monk
 
     [problem] = OmniOPD(similarity="embedding", chunk_len=2).problems(PLAN)
 
-    assert problem == (
-        "similarity is 'embedding', and the package sentence-transformers is not installed; install "
-        "omniopd[embeddings], or take another similarity"
-    )
+    assert "sentence-transformers is not installed" in problem
+    assert "omniopd[embeddings]" in problem

@@ -54,12 +54,12 @@ def test_loss_and_gradient_are_those_of_the_method_written_out(model, method: Me
     student = scaled(model, 1.0)
 
     def matrices(of: PreTrainedModel) -> list[torch.Tensor]:
-        found = []
+        logps = []
         for item in items:
             t = item.trajectory
             logits = of(input_ids=torch.tensor([[*t.prompt_ids, *t.response_ids]])).logits
-            found.append(logits[0, len(t.prompt_ids) - 1 : -1].log_softmax(-1))
-        return found
+            logps.append(logits[0, len(t.prompt_ids) - 1 : -1].log_softmax(-1))
+        return logps
 
     with torch.no_grad():
         reference, teacher = matrices(scaled(model, 1.1)), matrices(scaled(model, 0.8))
@@ -67,11 +67,11 @@ def test_loss_and_gradient_are_those_of_the_method_written_out(model, method: Me
     expected.backward()
     gradient = torch.cat([parameter.grad.flatten() for parameter in student.parameters()])
 
-    loss, found = gradient_of(model, method, method.rows(items))
+    loss, actual = gradient_of(model, method, method.rows(items))
 
     # Weights, advantages and log-probabilities of the roll-out are float32.
     assert loss == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
-    assert torch.allclose(found, gradient, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(actual, gradient, rtol=1e-5, atol=1e-6)
 
 
 @each_method
@@ -96,8 +96,8 @@ def test_prompt_tokens_and_padding_never_train(model, method: Method):
 @each_method
 def test_a_method_reads_the_scores_that_it_names_and_no_others(model, method: Method):
     batch = collate(method.rows(annotated(method)), pad_id=0)
-    own = scaled(model, 1.0)
-    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    student = scaled(model, 1.0)
+    scores = scores_of(student, batch, method, reference=scaled(model, 1.1), teacher=student)
     method.loss({name: scores[name] for name in method.scores}, batch.columns)
     for name in method.scores:
         with pytest.raises(KeyError):
@@ -206,15 +206,15 @@ def test_what_old_weights_wrote_has_the_expected_gradient_of_what_is_written_now
 
 def test_a_ratio_of_new_to_old_is_cut_off_and_carries_no_gradient():
     logp = torch.tensor([-1.0, -3.0, -0.1], requires_grad=True)
-    found = F.importance(logp, torch.tensor([-1.0, -2.0, -9.0]))
-    assert found.tolist() == pytest.approx([1.0, math.exp(-1), 2.0])
-    assert not found.requires_grad
+    weights = F.importance(logp, torch.tensor([-1.0, -2.0, -9.0]))
+    assert weights.tolist() == pytest.approx([1.0, math.exp(-1), 2.0])
+    assert not weights.requires_grad
 
 
 @pytest.mark.parametrize("form", ["full", "sampled"])
 def test_vocabularies_padded_to_other_widths_are_compared_where_both_have_tokens(form: str):
     generator = torch.Generator().manual_seed(4)
-    hidden, own, other, beyond = (torch.randn(n, 5, generator=generator) for n in (3, 6, 6, 2))
+    hidden, student, other, beyond = (torch.randn(n, 5, generator=generator) for n in (3, 6, 6, 2))
     method = OPD(form=form)
 
     def loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
@@ -225,8 +225,8 @@ def test_vocabularies_padded_to_other_widths_are_compared_where_both_have_tokens
         )
         return F.fused_loss(positions, method.scores, lambda scores, _: method.loss(scores, {})).loss.item()
 
-    assert loss(own, torch.cat([other, beyond])) == pytest.approx(loss(own, other))
-    assert loss(torch.cat([own, beyond]), other) == pytest.approx(loss(own, other))
+    assert loss(student, torch.cat([other, beyond])) == pytest.approx(loss(student, other))
+    assert loss(torch.cat([student, beyond]), other) == pytest.approx(loss(student, other))
 
 
 # --- grpo
@@ -259,8 +259,8 @@ def test_one_response_a_prompt_has_nothing_to_be_compared_with():
 def test_with_nothing_audited_omniopd_is_the_anchor_alone(model):
     method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
     batch = collate(method.rows(bare(annotated(method))), pad_id=0)
-    own = scaled(model, 1.0)
-    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    student = scaled(model, 1.0)
+    scores = scores_of(student, batch, method, reference=scaled(model, 1.1), teacher=student)
     parts = method.loss(scores, batch.columns)
     assert parts["reinforcement"] == 0
     assert parts["anchor"].item() == pytest.approx(0.1 * scores["ref_kl"].sum().item())
@@ -285,8 +285,8 @@ def test_the_target_tends_to_the_belief_with_a_strong_prior_and_is_the_agreement
 def test_with_no_replies_fork_is_the_anchor_alone(model):
     method = Fork()
     batch = collate(method.rows(bare(annotated(method))), pad_id=0)
-    own = scaled(model, 1.0)
-    scores = scores_of(own, batch, method, reference=scaled(model, 1.1), teacher=own)
+    student = scaled(model, 1.0)
+    scores = scores_of(student, batch, method, reference=scaled(model, 1.1), teacher=student)
     parts = method.loss(scores, batch.columns)
     assert parts["fork"] == 0
     assert parts["anchor"].item() == pytest.approx(0.1 * scores["ref_kl"].sum().item())

@@ -8,10 +8,10 @@ from omniopd.methods.base import SPARE_TOKENS
 
 @pytest.mark.parametrize("method", [Fork(), OmniOPD()])
 def test_without_settings_it_depends_on_the_teacher(method: Fork | OmniOPD):
-    shared, own = method.audit(shares_tokens=True), method.audit(shares_tokens=False)
-    assert (shared.spare_tokens, own.spare_tokens) == (0, SPARE_TOKENS)
-    assert own.reads_tokens
-    assert (shared.chunk_len, shared.num_replies) == (own.chunk_len, own.num_replies)
+    shared, other = method.audit(shares_tokens=True), method.audit(shares_tokens=False)
+    assert (shared.spare_tokens, other.spare_tokens) == (0, SPARE_TOKENS)
+    assert other.reads_tokens
+    assert (shared.chunk_len, shared.num_replies) == (other.chunk_len, other.num_replies)
 
 
 def test_the_published_form_cuts_replies_only_where_tokens_differ_and_settings_go_before():

@@ -16,7 +16,7 @@ from omniopd.data.metrics import rules
 from omniopd.methods import SFT, Annotated, Fork, Method, OmniOPD
 from omniopd.report.run import run_summary
 from omniopd.rounds import steps as rounds
-from omniopd.rounds.alarms import LEAST, WINDOW, alarm_metrics, begun
+from omniopd.rounds.alarms import MIN_NORMS, WINDOW, alarm_metrics, begun
 
 SETTINGS = Alarms(
     cut_share=0.5, repetition=0.1, anchor_kl=2.0, zero_agreement=0.5, k_sem_over_floor=0.05, audited_share=0.0,
@@ -93,9 +93,9 @@ def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():
     earlier = [{"grad_norm": value} for value in (1.0, 2.0, 3.0, 400.0, 2.0)]
     assert alarm_metrics(SETTINGS, {"grad_norm": 20.0}, earlier) == {"alarm/grad_norm": 0.0}
     assert alarm_metrics(SETTINGS, {"grad_norm": 20.1}, earlier) == {"alarm/grad_norm": 1.0}
-    few = earlier[: LEAST - 1]
+    few = earlier[: MIN_NORMS - 1]
     assert alarm_metrics(SETTINGS, {"grad_norm": 1e9}, few) == {"alarm/grad_norm": 0.0}
-    sparse = [{"grad_norm": 0.0}] * 10 + [{"grad_norm": 2.0}] * LEAST
+    sparse = [{"grad_norm": 0.0}] * 10 + [{"grad_norm": 2.0}] * MIN_NORMS
     assert alarm_metrics(SETTINGS, {"grad_norm": 19.0}, sparse) == {"alarm/grad_norm": 0.0}
     assert alarm_metrics(SETTINGS, {"grad_norm": 21.0}, sparse) == {"alarm/grad_norm": 1.0}
     assert alarm_metrics(SETTINGS, {"grad_norm": 5.0}, sparse[:10]) == {"alarm/grad_norm": 0.0}
@@ -105,7 +105,7 @@ def test_the_gradients_norm_is_compared_with_the_median_of_the_rounds_before():
 
 @pytest.mark.parametrize("name", rules())
 def test_a_warning_is_one_sentence_of_what_how_much_why_and_the_remedy(name: str):
-    earlier = [{"grad_norm": 2.0, f"alarm/{name}": 0.0}] * LEAST
+    earlier = [{"grad_norm": 2.0, f"alarm/{name}": 0.0}] * MIN_NORMS
     metrics = {**LOUD, "grad_norm": 31.0, f"alarm/{name}": 1.0}
 
     [line] = begun(SETTINGS, metrics, earlier)
@@ -192,8 +192,8 @@ def test_a_run_warns_once_rings_every_round_and_learns_the_same(
     assert all(row["k_sem_over_floor"] == row["k_sem/mean"] - row["k_sem_floor/mean"] for row in rows)
     assert not any(name.startswith("alarm/") for row in _lines(quiet) for name in row)
     kept = ("trajectories/", "verdicts/", "checkpoints/")
-    found, expected = (
-        {name: md5 for name, md5 in digests(own.run_dir()).items() if name.startswith(kept)}
-        for own in (project, quiet)
+    actual, expected = (
+        {name: md5 for name, md5 in digests(each.run_dir()).items() if name.startswith(kept)}
+        for each in (project, quiet)
     )
-    assert found == expected
+    assert actual == expected

@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Project:
     )
 
 
-def found(
+def record_trial(
     project: Project, seed: int, *accuracies: float, lrs: tuple[float, ...] = (0.001, 0.002, 0.004)
 ) -> None:
     """Write what a sweep came to."""
@@ -51,8 +51,8 @@ def test_only_an_arm_that_its_own_lr_of_names_is_swept(project: Project):
 
 
 def test_the_best_rate_on_average_is_chosen_and_taken_by_all_that_name_the_arm(project: Project):
-    found(project, 100, 0.5, 0.6, 0.9)
-    found(project, 101, 0.5, 0.8, 0.4)
+    record_trial(project, 100, 0.5, 0.6, 0.9)
+    record_trial(project, 101, 0.5, 0.8, 0.4)
 
     rates, warnings = choose(project)
 
@@ -62,19 +62,18 @@ def test_the_best_rate_on_average_is_chosen_and_taken_by_all_that_name_the_arm(p
 
 
 def test_of_two_equal_rates_the_lower_is_chosen_and_the_edge_is_warned_of(project: Project):
-    found(project, 100, 0.7, 0.6, 0.7)
-    found(project, 101, 0.6, 0.6, 0.6)
+    record_trial(project, 100, 0.7, 0.6, 0.7)
+    record_trial(project, 101, 0.6, 0.6, 0.6)
 
     rates, warnings = choose(project)
 
     assert rates["swept"] == 0.001
-    assert warnings == [
-        "swept: the best learning rate, 0.001, lies at the edge of the sweep; one beyond it may be better"
-    ]
+    [warning] = warnings
+    assert warning.startswith("swept: the best learning rate, 0.001, is at the edge")
 
 
 def test_a_sweep_that_has_not_been_run_is_named(project: Project):
-    found(project, 100, 0.5, 0.6, 0.7)
+    record_trial(project, 100, 0.5, 0.6, 0.7)
 
     with pytest.raises(DataError, match=r"sweeps/swept-101\.json"):
         choose(project)
@@ -82,8 +81,8 @@ def test_a_sweep_that_has_not_been_run_is_named(project: Project):
 
 
 def test_a_sweep_of_other_rates_is_refused(project: Project):
-    found(project, 100, 0.5, 0.6, 0.7)
-    found(project, 101, 0.5, 0.6, lrs=(0.001, 0.002))
+    record_trial(project, 100, 0.5, 0.6, 0.7)
+    record_trial(project, 101, 0.5, 0.6, lrs=(0.001, 0.002))
 
     with pytest.raises(DataError) as caught:
         choose(project)

@@ -1,4 +1,4 @@
-"""Peak memory of training steps of a random Qwen3, measured in a process of its own, beside the estimate: JSON.
+"""Peak memory of training steps of a random Qwen3, measured in a process of its overrides, beside the estimate: JSON.
 
 python peak.py METHOD WIDTH LAYERS VOCABULARY LENGTH SETTINGS BATCH_SIZExNUM_BATCHES...; SETTINGS are those of `train`
 that differ from the repository's, in JSON.
@@ -18,7 +18,7 @@ from omniopd.data.rows import Row
 from omniopd.methods import OPD, SFT, OmniOPD
 from omniopd.models.precision import DTYPES, compute_in
 from omniopd.preflight.fit import BYTES
-from omniopd.training.memory import size_of, training_memory
+from omniopd.training.memory import StepShape, size_of, training_memory
 from omniopd.training.trainer import Trainer
 
 RESPONSE_LEN = 192
@@ -34,9 +34,9 @@ def config_of(width: int, num_layers: int, vocab_size: int) -> Qwen3Config:
     )  # fmt: skip
 
 
-def settings_of(**own: Any) -> Train:
+def settings_of(**overrides: Any) -> Train:
     """The repository's, but for these."""
-    return load_params(PARAMS).train.model_copy(update=own)
+    return load_params(PARAMS).train.model_copy(update=overrides)
 
 
 def rows_of(count: int, length: int, vocab_size: int) -> list[Row]:
@@ -64,8 +64,12 @@ def _model(config: Qwen3Config, dtype: torch.dtype = torch.float32) -> PreTraine
 def main() -> None:
     """Measure each batch size in turn."""
     name, width, num_layers, vocab_size, length = sys.argv[1], *map(int, sys.argv[2:6])
-    own, cases = json.loads(sys.argv[6]), [tuple(map(int, case.split("x"))) for case in sys.argv[7:]]
-    method, config, settings = METHODS[name], config_of(width, num_layers, vocab_size), settings_of(**own)
+    overrides, cases = json.loads(sys.argv[6]), [tuple(map(int, case.split("x"))) for case in sys.argv[7:]]
+    method, config, settings = (
+        METHODS[name],
+        config_of(width, num_layers, vocab_size),
+        settings_of(**overrides),
+    )
     needs = {"reference": "reference", "teacher": "teacher_logits"}
     roles = [role for role, need in needs.items() if need in method.needs]
     compute_bytes = BYTES[settings.precision]
@@ -75,22 +79,23 @@ def main() -> None:
     model = _model(config)
     compute_in(model, settings.precision)
     frozen = {role: _model(config, DTYPES[settings.precision]).requires_grad_(False) for role in roles}
-    found = []
+    steps = []
     for batch_size, num_batches in cases:
         trainer = Trainer(model, settings.model_copy(update={"batch_size": batch_size}), **frozen)
         rows = rows_of(batch_size * num_batches, length, vocab_size)
         trainer.step(rows, method)  # makes the optimiser's moments
         Path("/proc/self/clear_refs").write_text("5")  # the peak from here on
         trainer.step(rows, method)
-        estimate = training_memory(
-            size, num_sequences=batch_size, seq_len=length, response_len=RESPONSE_LEN,
+        shape = StepShape(
+            num_sequences=batch_size, seq_len=length, response_len=RESPONSE_LEN,
             scores=method.scores | {"entropy"}, frozen=[size.num_parameters] * len(roles),
             compute_bytes=compute_bytes, gradient_checkpointing=settings.gradient_checkpointing,
             accumulates=num_batches > 1,
         )  # fmt: skip
-        found.append({"measured": _status("VmHWM") - before, **vars(estimate)})
+        estimate = training_memory(size, shape)
+        steps.append({"measured": _status("VmHWM") - before, **vars(estimate)})
         del trainer
-    print(json.dumps({"num_parameters": size.num_parameters, "steps": found}))
+    print(json.dumps({"num_parameters": size.num_parameters, "steps": steps}))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ def test_five_steps_come_out_as_recorded(name: str):
 
     steps = run(RUNS[name])
 
-    for found, expected in zip(steps, recorded["steps"], strict=True):
-        assert found == pytest.approx(expected, rel=2e-4, abs=2e-5)
+    for actual, expected in zip(steps, recorded["steps"], strict=True):
+        assert actual == pytest.approx(expected, rel=2e-4, abs=2e-5)
     assert len({step["grad_norm"] for step in steps}) == 5
 
 

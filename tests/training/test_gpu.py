@@ -28,14 +28,14 @@ def on_gpu(model: PreTrainedModel) -> PreTrainedModel:
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 def test_a_step_is_that_of_the_cpu(model, method: Method, packing: bool):
     rows = method.rows(annotated(method))
-    own, other = (
+    trainer, other = (
         trainer_of(student, packing=packing, batch_size=3)
         for student in (copy.deepcopy(model), on_gpu(model))
     )
-    expected, found = own.step(rows, method), other.step(rows, method)
-    assert found.loss == pytest.approx(expected.loss, rel=1e-4, abs=1e-5)
-    assert found.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
-    for a, b in zip(own.model.parameters(), other.model.parameters(), strict=True):
+    expected, actual = trainer.step(rows, method), other.step(rows, method)
+    assert actual.loss == pytest.approx(expected.loss, rel=1e-4, abs=1e-5)
+    assert actual.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
+    for a, b in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
         assert torch.allclose(a.grad, b.grad.cpu(), rtol=1e-3, atol=1e-6)
 
 
@@ -67,8 +67,8 @@ def test_packed_sequences_and_heads_are_told_apart_there(model, precision):
 def test_it_writes_what_the_cpu_writes(model):
     prompts, seeds = [[1, 10, 2, 11], [3, 4], [1, 10]], [[0, 1], [2, 3], [4, 5]]
     for temperature in (0.0, 1.0):
-        expected, found = (
-            generate(own, prompts, seeds=seeds, max_new_tokens=9, temperature=temperature, end_id=16)
-            for own in (model, on_gpu(model))
+        expected, actual = (
+            generate(each, prompts, seeds=seeds, max_new_tokens=9, temperature=temperature, end_id=16)
+            for each in (model, on_gpu(model))
         )
-        assert found == expected
+        assert actual == expected

@@ -1,4 +1,4 @@
-"""The memory that is foretold: against the peak of a real step, and in what it must depend on."""
+"""The estimate of a step's memory: against the peak of a real step, and in what it depends on."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig
 from omniopd.errors import ModelError
 from omniopd.functional import SHEET_ELEMENTS, num_sheets
 from omniopd.functional.sheets import GPU_SHEET
-from omniopd.training.memory import ALLOWANCE, MASTER, count_parameters, size_of, training_memory
+from omniopd.training.memory import ALLOWANCE, MASTER, StepShape, count_parameters, size_of, training_memory
 
 HERE = Path(__file__).parent
 SMALL = config_of(128, 2, 500)
-RUN = {"num_sequences": 4, "seq_len": 100, "response_len": 60, "scores": {"logp", "entropy"}}
+STEP = StepShape(num_sequences=4, seq_len=100, response_len=60, scores={"logp", "entropy"})
 
 
 @pytest.mark.slow
@@ -41,10 +41,10 @@ def test_the_estimate_is_within_a_quarter_of_what_a_step_takes(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr
 
-    found = json.loads(done.stdout)
+    measured = json.loads(done.stdout)
 
-    assert found["num_parameters"] > 40_000_000
-    for step in found["steps"]:
+    assert measured["num_parameters"] > 40_000_000
+    for step in measured["steps"]:
         assert step["peak"] == pytest.approx(step["measured"], rel=0.25)
 
 
@@ -67,19 +67,19 @@ def test_a_tied_embedding_is_counted_once():
 
 def test_the_parts_are_what_their_names_say():
     size = size_of(SMALL)
-    found = training_memory(size, **RUN, frozen=[1000])
-    assert found.parameters == found.gradients == size.num_parameters * MASTER
-    assert found.moments == 2 * found.gradients
-    assert found.frozen == 1000 * 4
+    memory = training_memory(size, replace(STEP, frozen=[1000]))
+    assert memory.parameters == memory.gradients == size.num_parameters * MASTER
+    assert memory.moments == 2 * memory.gradients
+    assert memory.frozen == 1000 * 4
     sheets = num_sheets({"logp", "entropy"}) * 4 * 60 * 500 * 4
-    assert found.loss == sheets + 4 * 60 * 128 * (4 + 2 * 4) + 500 * 128 * 4
-    rest = found.gradients + max(found.working, found.activations + found.loss)
-    assert found.peak == round((found.parameters + found.moments + found.frozen + rest) * ALLOWANCE)
+    assert memory.loss == sheets + 4 * 60 * 128 * (4 + 2 * 4) + 500 * 128 * 4
+    rest = memory.gradients + max(memory.working, memory.activations + memory.loss)
+    assert memory.peak == round((memory.parameters + memory.moments + memory.frozen + rest) * ALLOWANCE)
 
 
 def test_sheets_of_logits_stay_as_large_as_they_are_however_long_responses_get():
     size = replace(size_of(SMALL), vocab_size=151_936)
-    short, long = (training_memory(size, **{**RUN, "response_len": n}) for n in (1000, 2000))
+    short, long = (training_memory(size, replace(STEP, response_len=n)) for n in (1000, 2000))
     hidden = 4 * 1000 * 128 * (4 + 4)
     assert long.loss - short.loss == hidden
     assert short.loss - hidden - 500 * 128 * 4 == SHEET_ELEMENTS * 4
@@ -87,11 +87,11 @@ def test_sheets_of_logits_stay_as_large_as_they_are_however_long_responses_get()
 
 def test_on_a_gpu_they_are_longer_and_of_what_products_are_taken_in():
     size = replace(size_of(SMALL, compute_bytes=2), vocab_size=151_936)
-    found = [
-        training_memory(size, **{**RUN, "response_len": 2000}, compute_bytes=2, on_gpu=on)
+    on_cpu, on_gpu = (
+        training_memory(size, replace(STEP, response_len=2000, compute_bytes=2, on_gpu=on))
         for on in (False, True)
-    ]
-    assert found[1].loss - found[0].loss == SHEET_ELEMENTS * (GPU_SHEET * 2 - 4)
+    )
+    assert on_gpu.loss - on_cpu.loss == SHEET_ELEMENTS * (GPU_SHEET * 2 - 4)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,18 @@ def test_a_sheet_for_the_student_and_one_for_each_model_beside_it(scores, count:
 
 def test_what_makes_it_less():
     size = size_of(SMALL)
-    plain = training_memory(size, **RUN)
-    fewer = training_memory(size, **{**RUN, "num_sequences": 2})
+    plain = training_memory(size, STEP)
+    fewer = training_memory(size, replace(STEP, num_sequences=2))
     assert (plain.activations - size.kept) == pytest.approx(2 * (fewer.activations - size.kept))
-    again = training_memory(size, **RUN, gradient_checkpointing=True)
+    again = training_memory(size, replace(STEP, gradient_checkpointing=True))
     assert again.activations < plain.activations
-    adapter = training_memory(size, **RUN, lora_parameters=5000)
+    adapter = training_memory(size, replace(STEP, lora_parameters=5000))
     assert (adapter.gradients, adapter.moments) == (5000 * 4, 5000 * 8)
     assert adapter.parameters == plain.parameters + 5000 * 4
-    shared = training_memory(size, **RUN, num_sharing=4)
+    shared = training_memory(size, replace(STEP, num_sharing=4))
     assert shared.moments == plain.moments / 4
     assert plain.parameters / 4 < shared.parameters
-    halved = training_memory(size_of(SMALL, compute_bytes=2), **RUN, compute_bytes=2, frozen=[1000])
+    halved = training_memory(size_of(SMALL, compute_bytes=2), replace(STEP, compute_bytes=2, frozen=[1000]))
     assert halved.frozen == 2000
     assert halved.parameters == plain.parameters  # weights that are trained stay float32
     assert halved.activations < plain.activations + 2 * size.num_parameters
@@ -134,7 +134,7 @@ def test_bfloat16_keeps_a_copy_of_each_layers_weights():
     assert size.kept_per_token < size_of(SMALL).kept_per_token
 
 
-def test_a_mixture_of_experts_is_foretold():
+def test_a_mixture_of_experts_is_estimated():
     config = Qwen3MoeConfig(
         vocab_size=500, hidden_size=128, intermediate_size=256, moe_intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, head_dim=64, num_experts=8, num_experts_per_tok=2,
@@ -144,5 +144,5 @@ def test_a_mixture_of_experts_is_foretold():
 
 def test_a_model_that_cannot_be_built_is_told_of_in_one_sentence():
     broken = Qwen3Config(**{**SMALL.to_dict(), "hidden_size": -1})
-    with pytest.raises(ModelError, match=r"the memory that a qwen3 takes cannot be foretold \(.*\); watch"):
+    with pytest.raises(ModelError, match=r"the memory that a qwen3 takes cannot be estimated \(.*\); watch"):
         size_of(broken)
