@@ -36,7 +36,7 @@ from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import probe_teacher
 from omniopd.tracking import Tracker
-from omniopd.tracking.track import end_abandoned, tell_recorded, tell_round, tracker_of
+from omniopd.tracking.track import end_abandoned, log_recorded, log_round, tracker_of
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _rounds(
 ) -> Path:
     run_dir, num_rounds = run.files.root, run.config.train.num_rounds
     ledger.tidy(run_dir)
-    tell_recorded(tracker, run)
+    log_recorded(tracker, run)
     pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
         probe_teacher(run)
@@ -159,7 +159,7 @@ def _rounds(
             else:
                 accuracy, prefetched = _one_round(run, round_, shards, prefetched, prefetch)
                 freeze()
-                tell_round(tracker, run, round_)
+                log_round(tracker, run, round_)
                 _sound(alarms.begun_in(run_dir, round_))
                 if accuracy is not None:
                     note = f"greedy {accuracy:.3f} on validation prompts"
@@ -168,7 +168,7 @@ def _rounds(
             pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
-        tell_round(tracker, run, num_rounds)
+        log_round(tracker, run, num_rounds)
         _sound(alarms.begun_in(run_dir, num_rounds))
     ledger.tidy(run_dir)
     report = _report(run, tracker)

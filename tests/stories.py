@@ -12,7 +12,7 @@ from projects import REPOSITORY
 from omniopd.config import RunConfig, load_params, resolve
 from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
 from omniopd.models.text import TextDecoder
-from omniopd.report.page.story import Alarm, RunStory, Told
+from omniopd.report.page.story import Alarm, AuditedTrajectory, RunStory
 from omniopd.training.pretrain import character_tokenizer
 
 HOSTILE = [
@@ -58,9 +58,9 @@ def config(arm: str = "omniopd") -> RunConfig:
     return resolve(load_params(REPOSITORY / "params.yaml"), arm, 0)
 
 
-def told(
+def audited(
     round_: int, prompt: int, response: str, *, prompt_text: str | None = None, num_audits: int = 2
-) -> Told:
+) -> AuditedTrajectory:
     """A response that ended, with audits of ten characters: the first agrees, the second does not, a third fails."""
     rng = random.Random(f"{round_}/{prompt}")
     ids = [*map(ALPHABET.index, response), END]
@@ -71,7 +71,7 @@ def told(
         entropies=[rng.expovariate(1.5) for _ in ids], logps=[-rng.expovariate(2.0) for _ in ids],
     )  # fmt: skip
     verdicts = [audit(trajectory, 10 * n, n) for n in range(num_audits)]
-    return Told(trajectory, verdicts, None)
+    return AuditedTrajectory(trajectory, verdicts, None)
 
 
 def audit(trajectory: Trajectory, anchor: int, kind: int) -> Verdict:
@@ -95,23 +95,23 @@ def words(rng: random.Random, num: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(num))
 
 
-def few(num_rounds: int = 3) -> list[Told]:
+def few(num_rounds: int = 3) -> list[AuditedTrajectory]:
     """Four prompts a round; the last is hostile in its prompt, its response and its replies."""
     rng = random.Random(0)
     items = []
     for round_ in range(num_rounds):
-        items += [told(round_, n, words(rng, 12), num_audits=2 + (n == 1)) for n in range(3)]
-        items.append(told(round_, 3, " ".join(HOSTILE), prompt_text=HOSTILE[0] + HOSTILE[2]))
+        items += [audited(round_, n, words(rng, 12), num_audits=2 + (n == 1)) for n in range(3)]
+        items.append(audited(round_, 3, " ".join(HOSTILE), prompt_text=HOSTILE[0] + HOSTILE[2]))
     first = items[0]
     items[0] = replace(first, reward=Reward(first.trajectory.id, "42", 1.0))
     return items
 
 
-def many(num_trajectories: int, *, num_audits: int = 5) -> Iterator[Told]:
+def many(num_trajectories: int, *, num_audits: int = 5) -> Iterator[AuditedTrajectory]:
     """As many as a real run has, 64 a round."""
     rng = random.Random(1)
     for n in range(num_trajectories):
-        yield told(n // 64, n % 640, words(rng, 30), num_audits=num_audits)
+        yield audited(n // 64, n % 640, words(rng, 30), num_audits=num_audits)
 
 
 def rounds(num: int = 6) -> list[dict[str, float]]:
@@ -137,7 +137,10 @@ def rounds(num: int = 6) -> list[dict[str, float]]:
 
 
 def story(
-    items: Sequence[Told] | Iterator[Told], *, arm: str = "omniopd", reads_tokens: bool = True
+    items: Sequence[AuditedTrajectory] | Iterator[AuditedTrajectory],
+    *,
+    arm: str = "omniopd",
+    reads_tokens: bool = True,
 ) -> RunStory:
     """A run of that arm with those trajectories."""
     return RunStory(
@@ -149,7 +152,7 @@ def story(
         rounds=rounds(),
         seconds={"train": 30.0, "verify": 60.0, "roll out": 10.0},
         alarms=[Alarm(2, "0.31 of the responses are cut at the limit (alarms.cut_share: 0.3)")],
-        told=items,
+        trajectories=items,
         decoder=decoder() if reads_tokens else None,
     )
 

@@ -1,1 +1,1 @@
-"""What people read: means with intervals, tables."""
+"""What people read: tables, comparisons with intervals, the report of a run."""

@@ -18,17 +18,17 @@ from omniopd.report.summary import Evaluated, Record, markdown, summarise, token
 def compare(
     params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
 ) -> tuple[list[Record], ComparisonLayout]:
-    """Write the comparison, its Markdown table and the plots' tables; return what was compared, and where it is kept.
+    """Write the comparison, its Markdown table and the plots' tables; returns the evaluations and the files' layout.
 
-    Of every run that params list, in metrics/ and plots/, or of those arms and seeds among them alone, in
-    metrics/subset/.
+    Of every run that params list, in metrics/ and plots/; or of those arms and seeds only, in metrics/subset/.
 
     Raises:
-        ConfigError: there is no run of those arms and seeds.
-        DataError: one of them has not been evaluated.
+        ConfigError: params list no such run.
+        DataError: a run has not been evaluated.
     """
     evaluations, into = compared(params, layout, arms=arms, seeds=seeds)
-    write_json(into.records, [_without_curves(found) for found in evaluations])
+    records = [{name: value for name, value in one.items() if name != "curves"} for one in evaluations]
+    write_json(into.records, records)
     text = markdown(
         summarise(evaluations, against=params.comparison.against),
         against=params.comparison.against,
@@ -36,10 +36,10 @@ def compare(
         num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
     )
     write_atomic(into.table, lambda partial: partial.write_text(text, encoding="utf-8"))
-    headline = [found for found in evaluations if found["arm"] in params.arms]
+    headline = [record for record in evaluations if record["arm"] in params.arms]
     for name in metrics.compared():
         _write_csv(into.plots / f"{name.replace('/', '_')}.csv", mean_curves(headline, name))
-    buyers = [found for found in headline if found["teacher_tokens"]]
+    buyers = [record for record in headline if record["teacher_tokens"]]
     _write_csv(into.plots / "over_teacher_tokens.csv", mean_curves(buyers, metrics.ACCURACY))
     agreement = [*mean_curves(headline, "k_sem/mean"), *mean_curves(headline, "k_sem_floor/mean", " (floor)")]
     _write_csv(into.plots / "agreement.csv", agreement)
@@ -50,7 +50,7 @@ def compare(
 def compared(
     params: Params, layout: Layout, *, arms: Collection[str] = (), seeds: Collection[int] = ()
 ) -> tuple[list[Record], ComparisonLayout]:
-    """The evaluations of all runs, or of those arms and seeds, and where their comparison is kept.
+    """The evaluations of all runs, or of those arms and seeds, and the layout of their comparison.
 
     Raises:
         ConfigError, DataError: as `compare`.
@@ -69,37 +69,37 @@ def compared(
 
 
 def evaluation(arm: str, seed: int, layout: Layout) -> Record:
-    """What `omniopd evaluate` wrote of a run.
+    """The record that `omniopd evaluate` wrote.
 
     Raises:
-        DataError: it has not been evaluated.
+        DataError: the run has not been evaluated.
     """
     path = layout.evaluation(arm, seed)
     if not path.exists():
         raise DataError(
-            f"{path}: there is none; make it with `omniopd evaluate --arm {arm} --seed {seed}`, or compare fewer with "
-            "--arm and --seed"
+            f"{path}: does not exist; make it with `omniopd evaluate --arm {arm} --seed {seed}`, or compare fewer runs "
+            "with --arm and --seed"
         )
     return read_json(path, like=Evaluated)
 
 
 def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> list[dict[str, Any]]:
-    """A curve's mean over the seeds of each arm, by round, with the lowest and the highest of them.
+    """A curve's mean over the seeds of each arm, by round, with the lowest and the highest seed.
 
-    A t interval of three seeds is wider than what can be: it would hide the curves.
+    A t interval of three seeds is wider than the possible range: it would hide the curves.
     """
     points: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
-    for found in evaluations:
-        for point in found["curves"][name]:
-            points[found["arm"], int(point["round"])].append(point)
+    for record in evaluations:
+        for point in record["curves"][name]:
+            points[record["arm"], int(point["round"])].append(point)
     rows = []
-    for (arm, round_), own in points.items():
-        values = [point["value"] for point in own]
+    for (arm, round_), seeds in points.items():
+        values = [point["value"] for point in seeds]
         rows.append(
             {
                 "arm": arm + suffix,
                 "round": round_,
-                "teacher_tokens": round(sum(point["teacher_tokens"] for point in own) / len(own)),
+                "teacher_tokens": round(sum(point["teacher_tokens"] for point in seeds) / len(seeds)),
                 "value": sum(values) / len(values),
                 "low": min(values),
                 "high": max(values),
@@ -108,14 +108,11 @@ def mean_curves(evaluations: Sequence[Record], name: str, suffix: str = "") -> l
     return rows
 
 
-def _without_curves(found: Record) -> Record:
-    return {name: value for name, value in found.items() if name != "curves"}
-
-
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     text = io.StringIO()
-    names = ["arm", "round", "teacher_tokens", "value", "low", "high"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(
+        text, ["arm", "round", "teacher_tokens", "value", "low", "high"], lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     write_atomic(path, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))

@@ -1,9 +1,10 @@
-"""What `doctor` found, as people read it."""
+"""The findings of `doctor`, as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 State = Literal["ok", "doubt", "wrong"]
@@ -12,9 +13,9 @@ MARKS: dict[State, str] = {"ok": "[green]ok[/]", "doubt": "[yellow]doubt[/]", "w
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found of it, and, where it is not well, what to do.
+    """One thing that was checked: its condition, and, where that is not ok, what to do.
 
-    doubt: runs go on with it, but not as their user may think. wrong: a run stops at it.
+    doubt: runs work, but maybe not as the user expects. wrong: a run stops at it.
 
     >>> Finding("git", "doubt", "no repository", "git init: runs are then recorded with their commit").state
     'doubt'
@@ -27,29 +28,23 @@ class Finding:
 
 
 def doctor_table(findings: Sequence[Finding]) -> Table:
-    """A row a finding, its remedy below it."""
+    """A row for each finding, with its remedy below."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        table.add_row(finding.subject, MARKS[finding.state], _escaped(finding.found))
+        table.add_row(finding.subject, MARKS[finding.state], escape(finding.found))
         if finding.remedy:
-            table.add_row("", "", f"→ {_escaped(finding.remedy)}")
+            table.add_row("", "", f"→ {escape(finding.remedy)}")
     return table
 
 
 def doctor_line(findings: Sequence[Finding]) -> str:
     """The sentence below the table."""
-    num_wrong, num_doubts = (
-        sum(finding.state == state for finding in findings) for state in ("wrong", "doubt")
-    )
-    if num_wrong:
-        return f"{num_wrong} of {len(findings)} wrong: runs stop at that; do what stands behind the arrows"
-    if num_doubts:
-        return f"nothing is wrong; {num_doubts} of {len(findings)} to look at"
+    states = [finding.state for finding in findings]
+    if num_wrong := states.count("wrong"):
+        return f"{num_wrong} of {len(findings)} wrong: runs stop at that; follow the arrows"
+    if num_doubts := states.count("doubt"):
+        return f"nothing is wrong; {num_doubts} of {len(findings)} to check"
     return "all is well"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

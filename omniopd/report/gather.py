@@ -1,4 +1,4 @@
-"""report: the page of a run, gathered from the files of its folder, and that of a comparison of evaluated runs."""
+"""report: the page of a run, from the files in its folder, and the page of a comparison of evaluated runs."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,19 +12,19 @@ from omniopd.garbage import uncollected
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.comparison import Answered, comparison_page
 from omniopd.report.page.run import run_page
-from omniopd.report.page.story import Alarm, RunStory, Told
+from omniopd.report.page.story import Alarm, AuditedTrajectory, RunStory
 from omniopd.report.summary import Evaluated, Record, cells, summarise, token_budget
 from omniopd.rounds.alarms import WINDOW, begun
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run
 
-EVALUATE = "`omniopd evaluate --arm ARM --seed SEED`"
+EVALUATE = "run `omniopd evaluate --arm ARM --seed SEED`"
 MAX_NAMED = 8  # runs in a message
 
 
 def write_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the page of a run as far as it has come, and return where it lies: `out`, or a place of its own.
+    """Write the page of a run, finished or not, and return its path: `out`, or by default below reports/.
 
     Raises:
         DataError: a file of the run is damaged.
@@ -39,56 +39,47 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
 def write_comparison(
     run_dirs: Sequence[Path], *, against: str | None = None, out: Path | None = None
 ) -> Path:
-    """Write the page that compares evaluated runs, and return where it lies: `out`, or a place of its own.
+    """Write the page that compares evaluated runs, and return its path: `out`, or by default below reports/.
 
     against: the arm that the others are compared with, paired over seeds.
 
     Raises:
-        DataError: one of them has not been evaluated, or by a version that kept no answers.
+        DataError: a run has not been evaluated, or by a version that kept no answers.
     """
-    runs = {run_dir.name: _layout_of(run_dir) for run_dir in run_dirs}
-    records = {name: _evaluation(name, layout) for name, layout in runs.items()}
+    layouts = {run_dir.name: Layout(run_dir.parent.parent) for run_dir in run_dirs}
+    records = {name: _evaluation(name, layout) for name, layout in layouts.items()}
     answered = [
-        Answered(name, when, _answers(name, when, layout))
-        for name, layout in runs.items()
-        for when in ("before", "after")
+        _answers(name, when, layout) for name, layout in layouts.items() for when in ("before", "after")
     ]
-    found = list(records.values())
+    evaluations = list(records.values())
     table = cells(
-        summarise(found, against=against),
+        summarise(evaluations, against=against),
         against=against,
-        budget=token_budget(found),
-        num_prompts=found[0]["after"]["greedy"]["num_prompts"],
+        budget=token_budget(evaluations),
+        num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
     )
-    title = " and ".join(runs)
-    text = comparison_page(records, answered, table, title=title)
-    path = out or _layout_of(run_dirs[0]).report("comparison")
+    text = comparison_page(records, answered, table, title=" and ".join(layouts))
+    path = out or layouts[run_dirs[0].name].report("comparison")
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     return path
-
-
-def _layout_of(run_dir: Path) -> Layout:
-    return Layout(run_dir.parent.parent)
 
 
 def _evaluation(name: str, layout: Layout) -> Record:
     path = layout.evaluations / f"{name}.json"
     if not path.is_file():
-        raise DataError(
-            f"{name}: is not evaluated ({path} is not there); run {EVALUATE} for its arm and seed"
-        )
+        raise DataError(f"{name}: is not evaluated ({path} does not exist); {EVALUATE} for its arm and seed")
     return read_json(path, like=Evaluated)
 
 
-def _answers(name: str, when: str, layout: Layout) -> list[ItemResult]:
+def _answers(name: str, when: str, layout: Layout) -> Answered:
     path = layout.answers(name, when, "greedy")
     if not path.is_file():
-        raise DataError(f"{name}: its answers are not kept ({path} is not there); run {EVALUATE} anew")
-    return read_records(path, ItemResult)
+        raise DataError(f"{name}: its answers are not kept ({path} does not exist); {EVALUATE} again")
+    return Answered(name, when, read_records(path, ItemResult))
 
 
 def find_run(name: str, layout: Layout, *, seed: int) -> Path:
-    """The folder of a run by its path, by its name, or by its arm and the seed.
+    """The folder of a run, given its path, its name, or its arm with the seed.
 
     Raises:
         DataError: there is no such run.
@@ -101,12 +92,12 @@ def find_run(name: str, layout: Layout, *, seed: int) -> Path:
     more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
     listed = f"it holds {', '.join(known[:MAX_NAMED])}{more}" if known else "it holds none yet"
     raise DataError(
-        f"{name}: is no run of {runs}; {listed}; give one of them, its path, or an arm with --seed"
+        f"{name}: no such run in {runs}; {listed}; give one of them, its path, or an arm with --seed"
     )
 
 
 def story_of(run: Run) -> RunStory:
-    """What the page is told of a run: the rounds that are complete, and their trajectories as they are read."""
+    """The contents of a run's page: its complete rounds, and their trajectories, which are read lazily."""
     rounds = recorded_metrics(run.files.root)
     return RunStory(
         name=run.files.root.name,
@@ -121,28 +112,29 @@ def story_of(run: Run) -> RunStory:
             for n, row in enumerate(rounds)
             for line in begun(run.config.alarms, row, rounds[max(0, n - WINDOW) : n])
         ],
-        told=_told(run, [round(row["round"]) for row in rounds]),
+        trajectories=_trajectories(run, [round(row["round"]) for row in rounds]),
         decoder=_decoder(run),
     )
 
 
-def _told(run: Run, rounds: list[int]) -> Iterator[Told]:
-    """The trajectories of the rounds, with verdicts that failed and without; the last measurement has none."""
+def _trajectories(run: Run, rounds: list[int]) -> Iterator[AuditedTrajectory]:
+    """The trajectories of the rounds, with all their verdicts, failed ones included."""
     for round_ in rounds:
         if not run.files.trajectories(round_).exists():
-            continue
+            continue  # the last round only measures
         verdicts: dict[str, list[Verdict]] = defaultdict(list)
         if (path := run.files.verdicts(round_)).exists():
-            for verdict in read_records(path, Verdict):
+            for verdict in sorted(read_records(path, Verdict), key=lambda verdict: verdict.anchor):
                 verdicts[verdict.trajectory_id].append(verdict)
-        found = read_records(path, Reward) if (path := run.files.rewards(round_)).exists() else []
-        rewards = {reward.id: reward for reward in found}
-        for own in read_records(run.files.trajectories(round_), Trajectory):
-            yield Told(own, sorted(verdicts[own.id], key=lambda one: one.anchor), rewards.get(own.id))
+        rewards = {}
+        if (path := run.files.rewards(round_)).exists():
+            rewards = {reward.id: reward for reward in read_records(path, Reward)}
+        for trajectory in read_records(run.files.trajectories(round_), Trajectory):
+            yield AuditedTrajectory(trajectory, verdicts[trajectory.id], rewards.get(trajectory.id))
 
 
 def _models(run: Run) -> dict[str, str]:
-    """Where the models lie, from the folder of params.yaml; of a run that was taken elsewhere what its settings say."""
+    """The models' paths, relative to the folder of params.yaml; empty for a run that was moved elsewhere."""
     try:
         paths = {role: run.model_path(role) for role in ("student", "teacher")}
     except DataError:
@@ -151,7 +143,7 @@ def _models(run: Run) -> dict[str, str]:
 
 
 def _decoder(run: Run) -> TextDecoder | None:
-    """None where the tokenizer is not there, as in a folder that was taken elsewhere."""
+    """None where the tokenizer is missing, as for a run that was moved elsewhere."""
     try:
         return run.models.decoder
     except (DataError, ModelError):

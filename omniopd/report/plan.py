@@ -1,4 +1,4 @@
-"""The plan as tables: what the runs will ask of their teacher, and what training takes of memory. 80 columns."""
+"""The plan as tables of 80 columns: what the runs will ask of their teacher, and the memory that training takes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +14,8 @@ COSTS = ("cost_usd", "cost_usd_with_prefix_cache")
 
 
 def plan_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One row an arm, below a line the settings beside them, and last all runs together."""
-    table = Table(
-        title="One run asks of the teacher", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    table.add_column("arm", no_wrap=True)
+    """A row for each arm; below a line, methods that no arm uses."""
+    table = _table("One run asks of the teacher")
     has_prices = any(row["one_run"]["cost_usd"] for row in rows)
     has_limits = any(row["one_run"]["minutes_at_the_limits"] is not None for row in rows)
     costs = ("cost", "with\ncache") if has_prices else ()
@@ -27,56 +24,40 @@ def plan_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ends_arms = bool(row["runs"] and following and not following["runs"])
-        cells = _cells(row["one_run"], has_prices=has_prices, has_limits=has_limits)
+        one = row["one_run"]
+        counts = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
+        cells = [short_count(round(one[name])) for name in counts]
+        cells += [dollars(one[name]) for name in COSTS if has_prices]
+        cells += [f"{one['minutes_at_the_limits']:.0f}"] if has_limits else []
         table.add_row(row["arm"], *cells, str(row["runs"] or "–"), end_section=ends_arms)
     return table
 
 
 def plan_total(rows: Sequence[dict[str, Any]]) -> str:
     """All runs together, in a line."""
-    runs = [row for row in rows if row["runs"]]
 
-    def all_of(name: str) -> float:
-        return sum(row["one_run"][name] * row["runs"] for row in runs)
+    def total(name: str) -> float:
+        return sum(row["one_run"][name] * row["runs"] for row in rows)
 
     calls, read, written = (
-        short_count(round(all_of(name))) for name in ("calls", "prompt_tokens", "completion_tokens")
+        short_count(round(total(name))) for name in ("calls", "prompt_tokens", "completion_tokens")
     )
-    line = f"All {sum(row['runs'] for row in runs)} runs: {calls} calls, {read} tokens in, {written} out"
-    if not all_of("cost_usd"):
+    line = f"All {sum(row['runs'] for row in rows)} runs: {calls} calls, {read} tokens in, {written} out"
+    if not total("cost_usd"):
         return line
-    plain, cached = (dollars(all_of(name)) for name in COSTS)
+    plain, cached = (dollars(total(name)) for name in COSTS)
     return f"{line}, {plain}, or {cached} with a prefix cache"
 
 
-def _cells(one: dict[str, Any], *, has_prices: bool, has_limits: bool) -> list[str]:
-    names = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
-    cells = [short_count(round(one[name])) for name in names]
-    if has_prices:
-        cells += [dollars(one[name]) for name in COSTS]
-    if has_limits:
-        cells.append(f"{one['minutes_at_the_limits']:.0f}")
-    return cells
-
-
 def memory_table(memory: dict[str, Any]) -> Table:
-    """GiB of one training process, a row an arm."""
-    table = Table(
-        title="One training process takes, in GiB",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("arm", no_wrap=True)
+    """GiB of one training process, a row for each arm."""
+    table = _table("One training process takes, in GiB")
     for name in ("weights", "gradi-\nents", "mo-\nments", "frozen\nmodels", "activa-\ntions", "loss", "peak"):
         table.add_column(name, justify="right")
     for row in memory["arms"]:
-        table.add_row(row["arm"], *(_gib(row["one_process"][part]) for part in PARTS))
+        gib = [row["one_process"][part] / GIB for part in PARTS]
+        table.add_row(row["arm"], *(f"{size:.2f}" if size < 100 else f"{size:.0f}" for size in gib))
     return table
-
-
-def _gib(count: int) -> str:
-    return f"{count / GIB:.2f}" if count < 100 * GIB else f"{count / GIB:.0f}"
 
 
 def memory_line(memory: dict[str, Any]) -> str:
@@ -87,3 +68,9 @@ def memory_line(memory: dict[str, Any]) -> str:
     answer = "fits in" if memory["fits"] else "does not fit in"
     free = f"the {room['free'] / GIB:.2f} GiB that are free of {room['name']}"
     return f"{most['arm']} takes most, {needed:.2f} GiB: it {answer} {free}"
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("arm", no_wrap=True)
+    return table

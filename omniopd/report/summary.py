@@ -1,4 +1,4 @@
-"""What the arms come to over their seeds: means, intervals, paired differences, and a Markdown table."""
+"""The arms over their seeds: means, intervals, paired differences, and a Markdown table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class _Measured(TypedDict):
 
 
 class Evaluated(TypedDict):
-    """What a Record holds, as it lies in JSON."""
+    """The fields of a Record, as in its JSON file."""
 
     arm: str
     seed: int
@@ -43,7 +43,7 @@ class Evaluated(TypedDict):
     curves: NotRequired[dict[str, list[dict[str, float]]]]
 
 
-ABOUT = 1.01  # runs that were made to buy the same differ by less
+ABOUT = 1.01  # of the budget: runs with the same budget differ by less
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,12 @@ class ArmSummary:
     before: Mean  # greedy accuracy
     after: Mean
     sampled: Mean
-    benchmarks: dict[
-        str, tuple[Mean, Mean]
-    ]  # Pass@1 before and after, of those that all its runs were measured on
-    paired: Mean | None  # greedy accuracy beyond that of the arm compared with, over the seeds that both have
-    at_budget: Mean | None  # greedy on validation prompts when `budget` teacher tokens had been bought
+    benchmarks: dict[str, tuple[Mean, Mean]]  # Pass@1 before and after, for benchmarks that all its runs have
+    paired: Mean | None  # greedy accuracy minus that of the arm compared with, over the seeds that both have
+    at_budget: Mean | None  # greedy on validation prompts when the token budget was spent
     student_entropy: float | None  # nats, where the student is least sure
-    teacher_entropy: float | None  # the teacher's there
-    trained_tokens: float  # a run, as all below
+    teacher_entropy: float | None  # at the same positions
+    trained_tokens: float  # per run, as all below
     student_tokens: float
     teacher_tokens: float
     cost_usd: float
@@ -77,18 +75,20 @@ def summarise(records: Sequence[Record], *, against: str | None) -> list[ArmSumm
     by_arm: dict[str, list[Record]] = {}
     for record in records:
         by_arm.setdefault(record["arm"], []).append(record)
-    other = {record["seed"]: record for record in by_arm.get(against or "", [])}
-    return [_summary(arm, own, other if arm != against else {}, budget) for arm, own in by_arm.items()]
+    baseline = {record["seed"]: record for record in by_arm.get(against or "", [])}
+    return [
+        _summary(arm, of_arm, baseline if arm != against else {}, budget) for arm, of_arm in by_arm.items()
+    ]
 
 
 def token_budget(records: Sequence[Record]) -> int:
-    """The teacher tokens of the cheapest run that buys any: what all that buy are compared at."""
+    """The teacher tokens of the cheapest run that buys any, at which all runs that buy tokens are compared."""
     return min((record["teacher_tokens"] for record in records if record["teacher_tokens"]), default=0)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The comparison as texts: a head, a row an arm, and what the columns mean.
+    """The comparison as texts: a header, a row for each arm, and the meaning of the columns.
 
     >>> Cells(["arm", "seeds"], [["sft", "3"]], ["Means over seeds."]).rows[0][1]
     '3'
@@ -102,46 +102,42 @@ class Cells:
 def cells(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> Cells:
     """The comparison, without the columns that no arm has."""
     beyond = f"beyond `{against}`" if against else ""
-    cost = "cost" if any(own.cost_usd for own in summaries) else ""
-    benchmarks = list(dict.fromkeys(name for own in summaries for name in own.benchmarks))
+    cost = "cost" if any(one.cost_usd for one in summaries) else ""
+    benchmarks = list(dict.fromkeys(name for one in summaries for name in one.benchmarks))
     names = [
         "arm", "lr", "steps", "seeds", "greedy", beyond, "sampled", *benchmarks, f"at {_k(budget)} teacher tokens",
         "teacher tokens", cost, "student tokens", "trained tokens", "seconds", "entropy, nats",
     ]  # fmt: skip
     rows = [
         [
-            f"`{own.arm}`",
-            f"{own.lr:g}",
-            str(own.steps),
-            str(own.num_seeds),
-            f"{own.before.value:.3f} → {_mean(own.after)}",
-            _mean(own.paired, sign="+"),
-            _mean(own.sampled),
-            *(_before_and_after(own.benchmarks.get(name)) for name in benchmarks),
-            _mean(own.at_budget),
-            _k(own.teacher_tokens),
-            dollars(own.cost_usd),
-            _k(own.student_tokens),
-            _k(own.trained_tokens),
-            f"{own.seconds:.0f}",
-            _entropies(own),
+            f"`{one.arm}`",
+            f"{one.lr:g}",
+            str(one.steps),
+            str(one.num_seeds),
+            _change(one.before, one.after),
+            mean_text(one.paired, sign="+"),
+            mean_text(one.sampled),
+            *(_change(*one.benchmarks.get(name, (None, None))) for name in benchmarks),
+            mean_text(one.at_budget),
+            _k(one.teacher_tokens),
+            dollars(one.cost_usd),
+            _k(one.student_tokens),
+            _k(one.trained_tokens),
+            f"{one.seconds:.0f}",
+            _entropies(one),
         ]
-        for own in summaries
+        for one in summaries
     ]
-    kept = [i for i, name in enumerate(names) if name]
-    return Cells(
-        [names[i] for i in kept],
-        [[row[i] for i in kept] for row in rows],
-        _legend(against, budget, num_prompts, benchmarks),
-    )
+    rows = [[text for name, text in zip(names, row, strict=True) if name] for row in rows]
+    return Cells(list(filter(None, names)), rows, _legend(against, budget, num_prompts, benchmarks))
 
 
 def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> str:
-    """The comparison as a Markdown table, with what its columns mean."""
-    found = cells(summaries, against=against, budget=budget, num_prompts=num_prompts)
-    lines = [_line(found.names), _line(["---" if i < 1 else "--:" for i in range(len(found.names))])]
-    lines += [_line(row) for row in found.rows]
-    return "\n".join([*lines, "", *found.legend]) + "\n"
+    """The comparison as a Markdown table, with the meaning of its columns."""
+    table = cells(summaries, against=against, budget=budget, num_prompts=num_prompts)
+    rows = [table.names, ["---", *["--:"] * (len(table.names) - 1)], *table.rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", *table.legend]) + "\n"
 
 
 def _legend(against: str | None, budget: int, num_prompts: int, benchmarks: Sequence[str]) -> list[str]:
@@ -158,46 +154,46 @@ def _legend(against: str | None, budget: int, num_prompts: int, benchmarks: Sequ
     ]
 
 
-def _summary(arm: str, own: Sequence[Record], other: dict[int, Record], budget: int) -> ArmSummary:
-    def over_seeds(read: Any) -> list[float]:
-        return [read(record) for record in own]
+def _summary(arm: str, records: Sequence[Record], baseline: dict[int, Record], budget: int) -> ArmSummary:
+    def accuracy(when: str, how: str) -> Mean:
+        return mean_interval([record[when][how]["accuracy"] for record in records])
 
-    def mean(read: Any) -> float:
-        return sum(over_seeds(read)) / len(own)
+    def mean(name: str) -> float:
+        return sum(record[name] for record in records) / len(records)
 
-    after = {record["seed"]: record["after"]["greedy"]["accuracy"] for record in own}
     paired = [
-        value - other[seed]["after"]["greedy"]["accuracy"] for seed, value in after.items() if seed in other
+        record["after"]["greedy"]["accuracy"] - baseline[record["seed"]]["after"]["greedy"]["accuracy"]
+        for record in records
+        if record["seed"] in baseline
     ]
-    entropies = [record["after"]["fork_entropy"] for record in own]
+    buys = all(record["teacher_tokens"] for record in records)
+    entropies = [record["after"]["fork_entropy"] for record in records]
     return ArmSummary(
         arm=arm,
-        lr=own[0]["lr"],
-        steps=own[0]["steps"],
-        num_seeds=len(own),
-        before=mean_interval(over_seeds(lambda record: record["before"]["greedy"]["accuracy"])),
-        after=mean_interval(list(after.values())),
-        sampled=mean_interval(over_seeds(lambda record: record["after"]["sampled"]["accuracy"])),
-        benchmarks=_benchmarks(own),
+        lr=records[0]["lr"],
+        steps=records[0]["steps"],
+        num_seeds=len(records),
+        before=accuracy("before", "greedy"),
+        after=accuracy("after", "greedy"),
+        sampled=accuracy("after", "sampled"),
+        benchmarks=_benchmarks(records),
         paired=mean_interval(paired) if paired else None,
-        at_budget=mean_interval([_at(record, budget) for record in own])
-        if all(record["teacher_tokens"] for record in own)
-        else None,
-        student_entropy=_mean_of([found.get("student") for found in entropies]),
-        teacher_entropy=_mean_of([found.get("teacher") for found in entropies]),
-        trained_tokens=mean(lambda record: record["trained_tokens"]),
-        student_tokens=mean(lambda record: record["student_tokens"]),
-        teacher_tokens=mean(lambda record: record["teacher_tokens"]),
-        cost_usd=mean(lambda record: record["cost_usd"]),
-        seconds=mean(lambda record: sum(record["seconds"].values())),
+        at_budget=mean_interval([_at(record, budget) for record in records]) if buys else None,
+        student_entropy=_mean_of([entropy.get("student") for entropy in entropies]),
+        teacher_entropy=_mean_of([entropy.get("teacher") for entropy in entropies]),
+        trained_tokens=mean("trained_tokens"),
+        student_tokens=mean("student_tokens"),
+        teacher_tokens=mean("teacher_tokens"),
+        cost_usd=mean("cost_usd"),
+        seconds=sum(sum(record["seconds"].values()) for record in records) / len(records),
     )
 
 
-def _benchmarks(own: Sequence[Record]) -> dict[str, tuple[Mean, Mean]]:
+def _benchmarks(records: Sequence[Record]) -> dict[str, tuple[Mean, Mean]]:
     def over_seeds(when: str, name: str) -> Mean:
-        return mean_interval([record[when]["benchmarks"][name]["mean"] for record in own])
+        return mean_interval([record[when]["benchmarks"][name]["mean"] for record in records])
 
-    first, *others = [record["after"].get("benchmarks", {}) for record in own]
+    first, *others = [record["after"].get("benchmarks", {}) for record in records]
     return {
         name: (over_seeds("before", name), over_seeds("after", name))
         for name in first
@@ -212,26 +208,31 @@ def _mean_of(values: Sequence[float | None]) -> float | None:
 
 
 def _at(record: Record, budget: int) -> float:
-    """Validation accuracy where the run was last measured before it had bought more than about the budget."""
+    """Validation accuracy at the last measurement before the run had bought more than about the budget."""
     points = record["curves"][ACCURACY]
     return [point["value"] for point in points if point["teacher_tokens"] <= ABOUT * budget][-1]
 
 
-def _entropies(own: ArmSummary) -> str:
-    if own.student_entropy is None:
+def _entropies(summary: ArmSummary) -> str:
+    if summary.student_entropy is None:
         return "–"
-    teacher = f" ({own.teacher_entropy:.3f})" if own.teacher_entropy is not None else ""
-    return f"{own.student_entropy:.3f}{teacher}"
+    teacher = f" ({summary.teacher_entropy:.3f})" if summary.teacher_entropy is not None else ""
+    return f"{summary.student_entropy:.3f}{teacher}"
 
 
-def _mean(mean: Mean | None, *, sign: str = "") -> str:
+def mean_text(mean: Mean | None, *, sign: str = "", separator: str = " ") -> str:
+    """A mean with half of its interval, or a dash.
+
+    >>> mean_text(Mean(0.9, 0.25, 3)), mean_text(Mean(0.9, None, 1), sign="+"), mean_text(None)
+    ('0.900 ± 0.250', '+0.900', '–')
+    """
     if mean is None:
         return "–"
-    return f"{mean.value:{sign}.3f}" + (f" ± {mean.half:.3f}" if mean.half is not None else "")
+    return f"{mean.value:{sign}.3f}" + (f"{separator}± {mean.half:.3f}" if mean.half is not None else "")
 
 
-def _before_and_after(found: tuple[Mean, Mean] | None) -> str:
-    return "–" if found is None else f"{found[0].value:.3f} → {_mean(found[1])}"
+def _change(before: Mean | None, after: Mean | None) -> str:
+    return "–" if before is None else f"{before.value:.3f} → {mean_text(after)}"
 
 
 def _k(count: float) -> str:
@@ -239,7 +240,7 @@ def _k(count: float) -> str:
 
 
 def short_count(count: int) -> str:
-    """Three digits and a unit.
+    """A count in three digits and a unit.
 
     >>> short_count(407_569), short_count(1_065_123), short_count(24_000_000), short_count(87)
     ('408 k', '1.07 M', '24 M', '87')
@@ -251,7 +252,7 @@ def short_count(count: int) -> str:
 
 
 def dollars(amount: float) -> str:
-    """To the cent; to four digits below one, and to the dollar above a hundred.
+    """An amount to the cent; to four digits below a cent, and to the dollar from a hundred on.
 
     >>> dollars(1234.56), dollars(12.3), dollars(0.0042), dollars(0.0)
     ('$1,235', '$12.30', '$0.0042', '$0.00')
@@ -259,7 +260,3 @@ def dollars(amount: float) -> str:
     if amount >= 100:
         return f"${amount:,.0f}"
     return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else f"${amount:.4f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,4 +1,4 @@
-"""MLflow: what is told of a run, and what can be read of it again."""
+"""MLflow: logging a run, and reading runs back."""
 
 from omniopd.tracking.connection import end_if_running
 from omniopd.tracking.lookup import Lookup, TrackedRun

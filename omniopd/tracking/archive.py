@@ -1,6 +1,6 @@
-"""The data that a run was trained on, found by the digests that MLflow recorded, wherever it lies by now."""
+"""The data that a run was trained on, located by the digests that MLflow recorded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from omniopd.versions import Place, Store
 
 @dataclass(frozen=True)
 class Located:
-    """A file that a round was trained on, and where it can be had; place is None where it is nowhere."""
+    """A file that a round was trained on, and where it is now; place is None where it is nowhere."""
 
     round: int
     file: DataFile
@@ -23,21 +23,18 @@ class Located:
 
 
 def locate(run: TrackedRun, layout: Layout, store: Store, *, round_: int | None = None) -> list[Located]:
-    """Where each file of the run, or of one of its rounds, can be had: its folder, or else DVC.
+    """Where each file of the run, or of one of its rounds, is: in a folder of the run, or else in DVC.
 
     Raises:
-        DataError: MLflow knows of no such round.
+        DataError: MLflow has no such round.
     """
     if round_ is not None and round_ not in run.rounds:
-        known = f"those from {min(run.rounds)} to {max(run.rounds)}" if run.rounds else "none"
-        raise DataError(
-            f"run {run.short_id} ({run.name}): MLflow knows of no round {round_}, and of {known}; take one of those"
-        )
+        known = f"rounds {min(run.rounds)} to {max(run.rounds)}" if run.rounds else "none"
+        raise DataError(f"run {run.short_id} ({run.name}): MLflow has no round {round_}; it has {known}")
     rounds = run.rounds if round_ is None else {round_: run.rounds[round_]}
-    files = [(number, file) for number, own in rounds.items() for file in own]
-    here = {file.digest: place for _, file in files if (place := _in_workspace(run, file, layout))}
-    stored = store.find(file.digest for _, file in files if file.digest not in here)
-    places = here | stored
+    files = [(number, file) for number, of_round in rounds.items() for file in of_round]
+    places = {file.digest: place for _, file in files if (place := _in_workspace(run, file, layout))}
+    places |= store.find(file.digest for _, file in files if file.digest not in places)
     return [Located(number, file, places.get(file.digest)) for number, file in files]
 
 
@@ -51,19 +48,23 @@ def checkout(
     """
     located = locate(run, layout, store, round_=round_)
     if not located:
-        raise DataError(f"run {run.short_id} ({run.name}): MLflow knows of no round of it; take another run")
-    missing = [found for found in located if found.place is None]
-    if missing:
-        raise DataError(_how_to_get(run, missing, located, store))
-    for found in located:
-        assert found.place is not None
-        store.copy(found.file.digest, found.place, into / found.file.name)
+        raise DataError(f"run {run.short_id} ({run.name}): MLflow has no round of it; take another run")
+    if missing := [entry.file for entry in located if entry.place is None]:
+        unread = "".join(f"; remote {name} could not be read: {why}" for name, why in store.problems.items())
+        raise DataError(
+            f"run {run.short_id} ({run.name}): {len(missing)} of {len(located)} files are missing, the first "
+            f"{missing[0].name} (md5 {missing[0].digest}): neither below runs/ nor in DVC's cache or a remote{unread}; "
+            f"`dvc push` where the run was made, or repeat the run: omniopd reproduce {run.short_id}"
+        )
+    for entry in located:
+        assert entry.place is not None
+        store.copy(entry.file.digest, entry.place, into / entry.file.name)
     return located
 
 
 def as_json(run: TrackedRun, located: Sequence[Located] | None = None) -> dict[str, Any]:
-    """A run, and its files where they were looked for, for programs."""
-    about = {
+    """A run for programs, with its files where they were located."""
+    record = {
         "run_id": run.run_id,
         "name": run.name,
         "arm": run.arm,
@@ -72,33 +73,18 @@ def as_json(run: TrackedRun, located: Sequence[Located] | None = None) -> dict[s
         "begun": run.begun,
         "num_rounds": len(run.rounds),
     }
-    if located is None:
-        return about
-    return about | {
-        "files": [
-            {"round": found.round, **asdict(found.file), "place": found.place and asdict(found.place)}
-            for found in located
+    if located is not None:
+        record["files"] = [
+            {"round": entry.round, **asdict(entry.file), "place": entry.place and asdict(entry.place)}
+            for entry in located
         ]
-    }
+    return record
 
 
 def _in_workspace(run: TrackedRun, file: DataFile, layout: Layout) -> Place | None:
-    for path in _candidates(run, file, layout):
+    for folder in layout.folders_of(run.name):
+        path = folder / file.name
         with suppress(OSError):  # replaced while it was read
             if path.is_file() and file_md5(path) == file.digest:
                 return Place("workspace", str(path))
     return None
-
-
-def _candidates(run: TrackedRun, file: DataFile, layout: Layout) -> Iterator[Path]:
-    return (folder / file.name for folder in layout.folders_of(run.name))
-
-
-def _how_to_get(run: TrackedRun, missing: Sequence[Located], located: Sequence[Located], store: Store) -> str:
-    first = missing[0].file
-    silent = "".join(f"; remote {name} could not be read: {why}" for name, why in store.problems.items())
-    return (
-        f"run {run.short_id} ({run.name}): {len(missing)} of {len(located)} files are nowhere, the first "
-        f"{first.name} (md5 {first.digest}): neither below runs/ nor in DVC's cache or a remote{silent}; "
-        f"`dvc push` where the run was made, or make it again: omniopd reproduce {run.short_id}"
-    )

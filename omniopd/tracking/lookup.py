@@ -1,4 +1,4 @@
-"""What MLflow knows of runs, read again: which there are, what each was made from and trained on."""
+"""Runs read back from MLflow: which there are, and the inputs and training data of each."""
 
 import json
 import re
@@ -14,8 +14,7 @@ from mlflow.entities import DatasetInput, Run
 
 from omniopd.config import Tracking
 from omniopd.errors import DataError, TrackingError
-from omniopd.tracking.messages import CONTEXT, PROMPTS, ROUND, TRAINING
-from omniopd.tracking.records import DataFile
+from omniopd.tracking.records import CONTEXT, PROMPTS, ROUND, TRAINING, DataFile
 from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, no_answer
 
 SHORT = 8  # characters of a run's id that people are shown
@@ -24,7 +23,7 @@ _OURS = "tags.`omniopd.key` != ''"
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as MLflow knows it.
+    """A run as MLflow has it.
 
     >>> tags = {"omniopd.arm": "sft", "omniopd.seed": "0"}
     >>> run = TrackedRun("0f3c5d7e90", "7", "sft-0", "FINISHED", "2026-01-31 12:00", tags, [], {0: []})
@@ -34,12 +33,12 @@ class TrackedRun:
 
     run_id: str
     experiment_id: str
-    name: str  # that of its folder: arm-seed, and what stands behind it where settings were overridden
+    name: str  # of its folder: arm-seed, and a suffix where settings were overridden
     status: str
     begun: str  # UTC
     tags: Mapping[str, str]
     prompts: Sequence[DataFile]
-    rounds: Mapping[int, Sequence[DataFile]]  # what each was trained on
+    rounds: Mapping[int, Sequence[DataFile]]  # the training data of each
 
     @property
     def short_id(self) -> str:
@@ -70,30 +69,33 @@ class Lookup:
             return self._search([experiment.experiment_id], _OURS) if experiment else []
 
     def find(self, name: str) -> TrackedRun:
-        """The run of that id, or of an id that begins so; or the latest of the experiment that is called so.
+        """The run of that id or beginning of an id; or the latest run of the experiment with that name.
 
         Raises:
-            DataError: there is none, or there are several ids that begin so.
+            DataError: there is none, or several ids begin so.
         """
-        named = [run for run in self.runs() if run.name == name]
-        if named:
+        if named := [run for run in self.runs() if run.name == name]:
             return named[0]
-        found = self._beginning(name) if re.fullmatch(r"[0-9a-f]+", name) else []
-        if len(found) > 1:
-            listed = ", ".join(f"{run.run_id[: max(SHORT, len(name) + 4)]} ({run.name})" for run in found[:5])
-            raise DataError(f"{name}: {len(found)} runs have an id that begins so: {listed}; give more of it")
-        if not found:
+        runs = []
+        if re.fullmatch(r"[0-9a-f]+", name):
+            with self._answering():
+                experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+                runs = self._search(experiments, f"attributes.run_id LIKE '{name}%' AND {_OURS}")
+        if len(runs) > 1:
+            listed = ", ".join(f"{run.run_id[: max(SHORT, len(name) + 4)]} ({run.name})" for run in runs[:5])
+            raise DataError(f"{name}: the ids of {len(runs)} runs begin so: {listed}; give more of it")
+        if not runs:
             raise DataError(
-                f"{name}: {self._uri} knows no run of this id or name; `omniopd data list` shows those of the "
+                f"{name}: {self._uri} has no run of this id or name; `omniopd data list` shows the runs of the "
                 f"experiment {self._experiment}"
             )
-        return found[0]
+        return runs[0]
 
     def config(self, run: TrackedRun) -> dict[str, Any]:
         """The config.json of the run.
 
         Raises:
-            DataError: MLflow was not given it.
+            DataError: MLflow does not have it.
         """
         with tempfile.TemporaryDirectory() as folder, self._answering():
             if "config.json" not in [entry.path for entry in self._client.list_artifacts(run.run_id)]:
@@ -110,19 +112,14 @@ class Lookup:
             models = self._client.search_logged_models([run.experiment_id], query)
         return {int(model.params["round"]): model.tags["omniopd.weights"] for model in models}
 
-    def _beginning(self, prefix: str) -> list[TrackedRun]:
-        with self._answering():
-            experiments = [found.experiment_id for found in self._client.search_experiments()]
-            return self._search(experiments, f"attributes.run_id LIKE '{prefix}%' AND {_OURS}")
-
     def _search(self, experiments: list[str], query: str) -> list[TrackedRun]:
-        found, token = [], None
+        runs, token = [], None
         while True:
             page = self._client.search_runs(experiments, query, page_token=token)
-            found += map(_tracked, page)
+            runs += map(_tracked, page)
             token = page.token
             if not token:
-                return found
+                return runs
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -162,6 +159,6 @@ def _tracked(run: Run) -> TrackedRun:
 
 
 def _data_file(entry: DatasetInput) -> DataFile:
-    found = entry.dataset
-    num_rows = json.loads(found.profile or "{}").get("num_rows", 0)
-    return DataFile(json.loads(found.source)["uri"], found.digest, num_rows)
+    dataset = entry.dataset
+    num_rows = json.loads(dataset.profile or "{}").get("num_rows", 0)
+    return DataFile(json.loads(dataset.source)["uri"], dataset.digest, num_rows)

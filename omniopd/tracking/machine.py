@@ -1,4 +1,4 @@
-"""What a run does to its machine: processor, memory, disk, network and GPU, as MLflow's own monitor samples them."""
+"""A run's use of its machine: processor, memory, disk, network and GPU, sampled by MLflow's own monitor."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ import weakref
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-STOP_S = 2.0  # that the end of a run waits for the last sample
+STOP_S = 2.0  # for the last sample, at the end of a run
 
 log = logging.getLogger(__name__)
 
@@ -19,36 +19,34 @@ class _Monitor(SystemMetricsMonitor):
     def monitor(self) -> None:
         try:
             super().monitor()
-        except Exception:  # a thread's error would end on the screen
+        except Exception:  # a thread's error would be printed
             log.warning("system metrics stopped", exc_info=True)
         finally:
             self.is_running = False
 
 
 class Machine:
-    """Samples the machine for one MLflow run, in a thread that neither holds up the process nor outlives the run."""
+    """Samples the machine for one MLflow run, in a thread that neither blocks the process nor outlives the run."""
 
     def __init__(self, uri: str):
         self._uri = uri
         self._monitor: _Monitor | None = None
 
     def sample(self, run_id: str) -> None:
-        """Go on sampling, from the step after MLflow's last; to be called whenever MLflow has answered."""
+        """Start sampling, or resume it after the last step that MLflow has; call this whenever MLflow has answered."""
         if self._monitor is not None and self._monitor.is_running:
             return
         try:
             self._monitor = _Monitor(run_id, resume_logging=True, tracking_uri=self._uri)
-        except (
-            Exception
-        ):  # a machine that cannot be read, in whatever way: samples are worth no more than a line
+        except Exception:  # whatever it is of the machine that cannot be read: samples are optional
             log.warning("the machine cannot be sampled", exc_info=True)
             return
         self._monitor.start()
-        # A run that raises forgets its tracker, and with it this.
+        # A run that raises drops its tracker, and with it this object.
         weakref.finalize(self, _end, self._monitor).atexit = False
 
     def close(self) -> None:
-        """Stop, and send what was sampled, unless MLflow takes too long; may be called twice."""
+        """Stop, and send the samples, unless MLflow takes too long; may be called twice."""
         if self._monitor is not None:
             _end(self._monitor).join(STOP_S)
             self._monitor = None

@@ -1,4 +1,4 @@
-"""Which code a run is made with: the commit, what was changed since, and the versions of what it stands on."""
+"""The code that a run is made with: commit, uncommitted changes, and versions."""
 
 import platform
 import subprocess
@@ -8,35 +8,24 @@ import torch
 
 from omniopd import __version__
 
-# What git knows and nobody else should read is not among what was changed.
-_SECRETS = ":(exclude,glob)**/.env"
+_SECRETS = ":(exclude,glob)**/.env"  # may be in git, but should go no further
 
 
 def code_tags(root: Path) -> dict[str, str]:
-    """The versions of this package, Python and torch; and of the repository at root, if there is one, its commit."""
+    """The versions of this package, Python and torch; and the commit of the git repository at root, if any."""
     tags = {
         "omniopd.version": __version__,
         "omniopd.python": platform.python_version(),
         "omniopd.torch": torch.__version__,
     }
-    commit = head(root)
-    if commit:
-        tags |= {"mlflow.source.git.commit": commit, "omniopd.git.changed": str(is_changed(root)).lower()}
+    if commit := _git(root, "rev-parse", "HEAD").decode().strip():
+        is_changed = bool(_git(root, "status", "--porcelain", "--untracked-files=no").strip())
+        tags |= {"mlflow.source.git.commit": commit, "omniopd.git.changed": str(is_changed).lower()}
     return tags
 
 
-def head(root: Path) -> str:
-    """The commit that the repository at root stands on; empty where there is none."""
-    return _git(root, "rev-parse", "HEAD").decode().strip()
-
-
-def is_changed(root: Path) -> bool:
-    """Whether files that git tracks differ from the commit."""
-    return bool(_git(root, "status", "--porcelain", "--untracked-files=no").strip())
-
-
 def changes(root: Path) -> bytes:
-    """What makes the commit into the files that git tracks, for `git apply`; empty where nothing was changed."""
+    """The uncommitted changes to files that git tracks, as a patch for `git apply`; empty where there are none."""
     return _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--", ":(top)", _SECRETS)
 
 

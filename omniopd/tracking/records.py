@@ -1,13 +1,24 @@
-"""What MLflow is told, a record each."""
+"""What is logged to MLflow, a record each; and data files and metrics as MLflow's entities."""
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+
+T = TypeVar("T")
+
+# The tags of an input; `round` is also the metric whose steps are the rounds that MLflow has.
+CONTEXT, ROUND = "mlflow.data.context", "round"
+PROMPTS, TRAINING = "prompts", "training"  # contexts
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of data by its place below the folder that it belongs to, and by its content.
+    """A file of data by its path relative to the folder that it belongs to, and by its content.
 
     >>> DataFile("trajectories/round-0007.parquet", "900150983cd24fb0d6963f7d28e17f72", 128).label
     'trajectories/round-0007'
@@ -51,7 +62,7 @@ class RoundRecord:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state before a round: where it lies, the md5 of its weights, and the digest of those it came from.
+    """The state before a round: its path, the md5 of its weights, and the digest of those it came from.
 
     >>> Checkpoint(20, Path("runs/sft-0/checkpoints/round-0020"), "9001", parent="0f3c").round
     20
@@ -61,3 +72,27 @@ class Checkpoint:
     path: Path
     digest: str
     parent: str  # of the checkpoint before it, or of the initial student
+
+
+def dataset_input(file: DataFile, tags: Mapping[str, str]) -> DatasetInput:
+    """A file of data as an input of a run. MLflow keeps one input per name and digest, so the name is the file's."""
+    source, profile = json.dumps({"uri": file.name}), json.dumps({"num_rows": file.num_rows})
+    dataset = Dataset(file.label, file.digest, "local", source, profile=profile)
+    return DatasetInput(dataset, [InputTag(name, value) for name, value in tags.items()])
+
+
+def round_metrics(record: RoundRecord) -> list[Metric]:
+    """The metrics of a round, and the mark that they are logged."""
+    now = now_ms()
+    pairs = [*record.metrics.items(), (ROUND, float(record.round))]
+    return [Metric(name, value, now, record.round) for name, value in pairs]
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return time.time_ns() // 1_000_000
+
+
+def slices(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in order, at most `size` at a time."""
+    return [items[first : first + size] for first in range(0, len(items), size)]

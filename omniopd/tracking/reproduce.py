@@ -1,9 +1,9 @@
-"""A run made again from what MLflow recorded of it, in a project of its own, and compared digest by digest."""
+"""A run repeated from its record in MLflow, in a project of its own, and compared digest by digest."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,7 @@ _CODE = {
     "omniopd.python": "Python",
     "omniopd.torch": "torch",
 }
-_SHARED = [
-    name for name in Params.model_fields if name in RunConfig.model_fields
-]  # blocks that a run has as they are
-# What may be named by a path from the folder of params.yaml.
+# Settings that may be a path relative to the folder of params.yaml.
 _PATHS = (
     ("prompts", "source"),
     ("models", "student"),
@@ -41,84 +38,78 @@ _PATHS = (
 
 
 def code_differences(run: TrackedRun, root: Path) -> list[str]:
-    """What of the code is other than it was for the run, a sentence each."""
+    """How the code here differs from the code of the run, a sentence for each difference."""
     present = code_tags(root)
-    found = [
-        f"run {run.short_id} was made with {name} {run.tags[tag]}, and here is {present.get(tag, 'none')}"
+    differences = [
+        f"run {run.short_id} was made with {name} {run.tags[tag]}; here it is {present.get(tag, 'none')}"
         for tag, name in _CODE.items()
         if tag in run.tags and run.tags[tag] != present.get(tag)
     ]
     if run.tags.get("omniopd.git.changed") == "true":
-        found.append(f"run {run.short_id} was made with a changed tree: its changes.patch is in MLflow")
+        differences.append(
+            f"run {run.short_id} was made with uncommitted changes: changes.patch in MLflow has them"
+        )
     if present.get("omniopd.git.changed") == "true":
-        found.append("the tree here is changed: `git status` shows how")
-    return found
+        differences.append("there are uncommitted changes here: `git status` shows them")
+    return differences
 
 
 def reproduce(run: TrackedRun, lookup: Lookup, root: Path, into: Path) -> list[Compared]:
-    """Make the run again in the folder `into`, going on where that stands, and compare.
+    """Repeat the run in the folder `into`, resuming an earlier attempt there, and compare.
 
     root is the project that the run was made in: files that its settings name are read there.
 
     Raises:
-        DataError: MLflow has not what is needed, or its config.json is not that of the run; or `into` is taken.
-        RunError: the run was not made to its end.
+        DataError: MLflow lacks config.json or has another than the run's, or `into` is taken.
+        RunError: the run did not finish.
     """
     content = lookup.config(run)
     config = _settings_of(run, content, root)
-    _claim(into, run)
-    params_file = into / "params.yaml"
+    owner, params_file = into / "reproduces.json", into / "params.yaml"
+    if owner.exists() and (other := read_json(owner, "run_id")["run_id"]) != run.run_id:
+        raise DataError(f"{into}: run {other} is repeated here; give another folder with --into")
+    if into.exists() and not owner.exists() and any(into.iterdir()):
+        raise DataError(f"{into}: is not empty; give an empty folder with --into")
+    write_json(owner, {"run_id": run.run_id})
     _write_params(config, content["method"], params_file, root)
     params, layout = load_params(params_file), Layout(into)
-    last_of_base = layout.models(config.seed) / "models.json"
-    if not last_of_base.exists():
+    if not (layout.models(config.seed) / "models.json").exists():  # what `base` writes last
         prepare(params, config.seed, layout)
         base(params, config.seed, layout, on_step=lambda *_: None)
     _distill(config, params_file, root)
-    return list(_compared(run, lookup, layout))
+    return _compared(run, lookup, layout)
 
 
 def check_same(run: TrackedRun, compared: Sequence[Compared], differences: Sequence[str]) -> None:
-    """Pass where everything that MLflow recorded was made again.
+    """Check that everything recorded in MLflow was reproduced.
 
     Raises:
-        RunError: something was not.
+        RunError: a digest differs.
     """
-    others = [found for found in compared if found.num_same < found.num_recorded]
-    if others:
-        why = "; ".join(differences) or "another machine or number of threads rounds otherwise"
+    if other := next((kind for kind in compared if kind.num_same < kind.num_recorded), None):
+        why = "; ".join(differences) or "another machine or number of threads rounds differently"
         raise RunError(
-            f"run {run.short_id} ({run.name}) came out otherwise, first in its {others[0].what}: "
-            f"{others[0].first_other} ({why})"
+            f"run {run.short_id} ({run.name}) came out differently, first in its {other.what}: "
+            f"{other.first_other} ({why})"
         )
 
 
 def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunConfig:
-    """The settings in config.json, where they are those that the run is tagged with."""
+    """The settings in config.json, checked against the run's tag."""
     make_importable(root)
     method = method_class(content["method"]).model_validate(content["settings"]["method"])
     config = RunConfig.model_validate({**content["settings"], "method": method})
-    found, recorded = work_key(config.determining()), run.tags.get("omniopd.settings")
-    if found != recorded:
+    digest, recorded = work_key(config.determining()), run.tags.get("omniopd.settings")
+    if digest != recorded:
         raise DataError(
-            f"run {run.short_id} ({run.name}): config.json in MLflow holds settings {found}, and the run was made "
+            f"run {run.short_id} ({run.name}): config.json in MLflow holds settings {digest}, but the run was made "
             f"with {recorded}: one of the two was changed since; take another run"
         )
     return config
 
 
-def _claim(into: Path, run: TrackedRun) -> None:
-    """Let the folder be that of this run, unless it is another's."""
-    owner = into / "reproduces.json"
-    if owner.exists() and (found := read_json(owner, "run_id")["run_id"]) != run.run_id:
-        raise DataError(f"{into}: run {found} is made again here; give another folder with --into")
-    if into.exists() and not owner.exists() and any(into.iterdir()):
-        raise DataError(f"{into}: holds something else; give an empty folder with --into")
-    write_json(owner, {"run_id": run.run_id})
-
-
 def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> None:
-    """One arm, with everything written out."""
+    """Write a params.yaml of this one run, with every setting."""
     settings = config.resolved()
     for block, key in _PATHS:
         if settings[block].get(key):
@@ -131,7 +122,7 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
     settings["tracking"]["experiment"] += "-reproduced"
     params = {
         "seeds": [config.seed],
-        **{name: settings[name] for name in _SHARED},
+        **{name: settings[name] for name in Params.model_fields if name in RunConfig.model_fields},
         "benchmarks": {**dict.fromkeys(Benchmarks.model_fields), "suite": [], "files": {}},
         "methods": {},
         "sweep": {"seeds": [config.seed + 1], "lrs": [config.train.lr]},
@@ -144,9 +135,9 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
 
 
 def _reachable(name: str, root: Path, into: Path) -> str:
-    """The name by which the folder `into` finds what root finds: the same, behind a link, unless that led out of it.
+    """The path, relative to `into`, of a file that settings name relative to root: the same, as a link is made.
 
-    A name is part of the settings, and of what is compared; so it stays as it is where it can.
+    A path that leads out of root becomes absolute. Others stay as they are, since they are compared with the settings.
     """
     target, link = (root / name).absolute(), into / name
     if Path(name).is_absolute() or not target.exists():
@@ -169,23 +160,26 @@ def _distill(config: RunConfig, params_file: Path, root: Path) -> None:
     )
     if done.returncode != 0:
         raise RunError(
-            f"{params_file.parent}: the run ended with {done.returncode}, as said above; fix that, and call this "
-            "again: it goes on where it was"
+            f"{params_file.parent}: the run ended with {done.returncode}; fix the error above, and run this command "
+            "again: it resumes the run"
         )
 
 
-def _compared(run: TrackedRun, lookup: Lookup, layout: Layout) -> Iterator[Compared]:
+def _compared(run: TrackedRun, lookup: Lookup, layout: Layout) -> list[Compared]:
     files = layout.run(run.arm, run.seed)
-    inputs = {file.label.rpartition("/")[2]: file.digest for file in run.prompts}
+    inputs = {Path(file.label).name: file.digest for file in run.prompts}
     inputs |= {role: run.tags[f"omniopd.{role}"] for role in ("student", "teacher")}
-    yield _compare("inputs", inputs, read_json(files.config, "inputs")["inputs"])
-    made: dict[str, str] = {}
+    data = {file.name: file.digest for of_round in run.rounds.values() for file in of_round}
+    made_data: dict[str, str] = {}
     for round_ in run.rounds:
-        made |= read_json(files.manifest(round_), "files")["files"]
-    yield _compare("data", {file.name: file.digest for own in run.rounds.values() for file in own}, made)
-    recorded = {f"checkpoints/round-{round_:04d}": md5 for round_, md5 in lookup.checkpoints(run).items()}
-    weights = {name: weights_md5(files.root / name) for name in recorded if (files.root / name).is_dir()}
-    yield _compare("checkpoints", recorded, weights)
+        made_data |= read_json(files.manifest(round_), "files")["files"]
+    weights = {f"checkpoints/round-{round_:04d}": md5 for round_, md5 in lookup.checkpoints(run).items()}
+    made_weights = {name: weights_md5(files.root / name) for name in weights if (files.root / name).is_dir()}
+    return [
+        _compare("inputs", inputs, read_json(files.config, "inputs")["inputs"]),
+        _compare("data", data, made_data),
+        _compare("checkpoints", weights, made_weights),
+    ]
 
 
 def _compare(what: str, recorded: Mapping[str, str], made: Mapping[str, str]) -> Compared:

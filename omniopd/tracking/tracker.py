@@ -1,7 +1,7 @@
-"""One run per (arm, seed, key), its metrics, dataset digests and checkpoints.
+"""One MLflow run per (arm, seed, key): its metrics, dataset digests and checkpoints.
 
-The files of the run are the truth; MLflow is told of them. If it fails the run goes on, says so once,
-and what was missed is sent when MLflow answers again, in this process or the next.
+The run's files are the source of truth. If MLflow fails, the run continues and warns once; what MLflow missed is sent
+when it answers again, in this process or the next.
 """
 
 import logging
@@ -9,35 +9,42 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 
 from omniopd.config import RunConfig
 from omniopd.errors import TrackingError
-from omniopd.tracking.connection import ALREADY_EXISTS, Connection, connect
+from omniopd.tracking.connection import ALREADY_EXISTS, Connection, connect, logged_model
 from omniopd.tracking.machine import Machine
-from omniopd.tracking.messages import ROUND, round_inputs, round_metrics, slices
-from omniopd.tracking.records import Checkpoint, Origin, RoundRecord
+from omniopd.tracking.records import (
+    CONTEXT,
+    ROUND,
+    TRAINING,
+    Checkpoint,
+    Origin,
+    RoundRecord,
+    dataset_input,
+    round_metrics,
+    slices,
+)
 from omniopd.tracking.store import STORE_ERRORS, no_answer
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 Status = Literal["KILLED", "FAILED"]
 
 FAILURES = (*STORE_ERRORS, TrackingError)
 MAX_METRICS = 1000  # of one log_batch
-EVERY_S = 5.0  # between two messages while a run is going
+EVERY_S = 5.0  # between two messages of a run
 RETRY_S = 30.0  # after a failure
 SHARE = 20  # after a failure that took t seconds the next try waits this many times t more
-STOP_S = 3.0  # that an interrupted run waits for MLflow
+STOP_S = 3.0  # for MLflow, when a run is interrupted
 REPORT = "report.html"  # the artifact
 SENT_LATER = "The run goes on: its metrics are in metrics.jsonl and are sent when MLflow is back."
 
 
 class Tracker:
-    """Tells MLflow of one run. Every call is safe: a failure is noted, never raised."""
+    """Logs one run to MLflow. Every call is safe: a failure is a warning, never raised."""
 
     def __init__(
         self,
@@ -60,11 +67,11 @@ class Tracker:
         self._pending: list[RoundRecord] = []
         self._checkpoints: list[Checkpoint] = []
         self._logged: set[Checkpoint] = set()
-        self._report: Path | None = None  # that is to be sent
+        self._report: Path | None = None  # to be sent
         self._has_report = False  # whether MLflow has it
         self._next_try = 0.0
         self._has_warned = False
-        self._has_new = False  # whether a round was added to what MLflow had
+        self._has_new = False  # whether MLflow got a round that it did not have
         self._is_the_run = False  # not only a report on it
 
     @property
@@ -74,30 +81,32 @@ class Tracker:
 
     @property
     def page(self) -> str:
-        """Where MLflow shows the run; empty where `run_id` is."""
-        to, tracking = self._connection, self._config.tracking
+        """The address of the run in MLflow; empty where `run_id` is."""
+        if self._connection is None:
+            return ""
+        tracking = self._config.tracking
         address = tracking.uri if tracking.uri.startswith("http") else tracking.ui
-        return f"{address.rstrip('/')}/#/experiments/{to.experiment_id}/runs/{to.run_id}" if to else ""
+        return f"{address.rstrip('/')}/#/experiments/{self._connection.experiment_id}/runs/{self.run_id}"
 
     @property
     def report_page(self) -> str:
-        """Where MLflow shows the report of the run; empty where it does not have it."""
+        """The address of the run's report in MLflow; empty where MLflow does not have it."""
         return f"{self.page}/artifacts/{REPORT}" if self._has_report else ""
 
     @property
     def has_failed(self) -> bool:
-        """Whether MLflow has failed to answer this tracker, which has warned of it."""
+        """Whether MLflow has failed to answer, of which this tracker has warned."""
         return self._has_warned
 
     def begin(self) -> None:
-        """Create the run in MLflow, or find it, and sample the machine from now until `close`."""
+        """Create or find the run in MLflow, and sample the machine from now until `close`."""
         self._is_the_run = True
         if self._config.tracking.enabled:
             self._machine = Machine(self._config.tracking.uri)
         self._safely(self._sample)
 
     def round_done(self, record: RoundRecord) -> None:
-        """Tell of a completed round, at once or with the next message."""
+        """Log a completed round, at once or with the next message."""
         self._pending.append(record)
         self._flush()
 
@@ -107,11 +116,11 @@ class Tracker:
             self._checkpoints.append(checkpoint)
 
     def report_done(self, path: Path) -> None:
-        """Log the page of the run as its artifact report.html, with the next message."""
+        """Log the run's report as its artifact report.html, with the next message."""
         self._report = path
 
     def finish(self) -> None:
-        """Send what is pending, and end the run; where that could not be sent the next start ends it."""
+        """Send what is pending, and end the run; if that fails, the next start of the run ends it."""
 
         def end(to: Connection) -> None:
             end_time = None if self._has_new else to.end_time
@@ -124,7 +133,7 @@ class Tracker:
             self._safely(end)
 
     def stop(self, status: Status) -> None:
-        """End a run that did not come to its end; its next start makes it RUNNING again. Takes at most STOP_S."""
+        """End a run that was interrupted; its next start makes it RUNNING again. Takes at most STOP_S."""
         to = self._connection
         if to is None:
             return
@@ -140,23 +149,23 @@ class Tracker:
         ending.join(STOP_S)
 
     def close(self) -> None:
-        """Stop sampling the machine, whatever became of the run; may be called twice."""
+        """Stop sampling the machine, however the run ended; may be called twice."""
         if self._machine is not None:
             self._machine.close()
             self._machine = None
 
     def log_heldout(self, metrics: Mapping[str, float], checkpoint: Checkpoint) -> None:
-        """Log final measurements on the run and on the model that they belong to, those that MLflow does not have."""
+        """Log final measurements on the run and on the checkpoint's model, those that MLflow does not have."""
 
         def send(to: Connection) -> None:
             model_id = self._model_id(to, checkpoint)
             of_run = to.client.get_run(to.run_id).data.metrics
-            of_model = {own.key: own.value for own in to.client.get_logged_model(model_id).metrics or []}
+            model = to.client.get_logged_model(model_id)
+            of_model = {metric.key: metric.value for metric in model.metrics or []}
             for name, value in metrics.items():
                 if not of_run.get(name) == of_model.get(name) == value:
                     to.client.log_metric(to.run_id, name, value, step=checkpoint.round, model_id=model_id)
 
-        self._next_try = 0.0
         self._safely(send)
 
     def tag(self, tags: Mapping[str, str]) -> None:
@@ -166,13 +175,12 @@ class Tracker:
             for name, value in tags.items():
                 to.client.set_tag(to.run_id, name, value)
 
-        self._next_try = 0.0
         self._safely(send)
 
     def register_best(self, checkpoint: Checkpoint, *, accuracy: float) -> None:
         """Register the checkpoint as the arm's model, and give its version the alias `best`.
 
-        The model is called after the experiment and the arm; one version a set of weights.
+        The model is named after the experiment and the arm; there is one version for each set of weights.
         """
         name = f"{self._config.tracking.experiment}.{self._config.arm}"
         tags = {
@@ -191,20 +199,16 @@ class Tracker:
                 except MlflowException as error:
                     if error.error_code != ALREADY_EXISTS:
                         raise
-            versions = client.search_model_versions(
-                f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
-            )
-            source = checkpoint.path.resolve().as_uri()
-            version = (
-                versions[0]
-                if versions
-                else client.create_model_version(
-                    name, source=source, run_id=to.run_id, model_id=model_id, tags=tags
+            query = f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
+            if versions := client.search_model_versions(query):
+                version = versions[0]
+            else:
+                source = checkpoint.path.resolve().as_uri()
+                version = client.create_model_version(
+                    name, source, run_id=to.run_id, model_id=model_id, tags=tags
                 )
-            )
             client.set_registered_model_alias(name, "best", version.version)
 
-        self._next_try = 0.0
         self._safely(send)
 
     @property
@@ -212,20 +216,24 @@ class Tracker:
         return bool(self._pending or self._checkpoints or self._report)
 
     def _flush(self) -> None:
-        if not self._has_pending or time.monotonic() < self._next_try:
-            return
-        self._next_try = time.monotonic() + EVERY_S
-        self._safely(self._send)
+        if self._has_pending and time.monotonic() >= self._next_try:
+            self._next_try = time.monotonic() + EVERY_S
+            self._safely(self._send)
 
     def _send(self, to: Connection) -> None:
         history = to.client.get_metric_history(to.run_id, ROUND)
-        done = {metric.step for metric in history}  # not only the last: a round may have been made again
-        records = [record for record in self._pending if record.round not in done]
+        logged = {metric.step for metric in history}  # not only the last: a round may have been repeated
+        records = [record for record in self._pending if record.round not in logged]
         self._has_new = self._has_new or bool(records)
-        for inputs in slices([found for record in records for found in round_inputs(record)], 200):
-            to.client.log_inputs(to.run_id, datasets=inputs)
+        inputs = [
+            dataset_input(file, {CONTEXT: TRAINING, ROUND: str(record.round)})
+            for record in records
+            for file in record.files
+        ]
+        for batch in slices(inputs, 200):
+            to.client.log_inputs(to.run_id, datasets=batch)
         per_record = 1 + max((len(record.metrics) for record in records), default=0)
-        # Whole rounds in a batch: the mark lands with its round's metrics or not at all.
+        # Whole rounds in a batch: the mark is logged with its round's metrics or not at all.
         for group in slices(records, max(1, MAX_METRICS // per_record)):
             metrics = [metric for record in group for metric in round_metrics(record)]
             to.client.log_batch(to.run_id, metrics=metrics)
@@ -242,54 +250,41 @@ class Tracker:
         if self._machine is not None:
             self._machine.sample(to.run_id)
 
-    def _safely(self, call: Callable[[Connection], T]) -> T | None:
+    def _safely(self, call: Callable[[Connection], None]) -> None:
         if not self._config.tracking.enabled:
-            return None
+            return
         start = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = connect(
                     self._config, key=self._key, origin=self._origin, root=self._root, starts=self._is_the_run
                 )
-            return call(self._connection)
+            call(self._connection)
         except FAILURES as error:
             now = time.monotonic()
             self._next_try = now + RETRY_S + SHARE * (now - start)
             log.warning("MLflow failed", exc_info=True)
-            self._warn_once(error)
-            return None
-
-    def _warn_once(self, error: Exception) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            self._warn(f"{no_answer(error)}. {self._later}")
+            if not self._has_warned:
+                self._has_warned = True
+                self._warn(f"{no_answer(error)}. {self._later}")
 
     def _model_id(self, to: Connection, checkpoint: Checkpoint) -> str:
-        """The LoggedModel of a checkpoint; one that was begun and not ended is ended now."""
-        config, client = self._config, to.client
-        name = f"{config.arm}-{config.seed}-round-{checkpoint.round:04d}"
-        query = f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'"
-        found = client.search_logged_models([to.experiment_id], query)
-        model = (
-            found[0]
-            if found
-            else client.create_logged_model(
-                to.experiment_id,
-                name=name,
-                source_run_id=to.run_id,
-                tags={
-                    "omniopd.weights": checkpoint.digest,
-                    "omniopd.parent": checkpoint.parent,
-                    "omniopd.path": checkpoint.path.as_posix(),
-                    "omniopd.key": self._key,
-                },
-                params={"arm": config.arm, "seed": str(config.seed), "round": str(checkpoint.round)},
-                model_type="checkpoint",
-            )
-        )
-        if model.status != LoggedModelStatus.READY:
-            outputs = client.get_run(to.run_id).outputs
-            if not outputs or model.model_id not in [own.model_id for own in outputs.model_outputs]:
-                client.log_outputs(to.run_id, [LoggedModelOutput(model.model_id, step=checkpoint.round)])
-            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        return model.model_id
+        """The id of a checkpoint's LoggedModel, which is created if it does not exist."""
+        arm, seed, round_ = self._config.arm, self._config.seed, checkpoint.round
+        name = f"{arm}-{seed}-round-{round_:04d}"
+        return logged_model(
+            to.client,
+            to.experiment_id,
+            to.run_id,
+            f"name = '{name}' AND tags.`omniopd.weights` = '{checkpoint.digest}'",
+            step=round_,
+            name=name,
+            tags={
+                "omniopd.weights": checkpoint.digest,
+                "omniopd.parent": checkpoint.parent,
+                "omniopd.path": checkpoint.path.as_posix(),
+                "omniopd.key": self._key,
+            },
+            params={"arm": arm, "seed": str(seed), "round": str(round_)},
+            model_type="checkpoint",
+        ).model_id

@@ -229,7 +229,7 @@ def test_the_table_shows_remedies_and_square_brackets_to_the_letter():
     ("states", "said"),
     [
         (["ok", "ok"], "all is well"),
-        (["ok", "doubt"], "nothing is wrong; 1 of 2 to look at"),
+        (["ok", "doubt"], "nothing is wrong; 1 of 2 to check"),
         (["wrong", "doubt"], "1 of 2 wrong"),
     ],
 )

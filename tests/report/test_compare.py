@@ -197,7 +197,7 @@ def test_a_run_that_was_not_evaluated_is_named(finished: Project, tmp_path: Path
     finished = finished.copied_to(tmp_path / "copy")
     (finished.root / "metrics" / "evaluation" / "omniopd-0.json").unlink()
 
-    with pytest.raises(DataError, match=r"omniopd-0\.json: there is none; make it with `omniopd evaluate"):
+    with pytest.raises(DataError, match=r"omniopd-0\.json: does not exist; make it with `omniopd evaluate"):
         compare(load_params(finished.params_file), Layout(finished.root))
 
 

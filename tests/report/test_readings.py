@@ -13,7 +13,7 @@ from omniopd.data.records import Reward
 from omniopd.methods import SFT, Fork, Method, OmniOPD
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.readings import pieces, readings
-from omniopd.report.page.story import Told
+from omniopd.report.page.story import AuditedTrajectory
 
 
 def byte_decoder() -> TextDecoder:
@@ -85,7 +85,7 @@ def test_what_a_cut_left_of_a_character_hides_no_tokens():
         logps=[-0.1] * 4,
     )  # fmt: skip
 
-    found = readings([Told(cut)], OmniOPD(), decoder)
+    found = readings([AuditedTrajectory(cut)], OmniOPD(), decoder)
 
     (row,) = found["rows"]
     assert [found["tokens"][place] for place in row["tokens"]] == ["a", "b", "\ufffd", ""]
@@ -110,7 +110,7 @@ def test_a_target_of_zero_is_a_number_and_not_left_out():
     item = stories.few()[0]
     nothing = replace(item.verdicts[1], k_sem=0.0, similarities=[0.0, 0.0, 0.0])
 
-    (row,) = readings([Told(item.trajectory, [nothing])], OmniOPD(alpha=0.0), None)["rows"]
+    (row,) = readings([AuditedTrajectory(item.trajectory, [nothing])], OmniOPD(alpha=0.0), None)["rows"]
 
     assert row["audits"][0]["value"] == 0.0
 
@@ -121,7 +121,9 @@ def test_of_a_fork_the_posterior_of_the_written_token_and_the_replies_tokens_are
     other = first + 1
     verdict = replace(item.verdicts[0], chunk_len=1, num_replies=3, reply_ids=[[first], [other], [first]])
 
-    found = readings([Told(item.trajectory, [verdict])], Fork(alpha=1.0, num_replies=3), stories.decoder())
+    found = readings(
+        [AuditedTrajectory(item.trajectory, [verdict])], Fork(alpha=1.0, num_replies=3), stories.decoder()
+    )
 
     (audit,) = found["rows"][0]["audits"]
     believed = math.exp(item.trajectory.logps[0])
@@ -137,7 +139,7 @@ def test_of_a_fork_the_posterior_of_the_written_token_and_the_replies_tokens_are
 def test_a_place_without_a_vote_has_no_posterior():
     item = stories.few()[0]
 
-    (row,) = readings([Told(item.trajectory, item.verdicts[:1])], Fork(), None)["rows"]
+    (row,) = readings([AuditedTrajectory(item.trajectory, item.verdicts[:1])], Fork(), None)["rows"]
 
     assert "value" not in row["audits"][0]
 
@@ -153,7 +155,7 @@ def test_a_method_without_verdicts_has_trajectories_and_rewards_alone():
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_every_method_has_readings_and_those_with_verdicts_a_share(method: Method):
-    items = [Told(own.trajectory, own.verdicts) for own in annotated(method)]
+    items = [AuditedTrajectory(own.trajectory, own.verdicts) for own in annotated(method)]
 
     audits = [audit for row in readings(items, method, None)["rows"] for audit in row["audits"]]
 
@@ -167,7 +169,7 @@ def test_what_is_no_number_is_kept_as_none():
     item = stories.few()[0]
     broken = replace(item.trajectory, entropies=[math.nan, math.inf, *item.trajectory.entropies[2:]])
 
-    (row,) = readings([Told(broken)], OmniOPD(), stories.decoder())["rows"]
+    (row,) = readings([AuditedTrajectory(broken)], OmniOPD(), stories.decoder())["rows"]
 
     assert row["entropies"][:2] == [None, None]
     assert row["entropies"][2] == round(1000 * broken.entropies[2])

@@ -111,7 +111,7 @@ def test_a_run_is_found_by_its_name_its_path_or_its_arm_and_seed(done: Project):
 
 
 def test_a_run_that_is_not_there_is_named_beside_those_that_are(done: Project):
-    with pytest.raises(DataError, match=r"^sft: is no run of .*; it holds omniopd-0; give one of them"):
+    with pytest.raises(DataError, match=r"^sft: no such run in .*; it holds omniopd-0; give one of them"):
         find_run("sft", Layout(done.root), seed=0)
 
 

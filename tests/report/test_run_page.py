@@ -37,16 +37,16 @@ def test_what_was_spent_stands_beside_its_budget():
     teacher = story.config.teacher.model_copy(update={"budget_usd": 0.6, "budget_tokens": 60_000})
     story = replace(story, config=story.config.model_copy(update={"teacher": teacher}))
 
-    spend = {fact.name: fact.value for fact in tables(story)["Spend"]}
+    spend = tables(story)["Spend"]
 
     assert spend["budget, dollars"] == "0.3 of 0.6 (50.0%)"
     assert spend["budget, tokens"] == "30,000 of 60,000 (50.0%)"
 
 
 def test_stages_are_listed_from_the_longest_on_with_their_shares():
-    found = seconds_by_stage(stories.story([]))
+    stages = seconds_by_stage(stories.story([]))
 
-    assert [(own.stage, own.share) for own in found] == [("verify", 0.6), ("train", 0.3), ("roll out", 0.1)]
+    assert stages == [("verify", 60.0, 0.6), ("train", 30.0, 0.3), ("roll out", 10.0, 0.1)]
 
 
 def test_accuracy_is_drawn_over_rounds_and_over_the_tokens_bought_before_it_was_measured():

@@ -121,8 +121,8 @@ def test_a_file_that_is_nowhere_is_named_with_what_to_do_and_nothing_is_written(
     with pytest.raises(DataError) as caught:
         omniopd(recorded, "data", "checkout", run_id, "--into", str(tmp_path / "out"))
     assert str(caught.value) == (
-        f"run {run_id[:8]} (omniopd-0): 1 of 4 files are nowhere, the first {name} (md5 {digest}): neither below "
-        "runs/ nor in DVC's cache or a remote; `dvc push` where the run was made, or make it again: omniopd "
+        f"run {run_id[:8]} (omniopd-0): 1 of 4 files are missing, the first {name} (md5 {digest}): neither below "
+        "runs/ nor in DVC's cache or a remote; `dvc push` where the run was made, or repeat the run: omniopd "
         f"reproduce {run_id[:8]}"
     )
     assert not (tmp_path / "out").exists()
@@ -160,9 +160,9 @@ def test_the_list_has_a_line_a_run_and_the_files_of_one_where_they_lie(recorded:
 
 def test_an_unknown_run_or_round_is_said_with_what_there_is(recorded: Project, run_id: str):
     for name, said in {
-        "sft-0": "sft-0: sqlite:.* knows no run of this id or name; `omniopd data list` shows those of",
-        "0123456789": "0123456789: sqlite:.* knows no run",
-        "omniopd-0/7": f"run {run_id[:8]} .omniopd-0.: MLflow knows of no round 7, and of those from 0 to 1",
+        "sft-0": "sft-0: sqlite:.* has no run of this id or name; `omniopd data list` shows the runs of",
+        "0123456789": "0123456789: sqlite:.* has no run",
+        "omniopd-0/7": f"run {run_id[:8]} .omniopd-0.: MLflow has no round 7; it has rounds 0 to 1",
         "omniopd-0/last": "'last' is no number of a round; write RUN or RUN/ROUND, such as omniopd-0/7",
     }.items():
         with pytest.raises(DataError, match=said):
@@ -176,9 +176,7 @@ def test_an_id_that_several_runs_begin_with_is_refused_and_the_runs_are_named(re
     tags = {"omniopd.key": "k", "omniopd.arm": "many", "omniopd.seed": "0"}
     ids = [client.create_run(experiment, tags=tags, run_name="many-0").info.run_id for _ in range(17)]
     shared = next(first for first in "0123456789abcdef" if sum(name.startswith(first) for name in ids) > 1)
-    with pytest.raises(
-        DataError, match=rf"{shared}: \d+ runs have an id that begins so: {shared}\w+ \(many-0\), "
-    ):
+    with pytest.raises(DataError, match=rf"{shared}: the ids of \d+ runs begin so: {shared}\w+ \(many-0\), "):
         Lookup(tracking).find(shared)
     assert Lookup(tracking).find(ids[3]).run_id == ids[3]
     assert Lookup(tracking).find("many-0").run_id in ids

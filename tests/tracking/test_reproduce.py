@@ -162,8 +162,8 @@ def test_digests_that_are_others_are_counted_and_the_first_is_named(project: Pro
     with pytest.raises(RunError) as caught:
         check_same(run, compared, [])
     assert str(caught.value) == (
-        f"run {run.short_id} (omniopd-0) came out otherwise, first in its inputs: teacher "
-        "(another machine or number of threads rounds otherwise)"
+        f"run {run.short_id} (omniopd-0) came out differently, first in its inputs: teacher "
+        "(another machine or number of threads rounds differently)"
     )
 
 
@@ -175,7 +175,7 @@ def test_settings_that_were_tampered_with_are_refused_before_anything_is_made(
     content["settings"]["train"]["lr"] = 0.5
     client.log_text(run.run_id, json.dumps(content), "config.json")
     with pytest.raises(
-        DataError, match=r"holds settings \w{16}, and the run was made with \w{16}: one of the two"
+        DataError, match=r"holds settings \w{16}, but the run was made with \w{16}: one of the two"
     ):
         reproduce(run, lookup, project.root, tmp_path / "again")
     assert not (tmp_path / "again").exists()
@@ -230,18 +230,20 @@ def test_code_that_is_other_code_is_said(project: Project):
     }
     other = replace(run, tags=tags)
     commit, torch, changed = code_differences(other, project.root)
-    assert commit == f"run {run.short_id} was made with commit abc, and here is none"
-    assert torch.startswith(f"run {run.short_id} was made with torch 1.0, and here is ")
-    assert changed == f"run {run.short_id} was made with a changed tree: its changes.patch is in MLflow"
+    assert commit == f"run {run.short_id} was made with commit abc; here it is none"
+    assert torch.startswith(f"run {run.short_id} was made with torch 1.0; here it is ")
+    assert (
+        changed == f"run {run.short_id} was made with uncommitted changes: changes.patch in MLflow has them"
+    )
 
 
 def test_a_folder_of_another_run_or_of_other_things_is_left_alone(project: Project, tmp_path: Path):
     run, lookup, _ = _found(project)
     into = tmp_path / "again"
     write_json(into / "reproduces.json", {"run_id": "abc"})
-    with pytest.raises(DataError, match="again: run abc is made again here; give another folder with --into"):
+    with pytest.raises(DataError, match="again: run abc is repeated here; give another folder with --into"):
         reproduce(run, lookup, project.root, into)
-    with pytest.raises(DataError, match="project: holds something else; give an empty folder with --into"):
+    with pytest.raises(DataError, match="project: is not empty; give an empty folder with --into"):
         reproduce(run, lookup, project.root, project.root)
 
 
@@ -251,6 +253,6 @@ def test_a_run_that_does_not_come_to_its_end_says_how_to_go_on(
     run, lookup, _ = _found(original)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(
-        RunError, match=r"again: the run ended with 1, as said above; fix that, and call this again"
+        RunError, match=r"again: the run ended with 1; fix the error above, and run this command again"
     ):
         reproduce(run, lookup, original.root, tmp_path / "again")

@@ -1,4 +1,4 @@
-"""The page of a comparison: the table, and the held-out prompts as each run answered them before and after."""
+"""The page of a comparison: the table, and each run's answers to the held-out prompts, before and after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ SCRIPTS = (
 
 @dataclass(frozen=True)
 class Answered:
-    """How the student of a run answered its held-out prompts.
+    """The answers of a run's student to its held-out prompts.
 
     >>> Answered("sft-0", "before", []).label
     'sft-0, before'
@@ -31,7 +31,7 @@ class Answered:
 
     @property
     def label(self) -> str:
-        """What the page calls it."""
+        """The name on the page."""
         return f"{self.run}, {self.when}"
 
 
@@ -39,22 +39,21 @@ def comparison_page(
     records: Mapping[str, Record], answered: Sequence[Answered], table: Cells, *, title: str
 ) -> str:
     """The comparison of runs as HTML. records: what `evaluate` wrote of each, by the name of its folder."""
-    charts = [accuracy_chart(records)]
-    found = answers(answered)
+    charts, by_prompt = [accuracy_chart(records)], answers(answered)
     return rendered(
         "comparison.html.j2",
         scripts=SCRIPTS,
-        payloads={"charts": [asdict(chart) for chart in charts], "answers": found},
+        payloads={"charts": [asdict(chart) for chart in charts], "answers": by_prompt},
         title=title,
         table=table,
         charts=charts,
-        num_prompts=len(found["prompts"]),
-        labels=found["labels"],
+        num_prompts=len(by_prompt["prompts"]),
+        labels=by_prompt["labels"],
     )
 
 
 def accuracy_chart(records: Mapping[str, Record]) -> Chart:
-    """Accuracy on the validation prompts over the rounds, a line a run."""
+    """Accuracy on the validation prompts over the rounds, a line for each run."""
     curves = {
         name: {point["round"]: point["value"] for point in record["curves"][ACCURACY]}
         for name, record in records.items()
@@ -65,19 +64,19 @@ def accuracy_chart(records: Mapping[str, Record]) -> Chart:
 
 
 def answers(answered: Sequence[Answered]) -> dict[str, Any]:
-    """The answers for JSON: `labels` of the subjects, and of each prompt the answer of each of them, or null.
+    """The answers for JSON: `labels` of the subjects, and for each prompt the answer of each subject, or null.
 
-    Prompts are the same where id and text are: those of two seeds are not. Subjects that answered alike to the letter,
-    as runs of one seed do before their first round, are shown as one.
+    Prompts are the same if id and text are; those of two seeds are not. Subjects with identical answers, such as runs
+    of one seed before their first round, are shown as one.
     """
     subjects: list[tuple[list[str], dict[tuple[str, str], ItemResult]]] = []
-    for own in answered:
-        by_prompt = {(result.id, result.prompt): result for result in own.results}
+    for subject in answered:
+        by_prompt = {(result.id, result.prompt): result for result in subject.results}
         same = next((labels for labels, known in subjects if known == by_prompt), None)
         if same is None:
-            subjects.append(([own.label], by_prompt))
+            subjects.append(([subject.label], by_prompt))
         else:
-            same.append(own.label)
+            same.append(subject.label)
     prompts = list(dict.fromkeys(key for _, by_prompt in subjects for key in by_prompt))
     return {
         "labels": ["; ".join(labels) for labels, _ in subjects],
@@ -91,13 +90,11 @@ def _prompt(key: tuple[str, str], results: Sequence[ItemResult | None]) -> dict[
         "id": key[0],
         "prompt": key[1],
         "reference": reference,
-        "answers": [_answer(own) for own in results],
+        "answers": [result and _answer(result) for result in results],
     }
 
 
-def _answer(result: ItemResult | None) -> dict[str, Any] | None:
-    if result is None:
-        return None
+def _answer(result: ItemResult) -> dict[str, Any]:
     return {
         "response": result.response,
         "answer": result.answer,

@@ -1,4 +1,4 @@
-"""Pages as text: templates filled, styles and scripts inlined, and nothing that a page may fetch or run besides."""
+"""Pages as text: filled templates with inlined styles and scripts, which may fetch and run nothing else."""
 
 import base64
 import gzip
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -19,8 +19,8 @@ STYLES = ("vendor/uplot/uPlot.min.css", "assets/page.css")
 def rendered(template: str, *, scripts: Sequence[str], payloads: dict[str, Any], **values: Any) -> str:
     """A page: the template with its values, the styles, the scripts in their order, and the payloads as data.
 
-    The page's policy lets nothing be fetched, and runs only these scripts, known by their digests: markup in what
-    models wrote would be text even if it were not escaped.
+    The page's policy allows no fetch, and only these scripts, by their digests: markup in a model's output would do
+    nothing even if it were not escaped.
     """
     style = "\n".join(map(asset, STYLES))
     code = "\n".join(map(asset, scripts))
@@ -40,31 +40,27 @@ def policy(style: str, code: str) -> str:
 
 
 def packed(value: Any) -> str:
-    """Data as base64 of gzip of JSON: an eighth or so of the JSON, and free of anything that markup is made of."""
+    """Data as base64 of gzip of JSON: about an eighth of the JSON, and free of characters of markup."""
+    to_json = partial(json.dumps, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        text = _json(value)
-    except ValueError:  # seldom, and to look at each of a million values takes as long as all the rest
-        text = _json(finite(value))
-    data = text.encode()
-    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
+        text = to_json(value)
+    except ValueError:  # rare, and checking each of a million values takes as long as all the rest
+        text = to_json(finite(value))
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
 def finite(value: Any) -> Any:
-    """The same with None for what is no number: JSON knows neither NaN nor infinity."""
+    """The same with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: finite(own) for name, own in value.items()}
-    return [finite(own) for own in value] if isinstance(value, list) else value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return {name: finite(item) for name, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
 
 
 @lru_cache
 def asset(name: str) -> str:
-    """The text of a file that lies beside this one."""
+    """The text of a file of this package."""
     return files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
 
 

@@ -17,19 +17,18 @@ SCRIPTS = (
 
 def run_page(story: RunStory) -> str:
     """The report of a run, as HTML."""
-    found = readings(story.told, story.config.method, story.decoder)
+    trajectories = readings(story.trajectories, story.config.method, story.decoder)
     drawn = charts(story.rounds, budget_usd=story.config.teacher.budget_usd)
-    num_audits = sum(len(row["audits"]) for row in found["rows"])
     return rendered(
         "run.html.j2",
         scripts=SCRIPTS,
-        payloads={"charts": [asdict(chart) for chart in drawn], "trajectories": found},
+        payloads={"charts": [asdict(chart) for chart in drawn], "trajectories": trajectories},
         title=story.name,
         tables=tables(story),
-        seconds=seconds_by_stage(story),
+        stages=seconds_by_stage(story),
         alarms=story.alarms,
         charts=drawn,
-        num_trajectories=len(found["rows"]),
-        num_audits=num_audits,
+        num_trajectories=len(trajectories["rows"]),
+        num_audits=sum(len(row["audits"]) for row in trajectories["rows"]),
         has_tokens=story.decoder is not None,
     )

@@ -1,4 +1,4 @@
-"""What a page is told of a run."""
+"""The contents of a run's page."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from omniopd.models.text import TextDecoder
 
 
 @dataclass(frozen=True)
-class Told:
-    """One trajectory with everything that was found out about it, what failed included."""
+class AuditedTrajectory:
+    """A trajectory with its verdicts, failed ones included, and its reward."""
 
     trajectory: Trajectory
     verdicts: Sequence[Verdict] = ()  # in ascending order of anchor
@@ -19,7 +19,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Alarm:
-    """That an alarm began to ring.
+    """An alarm that began to ring.
 
     >>> Alarm(12, "0.31 of the responses are cut at the limit").round
     12
@@ -31,15 +31,15 @@ class Alarm:
 
 @dataclass(frozen=True)
 class RunStory:
-    """A run as far as it has come: its settings, the metrics of its completed rounds, and their trajectories."""
+    """A run, finished or not: its settings, the metrics of its completed rounds, and their trajectories."""
 
     name: str  # of its folder
     key: str
     config: RunConfig
     inputs: Mapping[str, str]  # digests of prompts and models
-    models: Mapping[str, str]  # where student and teacher lie, or their names
+    models: Mapping[str, str]  # paths or names of student and teacher
     rounds: Sequence[Mapping[str, float]]  # metrics, with the number as `round`
     seconds: Mapping[str, float]  # by stage
     alarms: Sequence[Alarm]
-    told: Iterable[Told]  # read once, round by round
-    decoder: TextDecoder | None  # None where the tokenizer cannot be had: responses are then shown whole
+    trajectories: Iterable[AuditedTrajectory]  # read once, round by round
+    decoder: TextDecoder | None  # None without a tokenizer: responses are then shown whole
