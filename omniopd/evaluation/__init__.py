@@ -1,1 +1,1 @@
-"""What is measured: benchmarks on any model, and the student of a run before and after it."""
+"""Evaluation: benchmarks on any model, and a run's student before and after the run."""

@@ -1,4 +1,4 @@
-"""measure: any model on benchmarks, its results beside those of runs, and told to MLflow under its name."""
+"""measure: any model on benchmarks; its results are stored like those of runs, and logged to MLflow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,23 +20,26 @@ def measure_model(
 
     Raises:
         ModelError: there is no such model, or it cannot be used.
-        ConfigError: a benchmark or a setting that there is not.
-        DataError: items that cannot be had or used.
+        ConfigError: a benchmark or a setting does not exist.
+        DataError: items are not available or cannot be used.
     """
     allow_code(params.models.trust_remote_code)
     use_threads(params.compute.num_threads)
     folder = folder_of(name)
+    into = layout.benchmarks(folder)
     with model_at(name, params, layout) as subject:
         for line in template_warning(name, subject.tokenizer):
             warn(line)
-        measured = measure_suite(
-            subject, params.benchmarks, layout, into=layout.benchmarks(folder), on_items=on_items
-        )
+        measured = measure_suite(subject, params.benchmarks, layout, into=into, on_items=on_items)
     if params.tracking.enabled:
         model = MeasuredModel(folder, subject.weights, Path(layout.named_model(name)).as_posix())
-        later = f"{layout.benchmarks(folder)} is written; the same command sends it when MLflow is back."
         log_scores(
-            params.tracking, model, {found.name: found.record for found in measured},
-            [found.results for found in measured], root=layout.root, warn=warn, later=later,
-        )  # fmt: skip
+            params.tracking,
+            model,
+            {result.name: result.record for result in measured},
+            [result.results for result in measured],
+            root=layout.root,
+            warn=warn,
+            later=f"{into} is written; the same command sends it when MLflow is back.",
+        )
     return measured

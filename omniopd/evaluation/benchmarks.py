@@ -1,6 +1,6 @@
-"""The benchmarks that a model can be measured on: what each is, where it lies, how it is asked and graded.
+"""The benchmarks that a model can be measured on: the source of each, its prompts, sampling and grading.
 
-One file a benchmark, in the folder `suite` beside this module. None of them holds a word of a benchmark itself.
+Each has a file in the folder `suite`, which holds none of its items.
 """
 
 from functools import cache
@@ -19,9 +19,9 @@ SUITE = files("omniopd.evaluation") / "suite"
 
 
 class BenchmarkColumns(Section):
-    """Under which names the rows of the dataset hold what.
+    """The columns of the dataset.
 
-    The tests of a program are the values of several columns, by name; the first of them is needed in each row.
+    The tests of a program are the values of several columns, by name; each row needs the first of them.
     """
 
     prompt: str
@@ -35,7 +35,7 @@ class BenchmarkColumns(Section):
 
 
 class Sampling(Section):
-    """How many responses an item gets, of what length, and how they are drawn: temperature 0 is greedy."""
+    """The responses to an item: how many, how long, and at which temperature; 0 is greedy."""
 
     temperature: float = Field(ge=0)
     num_samples: int = Field(gt=0)
@@ -52,7 +52,7 @@ class Sampling(Section):
 
 
 class Benchmark(Section):
-    """A benchmark: what it is, where its items lie, how they are asked, sampled and graded.
+    """A benchmark: its source, and how its items are asked, sampled and graded.
 
     >>> gsm8k = benchmark_named("gsm8k")
     >>> gsm8k.num_items, gsm8k.grader, gsm8k.columns.prompt, gsm8k.sampling.temperature
@@ -81,37 +81,24 @@ class Benchmark(Section):
 
     @property
     def judge(self) -> Grader:
-        """What grades its responses."""
+        """The grader of its responses."""
         return grader_of(Evaluation(grader=self.grader))
 
+    def sampling_with(self, **changes: float | None) -> Sampling:
+        """The benchmark's sampling with these fields of it changed; None changes nothing.
 
-class BenchmarkSettings(Section):
-    """What a user may change of a benchmark; what is None stays as the benchmark has it.
-
-    >>> BenchmarkSettings(num_samples=4, temperature=0.6).sampling_of(benchmark_named("gsm8k")).num_samples
-    4
-    """
-
-    temperature: float | None = Field(default=None, ge=0)
-    num_samples: int | None = Field(default=None, gt=0)
-    max_new_tokens: int | None = Field(default=None, gt=0)
-    num_items: int | None = Field(default=None, gt=0, description="the first so many by hash; None: all")
-    file: str | None = Field(
-        default=None, min_length=1, description="a file of the items, in place of the hub"
-    )
-
-    def sampling_of(self, benchmark: Benchmark) -> Sampling:
-        """The benchmark's sampling with these settings in place of its own.
+        >>> benchmark_named("gsm8k").sampling_with(num_samples=4, temperature=0.6).num_samples
+        4
 
         Raises:
-            ConfigError: several samples are to be drawn at temperature 0.
+            ConfigError: several samples at temperature 0.
         """
-        own = self.model_dump(include=set(Sampling.model_fields), exclude_none=True)
-        return validated(Sampling, {**benchmark.sampling.model_dump(), **own}, benchmark.name)
+        given = {name: value for name, value in changes.items() if value is not None}
+        return validated(Sampling, {**self.sampling.model_dump(), **given}, self.name)
 
 
 def names() -> list[str]:
-    """The names of the benchmarks, in the order of the alphabet."""
+    """The names of the benchmarks, in alphabetical order."""
     return sorted(file.name.removesuffix(".yaml") for file in SUITE.iterdir() if file.name.endswith(".yaml"))
 
 
@@ -120,7 +107,7 @@ def benchmark_named(name: str) -> Benchmark:
     """The benchmark of that name.
 
     Raises:
-        ConfigError: there is none; the nearest name is said.
+        ConfigError: there is none; the message has the nearest name.
     """
     known: dict[str, Any] = dict.fromkeys(names())
     if name not in known:

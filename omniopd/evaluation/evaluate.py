@@ -1,4 +1,4 @@
-"""evaluate: held-out accuracy before and after a run, greedy and sampled, and benchmarks; once at the end."""
+"""evaluate: held-out accuracy, greedy and sampled, and benchmarks, before and after a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the student of (arm, seed) before and after its run, and write the record.
 
-    On the held-out prompts, and on benchmarks, whose `notes` are what is to be known of them.
+    It is measured on the held-out prompts and on the benchmarks; `notes` are remarks on the benchmarks.
 
     Raises:
         RunError: the run is not finished, is being written to, or was replaced meanwhile.
@@ -80,35 +80,32 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
         **{
             when: student.accuracies
             | {"fork_entropy": _fork_entropies(run, student, teacher)}
-            | {"benchmarks": {measured.name: measured.record for measured in student.benchmarks}}
+            | {"benchmarks": {result.name: result.record for result in student.benchmarks}}
             for when, student in students.items()
         },
-        "notes": list(
-            dict.fromkeys(
-                note
-                for student in students.values()
-                for measured in student.benchmarks
-                for note in measured.notes
-            )
-        ),
+        "notes": list(dict.fromkeys(note for student in students.values() for note in student.notes)),
         **_totals(run),
     }
 
 
 @dataclass(frozen=True)
 class _Student:
-    """What was measured of a student while it was in memory."""
+    """A student's results, measured while it was in memory."""
 
     accuracies: dict[str, Any]
     benchmarks: list[Measured]
     forks: list[Forks]
     fork_entropy: float | None
 
+    @property
+    def notes(self) -> list[str]:
+        return [note for result in self.benchmarks for note in result.notes]
+
 
 def _measured_student(
     run: Run, round_: int, when: str, suite: Benchmarks | None, into: Path, on_items: OnItems
 ) -> _Student:
-    """The student before that round, measured on benchmarks and held-out prompts; it is loaded once, and only here."""
+    """Load the student before that round, once, and measure it on benchmarks and held-out prompts."""
     config, heldout, student, measured = run.config, run.prompts("heldout"), saved_student(run, round_), []
     with run.models.writer(student) as writer:
         if suite is not None:
@@ -124,7 +121,7 @@ def _measured_student(
 
 
 def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None) -> dict[str, float]:
-    """Mean entropies in nats at the student's forks, of the student and of a teacher whose weights can be read."""
+    """Mean entropies in nats at the student's forks, of the student and of a teacher with readable weights."""
     entropies = {"student": student.fork_entropy}
     if teacher is not None:
         entropies["teacher"] = entropy_at(teacher, student.forks, batch_size=run.config.rollout.batch_size)
@@ -132,7 +129,7 @@ def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None
 
 
 def _accuracies(run: Run, writer: Writer, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
-    """The accuracies of a student; its answers are written, a row a prompt."""
+    """The accuracies of a student; its answers are written, a row for each prompt."""
     accuracies = {}
     for how, temperature in TEMPERATURES.items():
         results = answered(
@@ -161,9 +158,11 @@ def _totals(run: Run) -> dict[str, Any]:
 
 
 def _curve(rounds: Sequence[dict[str, Any]], name: str) -> list[dict[str, float]]:
-    bought, points = 0.0, []
+    teacher_tokens, points = 0.0, []
     for row in rounds:
         if name in row:
-            points.append({"round": row["round"], "teacher_tokens": round(bought), "value": row[name]})
-        bought += row.get("teacher_tokens", 0.0)
+            points.append(
+                {"round": row["round"], "teacher_tokens": round(teacher_tokens), "value": row[name]}
+            )
+        teacher_tokens += row.get("teacher_tokens", 0.0)
     return points

@@ -1,4 +1,4 @@
-"""Entropies at a student's forks, beside the teacher's there: what a method that sharpens costs in diversity."""
+"""Entropies of student and teacher at the student's forks: how much diversity a method costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is measured: the student of a run before and after it, or any model by its path."""
+"""The models that are measured: the student of a run before and after it, or any model by its path."""
 
 import functools
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def saved_student(run: Run, round_: int) -> Student:
 
 
 def student_of(run: Run, writer: Writer) -> Subject:
-    """A student of the run as benchmarks measure it, on the engine that wrote its rollouts."""
+    """A student of the run for benchmarks, on the engine of the run's rollouts."""
     config = run.config
     engine = {
         "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining(),
@@ -53,7 +53,7 @@ def student_of(run: Run, writer: Writer) -> Subject:
 
 @contextmanager
 def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
-    """The model of a directory or of the hub, on the engine of rollouts, for the block.
+    """The model of a directory or of the hub, on the engine of `rollout`, for the duration of the block.
 
     Raises:
         ModelError: there is none, or it cannot be used.
@@ -80,7 +80,7 @@ def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
 
 
 def folder_of(name: str) -> str:
-    """The name of a model as a folder's: `Qwen--Qwen3-1.7B`; of a long path a hash and the end."""
+    """The folder name of a model, such as `Qwen--Qwen3-1.7B`; for a long path a hash and the end."""
     joined = "--".join(part for part in Path(name).parts if part not in ("/", ".", ".."))
     if len(joined.encode()) <= FOLDER_LEN:
         return joined

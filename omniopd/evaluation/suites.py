@@ -1,7 +1,8 @@
-"""benchmark: a model's responses to the items of benchmarks, graded, in parts that are never made twice."""
+"""benchmark: a model's graded responses to the items of benchmarks, made in parts, each only once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_json, write_records
 from omniopd.errors import ConfigError
-from omniopd.evaluation.benchmarks import Benchmark, BenchmarkSettings, Sampling, benchmark_named
-from omniopd.evaluation.items import Items, read_items
+from omniopd.evaluation.benchmarks import Benchmark, Sampling, benchmark_named
+from omniopd.evaluation.items import read_items
 from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
@@ -26,29 +27,27 @@ from omniopd.models.chat import encode_prompts
 from omniopd.sampling.responses import Writer, respond
 from omniopd.sampling.samplers import batches
 
-BATCHES_A_PART = 4  # of samples: what is lost, at most, where a measurement is killed
+BATCHES_A_PART = 4  # of samples: the most that is lost when a measurement is killed
 
-OnItems = Callable[
-    [str, int, int], None
-]  # told of a benchmark's name, the items done, and how many there are
+OnItems = Callable[[str, int, int], None]  # a benchmark's name, the items done, and all its items
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model that is measured. It is loaded by `writer`, which is called only where responses are missing."""
+    """A model that is measured. `writer` loads it, and is called only if responses are missing."""
 
     weights: str  # a digest
     tokenizer: PreTrainedTokenizerBase
     writer: Callable[[], Writer]
-    engine: dict[str, Any]  # what rounding depends on besides the batch
+    engine: dict[str, Any]  # settings that rounding depends on, besides the batch
     batch_size: int
-    context: int | None  # tokens that it can read
+    context: int | None  # tokens
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a benchmark came to: its record, the file of its responses, and what is to be known of it."""
+    """The result of a benchmark: its record, the file of its responses, and remarks."""
 
     name: str
     record: dict[str, Any]
@@ -61,11 +60,11 @@ def measure_suite(
 ) -> list[Measured]:
     """Measure the subject on every benchmark of the suite, and write NAME.json and NAME.parquet for each.
 
-    What a measurement that was stopped had done is found again, as is what another folder was measured with.
+    An interrupted measurement is resumed, and results that were measured for another folder are reused.
 
     Raises:
-        ConfigError: a benchmark or a setting that there is not.
-        DataError: items that cannot be had or used.
+        ConfigError: a benchmark or a setting does not exist.
+        DataError: items are not available or cannot be used.
     """
     return [_measure(subject, name, suite, layout, into, on_items) for name in suite.suite]
 
@@ -74,12 +73,18 @@ def _measure(
     subject: Subject, name: str, suite: Benchmarks, layout: Layout, into: Path, on_items: OnItems
 ) -> Measured:  # fmt: skip
     benchmark = benchmark_named(name)
-    settings = _settings(suite, name)
-    items = read_items(benchmark, layout.root, settings)
-    sampling, notes = _within_context(subject, benchmark, settings.sampling_of(benchmark), items.prompts)
-    key = _key(subject, benchmark, sampling, items)
+    items = read_items(benchmark, layout.root, file=suite.files.get(name), num_items=suite.num_items)
+    sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
+    sampling, notes = _within_context(subject, benchmark, sampling, items.prompts)
+    key = work_key(
+        "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
+        benchmark.grader, sampling.model_dump(), [asdict(prompt) for prompt in items.prompts],
+        subject.tokenizer.chat_template,
+    )  # fmt: skip
     with one_at_a_time(layout.benchmark_lock(key)):
-        results = _results(subject, benchmark, sampling, items, layout.benchmark_work(key), key, on_items)
+        results = _results(
+            subject, benchmark, sampling, items.prompts, layout.benchmark_work(key), key, on_items
+        )
     record = {
         "benchmark": name,
         "key": key,
@@ -96,73 +101,65 @@ def _measure(
     return Measured(name, record, path, [*notes, *items.remarks()])
 
 
-def _settings(suite: Benchmarks, name: str) -> BenchmarkSettings:
-    return BenchmarkSettings(**suite.model_dump(exclude={"suite", "files"}), file=suite.files.get(name))
-
-
 def _within_context(
     subject: Subject, benchmark: Benchmark, sampling: Sampling, prompts: Sequence[Prompt]
 ) -> tuple[Sampling, list[str]]:
-    """The sampling, with no more new tokens than the model can read behind the longest prompt; and what was lowered."""
+    """The sampling, with no more new tokens than fit after the longest prompt, and a remark if that lowered them."""
     if subject.context is None:
         return sampling, []
-    texts = [prompt.prompt for prompt in prompts]
-    encoded = encode_prompts(subject.tokenizer, texts)
-    lengths = {prompt.id: len(ids) for prompt, ids in zip(prompts, encoded, strict=True)}
-    longest = max(lengths, key=lengths.__getitem__)
-    room = subject.context - lengths[longest]
+    encoded = encode_prompts(subject.tokenizer, [prompt.prompt for prompt in prompts])
+    length, longest = max(
+        ((len(ids), prompt.id) for ids, prompt in zip(encoded, prompts, strict=True)), key=itemgetter(0)
+    )
+    room = subject.context - length
     if room >= sampling.max_new_tokens:
         return sampling, []
     if room < 1:
         raise ConfigError(
-            f"{benchmark.name}: item {longest!r} has {lengths[longest]} tokens, and the model reads {subject.context}; "
+            f"{benchmark.name}: item {longest!r} has {length} tokens, but the model reads only {subject.context}; "
             "measure it on another benchmark"
         )
     note = (
-        f"{benchmark.name}: {room} new tokens in place of {sampling.max_new_tokens}, which is what the model can read "
-        f"({subject.context}) behind the longest prompt ({lengths[longest]})"
+        f"{benchmark.name}: {room} new tokens instead of {sampling.max_new_tokens}: the model reads "
+        f"{subject.context}, and the longest prompt has {length}"
     )
     return sampling.model_copy(update={"max_new_tokens": room}), [note]
 
 
-def _key(subject: Subject, benchmark: Benchmark, sampling: Sampling, items: Items) -> str:
-    return work_key(
-        "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
-        benchmark.grader, sampling.model_dump(), [asdict(prompt) for prompt in items.prompts],
-        subject.tokenizer.chat_template,
-    )  # fmt: skip
-
-
 def _results(
-    subject: Subject, benchmark: Benchmark, sampling: Sampling, items: Items, work: Path, key: str, on_items: OnItems
-) -> list[ItemResult]:  # fmt: skip
-    """Every response, part by part; a part that is there is read."""
+    subject: Subject,
+    benchmark: Benchmark,
+    sampling: Sampling,
+    prompts: Sequence[Prompt],
+    work: Path,
+    key: str,
+    on_items: OnItems,
+) -> list[ItemResult]:
+    """Every response, part by part; a part that is already there is read."""
     num_items = max(1, BATCHES_A_PART * subject.batch_size // sampling.num_samples)
     results: list[ItemResult] = []
-    for index, part in enumerate(batches(items.prompts, num_items)):
+    for index, part in enumerate(batches(prompts, num_items)):
         path, receipt = work / f"part-{index:04d}.parquet", work / f"part-{index:04d}.json"
         if valid_receipt(receipt, key=key, base=work) is None:
             write_records(path, _answered(subject, benchmark, sampling, part), ItemResult)
             write_receipt(receipt, key=key, files=[path], base=work)
         results += read_records(path, ItemResult)
-        on_items(benchmark.name, min((index + 1) * num_items, len(items.prompts)), len(items.prompts))
+        on_items(benchmark.name, min((index + 1) * num_items, len(prompts)), len(prompts))
     return results
 
 
 def _answered(
     subject: Subject, benchmark: Benchmark, sampling: Sampling, prompts: Sequence[Prompt]
 ) -> list[ItemResult]:
-    """The responses to the prompts, written and graded."""
+    samples = range(sampling.num_samples)
+    seeds = [
+        [stable_seed("benchmark", benchmark.name, subject.seed, prompt.id, n) for n in samples]
+        for prompt in prompts
+    ]
     responses = respond(
         subject.writer(),
         prompts,
-        seeds=[
-            [
-                stable_seed("benchmark", benchmark.name, subject.seed, prompt.id, n)
-                for n in range(sampling.num_samples)
-            ]
-            for prompt in prompts
-        ],
+        seeds=seeds,
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
         purpose=benchmark.name,
@@ -171,7 +168,7 @@ def _answered(
 
 
 def keep_only(folder: Path, names: Sequence[str]) -> None:
-    """Leave in a folder of results those of these benchmarks alone, and list them: so that DVC has what params say."""
+    """Remove the results of other benchmarks from a folder, and list these, so that DVC has what params say."""
     for path in folder.glob("*/*"):
         if path.stem not in names:
             path.unlink()

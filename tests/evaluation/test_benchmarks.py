@@ -5,7 +5,7 @@ import re
 import pytest
 
 from omniopd.errors import ConfigError
-from omniopd.evaluation.benchmarks import BenchmarkSettings, benchmark_named, names
+from omniopd.evaluation.benchmarks import benchmark_named, names
 
 NINE = [
     "aime24",
@@ -60,15 +60,15 @@ def test_a_name_that_is_nearly_right_is_told_the_right_one():
 
 def test_settings_change_what_they_name_and_nothing_else():
     aime = benchmark_named("aime25")
-    own = BenchmarkSettings(num_samples=4, temperature=1.0).sampling_of(aime)
+    sampling = aime.sampling_with(num_samples=4, temperature=1.0)
 
-    assert (own.num_samples, own.temperature) == (4, 1.0)
-    assert own.max_new_tokens == aime.sampling.max_new_tokens
-    assert BenchmarkSettings().sampling_of(aime) == aime.sampling
+    assert (sampling.num_samples, sampling.temperature) == (4, 1.0)
+    assert sampling.max_new_tokens == aime.sampling.max_new_tokens
+    assert aime.sampling_with(num_samples=None) == aime.sampling
 
 
 def test_several_greedy_samples_are_refused_with_what_to_do():
     with pytest.raises(
         ConfigError, match=r"gsm8k: at temperature 0 all 4 responses .* are the same; set num_samples"
     ):
-        BenchmarkSettings(num_samples=4).sampling_of(benchmark_named("gsm8k"))
+        benchmark_named("gsm8k").sampling_with(num_samples=4)

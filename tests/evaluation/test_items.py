@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from omniopd.errors import DataError
-from omniopd.evaluation.benchmarks import Benchmark, BenchmarkSettings, benchmark_named
+from omniopd.evaluation.benchmarks import Benchmark, benchmark_named
 from omniopd.evaluation.items import Items, read_items
 
 Rows = list[dict[str, Any]]
@@ -71,7 +71,7 @@ def write(path: Path, rows: Rows) -> str:
 
 def read(name: str, folder: Path, rows: Rows, file: str = "items.jsonl", **settings: Any) -> Items:
     file = write(folder / file, rows)
-    return read_items(benchmark_named(name), folder, BenchmarkSettings(file=file, **settings))
+    return read_items(benchmark_named(name), folder, file=file, **settings)
 
 
 # --- columns and files
@@ -122,7 +122,7 @@ def test_a_file_that_is_not_there_is_named_with_the_option(tmp_path: Path):
     with pytest.raises(
         DataError, match=r"gone.jsonl: no such file of items; fix --file gsm8k=PATH, or leave"
     ):
-        read_items(benchmark_named("gsm8k"), tmp_path, BenchmarkSettings(file="gone.jsonl"))
+        read_items(benchmark_named("gsm8k"), tmp_path, file="gone.jsonl")
 
 
 # --- what is left out, and said
@@ -155,7 +155,7 @@ def test_rows_of_a_table_without_a_question_are_listed_too(tmp_path: Path):
 
 def test_a_number_of_rows_that_is_not_the_benchmarks_is_said(tmp_path: Path):
     assert read("gsm8k", tmp_path, WORDS).remarks() == [
-        f"{tmp_path}/items.jsonl: 40 rows, and gsm8k has 1,319 items; figures of others do not compare with these"
+        f"{tmp_path}/items.jsonl: 40 rows, but gsm8k has 1,319 items; scores are not comparable to published ones"
     ]
     contests = [{"id": i, "question": f"{i}?", "answer": i} for i in range(40)]
     assert read("amc23", tmp_path, contests).remarks() == []
@@ -174,7 +174,7 @@ def test_a_row_that_stands_twice_is_one_item_and_an_id_of_two_items_is_refused(t
 
     assert (len(found.prompts), found.as_record()["repeated"]) == (30, 1)
     assert f"{tmp_path}/items.jsonl: 1 rows repeat another and are left out" in found.remarks()
-    with pytest.raises(DataError, match="items.jsonl:31: id '3' is that of another item too, '3\\?'"):
+    with pytest.raises(DataError, match="items.jsonl:31: id '3' is the id of another item too, '3\\?'"):
         read("aime25", tmp_path, [*rows, {"id": 3, "problem": "Else?", "answer": "1"}])
 
 
@@ -231,7 +231,7 @@ def test_a_whole_number_with_a_point_is_one_without(tmp_path: Path, own: bool):
 def test_a_list_that_a_csv_holds_as_text_is_no_answer(tmp_path: Path):
     rows = [{"id": 1, "question": "x?", "final_answer": ["7"]}]
 
-    with pytest.raises(DataError, match="'1': final_answer is no list"):
+    with pytest.raises(DataError, match="'1': final_answer is not a list"):
         read("olympiadbench", tmp_path, rows, "items.csv")
 
 
@@ -288,7 +288,7 @@ def test_a_program_without_tests_is_listed(tmp_path: Path):
     found = read("mbpp", tmp_path, rows)
     reasons = {entry["id"]: entry["reason"] for entry in found.as_record()["without_answer"]["listed"]}
 
-    assert reasons == {"20": "no test_list", "21": "test_list is no list"}
+    assert reasons == {"20": "no test_list", "21": "test_list is not a list"}
     assert len(found.prompts) == 3
 
 
@@ -371,7 +371,7 @@ def test_a_dataset_whose_owner_changed_it_is_refused_with_the_columns_that_it_ha
 
 def real(name: str, file: str, folder: Path) -> tuple[Benchmark, Items]:
     benchmark = benchmark_named(name)
-    return benchmark, read_items(benchmark, folder, BenchmarkSettings(file=file))
+    return benchmark, read_items(benchmark, folder, file=file)
 
 
 def test_gsm8k_is_read_whole(shared_data: Path):

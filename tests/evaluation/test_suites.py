@@ -265,11 +265,11 @@ def test_responses_are_no_longer_than_the_model_can_read_and_that_is_said(sums: 
     [(limit, _)] = sampler.limits
     longest = max(len(TOKENIZER.encode(text)) for text, _ in sampler.asked)
     assert limit == found.record["sampling"]["max_new_tokens"] == 200 - longest
-    assert any(f"gsm8k: {limit} new tokens in place of 2048" in note for note in found.notes)
+    assert any(f"gsm8k: {limit} new tokens instead of 2048" in note for note in found.notes)
 
 
 def test_an_item_that_the_model_cannot_read_is_named(sums: Path):
-    with pytest.raises(ConfigError, match=r"gsm8k: item .* has \d+ tokens, and the model reads 50; "):
+    with pytest.raises(ConfigError, match=r"gsm8k: item .* has \d+ tokens, but the model reads only 50; "):
         measured(Scripted(right), sums, model={"context": 50})
 
 
@@ -284,7 +284,7 @@ def test_responses_of_other_weights_stop_the_measurement(sums: Path):
 def test_items_that_are_not_the_benchmarks_are_said(sums: Path):
     found = measured(Scripted(right), sums)
 
-    assert any("10 rows, and gsm8k has 1,319 items" in note for note in found.notes)
+    assert any("10 rows, but gsm8k has 1,319 items" in note for note in found.notes)
 
 
 # --- a model of a directory
