@@ -1,7 +1,7 @@
-"""The scheduler: which chunks of a response the teacher is asked about (method.md, section 2.2).
+"""The scheduler: which chunks of a response are audited (method.md, section 2.2).
 
-An anchor t stands for the chunk [t, t + chunk_len). Anchors come back in ascending order;
-fewer than num_chunks is an answer, never padded.
+An anchor t is the start of the chunk [t, t + chunk_len). Anchors are returned in ascending order, possibly fewer
+than num_chunks.
 """
 
 import random

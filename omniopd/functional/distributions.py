@@ -1,7 +1,7 @@
 """Quantities of next-token distributions. Axes: B sequences, T positions, V vocabulary.
 
-Position t of a result speaks of the distribution that *produced* token t, so the logits
-handed in are those of the position before it.
+Position t of a result is of the distribution that *produced* token t, so the logits to pass are those of the
+position before it.
 """
 
 import torch
@@ -32,7 +32,7 @@ def top_entropy(logps: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
 
 
 def token_logp(logits: Float[Tensor, "*B V"], token_ids: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """log pi(token) at each position, in nats, without keeping a log-softmax of the vocabulary."""
+    """log pi(token) at each position, in nats, without a log-softmax over the vocabulary."""
     z = _at_least_float32(logits)
     return z.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1) - z.logsumexp(-1)
 
@@ -40,7 +40,7 @@ def token_logp(logits: Float[Tensor, "*B V"], token_ids: Int[Tensor, "*B"]) -> F
 def forward_kl(ref_logits: Float[Tensor, "*B V"], logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
     """KL(reference ‖ student) in nats, exact over the vocabulary, reference first (method.md, section 2.6).
 
-    Gradients flow to the student's logits alone.
+    Gradients flow to the student's logits only.
     """
     ref_logp = _at_least_float32(ref_logits).detach().log_softmax(-1)
     logp = _at_least_float32(logits).log_softmax(-1)
@@ -52,7 +52,7 @@ def forward_kl(ref_logits: Float[Tensor, "*B V"], logits: Float[Tensor, "*B V"])
 def reverse_kl(logits: Float[Tensor, "*B V"], target_logits: Float[Tensor, "*B V"]) -> Float[Tensor, "*B"]:
     """KL(student ‖ target) in nats, exact over the vocabulary, student first.
 
-    Gradients flow to the student's logits alone. Log-probabilities do as logits.
+    Gradients flow to the student's logits only. Log-probabilities may be passed as logits.
     """
     logp = _at_least_float32(logits).log_softmax(-1)
     target_logp = _at_least_float32(target_logits).detach().log_softmax(-1)

@@ -1,8 +1,7 @@
-"""Scores of tokens and losses made of them, from hidden states: exact over the vocabulary, in bounded memory.
+"""Scores of tokens, and losses of them, from hidden states: exact over the vocabulary, in bounded memory.
 
-Positions are worked on in slices, the logits of each in one sheet that is used again for the next; nothing of size
-N × V is ever held. A loss that is a sum over positions has its gradient computed on the way forward, slice by slice,
-while the sheet still holds what it needs.
+Positions are processed in slices, whose logits reuse one sheet of memory; nothing of size N × V is allocated. The
+gradient of a loss that is a sum over positions is computed in the forward pass, slice by slice.
 """
 
 import os
@@ -25,7 +24,7 @@ LossOf = Callable[[TokenScores, slice], Mapping[str, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """A loss that can be propagated back, its parts as plain sums, and the scores of every position."""
+    """A differentiable loss, its parts as plain sums, and the scores of every position."""
 
     loss: Tensor  # ()
     parts: dict[str, Tensor]  # each (), detached
@@ -38,8 +37,7 @@ def token_scores(
 ) -> dict[Score, Float[Tensor, " N"]]:
     """The scores of every position, without gradient."""
     sheets = _sheets(positions, wanted, slice_len)
-    found = [sheets.scores(at) for at in sheets.slices()]
-    return _joined(found)
+    return _joined([sheets.scores(at) for at in sheets.slices()])
 
 
 def fused_loss(
@@ -50,12 +48,11 @@ def fused_loss(
     divisor: float = 1.0,
     slice_len: int | None = None,
 ) -> Fused:
-    """The sum of the parts that loss_of makes of the scores, over `divisor`.
+    """The sum of the parts that loss_of computes from the scores, over `divisor`.
 
-    loss_of is called once a slice, with its scores and the positions that it spans, and returns named parts, each a sum
-    over those positions of functions of their own scores; so the loss may not depend on how positions are sliced.
-    Gradients reach the student's hidden states and, where it is to be trained, its head; float32 reductions whatever
-    the states are, float64 where those are.
+    loss_of is called once per slice with its scores and positions. It returns named parts, each a sum over positions of
+    functions of that position's scores, so that slicing does not change the loss. Gradients flow to the student's
+    hidden states and, if it is trained, its head. Reductions are in float32, or float64 if the states are.
     """
     head = positions.student.head
     report: dict[str, Any] = {}
@@ -68,13 +65,13 @@ def fused_loss(
 
 @cache
 def has_kernels() -> bool:
-    """Whether Triton is here, as with torch's builds for GPUs, and the C compiler that it starts kernels with."""
+    """Whether Triton, which torch's builds for GPUs include, is installed, and the C compiler that it needs."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return bool(compiler) and find_spec("triton") is not None
 
 
 def _sheets(positions: Positions, wanted: Set[Score], slice_len: int | None) -> Sheets:
-    """What slices are worked on in: by kernels on a GPU, where they can be built, else by torch's own operations."""
+    """Sheets that compute with Triton kernels on a GPU, if they can be built, else with torch's operations."""
     if positions.student.hidden.is_cuda and has_kernels():
         from omniopd.functional.kernels import KernelSheets
 
@@ -97,23 +94,23 @@ class _FusedLoss(torch.autograd.Function):
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         slopes = Slopes(
             torch.zeros_like(hidden) if needs_hidden else None,
-            # Sums of several slices, of weights that are less exact too.
+            # In at least float32: it is summed over slices.
             torch.empty_like(weight, dtype=sheets.dtype) if needs_weight else None,
             torch.zeros_like(bias) if bias is not None and needs_bias else None,
         )
         parts: dict[str, Tensor] = {}
-        found: list[dict[Score, Tensor]] = []
+        slice_scores: list[dict[Score, Tensor]] = []
         with torch.autocast(hidden.device.type, enabled=False):
             for at in sheets.slices():
                 scores = sheets.scores(at)
-                own, by_score = _derivatives(scores, at, loss_of, divisor)
-                for name, value in own.items():
+                slice_parts, by_score = _derivatives(scores, at, loss_of, divisor)
+                for name, value in slice_parts.items():
                     parts[name] = parts[name] + value if name in parts else value
                 sheets.add_slopes(at, scores, by_score, slopes)
-                found.append(scores)
+                slice_scores.append(scores)
         slopes.finish()
         report["parts"] = parts
-        report["scores"] = _joined(found)
+        report["scores"] = _joined(slice_scores)
         ctx.slopes, ctx.weight_dtype = slopes, weight.dtype
         return torch.stack(list(parts.values())).sum() / divisor
 
@@ -122,33 +119,29 @@ class _FusedLoss(torch.autograd.Function):
         slopes, ctx.slopes = ctx.slopes, None
         factor = float(grad_outputs[0])
         weight = None if slopes.weight is None else slopes.weight.to(ctx.weight_dtype)
-        own = [slopes.hidden, weight, slopes.bias]
+        gradients = [slopes.hidden, weight, slopes.bias]
         if factor != 1.0:
-            own = [None if slope is None else slope.mul_(factor) for slope in own]
-        return (*own, None, None, None, None)
+            gradients = [None if gradient is None else gradient.mul_(factor) for gradient in gradients]
+        return (*gradients, None, None, None, None)
 
 
-def _joined(found: Sequence[Mapping[Score, Tensor]]) -> dict[Score, Tensor]:
-    return {name: torch.cat([own[name] for own in found]) for name in found[0]}
+def _joined(slice_scores: Sequence[Mapping[Score, Tensor]]) -> dict[Score, Tensor]:
+    return {name: torch.cat([scores[name] for scores in slice_scores]) for name in slice_scores[0]}
 
 
 def _derivatives(
     scores: Mapping[Score, Tensor], at: slice, loss_of: LossOf, divisor: float
 ) -> tuple[dict[str, Tensor], dict[Score, Tensor]]:
     """The parts of a slice's loss, and the derivative of their sum with respect to each score."""
-    free: dict[Score, Tensor] = {
+    leaves: dict[Score, Tensor] = {
         name: value.detach().requires_grad_(name != "teacher_logp") for name, value in scores.items()
     }
     with torch.enable_grad():
-        parts = loss_of(free, at)
+        parts = loss_of(leaves, at)
         loss = torch.stack(list(parts.values())).sum() / divisor
-    names: list[Score] = [name for name, value in free.items() if value.requires_grad]
-    slopes = (
-        torch.autograd.grad(loss, [free[name] for name in names], allow_unused=True)
-        if loss.requires_grad
-        else ()
-    )
-    by_score: dict[Score, Tensor] = {
-        name: slope for name, slope in zip(names, slopes, strict=False) if slope is not None
-    }
+    by_score: dict[Score, Tensor] = {}
+    if loss.requires_grad:
+        names: list[Score] = [name for name, leaf in leaves.items() if leaf.requires_grad]
+        slopes = torch.autograd.grad(loss, [leaves[name] for name in names], allow_unused=True)
+        by_score = {name: slope for name, slope in zip(names, slopes, strict=True) if slope is not None}
     return {name: value.detach() for name, value in parts.items()}, by_score

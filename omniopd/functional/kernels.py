@@ -1,8 +1,8 @@
-"""The work on sheets as two Triton kernels, for a GPU: logits are read twice, and their gradient is written over them.
+"""Sheets on a GPU, with two Triton kernels that read logits twice and overwrite them with their gradient.
 
-The first kernel reads a row of each model's logits once, for the position's scores; the second reads them again and
-leaves the gradient of sheets.py's formula in the student's place. Sheets are in what products are taken in, arithmetic
-in float32 (float64 for logits that are), and what sums come to in float64.
+The first kernel reads a row of each model's logits for the position's scores; the second reads them again and writes
+the gradient of sheets.py's formula over the student's. Sheets are in the dtype of products, arithmetic in float32
+(float64 for float64 logits), and sums in float64.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from torch import Tensor
 from omniopd.functional.positions import Head, Score
 from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, Sheets, Slopes, voted
 
-COLUMNS, WARPS = 1024, 4  # that a program reads at once, and with how many warps
-# What the first kernel finds of each position, and what the second is told the derivative of.
-FOUND: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "teacher_logp")
+COLUMNS, WARPS = 1024, 4  # read at once by a program, and its warps
+# Results of the first kernel for each position, and the scores whose derivatives the second takes.
+STATISTICS: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "teacher_logp")
 SLOPES: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "posterior_kl")
 LANE = tl.constexpr(8)  # columns: 16 bytes of bfloat16
-LOWEST = tl.constexpr(-1e30)  # below every logit, and a number
+LOWEST = tl.constexpr(-1e30)  # below every logit, and finite
 
 
 class KernelSheets(Sheets):
-    """Sheets that hold logits before scale and cap, until the student's holds the gradient."""
+    """Sheets of logits before scale and cap; the student's becomes the gradient."""
 
     elements = GPU_SHEET * SHEET_ELEMENTS
 
@@ -50,24 +50,24 @@ class KernelSheets(Sheets):
             self._multiply(name, at, sheet[:num])
         lse = torch.empty((len(self._states), num), dtype=torch.float64, device=self._device)
         self._lse = dict(zip(self._states, lse, strict=True))
-        found: dict[Score, Tensor] = {
-            name: torch.empty(num, dtype=self.dtype, device=self._device) for name in FOUND
+        scores: dict[Score, Tensor] = {
+            name: torch.empty(num, dtype=self.dtype, device=self._device) for name in STATISTICS
         }
         launch: Any = _statistics[(num,)]  # Triton fills in the rest
         launch(
             *self._three(self._logits_of), *self._three(self._lse), self.positions.token_ids[at].contiguous(),
-            *found.values(), self._size,
+            *scores.values(), self._size,
             HAS_REFERENCE="reference" in self._states, BOTH_WAYS="kl_to_ref" in self.wanted,
             HAS_TEACHER="teacher" in self._states, **self._forms,
         )  # fmt: skip
-        self._found = found
+        self._scores = scores
         votes = self.positions.votes
         if votes is not None and "posterior_kl" in self.wanted:
             z = self._logits_of["student"][:num].gather(1, votes.ids[at]).to(self.dtype)
             logp = self._formed(z) - self._lse["student"][:, None]
             self._votes = voted(logp.to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha)
-            found["posterior_kl"] = self._votes.kl
-        return {name: found[name] for name in self.wanted}
+            scores["posterior_kl"] = self._votes.kl
+        return {name: scores[name] for name in self.wanted}
 
     @torch.no_grad()
     def add_slopes(
@@ -77,10 +77,10 @@ class KernelSheets(Sheets):
         by_score: Mapping[Score, Tensor],
         slopes: Slopes,
     ) -> None:
-        """Turn the sheet into the gradient of the slice's logits, and add what follows from it."""
+        """Turn the sheet into the gradient of the slice's logits, and add it to the slopes."""
         if not by_score:
             return
-        num, none = at.stop - at.start, self._found["entropy"]
+        num, none = at.stop - at.start, self._scores["entropy"]
         ids, ceiling = self.positions.token_ids[at].contiguous(), none
         voted_ids, gains = ids[:, None], none[:, None]
         if self._votes is not None and "posterior_kl" in by_score:
@@ -90,16 +90,16 @@ class KernelSheets(Sheets):
         launch: Any = _gradient[(num, triton.cdiv(self._size, COLUMNS))]
         launch(
             *self._three(self._logits_of), *self._three(self._lse), ids,
-            *(self._found.get(name, none) for name in SLOPES if name not in ("logp", "ref_kl")), ceiling,
+            *(self._scores.get(name, none) for name in SLOPES if name not in ("logp", "ref_kl")), ceiling,
             *(by_score.get(name, none).contiguous() for name in SLOPES),
             voted_ids, gains, voted_ids.shape[1], self._size,
             **{f"BY_{name.upper()}": name in by_score for name in SLOPES}, **self._forms,
         )  # fmt: skip
         self._add(gradient, gradient.new_ones(()), at, slopes)
 
-    def _three(self, own: Mapping[str, Tensor]) -> list[Tensor]:
-        """The student's, the reference's and the teacher's; something that is not read where there is none."""
-        return [own.get(name, own["student"]) for name in ("student", *READS)]
+    def _three(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """Those of the student, the reference and the teacher; the student's, unread, where there is no such model."""
+        return [tensors.get(name, tensors["student"]) for name in ("student", *READS)]
 
     def _formed(self, z: Tensor) -> Tensor:
         head = self.positions.student.head
@@ -109,7 +109,7 @@ class KernelSheets(Sheets):
 
 @triton.jit
 def _logits(sheet, at, there, SCALE: tl.constexpr, CAP: tl.constexpr, WIDE: tl.constexpr):
-    """Numbers all of them, so that those that count for nothing times 0 are 0."""
+    """Finite logits, so that products with 0 are 0."""
     x = _formed(tl.load(sheet + at, mask=there, other=LOWEST), SCALE, CAP, WIDE)
     return tl.where(there, x, LOWEST) if CAP > 0.0 else tl.maximum(x, LOWEST)
 
@@ -124,7 +124,7 @@ def _formed(x, SCALE: tl.constexpr, CAP: tl.constexpr, WIDE: tl.constexpr):
 
 @triton.jit
 def _less(x, lse):
-    """x − lse in the numbers of x, as if it were in those of lse."""
+    """x − lse in the dtype of x, as exact as in that of lse."""
     whole = lse.to(x.dtype)
     return (x - whole) - (lse - whole).to(x.dtype)
 
@@ -173,27 +173,27 @@ def _statistics(
             teacher_top = new
 
     id = tl.load(ids + row)
-    share, own_lse, own_total = _whole(top, total)
-    tl.store(lse + row, own_lse)
-    tl.store(logp + row, _less(_formed(tl.load(z + row * size + id), Z_SCALE, Z_CAP, WIDE), own_lse))
-    tl.store(entropy + row, own_lse - tl.sum(mean * share, 0) / own_total)
+    share, z_lse, z_total = _whole(top, total)
+    tl.store(lse + row, z_lse)
+    tl.store(logp + row, _less(_formed(tl.load(z + row * size + id), Z_SCALE, Z_CAP, WIDE), z_lse))
+    tl.store(entropy + row, z_lse - tl.sum(mean * share, 0) / z_total)
     if HAS_REFERENCE:
         ref_share, other_lse, other_total = _whole(ref_top, ref_total)
         tl.store(ref_lse + row, other_lse)
-        tl.store(ref_kl + row, tl.sum(ref_gap * ref_share, 0) / other_total - other_lse + own_lse)
+        tl.store(ref_kl + row, tl.sum(ref_gap * ref_share, 0) / other_total - other_lse + z_lse)
         if BOTH_WAYS:
-            tl.store(kl_to_ref + row, tl.sum(gap_to_ref * share, 0) / own_total - own_lse + other_lse)
+            tl.store(kl_to_ref + row, tl.sum(gap_to_ref * share, 0) / z_total - z_lse + other_lse)
     if HAS_TEACHER:
         _, other_lse, _ = _whole(teacher_top, teacher_total)
         tl.store(teacher_lse + row, other_lse)
-        tl.store(kl_to_teacher + row, tl.sum(gap_to_teacher * share, 0) / own_total - own_lse + other_lse)
+        tl.store(kl_to_teacher + row, tl.sum(gap_to_teacher * share, 0) / z_total - z_lse + other_lse)
         token = _formed(tl.load(teacher + row * size + id), Q_SCALE, Q_CAP, WIDE)
         tl.store(teacher_logp + row, _less(token, other_lse))
 
 
 @triton.jit
 def _whole(top, total):
-    """What each lane's sums count for, the logarithm of the sum of exponentials, and that sum over its top."""
+    """The weight of each lane's sums, the logarithm of the sum of exponentials, and that sum over its top."""
     highest = tl.max(top, 0)
     share = tl.exp(top - highest)
     whole = tl.sum(total * share, 0).to(tl.float64)
@@ -211,42 +211,42 @@ def _gradient(
     Z_SCALE: tl.constexpr, Z_CAP: tl.constexpr, R_SCALE: tl.constexpr, R_CAP: tl.constexpr,
     Q_SCALE: tl.constexpr, Q_CAP: tl.constexpr,
 ):  # fmt: skip
-    """Some columns of one row: the derivative of the loss with respect to what z holds, in its place."""
+    """Some columns of one row: the derivative of the loss with respect to z, in its place."""
     row = tl.program_id(0).to(tl.int64)
     dtype = tl.float64 if WIDE else tl.float32
     at = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     there = at < size
     x = _logits(z, row * size + at, there, Z_SCALE, Z_CAP, WIDE)
-    own_logp = _less(x, tl.load(lse + row))
-    p = tl.exp(own_logp)
+    z_logp = _less(x, tl.load(lse + row))
+    p = tl.exp(z_logp)
     inner = tl.zeros((COLUMNS,), dtype)
-    beside = tl.zeros((COLUMNS,), dtype)
+    sparse = tl.zeros((COLUMNS,), dtype)
     if BY_LOGP:
         slope = tl.load(by_logp + row)
         inner -= slope
-        beside += tl.where(at == tl.load(ids + row), slope, 0.0)
+        sparse += tl.where(at == tl.load(ids + row), slope, 0.0)
     if BY_ENTROPY:
-        inner -= tl.load(by_entropy + row) * (own_logp + tl.load(entropy + row))
+        inner -= tl.load(by_entropy + row) * (z_logp + tl.load(entropy + row))
     if BY_REF_KL or BY_KL_TO_REF:
         y = _logits(ref, row * size + at, there, R_SCALE, R_CAP, WIDE)
         logr = _less(y, tl.load(ref_lse + row))
         if BY_REF_KL:
             slope = tl.load(by_ref_kl + row)
             inner += slope
-            beside -= slope * tl.exp(logr)
+            sparse -= slope * tl.exp(logr)
         if BY_KL_TO_REF:
-            inner += tl.load(by_kl_to_ref + row) * (own_logp - logr - tl.load(kl_to_ref + row))
+            inner += tl.load(by_kl_to_ref + row) * (z_logp - logr - tl.load(kl_to_ref + row))
     if BY_KL_TO_TEACHER:
         y = _logits(teacher, row * size + at, there, Q_SCALE, Q_CAP, WIDE)
         logq = _less(y, tl.load(teacher_lse + row))
-        inner += tl.load(by_kl_to_teacher + row) * (own_logp - logq - tl.load(kl_to_teacher + row))
+        inner += tl.load(by_kl_to_teacher + row) * (z_logp - logq - tl.load(kl_to_teacher + row))
     if BY_POSTERIOR_KL:
         slope = tl.load(by_posterior_kl + row)
         inner += slope * (tl.load(ceiling + row) - tl.load(posterior_kl + row))
         for k in range(num_votes):
             vote = row * num_votes + k
-            beside -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(gains + vote), 0.0)
-    gradient = (p * inner + beside) * Z_SCALE
+            sparse -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(gains + vote), 0.0)
+    gradient = (p * inner + sparse) * Z_SCALE
     if Z_CAP > 0.0:
         gradient *= 1.0 - (x / Z_CAP) * (x / Z_CAP)
     tl.store(z + row * size + at, gradient.to(z.dtype.element_ty), mask=there)

@@ -21,10 +21,9 @@ def policy_gradient(logp: Float[Tensor, " N"], *, weight: Float[Tensor, " N"]) -
 def importance(
     logp: Float[Tensor, " N"], old_logp: Float[Tensor, " N"], *, most: float = 2.0
 ) -> Float[Tensor, " N"]:
-    """pi_theta / pi_old of each token, `most` at most: what a weight is multiplied by where pi_old wrote the token.
+    """The importance weight pi_theta / pi_old of each token, at most `most`.
 
-    A constant: no gradient flows through it. Cut off, it varies less and is biased where it would be large (truncated
-    importance sampling, Ionides 2008).
+    A constant: no gradient flows through it. Truncation trades variance for bias (Ionides 2008).
     """
     return (logp - old_logp).detach().exp().clamp(max=most)
 
@@ -48,11 +47,7 @@ def audited_loss(
 
 
 def clipped_ratio(
-    logp: Float[Tensor, " N"],
-    old_logp: Float[Tensor, " N"],
-    *,
-    advantage: Float[Tensor, " N"],
-    clip: float,
+    logp: Float[Tensor, " N"], old_logp: Float[Tensor, " N"], *, advantage: Float[Tensor, " N"], clip: float
 ) -> Float[Tensor, ""]:
     """− sum of min(ratio · A, clip(ratio, 1 − clip, 1 + clip) · A), the ratio pi_theta / pi_old of each token.
 

@@ -1,4 +1,4 @@
-"""Positions of responses, and what models say of them before their heads. Axes: N positions, H hidden, V vocabulary."""
+"""Positions of responses, with models' hidden states. Axes: N positions, H hidden, V vocabulary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Head:
     bias: Tensor | None = None  # (V,)
     scale: float = 1.0
     softcap: float | None = None  # c · tanh(logit / c)
-    dtype: torch.dtype | None = None  # that products are taken in; None: the weight's own
+    dtype: torch.dtype | None = None  # of products; None: the weight's
 
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """What a model says of N positions: the hidden states before its head."""
+    """A model's hidden states at N positions, and its head."""
 
     hidden: Tensor  # (N, H)
     head: Head
@@ -42,7 +42,7 @@ class States:
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """What a teacher wrote at each position: the first `counts` of K tokens; and the strength of the prior."""
+    """The tokens that a teacher wrote at each position, the first `counts` of K, and the strength of the prior."""
 
     ids: Int[Tensor, "N K"]
     counts: Int[Tensor, " N"]
@@ -51,10 +51,9 @@ class Votes:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """N positions and all that their scores are taken from.
+    """N positions, with all that their scores are computed from.
 
-    The student's logits are compared with those of the reference and the teacher as far as all of them go: models of
-    one vocabulary may pad it to different widths, and what lies beyond is no token.
+    Models of one vocabulary may pad it to different widths, so logits are compared up to the smallest.
     """
 
     student: States
@@ -68,6 +67,6 @@ class Positions:
 
     @property
     def num_tokens(self) -> int:
-        """V: tokens that all the models know."""
-        known = (self.student, self.reference, self.teacher)
-        return min(len(states.head.weight) for states in known if states is not None)
+        """V: the tokens that all models have."""
+        models = (self.student, self.reference, self.teacher)
+        return min(len(states.head.weight) for states in models if states is not None)

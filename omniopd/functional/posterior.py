@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def geometric_mean(logps: Sequence[float]) -> float:
-    """pi_bar = exp(mean of log pi_theta over the chunk's tokens), the student's own belief."""
+    """pi_bar = exp(mean of log pi_theta over the chunk's tokens), the student's belief."""
     if not logps:
         raise ValueError("an empty chunk has no belief")
     return math.exp(math.fsum(logps) / len(logps))

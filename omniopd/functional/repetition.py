@@ -1,4 +1,4 @@
-"""How much of a response goes round in a loop: what a student writes that does not find its end token."""
+"""The share of a response that is a loop, as written by a student that does not emit its end token."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 MAX_PERIOD = 256  # tokens that a loop may repeat: a long paragraph
 MIN_COPIES = 3  # of them in a row, the first included
-MIN_LEN = 24  # tokens that they take together: below it lie rows of digits and of table cells
+MIN_LEN = 24  # tokens of all copies: rows of digits and table cells are shorter
 
 
 def repetition(
@@ -16,7 +16,7 @@ def repetition(
     min_copies: int = MIN_COPIES,
     min_len: int = MIN_LEN,
 ) -> float:
-    """The share of a response's tokens that lie in a loop; 0 of an empty response.
+    """The share of a response's tokens that are part of a loop; 0 of an empty response.
 
     A loop is a stretch of at least min_len tokens in which every token is the one `period` before it, for a period of
     max_period at most, and which holds min_copies periods or more. Its first copy counts, and so does a last one that
@@ -33,11 +33,11 @@ def repetition(
     ids = np.asarray(token_ids, dtype=np.int64)  # (T,)
     edges = np.zeros(
         num_tokens + 1, dtype=np.int64
-    )  # (T + 1,): loops that begin at a token, less those that end
+    )  # (T + 1,): loops that begin at a token, minus those that end
     for period in range(1, min(max_period, num_tokens // min_copies) + 1):
         least = (
             max(min_len, min_copies * period) - period
-        )  # of tokens in a row that are the one a period before
+        )  # consecutive tokens equal to the one a period before
         same = ids[period:] == ids[:-period]  # (T − period,)
         if np.count_nonzero(same) < least:
             continue

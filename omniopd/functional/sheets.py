@@ -1,11 +1,11 @@
-"""The sheets that slices of positions are worked on in: logits, and in their place what follows from them.
+"""Sheets: the buffers in which slices of positions are processed, from logits to the gradient, in place.
 
-Axes: n positions of a slice, V vocabulary, K votes. What a sheet holds goes from logits to the student's probabilities
-p, the sheet beside it to the reference's r or the logarithms of ratios, and then to the gradient
+Axes: n positions of a slice, V vocabulary, K votes. The student's sheet goes from logits to probabilities p, another
+model's sheet from its logits to its probabilities r or to logarithms of ratios, and then the student's to the gradient
 
-    d loss / d logits = a · p − f · r + p · (g · log(p / q) − e · log p) + what falls on single tokens,
+    d loss / d logits = a · p − f · r + p · (g · log(p / q) − e · log p) + terms of single tokens,
 
-where a, f, g and e are one number a position, of the derivatives of the loss with respect to the position's scores.
+where a, f, g and e are one number per position, from the derivatives of the loss with respect to its scores.
 """
 
 import math
@@ -19,25 +19,25 @@ from omniopd.functional.positions import Positions, Score
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
-GPU_SHEET = 4  # times as many on a GPU, which is faster done with a slice than it is told what to do
-READS: dict[str, frozenset[Score]] = {  # the scores that a model beside the student is read for
+GPU_SHEET = 4  # times as many on a GPU, where launching kernels would take longer than running them
+READS: dict[str, frozenset[Score]] = {  # the scores that need another model's logits
     "reference": frozenset({"ref_kl", "kl_to_ref"}),
     "teacher": frozenset({"kl_to_teacher", "teacher_logp"}),
 }
-CAST_ROWS = 8192  # of a head's gradient, that are added at once where products are less exact than sums
-# Of the rows worked on at once: on a CPU what its caches hold.
-BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}  # the latter where there is no Triton
+CAST_ROWS = 8192  # of a head's gradient, added at once where products are less exact than sums
+# Of a block of rows: on a CPU it fits into the caches; on a GPU it is used without Triton.
+BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}
 
 
 def num_sheets(wanted: Set[Score]) -> int:
-    """How many sheets the scores take, of a student whose logits are not capped."""
-    return 1 + sum(bool(own & wanted) for own in READS.values()) + (wanted >= READS["reference"])
+    """The number of sheets for the scores, without a softcap."""
+    return 1 + sum(bool(scores & wanted) for scores in READS.values()) + (wanted >= READS["reference"])
 
 
 def sheet_bytes(
     wanted: Set[Score], *, num_positions: int, vocab_size: int, compute_bytes: int, on_gpu: bool
 ) -> int:
-    """What the sheets take of a student whose logits are not capped, where products are taken in compute_bytes."""
+    """The bytes of the sheets, without a softcap; compute_bytes: bytes per element of the products' dtype."""
     elements, size = (GPU_SHEET * SHEET_ELEMENTS, compute_bytes) if on_gpu else (SHEET_ELEMENTS, 4)
     rows = min(num_positions, max(1, elements // vocab_size))
     return num_sheets(wanted) * rows * vocab_size * size
@@ -48,7 +48,7 @@ class Slopes:
     """Gradients of the loss, filled slice by slice; None where none is needed."""
 
     hidden: Tensor | None
-    weight: Tensor | None  # not written to before the first slice: it may be the largest thing of all
+    weight: Tensor | None  # uninitialised until the first slice: it can be the largest tensor
     bias: Tensor | None
     begun: bool = False
 
@@ -58,14 +58,14 @@ class Slopes:
         size = gradient.shape[1]
         if not self.begun:
             self.weight[size:].zero_()
-        own = self.weight[:size]
-        if gradient.dtype == own.dtype:
-            own.addmm_(gradient.T, hidden) if self.begun else torch.mm(gradient.T, hidden, out=own)
-        elif gradient.is_cuda:  # where products can be summed in what they are not taken in
+        weight = self.weight[:size]
+        if gradient.dtype == weight.dtype:
+            weight.addmm_(gradient.T, hidden) if self.begun else torch.mm(gradient.T, hidden, out=weight)
+        elif gradient.is_cuda:  # where sums can be more exact than products
             if self.begun:
-                torch.addmm(own, gradient.T, hidden, out_dtype=own.dtype, out=own)
+                torch.addmm(weight, gradient.T, hidden, out_dtype=weight.dtype, out=weight)
             else:
-                torch.mm(gradient.T, hidden, out_dtype=own.dtype, out=own)
+                torch.mm(gradient.T, hidden, out_dtype=weight.dtype, out=weight)
         else:
             for first in range(0, size, CAST_ROWS):
                 rows = slice(first, min(first + CAST_ROWS, size))
@@ -74,13 +74,13 @@ class Slopes:
         self.begun = True
 
     def finish(self) -> None:
-        """Make it 0 where nothing was added."""
+        """Set the weight's gradient to 0 if nothing was added."""
         if self.weight is not None and not self.begun:
             self.weight.zero_()
 
 
 class Sheets:
-    """The sheets that slices are worked on in, and what is done on them."""
+    """Computes scores and gradients of slices with torch's operations."""
 
     elements = SHEET_ELEMENTS
 
@@ -94,11 +94,9 @@ class Sheets:
         self._device = hidden.device
         elements = BLOCK_ELEMENTS.get(hidden.device.type, SHEET_ELEMENTS)
         self._block_rows = min(self._slice_len, max(1, elements // self._size))
-        beside = {"reference": positions.reference, "teacher": positions.teacher}
+        others = {"reference": positions.reference, "teacher": positions.teacher}
         self._others = {
-            name: states
-            for name, states in beside.items()
-            if states is not None and READS[name] & self.wanted
+            name: states for name, states in others.items() if states is not None and READS[name] & wanted
         }
         self._states = {"student": positions.student, **self._others}
         self._weights = self._cast_weights()
@@ -117,24 +115,23 @@ class Sheets:
         return torch.empty((num_rows, self._size), dtype=dtype or self.dtype, device=self._device)
 
     def _cast_weights(self) -> dict[str, Tensor]:
-        """The heads' weights in what products are taken in; one that several models share is cast once."""
+        """The heads' weights in the dtype of products; one that several models share is cast once."""
         cast: dict[tuple[int, torch.dtype], Tensor] = {}
-        found = {}
+        weights = {}
         for name, states in self._states.items():
             weight, dtype = states.head.weight.detach(), states.head.dtype or states.head.weight.dtype
             key = (weight.data_ptr(), dtype)
             if key not in cast:
                 cast[key] = weight[: self._size].to(dtype)
-            found[name] = cast[key]
-        return found
+            weights[name] = cast[key]
+        return weights
 
     def slices(self) -> Iterator[slice]:
-        num, step = len(self.positions), self._slice_len
-        yield from (slice(first, min(first + step, num)) for first in range(0, num, max(1, step)))
+        return _steps(len(self.positions), self._slice_len)
 
     @torch.no_grad()
     def scores(self, at: slice) -> dict[Score, Tensor]:
-        """The scores of a slice. The sheet then holds p, and a sheet beside it r or log(p / q)."""
+        """The scores of a slice. Leaves p in the student's sheet, and r or log(p / q) in another model's."""
         num = at.stop - at.start
         z = self._logits("student", at, self._sheet[:num])
         ids = self.positions.token_ids[at, None]
@@ -147,39 +144,38 @@ class Sheets:
             self._capped[:num].copy_(z)
         # Logarithms of sums are differences of large numbers of like size: kept in float64.
         lse = torch.empty(num, dtype=torch.float64, device=self._device)
-        found: dict[Score, Tensor] = {name: torch.empty_like(token) for name in self.wanted}
-        if "entropy" not in found:
-            found["entropy"] = torch.empty_like(token)
+        names: set[Score] = {*self.wanted, "entropy"}
+        scores: dict[Score, Tensor] = {name: torch.empty_like(token) for name in names}
         other_lse = {name: torch.empty_like(lse) for name in others}
         for rows in self._rows(num):
-            own, (p, spare) = z[rows], (block[: rows.stop - rows.start] for block in self._blocks)
-            top = own.amax(1)
-            torch.softmax(own, 1, out=p)
+            z_rows, (p, spare) = z[rows], (block[: rows.stop - rows.start] for block in self._blocks)
+            top = z_rows.amax(1)
+            torch.softmax(z_rows, 1, out=p)
             lse[rows] = top.double() - p.amax(1).double().log()
-            found["entropy"][rows] = (lse[rows] - _dot(p, own)).to(self.dtype)
+            scores["entropy"][rows] = (lse[rows] - _dot(p, z_rows)).to(self.dtype)
             for name, other in others.items():
                 other_lse[name][rows] = self._compare(
-                    name, found, rows, own, p, other[rows], spare, lse[rows]
+                    name, scores, rows, z_rows, p, other[rows], spare, lse[rows]
                 )
-            own.copy_(p)
-        if "logp" in found:
-            found["logp"] = (token - lse).to(self.dtype)
+            z_rows.copy_(p)
+        if "logp" in scores:
+            scores["logp"] = (token - lse).to(self.dtype)
         if teacher_token is not None:
-            found["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self.dtype)
+            scores["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self.dtype)
         if voted_z is not None:
             assert votes is not None
             self._votes = voted(
                 (voted_z - lse[:, None]).to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha
             )
-            found["posterior_kl"] = self._votes.kl
-        self._entropy = found["entropy"]
-        return {name: found[name] for name in self.wanted}
+            scores["posterior_kl"] = self._votes.kl
+        self._entropy = scores["entropy"]
+        return {name: scores[name] for name in self.wanted}
 
     def _compare(
-        self, name: str, found: dict[Score, Tensor], rows: slice,
+        self, name: str, scores: dict[Score, Tensor], rows: slice,
         z: Tensor, p: Tensor, other: Tensor, spare: Tensor, lse: Tensor,
     ) -> Tensor:  # fmt: skip
-        """Fill in the divergences of a block of rows from that model, and leave r or log(p / q) in its place."""
+        """Write the divergences of a block of rows from that model, and leave r or log(p / q) in its sheet."""
         top = other.amax(1).double()
         reverse = REVERSE[name]
         if reverse in self.wanted or name == "teacher":
@@ -188,22 +184,22 @@ class Sheets:
             torch.sub(z, other, out=other)
             other.sub_((lse - other_lse).to(self.dtype)[:, None])
             if reverse in self.wanted:
-                found[reverse][rows] = _dot(p, other)
+                scores[reverse][rows] = _dot(p, other)
             if name == "reference" and "ref_kl" in self.wanted:
-                found["ref_kl"][rows] = -_dot(spare, other)
+                scores["ref_kl"][rows] = -_dot(spare, other)
                 self._other_sheets["r"][rows].copy_(spare)
             return other_lse
         torch.sub(other, z, out=spare)
         torch.softmax(other, 1, out=other)
         other_lse = top - other.amax(1).double().log()
-        found["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self.dtype)
+        scores["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self.dtype)
         return other_lse
 
     @torch.no_grad()
     def add_slopes(
         self, at: slice, scores: Mapping[Score, Tensor], by_score: Mapping[Score, Tensor], slopes: Slopes
     ) -> None:
-        """Turn the sheet into the gradient of the slice's logits, and add what follows from it."""
+        """Turn the sheet into the gradient of the slice's logits, and add it to the slopes."""
         if not by_score:
             return
         num = at.stop - at.start
@@ -217,7 +213,7 @@ class Sheets:
         self._add(gradient.to(self._weights["student"].dtype), (scale * head.scale)[:, None], at, slopes)
 
     def _add(self, gradient: Tensor, scale: Tensor, at: slice, slopes: Slopes) -> None:
-        """Add what follows from the slice's gradient, (n, V) in what products are taken in, times (n, 1) or ()."""
+        """Add the slice's gradient, (n, V) in the dtype of products, times a scale (n, 1) or ()."""
         weight = self._weights["student"]
         if slopes.hidden is not None:
             slopes.hidden[at] = ((gradient @ weight) * scale).to(slopes.hidden.dtype)
@@ -232,7 +228,7 @@ class Sheets:
     def _gradient(
         self, at: slice, scores: Mapping[Score, Tensor], by_score: Mapping[Score, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of a slice's logits, but for a factor a position: (n, V) and (n,)."""
+        """The gradient of a slice's logits as (n, V), and a factor per position, (n,)."""
         p = self._sheet[: at.stop - at.start]
         level = torch.zeros_like(p[:, 0])  # a of the module's formula
         single: list[tuple[Tensor, Tensor]] = []  # tokens (n, k), and what is added to their gradient
@@ -254,7 +250,7 @@ class Sheets:
                 ratios[name] = slope
         moved = torch.stack([slope != 0 for slope in by_score.values()]).any(0)
         if not ratios and "entropy" not in by_score and not bool((moved & (level == 0)).any()):
-            # The factor is left to the narrow side of the products, and r costs one pass.
+            # The factor is applied to the narrow side of the products, and r takes one pass.
             scale = torch.where(level == 0, 1.0, level)
             if forward is not None:
                 p.addcmul_(self._reference(len(p)), (-forward / scale)[:, None])
@@ -273,24 +269,24 @@ class Sheets:
         ratios: Mapping[str, Tensor],
         entropy: Tensor | None,
     ) -> None:
-        """Turn p into the gradient but for what falls on single tokens."""
+        """Turn p into the gradient, without the terms of single tokens."""
         for rows in self._rows(len(p)):
-            own, (left, _) = p[rows], (block[: rows.stop - rows.start] for block in self._blocks)
-            left.copy_(own).mul_(level[rows, None])
+            p_rows, gradient = p[rows], self._blocks[0][: rows.stop - rows.start]
+            gradient.copy_(p_rows).mul_(level[rows, None])
             if entropy is not None:
-                left.addcmul_(torch.special.entr(own), entropy[rows, None])
+                gradient.addcmul_(torch.special.entr(p_rows), entropy[rows, None])
             for name, slope in ratios.items():
-                left.addcmul_(own * self._other_sheets[name][rows], slope[rows, None])
+                gradient.addcmul_(p_rows * self._other_sheets[name][rows], slope[rows, None])
             if forward is not None:
-                left.addcmul_(self._reference(len(p))[rows], -forward[rows, None])
-            own.copy_(left)
+                gradient.addcmul_(self._reference(len(p))[rows], -forward[rows, None])
+            p_rows.copy_(gradient)
 
     def _reference(self, num: int) -> Tensor:
-        """(n, V) the reference's probabilities."""
+        """The reference's probabilities, (n, V)."""
         return self._other_sheets["r" if "r" in self._other_sheets else "reference"][:num]
 
     def _logits(self, name: str, at: slice, out: Tensor) -> Tensor:
-        """(n, V) logits of a slice by that model, into that sheet."""
+        """Write a model's logits of a slice, (n, V), into `out`."""
         self._multiply(name, at, out)
         head = self._states[name].head
         if head.scale != 1.0:
@@ -310,13 +306,12 @@ class Sheets:
             out.add_(head.bias[: self._size])
 
     def _rows(self, num: int) -> Iterator[slice]:
-        step = self._block_rows
-        yield from (slice(first, min(first + step, num)) for first in range(0, num, step))
+        return _steps(num, self._block_rows)
 
 
 @dataclass(frozen=True, eq=False)
 class Voted:
-    """The posteriors of a slice, seen at the tokens that were voted for."""
+    """The posteriors of a slice at the tokens with votes."""
 
     ids: Tensor  # (n, K)
     gains: Tensor  # (n, K): p · log(1 + n(v) / (alpha · p)), once a token, else 0
@@ -325,18 +320,22 @@ class Voted:
 
 
 def voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> Voted:
-    """logp: (n, K) of the tokens that were voted for."""
+    """The posteriors of a slice; logp, (n, K): of the tokens with votes."""
     order = torch.arange(ids.shape[1], device=ids.device)
-    cast = order < counts[:, None]  # (n, K)
-    same = (ids[:, :, None] == ids[:, None, :]) & cast[:, :, None] & cast[:, None, :]
+    is_vote = order < counts[:, None]  # (n, K)
+    same = (ids[:, :, None] == ids[:, None, :]) & is_vote[:, :, None] & is_vote[:, None, :]
     num = same.sum(-1)
-    first = cast & (torch.where(same, order, ids.shape[1]).amin(-1) == order)
+    first = is_vote & (torch.where(same, order, ids.shape[1]).amin(-1) == order)
     mass = math.log(alpha) + logp
     gains = torch.where(first, logp.exp() * (torch.logaddexp(num.to(logp.dtype).log(), mass) - mass), 0.0)
     ceiling = torch.log1p(counts.to(logp.dtype) / alpha)
     return Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
 
 
+def _steps(num: int, step: int) -> Iterator[slice]:
+    return (slice(first, min(first + step, num)) for first in range(0, num, max(1, step)))
+
+
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) products of rows: many times as fast as a batched product of so few rows."""
+    """Products of rows, (n,): much faster than a batched matrix product of so few rows."""
     return torch.linalg.vecdot(a, b)

@@ -1,10 +1,13 @@
 """Batched sampling with a KV cache, one random stream per sequence. Axes: B sequences, V vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
 from omniopd.functional import token_entropy, token_logp
@@ -47,7 +50,7 @@ def generate(
     num_samples = len(seeds[0])
     if any(len(group) != num_samples for group in seeds) or len(seeds) != len(prompts):
         raise ValueError("each prompt needs the same number of seeds")
-    uniforms = _uniforms([seed for group in seeds for seed in group], max_new_tokens).to(model.device)
+    uniforms = _uniforms(chain.from_iterable(seeds), max_new_tokens).to(model.device)
     cache = DynamicCache(config=model.config)
     # Of S states, at first the prompts: logits of the next token, row of the cache, mask over that row.
     logits, cached, mask = _read(model, prompts, cache, pad_id=end_id)  # (S, V), (S,), (S, L)
@@ -101,7 +104,10 @@ def _read(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fill the cache. Returns (P, V) logits after each prompt, (P,) its row of the cache, (P, L) the mask over it."""
     rows, row_of_prompt = nested(prompts)
-    input_ids, mask = (tensor.to(model.device) for tensor in _left_pad(rows, pad_id))
+    ids = [torch.tensor(row, dtype=torch.int64) for row in rows]
+    left_pad = partial(pad_sequence, batch_first=True, padding_side="left")
+    input_ids = left_pad(ids, padding_value=pad_id).to(model.device)
+    mask = left_pad([torch.ones_like(row) for row in ids]).to(model.device)
     cached = torch.tensor(row_of_prompt, device=model.device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     end = (mask.shape[1] - mask.sum(1))[cached] + lengths
@@ -156,18 +162,8 @@ def _sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
     return token.squeeze(-1).clamp_(max=logits.shape[-1] - 1)
 
 
-def _uniforms(seeds: Sequence[int], count: int) -> Tensor:
+def _uniforms(seeds: Iterable[int], count: int) -> Tensor:
     """`count` numbers in [0, 1) for each seed, float64."""
     generator = torch.Generator()
     rows = [torch.rand(count, generator=generator.manual_seed(seed), dtype=torch.float64) for seed in seeds]
     return torch.stack(rows)
-
-
-def _left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    length = max(map(len, prompts))
-    input_ids = torch.full((len(prompts), length), pad_id)
-    mask = torch.zeros((len(prompts), length), dtype=torch.int64)
-    for i, prompt in enumerate(prompts):
-        input_ids[i, length - len(prompt) :] = torch.tensor(prompt)
-        mask[i, length - len(prompt) :] = 1
-    return input_ids, mask

@@ -45,7 +45,12 @@ class VllmStudent:
         }  # fmt: skip
         fixed: dict[str, Any] = {"model": path, "worker_extension_cls": WORKER}
         if lora is not None:
-            _check_adapter_precision(str(settings.get("dtype", precision)))
+            dtype = str(settings.get("dtype", precision))
+            if torch.cuda.is_available() and dtype in ("float32", "float"):
+                raise ConfigError(
+                    "train.lora: vLLM's kernels for adapters on a GPU take float16 and bfloat16, and rollouts are in "
+                    f"{dtype}; set train.precision: bfloat16, or take rollout.engine: transformers"
+                )
             max_rank = min([rank for rank in RANKS if rank >= lora.rank], default=lora.rank)
             defaults |= {"max_loras": 1, "max_lora_rank": max_rank}
             fixed["enable_lora"] = True
@@ -103,7 +108,12 @@ class VllmStudent:
         temperature: float,
         end_id: int,
     ) -> list[list[Sample]]:
-        self._check_lengths(prompts, max_new_tokens)
+        longest, context_len = max(map(len, prompts), default=0), self._engine.model_config.max_model_len
+        if longest + max_new_tokens > context_len:
+            raise RunError(
+                f"rollout.engine_settings: max_model_len {context_len} is less than a prompt of {longest} tokens and "
+                f"the rollout.max_new_tokens {max_new_tokens} after it; raise it"
+            )
         requests = [(prompt, seed) for prompt, group in zip(prompts, seeds, strict=True) for seed in group]
         num_top = min(NUM_TOP, self._engine.model_config.get_vocab_size()) if self._scores else None
         outputs = self._engine.generate(
@@ -134,19 +144,16 @@ class VllmStudent:
                 self._expected = weight_sums(saved_weights(folder), dtype)
             else:
                 self._base_sums = self._base_sums or weight_sums(base_weights(student.model), dtype)
-                self._replace_adapter(student.digest, folder)
+                if self._adapter is not None:
+                    self._engine.llm_engine.remove_lora(self._adapter.lora_int_id)
+                self._adapter = LoRARequest(student.digest, next(self._adapter_ids), folder)
+                self._engine.llm_engine.add_lora(self._adapter)
                 scale = self._lora.alpha / self._lora.rank
                 self._expected = self._base_sums | adapter_sums(saved_weights(folder), scale, dtype)
         if not self._engine.reset_prefix_cache():
             raise RunError(
                 "rollout.engine: vllm kept its prefix cache of the weights before; start the run again"
             )
-
-    def _replace_adapter(self, name: str, folder: str) -> None:
-        if self._adapter is not None:
-            self._engine.llm_engine.remove_lora(self._adapter.lora_int_id)
-        self._adapter = LoRARequest(name, next(self._adapter_ids), folder)
-        self._engine.llm_engine.add_lora(self._adapter)
 
     def _check(self, student: Student) -> None:
         """Raise where the workers do not have the student's weights; else name theirs by its digest."""
@@ -159,14 +166,6 @@ class VllmStudent:
                 "rollout.engine_settings, or take transformers"
             )
         self._engine.update_weight_version(student.digest)
-
-    def _check_lengths(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
-        longest, room = max(map(len, prompts), default=0), self._engine.model_config.max_model_len
-        if longest + max_new_tokens > room:
-            raise RunError(
-                f"rollout.engine_settings: max_model_len {room} is less than a prompt of {longest} tokens and the "
-                f"rollout.max_new_tokens {max_new_tokens} after it; raise it"
-            )
 
 
 def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample:
@@ -187,11 +186,3 @@ def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample
         logprobs = flat.view(len(completion.logprobs), -1)  # (T, 1 + K)
         entropies, logps = top_entropy(logprobs[:, 1:]).tolist(), logprobs[:, 0].tolist()
     return Sample(Generation(ids, finish_reason, entropies, logps), "+".join(versions))
-
-
-def _check_adapter_precision(dtype: str) -> None:
-    if torch.cuda.is_available() and dtype in ("float32", "float"):
-        raise ConfigError(
-            "train.lora: vLLM's kernels for adapters on a GPU take float16 and bfloat16, and rollouts are in "
-            f"{dtype}; set train.precision: bfloat16, or take rollout.engine: transformers"
-        )

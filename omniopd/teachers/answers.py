@@ -28,6 +28,7 @@ FINISH_REASONS = {
     "function_call": "function_call",
 }
 # A leading block of thoughts, which some servers leave in the content of a chat.
+SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which no file can store
 THOUGHT = re.compile(r"<(think|thinking|budget:thinking)>.*?</(think|thinking|budget:thinking)>", re.DOTALL)
 
 
@@ -138,7 +139,7 @@ def _reply(choice: Any) -> tuple[str, str]:
         return text if isinstance(text, str) else "", reason
     if not isinstance(text, str):
         return "", ONLY_THINKING if has_thoughts else UNREADABLE
-    if not _is_storable(text) or holds_key(text):
+    if SURROGATE.search(text) or holds_key(text):
         return text, UNREADABLE
     if not text and (has_thoughts or reason == "length"):
         return "", ONLY_THINKING if has_thoughts else EMPTY
@@ -182,15 +183,6 @@ def _finish_reason(stated: Any) -> str:
     if stated is None:
         return "stop"
     return FINISH_REASONS.get(stated.lower(), "stop") if isinstance(stated, str) else UNREADABLE
-
-
-def _is_storable(text: str) -> bool:
-    """Whether a text can be written to a file: half of a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # Usage.

@@ -32,34 +32,26 @@ class InProcessTeacher:
             raise ValueError(f"requests must agree in replies, tokens and temperature, found {shape}")
         texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
         prefixes = encode_rendered(self._tokenizer, texts)
+        temperature = requests[0].temperature
         answers: dict[int, TeacherAnswer] = {}
         for indices in _batches(prefixes, self._batch_size):
-            batch = self._answer_batch([requests[i] for i in indices], [prefixes[i] for i in indices])
-            answers |= zip(indices, batch, strict=True)
-        return [answers[i] for i in range(len(requests))]
-
-    def _answer_batch(
-        self, requests: Sequence[TeacherRequest], prefixes: Sequence[list[int]]
-    ) -> list[TeacherAnswer]:
-        temperature = requests[0].temperature
-        generations = generate(
-            self._model,
-            prefixes,
-            seeds=[[request.seed + n for n in range(request.num_replies)] for request in requests],
-            max_new_tokens=requests[0].max_tokens,
-            temperature=self._temperature if temperature is None else temperature,
-            end_id=end_token(self._tokenizer),
-        )
-        return [
-            TeacherAnswer(
-                replies=[self._decoder.text_after(prefix[-1], reply.token_ids) for reply in replies],
-                finish_reasons=[reply.finish_reason for reply in replies],
-                mode="completion",
-                prompt_tokens=len(prefix),
-                completion_tokens=sum(len(reply.token_ids) for reply in replies),
+            generations = generate(
+                self._model,
+                [prefixes[i] for i in indices],
+                seeds=[[requests[i].seed + n for n in range(requests[i].num_replies)] for i in indices],
+                max_new_tokens=requests[0].max_tokens,
+                temperature=self._temperature if temperature is None else temperature,
+                end_id=end_token(self._tokenizer),
             )
-            for prefix, replies in zip(prefixes, generations, strict=True)
-        ]
+            for i, replies in zip(indices, generations, strict=True):
+                answers[i] = TeacherAnswer(
+                    replies=[self._decoder.text_after(prefixes[i][-1], reply.token_ids) for reply in replies],
+                    finish_reasons=[reply.finish_reason for reply in replies],
+                    mode="completion",
+                    prompt_tokens=len(prefixes[i]),
+                    completion_tokens=sum(len(reply.token_ids) for reply in replies),
+                )
+        return [answers[i] for i in range(len(requests))]
 
 
 def _batches(prefixes: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:

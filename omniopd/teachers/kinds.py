@@ -1,6 +1,7 @@
 """The kinds of teachers: their properties before loading, and how each is loaded."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -105,42 +106,39 @@ class Vllm(Kind):
 
 
 class Api(Kind):
-    """A model behind an API. Its modules are imported when used: litellm takes seconds."""
+    """A model behind an API."""
 
     is_api = True
 
-    def check(self, root: Path) -> None:
-        from omniopd.teachers.api import capabilities_of, endpoint_of
+    @cached_property
+    def _api(self):
+        from omniopd.teachers import api  # imported when used: litellm takes seconds
 
-        capabilities_of(self.config)
-        endpoint_of(self.config, root=root)
+        return api
+
+    def check(self, root: Path) -> None:
+        self._api.capabilities_of(self.config)
+        self._api.endpoint_of(self.config, root=root)
 
     def load(self, path: str, *, root: Path, probed: "ProbeResult | None") -> Teacher:
-        from omniopd.teachers.api import api_teacher
-
         del path
         assert probed is not None, "the flow probes an API before it asks"
-        return api_teacher(self.config, probed, root=root)
+        return self._api.api_teacher(self.config, probed, root=root)
 
     def probe(
         self, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
     ) -> "ProbeResult | None":
-        from omniopd.teachers.api import probe_api
-
-        return probe_api(self.config, prompts, tokens_of=tokens_of, root=root)
+        return self._api.probe_api(self.config, prompts, tokens_of=tokens_of, root=root)
 
     def prices(self, root: Path) -> Prices:
-        from omniopd.teachers.api import endpoint_of
-
-        return endpoint_of(self.config, root=root).prices
+        return self._api.endpoint_of(self.config, root=root).prices
 
     def profile(self, *, has_students_vocabulary: Callable[[], bool]) -> TeacherProfile:
         """As `Kind.profile`. Models in litellm's price table are assumed to have other tokens than the student."""
-        from omniopd.teachers.api import capabilities_of
         from omniopd.teachers.capabilities import tabled_prices, token_counter
 
         del has_students_vocabulary
-        known, model = capabilities_of(self.config), self.config.model
+        known, model = self._api.capabilities_of(self.config), self.config.model
         shares = self.config.tokenizer == "student"
         if self.config.tokenizer == "auto":
             shares = tabled_prices(model) is None

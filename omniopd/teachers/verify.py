@@ -45,7 +45,13 @@ def verify(
         if not pending:
             break
         count = min(step, audit.num_replies - first)
-        requests = [_request(chunk, audit, first=first, count=count) for chunk in pending]
+        requests = [
+            TeacherRequest(
+                id=chunk.id, trajectory_id=chunk.trajectory.id, prompt=chunk.trajectory.prompt, prefix=chunk.prefix,
+                num_replies=count, max_tokens=audit.chunk_len + audit.spare_tokens, seed=chunk.seed + first,
+            )
+            for chunk in pending
+        ]  # fmt: skip
         _add_answers(pending, ask(teacher, requests), audit, decoder, end_id)
         pending = [chunk for chunk in pending if not _is_decided(chunk, audit)]
     return [_verdict(chunk, teacher.name, audit) for chunk in chunks]
@@ -104,18 +110,6 @@ def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecod
         pi_bar=geometric_mean(trajectory.logps[anchor:end]),
         # Stride N: an anchor has the seeds [N · i, N · i + N), so no two share a random stream.
         seed=stable_seed("verify", seed, trajectory.id, anchor) * audit.num_replies,
-    )
-
-
-def _request(chunk: _Chunk, audit: Audit, *, first: int, count: int) -> TeacherRequest:
-    return TeacherRequest(
-        id=chunk.id,
-        trajectory_id=chunk.trajectory.id,
-        prompt=chunk.trajectory.prompt,
-        prefix=chunk.prefix,
-        num_replies=count,
-        max_tokens=audit.chunk_len + audit.spare_tokens,
-        seed=chunk.seed + first,
     )
 
 

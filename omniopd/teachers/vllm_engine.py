@@ -43,34 +43,39 @@ class VllmTeacher:
             return []
         texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
         prefixes = encode_rendered(self._tokenizer, texts)
+        end_id = end_token(self._tokenizer)
         outputs = self._engine.generate(
             [{"prompt_token_ids": prefix} for prefix in prefixes],
-            [self._sampling(request) for request in requests],
+            [
+                SamplingParams(
+                    n=request.num_replies,
+                    temperature=self._temperature if request.temperature is None else request.temperature,
+                    max_tokens=request.max_tokens,
+                    seed=request.seed % SEED_RANGE,
+                    stop_token_ids=[end_id],
+                    detokenize=False,
+                )
+                for request in requests
+            ],
             use_tqdm=False,
         )
-        return [self._answer(prefix, output) for prefix, output in zip(prefixes, outputs, strict=True)]
+        return [
+            self._answer(prefix, output, end_id) for prefix, output in zip(prefixes, outputs, strict=True)
+        ]
 
     def close(self) -> None:
         """End the engine's processes, which frees their memory."""
         self._engine.llm_engine.engine_core.shutdown()
 
-    def _sampling(self, request: TeacherRequest) -> SamplingParams:
-        return SamplingParams(
-            n=request.num_replies,
-            temperature=self._temperature if request.temperature is None else request.temperature,
-            max_tokens=request.max_tokens,
-            seed=request.seed % SEED_RANGE,
-            stop_token_ids=[end_token(self._tokenizer)],
-            detokenize=False,
-        )
-
-    def _answer(self, prefix: list[int], output) -> TeacherAnswer:
-        end_id = end_token(self._tokenizer)
+    def _answer(self, prefix: list[int], output: Any, end_id: int) -> TeacherAnswer:
         replies = [list(reply.token_ids) for reply in sorted(output.outputs, key=lambda reply: reply.index)]
-        unended = [ids[:-1] if ids[-1:] == [end_id] else ids for ids in replies]
+        reasons = ["stop" if ids[-1:] == [end_id] else "length" for ids in replies]
+        written = [
+            ids[:-1] if reason == "stop" else ids for ids, reason in zip(replies, reasons, strict=True)
+        ]
         return TeacherAnswer(
-            replies=[self._decoder.text_after(prefix[-1], ids) for ids in unended],
-            finish_reasons=["stop" if ids[-1:] == [end_id] else "length" for ids in replies],
+            replies=[self._decoder.text_after(prefix[-1], ids) for ids in written],
+            finish_reasons=reasons,
             mode="completion",
             prompt_tokens=len(prefix),
             completion_tokens=sum(len(ids) for ids in replies),

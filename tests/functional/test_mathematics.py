@@ -185,10 +185,7 @@ def test_reverse_kl_and_its_gradient_are_finite_where_the_student_has_no_mass():
     assert z.grad.isfinite().all()
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4),
-    st.floats(0.01, 100),
-)
+@given(st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4), st.floats(0.01, 100))
 def test_the_token_posterior_counts_the_votes_upon_the_students_distribution(
     votes: list[list[int]], alpha: float
 ):
