@@ -162,3 +162,31 @@ def test_links_of_the_readme_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)", readme):
         if not link.startswith("https://"):
             assert (REPOSITORY / link).exists(), link
+
+
+def test_files_that_the_pages_name_exist():
+    folders = [REPOSITORY, *(REPOSITORY / name for name in ("omniopd", "flows", "tests"))]
+    named = [
+        (page.name, name)
+        for page in (*DOCS.glob("*.md"), REPOSITORY / "README.md")
+        for name in re.findall(r"`((?:\w+/)+\w+\.py)(?:::\w+)?`", page.read_text(encoding="utf-8"))
+    ]
+
+    assert len(named) > 30
+    assert [item for item in named if not any((folder / item[1]).is_file() for folder in folders)] == []
+
+
+def test_each_equation_of_the_method_names_its_function_and_its_test():
+    rows = [
+        line.strip("| ").split(" | ")[-2:]
+        for line in (DOCS / "method.md").read_text(encoding="utf-8").splitlines()
+        if re.search(r"`\w+/test_\w+\.py`: ", line)
+    ]
+    assert len(rows) > 12
+    for functions, test in rows:
+        for module, name in re.findall(r"`(\w+)\.(\w+)`", functions):
+            room = importlib.import_module(f"omniopd.{module}")
+            assert hasattr(room, name) or importlib.import_module(f"omniopd.{module}.{name}")
+        file, words = re.fullmatch(r"`(\S+)`: ([^…|]+)…?[ |]*", test).groups()
+        code = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
+        assert f"def test_{words.strip().replace(' ', '_')}" in code, words
