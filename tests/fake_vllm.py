@@ -63,12 +63,12 @@ class LinearWithLoRA(nn.Module):
         self.lora_b_stacked = (torch.zeros(1, 1, layer.out_features, rank),)
 
     def set_lora(self, a: torch.Tensor, b: torch.Tensor) -> None:
-        for stacked, own in ((self.lora_a_stacked, a), (self.lora_b_stacked, b)):
-            stacked[0].zero_()[0, 0, : own.shape[0], : own.shape[1]] = own
+        for stacked, weight in ((self.lora_a_stacked, a), (self.lora_b_stacked, b)):
+            stacked[0].zero_()[0, 0, : weight.shape[0], : weight.shape[1]] = weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found = self.base_layer(x)
-        return found + x @ self.lora_a_stacked[0][0, 0].T @ self.lora_b_stacked[0][0, 0].T * self.is_used
+        out = self.base_layer(x)
+        return out + x @ self.lora_a_stacked[0][0, 0].T @ self.lora_b_stacked[0][0, 0].T * self.is_used
 
 
 class Worker(StudentWorker):
@@ -80,9 +80,9 @@ class Worker(StudentWorker):
 
     def reload_weights(self, weights_iterator: Any) -> None:
         with torch.no_grad():
-            own = self.model_runner.get_model().state_dict()
+            state = self.model_runner.get_model().state_dict()
             for name, weight in weights_iterator:
-                own[name].copy_(weight)
+                state[name].copy_(weight)
 
     def load_adapter(self, folder: str) -> None:
         model, config = (
@@ -176,12 +176,15 @@ class LLM:
         self.calls.append("generate")
         for _, layer in adapted(self.model):
             layer.is_used = lora_request is not None
-        [shape] = {(own.temperature, own.max_tokens, own.logprobs, *own.stop_token_ids) for own in params}
+        [shape] = {
+            (sampling.temperature, sampling.max_tokens, sampling.logprobs, *sampling.stop_token_ids)
+            for sampling in params
+        }
         temperature, max_tokens, num_top, end_id = shape
         outputs = []
-        for prompt, own in zip(prompts, params, strict=True):
+        for prompt, sampling in zip(prompts, params, strict=True):
             [[one]] = generate(
-                self.model, [prompt["prompt_token_ids"]], seeds=[[own.seed]], max_new_tokens=max_tokens,
+                self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]], max_new_tokens=max_tokens,
                 temperature=temperature, end_id=end_id,
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
@@ -201,9 +204,9 @@ class LLM:
         assert self.settings["logprobs_mode"] == "raw_logprobs"
         logits = self.model(torch.tensor([[*prompt, *written]])).logits[0, len(prompt) - 1 : -1]
         logps = logits.log_softmax(-1)
-        own = logps.gather(-1, torch.tensor(written)[:, None])
-        found = torch.cat([own, logps.topk(num_top).values], -1)
-        return FlatLogprobs(found.flatten().tolist(), len(written))
+        token = logps.gather(-1, torch.tensor(written)[:, None])
+        rows = torch.cat([token, logps.topk(num_top).values], -1)
+        return FlatLogprobs(rows.flatten().tolist(), len(written))
 
 
 @contextmanager

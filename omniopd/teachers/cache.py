@@ -132,7 +132,7 @@ class ReplyCache:
                 "name another file in teacher.cache"
             )
         if version == 0:
-            self._write_ahead()
+            self._enable_wal()
         # A killed process loses nothing; the last replies before a power failure are requested again.
         self._db.execute("PRAGMA synchronous = NORMAL")
         if version == SCHEMA_VERSION:
@@ -146,8 +146,8 @@ class ReplyCache:
     def _version(self) -> int:
         return self._db.execute("PRAGMA user_version").fetchone()[0]
 
-    def _write_ahead(self) -> None:
-        """Turn on the write-ahead log. SQLite does not wait for a lock here, whatever its timeout, so we do."""
+    def _enable_wal(self) -> None:
+        """Enable the write-ahead log. SQLite does not wait for a lock here, whatever its timeout, so we do."""
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:

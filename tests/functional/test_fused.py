@@ -37,17 +37,17 @@ def test_a_heads_gradient_is_summed_in_float32_whatever_products_are_taken_in(
     ids = torch.arange(40)
 
     def gradient(dtype: torch.dtype | None) -> Tensor:
-        own = weight.clone().requires_grad_()
-        positions = Positions(States(hidden, Head(own, dtype=dtype)), ids)
+        trained = weight.clone().requires_grad_()
+        positions = Positions(States(hidden, Head(trained, dtype=dtype)), ids)
         fused_loss(
             positions, {"logp"}, lambda scores, _: {"nll": -scores["logp"].sum()}, slice_len=3
         ).loss.backward()
-        return own.grad
+        return trained.grad
 
-    exact, found = gradient(None), gradient(torch.bfloat16)
-    assert found.dtype == torch.float32
-    assert not torch.equal(found, exact)
-    assert (found - exact).abs().max() < 0.02 * exact.abs().max()
+    exact, rounded = gradient(None), gradient(torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert (rounded - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 def test_a_frozen_head_is_given_no_gradient():
@@ -60,22 +60,22 @@ def test_a_frozen_head_is_given_no_gradient():
 
 def test_a_loss_that_depends_on_nothing_moves_nothing():
     positions = positions_of()
-    found = fused_loss(positions, {"logp"}, lambda *_: {"none": torch.zeros(())})
-    found.loss.backward()
+    fused = fused_loss(positions, {"logp"}, lambda *_: {"none": torch.zeros(())})
+    fused.loss.backward()
     assert positions.student.hidden.grad.abs().max() == 0
 
 
 def test_bfloat16_states_are_reduced_in_float32():
     hidden, weight = normal(N, 64, seed=1).bfloat16(), normal(500, 64, seed=2).bfloat16()
     ids = torch.arange(N)
-    found = token_scores(Positions(States(hidden, Head(weight)), ids), {"logp", "entropy"})
+    scores = token_scores(Positions(States(hidden, Head(weight)), ids), {"logp", "entropy"})
     logits = (hidden @ weight.T).float()
-    assert found["entropy"].dtype == torch.float32
-    assert torch.allclose(found["entropy"], F.token_entropy(logits), atol=1e-4)
-    assert torch.allclose(found["logp"], F.token_logp(logits, ids), atol=1e-4)
+    assert scores["entropy"].dtype == torch.float32
+    assert torch.allclose(scores["entropy"], F.token_entropy(logits), atol=1e-4)
+    assert torch.allclose(scores["logp"], F.token_logp(logits, ids), atol=1e-4)
 
 
-def test_scores_are_finite_where_probabilities_are_not_to_be_told_from_0():
+def test_scores_are_finite_where_probabilities_round_to_0():
     check_sure("cpu")
 
 

@@ -29,11 +29,12 @@ def there(positions: Positions) -> Positions:
     def moved(tensor: Tensor | None):
         return None if tensor is None else tensor.detach().to(DEVICE).requires_grad_(tensor.requires_grad)
 
-    def states(own: States | None):
-        if own is None:
+    def states(model: States | None):
+        if model is None:
             return None
         return States(
-            moved(own.hidden), replace(own.head, weight=moved(own.head.weight), bias=moved(own.head.bias))
+            moved(model.hidden),
+            replace(model.head, weight=moved(model.head.weight), bias=moved(model.head.bias)),
         )
 
     votes = positions.votes
@@ -53,7 +54,7 @@ def test_scores_loss_and_gradient_are_the_naive_ones(wanted: frozenset[Score], h
     check_naive(there(positions_of(**head)), wanted, slice_len=4)
 
 
-def test_they_are_finite_where_probabilities_are_not_to_be_told_from_0():
+def test_they_are_finite_where_probabilities_round_to_0():
     check_sure(DEVICE)
 
 
@@ -69,20 +70,20 @@ def test_bfloat16_is_as_near_as_on_a_cpu(wanted: frozenset[Score], monkeypatch: 
     ids = torch.arange(20, device=DEVICE)
 
     def gradients(kind: type[Sheets], dtype: torch.dtype) -> list[Tensor]:
-        own, head = (tensor.clone().to(DEVICE, dtype).requires_grad_() for tensor in (hidden, weight))
-        beside = States((own.detach() + other.to(DEVICE, dtype)), Head(head.detach()))
-        positions = Positions(States(own, Head(head)), ids, reference=beside, teacher=beside)
+        student, head = (tensor.clone().to(DEVICE, dtype).requires_grad_() for tensor in (hidden, weight))
+        others = States((student.detach() + other.to(DEVICE, dtype)), Head(head.detach()))
+        positions = Positions(States(student, Head(head)), ids, reference=others, teacher=others)
         monkeypatch.setattr("omniopd.functional.fused._sheets", kind)
         fused_loss(
             positions, wanted, lambda s, _: {name: value.sum() for name, value in s.items()}, slice_len=16
         ).loss.backward()
-        return [own.grad.double(), head.grad.double()]
+        return [student.grad.double(), head.grad.double()]
 
     exact = gradients(Sheets, torch.float64)
-    for found, plain, right in zip(
+    for kernel, plain, right in zip(
         gradients(kernels.KernelSheets, torch.bfloat16), gradients(Sheets, torch.bfloat16), exact, strict=True
     ):
-        assert 0 < (found - right).norm() < 1.5 * (plain - right).norm()
+        assert 0 < (kernel - right).norm() < 1.5 * (plain - right).norm()
 
 
 def test_what_a_student_has_beyond_the_others_vocabulary_takes_no_gradient():

@@ -42,9 +42,9 @@ def test_entropy_and_kl_are_finite_where_logits_are_minus_infinity():
 @given(st.integers(1, 11))
 def test_entropy_of_the_likeliest_is_a_lower_bound_that_grows_to_the_whole(num_top: int):
     z = _logits(6, 11)
-    found = F.top_entropy(z.log_softmax(-1).topk(num_top).values)
+    bounds = F.top_entropy(z.log_softmax(-1).topk(num_top).values)
     sizes = [(row.softmax(-1).sort(descending=True).values).tolist() for row in z]
-    for bound, exact, p in zip(found.tolist(), F.token_entropy(z).tolist(), sizes, strict=True):
+    for bound, exact, p in zip(bounds.tolist(), F.token_entropy(z).tolist(), sizes, strict=True):
         outcomes = [*p[:num_top], sum(p[num_top:])]
         assert bound == pytest.approx(-sum(x * math.log(x) for x in outcomes if x > 1e-12), abs=1e-9)
         assert bound < exact if num_top < 10 else bound == pytest.approx(exact, abs=1e-9)
@@ -67,8 +67,8 @@ def test_kl_sends_its_gradient_to_the_student_alone_and_it_is_student_minus_refe
 
 @given(entropies, st.integers(1, 5), st.integers(1, 6))
 def test_peak_entropy_equals_the_oracle(values: list[float], num_chunks: int, chunk_len: int):
-    found = F.peak_entropy(values, num_chunks=num_chunks, chunk_len=chunk_len)
-    assert found == oracle.anchors(values, num_chunks, chunk_len)
+    anchors = F.peak_entropy(values, num_chunks=num_chunks, chunk_len=chunk_len)
+    assert anchors == oracle.anchors(values, num_chunks, chunk_len)
 
 
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
@@ -76,15 +76,15 @@ def test_every_selection_fits_is_disjoint_and_ascends(
     length: int, num_chunks: int, chunk_len: int, seed: int
 ):
     size = {"num_chunks": num_chunks, "chunk_len": chunk_len}
-    for found in (
+    for anchors in (
         F.random_anchors(length, **size, rng=random.Random(seed)),
         F.uniform_stride(length, **size),
         F.peak_entropy([0.0] * length, **size),
     ):
-        assert len(found) <= num_chunks
-        assert all(b - a >= chunk_len for a, b in pairwise(found))
-        assert all(0 <= t <= length - chunk_len for t in found)
-        assert bool(found) == (length >= chunk_len)
+        assert len(anchors) <= num_chunks
+        assert all(b - a >= chunk_len for a, b in pairwise(anchors))
+        assert all(0 <= t <= length - chunk_len for t in anchors)
+        assert bool(anchors) == (length >= chunk_len)
 
 
 def test_ties_go_to_the_larger_position():
@@ -107,13 +107,11 @@ logp_lists = st.lists(st.floats(-8, 0), min_size=1, max_size=6)
 
 
 @given(st.integers(1, 10), st.floats(0, 1), logp_lists, st.floats(0, 50))
-def test_the_target_equals_the_oracle_and_lies_in_the_unit_interval(
-    n: int, share: float, logps, alpha: float
-):
+def test_the_target_equals_the_oracle_and_is_in_the_unit_interval(n: int, share: float, logps, alpha: float):
     k, pi_bar = share * n, F.geometric_mean(logps)
-    found = F.posterior_target(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
-    assert found == pytest.approx(oracle.target(k, n, logps, alpha), abs=1e-12)
-    assert 0 <= found <= 1
+    posterior = F.posterior_target(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
+    assert posterior == pytest.approx(oracle.target(k, n, logps, alpha), abs=1e-12)
+    assert 0 <= posterior <= 1
 
 
 def test_the_target_tends_to_agreement_and_to_belief():
@@ -128,18 +126,18 @@ def test_a_target_outside_the_unit_interval_is_a_fault(k: float, pi_bar: float):
 
 
 def test_a_baseline_leaves_out_the_whole_group():
-    found = F.leave_one_out([1.0, 0.0, 0.5, 0.2], ["a", "a", "b", "c"])
-    assert found == pytest.approx([1 - 0.35, 0 - 0.35, 0.5 - 0.4, 0.2 - 0.5])
+    advantages = F.leave_one_out([1.0, 0.0, 0.5, 0.2], ["a", "a", "b", "c"])
+    assert advantages == pytest.approx([1 - 0.35, 0 - 0.35, 0.5 - 0.4, 0.2 - 0.5])
     assert F.leave_one_out([0.3, 0.7], ["a", "a"]) == [0.3, 0.7]
     assert F.leave_one_out([], []) == []
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=9))
 def test_a_baseline_of_single_groups_is_the_leave_one_out_mean(values: list[float]):
-    found = F.leave_one_out(values, list(range(len(values))))
+    advantages = F.leave_one_out(values, list(range(len(values))))
     mean = sum(values) / len(values)
     scale = len(values) / (len(values) - 1)
-    assert found == pytest.approx([scale * (value - mean) for value in values], abs=1e-9)
+    assert advantages == pytest.approx([scale * (value - mean) for value in values], abs=1e-9)
 
 
 def test_the_loss_sums_reinforcement_over_audited_and_kl_over_the_other_positions():
@@ -167,15 +165,15 @@ def test_seeds_depend_on_every_part_and_leave_room_for_a_stride():
 
 def test_reverse_kl_equals_the_oracle_and_sends_its_gradient_to_the_student_alone():
     z, target = _logits(3, 11).requires_grad_(), _logits(3, 11, seed=1).requires_grad_()
-    found = F.reverse_kl(z, target)
-    found.sum().backward()
+    kl = F.reverse_kl(z, target)
+    kl.sum().backward()
     for i in range(3):
         row, target_row = z[i].tolist(), target[i].tolist()
-        assert found[i].item() == pytest.approx(oracle.kl(row, target_row), rel=1e-10)
+        assert kl[i].item() == pytest.approx(oracle.kl(row, target_row), rel=1e-10)
     assert target.grad is None
     assert z.grad is not None
     p, gap = z.softmax(-1), z.log_softmax(-1) - target.log_softmax(-1)
-    assert torch.allclose(z.grad, p * (gap - found[:, None]), atol=1e-12)
+    assert torch.allclose(z.grad, p * (gap - kl[:, None]), atol=1e-12)
 
 
 def test_reverse_kl_and_its_gradient_are_finite_where_the_student_has_no_mass():
@@ -190,12 +188,12 @@ def test_the_token_posterior_counts_the_votes_upon_the_students_distribution(
     votes: list[list[int]], alpha: float
 ):
     z = _logits(len(votes), 5)
-    padded = torch.tensor([[*own, *[0] * (3 - len(own))] for own in votes])
-    found = F.token_posterior(z, padded, torch.tensor([len(own) for own in votes]), alpha=alpha).exp()
-    for k, own in enumerate(votes):
+    padded = torch.tensor([[*cast, *[0] * (3 - len(cast))] for cast in votes])
+    posteriors = F.token_posterior(z, padded, torch.tensor([len(cast) for cast in votes]), alpha=alpha).exp()
+    for k, cast in enumerate(votes):
         pi = oracle.softmax(z[k].tolist())
-        expected = [(own.count(v) + alpha * pi[v]) / (len(own) + alpha) for v in range(5)]
-        assert found[k].tolist() == pytest.approx(expected, rel=1e-9)
+        expected = [(cast.count(v) + alpha * pi[v]) / (len(cast) + alpha) for v in range(5)]
+        assert posteriors[k].tolist() == pytest.approx(expected, rel=1e-9)
 
 
 @given(st.integers(1, 20), st.floats(0, 1), st.floats(0, 1), st.floats(0, 5))
@@ -203,29 +201,29 @@ def test_the_posteriors_spread_is_that_of_the_beta_distribution(
     n: int, share: float, pi_bar: float, alpha: float
 ):
     k = share * n
-    found = F.posterior_std(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
-    assert found == pytest.approx(oracle.beta_std(k, n, pi_bar, alpha), rel=1e-6, abs=1e-6)
+    std = F.posterior_std(k, num_replies=n, pi_bar=pi_bar, alpha=alpha)
+    assert std == pytest.approx(oracle.beta_std(k, n, pi_bar, alpha), rel=1e-6, abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 2), st.integers(0, 1)), max_size=12))
 def test_leaving_one_out_within_pools_equals_doing_so_in_each_pool(items: list[tuple[float, int, int]]):
     values, groups, pools = ([item[i] for item in items] for i in range(3))
-    found = F.leave_one_out(values, groups, pools=pools)
-    for value, group, pool, own in zip(values, groups, pools, found, strict=True):
+    advantages = F.leave_one_out(values, groups, pools=pools)
+    for value, group, pool, advantage in zip(values, groups, pools, advantages, strict=True):
         others = [v for v, g, p in items if p == pool and g != group]
-        assert own == pytest.approx(value - (sum(others) / len(others) if others else 0.0), abs=1e-9)
+        assert advantage == pytest.approx(value - (sum(others) / len(others) if others else 0.0), abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 0.3]), st.integers(0, 2)), max_size=12))
 def test_group_normalised_rewards_have_mean_0_and_deviation_1_or_say_nothing(items: list[tuple[float, int]]):
     rewards, groups = ([item[i] for item in items] for i in range(2))
-    found = F.group_normalised(rewards, groups)
+    advantages = F.group_normalised(rewards, groups)
     for group in set(groups):
-        own = [a for a, g in zip(found, groups, strict=True) if g == group]
-        mean = sum(own) / len(own)
+        members = [a for a, g in zip(advantages, groups, strict=True) if g == group]
+        mean = sum(members) / len(members)
         assert mean == pytest.approx(0, abs=1e-9)
         alike = len({r for r, g in items if g == group}) == 1
-        assert sum(a * a for a in own) / len(own) == pytest.approx(0.0 if alike else 1.0)
+        assert sum(a * a for a in members) / len(members) == pytest.approx(0.0 if alike else 1.0)
 
 
 def test_a_weight_that_is_no_number_where_nothing_is_audited_sends_no_gradient():

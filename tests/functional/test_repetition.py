@@ -28,10 +28,10 @@ def test_the_share_is_that_of_a_search_through_all_stretches(ids: list[int]):
 
 @given(responses, st.permutations([0, 1, 2]))
 def test_it_depends_on_which_tokens_are_equal_and_on_nothing_else(ids: list[int], names: list[int]):
-    found = repetition(ids, **SMALL)
-    assert found == repetition([100 * names[i] for i in ids], **SMALL)
-    assert found == repetition(ids[::-1], **SMALL)
-    assert 0.0 <= found <= 1.0
+    share = repetition(ids, **SMALL)
+    assert share == repetition([100 * names[i] for i in ids], **SMALL)
+    assert share == repetition(ids[::-1], **SMALL)
+    assert 0.0 <= share <= 1.0
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(24, 60), st.integers(0, 30))

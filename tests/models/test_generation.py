@@ -12,10 +12,10 @@ NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]
 
 def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
     prompts = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
-    found = generate(
+    generations = generate(
         model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, end_id=end_token(tokenizer)
     )
-    for prompt, (sample,) in zip(prompts, found, strict=True):
+    for prompt, (sample,) in zip(prompts, generations, strict=True):
         out = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
                              do_sample=False, max_new_tokens=9)  # fmt: skip
         assert out[0, len(prompt) :].tolist() == sample.token_ids
@@ -55,11 +55,11 @@ def test_samples_equal_those_written_one_by_one_whatever_their_neighbours(
 ):
     end_id = end_token(tokenizer)
     seeds = [[100 * i + n for n in range(num_samples)] for i in range(len(prompts))]
-    found = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, end_id=end_id)
-    for prompt, own_seeds, own in zip(prompts, seeds, found, strict=True):
-        assert own == [_one_by_one(model, prompt, seed, 12, end_id) for seed in own_seeds]
+    generations = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, end_id=end_id)
+    for prompt, prompt_seeds, samples in zip(prompts, seeds, generations, strict=True):
+        assert samples == [_one_by_one(model, prompt, seed, 12, end_id) for seed in prompt_seeds]
     if num_samples == 40:
-        reasons = {sample.finish_reason for own in found for sample in own}
+        reasons = {sample.finish_reason for samples in generations for sample in samples}
         assert reasons == {"stop", "length"}, "both ends of a sample were tried"
 
 

@@ -162,18 +162,18 @@ CONFIG_FAULTS = {
 
 
 @pytest.mark.parametrize(("changes", "named"), CONFIG_FAULTS.values(), ids=CONFIG_FAULTS)
-def test_a_configuration_that_cannot_be_used_is_told_in_one_line(model: Path, changes: dict, named: str):
+def test_a_configuration_that_cannot_be_used_is_reported_in_one_line(model: Path, changes: dict, named: str):
     edit_config(model, **changes)
     assert named in refusal(check_weights, model)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '"x"', "{", "\x00", "{}", '{"model_type": 7}', "[" * 10_000])
-def test_a_configuration_that_is_none_is_told_in_one_line(model: Path, text: str):
+def test_a_configuration_that_is_none_is_reported_in_one_line(model: Path, text: str):
     (model / "config.json").write_text(text)
     refusal(check_weights, model)
 
 
-def test_bytes_in_place_of_a_configuration_are_told_in_one_line(model: Path):
+def test_bytes_in_place_of_a_configuration_are_reported_in_one_line(model: Path):
     (model / "config.json").write_bytes(bytes(range(128, 256)))
     assert "config.json" in refusal(load_config, model)
 
@@ -190,7 +190,7 @@ def test_an_adapter_goes_onto_the_layers_of_gpt2_which_are_not_nn_linear():
     assert len(adapter_state(model)) == 4
 
 
-def test_a_model_without_linear_layers_is_told_of_as_such():
+def test_a_model_without_linear_layers_is_reported_as_such():
     model = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL | {"num_hidden_layers": 0}))
     with pytest.raises(AdapterError, match="LlamaForCausalLM has no linear layers"):
         add_adapter(model, Lora(rank=2, alpha=4, targets="all-linear"), seed=0)

@@ -43,7 +43,7 @@ def test_the_heads_of_known_architectures_are_read_with_their_scales_caps_and_bi
         z = model(input_ids=torch.tensor([[*row.prompt_ids, *row.response_ids]])).logits[0].log_softmax(-1)
     z = z[len(row.prompt_ids) - 1 : -1]
     assert logps == pytest.approx([z[t, token].item() for t, token in enumerate(row.response_ids)], abs=1e-4)
-    assert entropies == pytest.approx([-(own.exp() * own).sum().item() for own in z], abs=1e-4)
+    assert entropies == pytest.approx([-(row.exp() * row).sum().item() for row in z], abs=1e-4)
 
 
 def test_a_head_that_does_something_else_is_refused():
@@ -56,7 +56,7 @@ def test_a_head_that_does_something_else_is_refused():
 
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "gemma3_text", "mistral"])
-def test_packed_sequences_are_told_apart_or_refused(kind: str):
+def test_packed_sequences_are_separate_or_refused(kind: str):
     model = _random(kind)
     check_packing(model)
     model.base_model.register_forward_pre_hook(

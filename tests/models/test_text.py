@@ -69,11 +69,11 @@ def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
 
 
 def read(tokenizer: PreTrainedTokenizerFast, response_ids: list[int], text: str) -> list[int] | None:
-    [found] = TextDecoder(tokenizer).read_after([Context("b", ids_of(tokenizer, "b"), response_ids)], [text])
-    return found
+    [ids] = TextDecoder(tokenizer).read_after([Context("b", ids_of(tokenizer, "b"), response_ids)], [text])
+    return ids
 
 
-def test_a_text_is_read_behind_words_that_the_model_wrote_in_other_tokens_than_the_tokenizer_would(
+def test_a_text_is_read_after_words_that_the_tokenizer_encodes_otherwise_than_the_model_wrote_them(
     bytes_bpe: PreTrainedTokenizerFast,
 ):
     for written in (["ana", "s"], ["an", "a", "s"], ["a", "n", "a", "s"]):
@@ -87,7 +87,7 @@ def test_no_text_is_read_where_a_token_would_reach_into_it(bytes_bpe: PreTrained
         assert read(bytes_bpe, ids_of(bytes_bpe, *written), "s") == ids_of(bytes_bpe, "s")
 
 
-def test_no_text_is_read_behind_what_a_text_does_not_show(bytes_bpe: PreTrainedTokenizerFast):
+def test_no_text_is_read_after_tokens_that_their_text_does_not_show(bytes_bpe: PreTrainedTokenizerFast):
     euro = bytes_bpe.encode("€")
     assert len(euro) == 3
     assert read(bytes_bpe, euro, "5") == ids_of(bytes_bpe, "5")
@@ -129,13 +129,13 @@ def test_an_end_token_that_the_tokenizer_appends_is_not_part_of_a_prompt(
     assert encode_rendered(words, ["the sum"]) == [bare]
 
 
-def test_behind_such_a_prompt_replies_are_read(words: PreTrainedTokenizerFast):
+def test_replies_are_read_after_such_a_prompt(words: PreTrainedTokenizerFast):
     other = ending(words, "<unk> $A <end>")
     [prompt_ids] = encode_rendered(other, ["the sum"])
     [whole] = encode_rendered(other, ["the sum of four and"])
     response = whole[len(prompt_ids) :]
-    found = TextDecoder(other).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
-    assert found == [response[1:]]
+    ids = TextDecoder(other).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
+    assert ids == [response[1:]]
 
 
 # --- templates that lose the prompt

@@ -41,7 +41,7 @@ def witness(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(
+def with_code(
     project: Project, witness: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Project]:
     """A project whose student is called by a class that lies beside its weights."""
@@ -67,30 +67,30 @@ def own(
     allow_code(False)
 
 
-def test_code_that_comes_with_a_model_is_not_run_unless_params_say_so(own: Project, witness: Path):
+def test_code_that_comes_with_a_model_is_not_run_unless_params_say_so(with_code: Project, witness: Path):
     with pytest.raises(ModelError, match="needs Python code that comes with it, and none is run"):
-        check(own.params_file)
+        check(with_code.params_file)
     assert not witness.exists()
 
 
 @pytest.mark.slow
-def test_it_is_said_loudly_and_the_run_goes_on_from_its_checkpoints(
-    own: Project, witness: Path, monkeypatch: pytest.MonkeyPatch
+def test_allowed_code_is_warned_of_and_the_run_continues_from_its_checkpoints(
+    with_code: Project, witness: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    own.edit(models__trust_remote_code=True)
-    _, warnings, _ = check(own.params_file)
+    with_code.edit(models__trust_remote_code=True)
+    _, warnings, _ = check(with_code.params_file)
     assert any("Python code that comes with ./own is RUN" in line for line in warnings)
     assert witness.exists()
 
-    last = run_plain(own.params_file)
+    last = run_plain(with_code.params_file)
     monkeypatch.setattr(runs, "_open_runs", {})
-    again = runs.open_run(Layout(own.root).run("omniopd", 0).root).load_student(str(last))
+    again = runs.open_run(Layout(with_code.root).run("omniopd", 0).root).load_student(str(last))
     assert type(again).__name__ == "OwnModel"
 
 
-def test_what_is_allowed_in_one_project_is_not_in_the_next(own: Project, base_project: Project):
-    own.edit(models__trust_remote_code=True)
-    check(own.params_file)
+def test_what_is_allowed_in_one_project_is_not_in_the_next(with_code: Project, base_project: Project):
+    with_code.edit(models__trust_remote_code=True)
+    check(with_code.params_file)
     check(base_project.params_file)
     with pytest.raises(ModelError, match="none is run"):
-        load_model(str(own.root / "own"))
+        load_model(str(with_code.root / "own"))

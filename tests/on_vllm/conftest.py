@@ -12,5 +12,5 @@ os.environ.update(VLLM_CPU_KVCACHE_SPACE="1", VLLM_CPU_OMP_THREADS_BIND="nobind"
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served") / "demo") as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("served") / "demo") as server:
+        yield server

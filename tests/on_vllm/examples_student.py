@@ -53,8 +53,8 @@ def p_same(first: Counter, second: Counter) -> float:
     """The p of chi-square for both being counts of one distribution; what is rare is counted together."""
     common = [key for key in first | second if first[key] + second[key] >= 20]
     table = [
-        [*(own[key] for key in common), own.total() - sum(own[key] for key in common)]
-        for own in (first, second)
+        [*(counts[key] for key in common), counts.total() - sum(counts[key] for key in common)]
+        for counts in (first, second)
     ]
     return float(
         chi2_contingency(table if sum(row[-1] for row in table) else [row[:-1] for row in table]).pvalue
@@ -78,8 +78,8 @@ def check_greedy(served, students: Sequence[Student]) -> list[list[list[int]]]:
     """That vLLM's likeliest responses are those of each student that it is given, back to the first; all responses."""
     for student in [*students[1:], students[0]]:
         with served.synced_to(student) as sampler:
-            found = greedy(student, sampler)
-        assert found == greedy(student, InProcessSampler(student, batch_size=10))
+            responses = greedy(student, sampler)
+        assert responses == greedy(student, InProcessSampler(student, batch_size=10))
     return [greedy(student, InProcessSampler(student, batch_size=10)) for student in students]
 
 

@@ -67,9 +67,9 @@ def _killed_at(project: Project, num_rounds: int, calls_after: int) -> None:
 def test_the_demo_ends_where_it_does_in_process_through_a_kill_and_again_offline(
     served: Served, tmp_path: Path
 ):
-    own = served.project.copied_to(tmp_path / "own")
-    own.edit_paths({"teacher.kind": "transformers", "teacher.model": "teacher"}).make_base()
-    run_plain(own.params_file, ARM)
+    in_process = served.project.copied_to(tmp_path / "own")
+    in_process.edit_paths({"teacher.kind": "transformers", "teacher.model": "teacher"}).make_base()
+    run_plain(in_process.params_file, ARM)
 
     asking = served.project.copied_to(tmp_path / "asking")
     asking.make_base()
@@ -82,9 +82,11 @@ def test_the_demo_ends_where_it_does_in_process_through_a_kill_and_again_offline
     assert len(_metrics(asking)) < 80
     run_plain(asking.params_file, ARM)
 
-    own_end, asking_end = (_metrics(project)[-1]["validation/greedy"] for project in (own, asking))
-    assert min(own_end, asking_end) > 0.9
-    assert abs(own_end - asking_end) < SAME
+    in_process_accuracy, asking_accuracy = (
+        _metrics(project)[-1]["validation/greedy"] for project in (in_process, asking)
+    )
+    assert min(in_process_accuracy, asking_accuracy) > 0.9
+    assert abs(in_process_accuracy - asking_accuracy) < SAME
     used = {
         name: sum(line.get(name, 0) for line in _metrics(asking))
         for name in ("teacher_prompt_tokens", "teacher_tokens")

@@ -25,18 +25,18 @@ ENGINE = {
 @pytest.fixture(scope="module")
 def teachers(served: Served):
     settings = {"name": "own", "temperature": 1.0, "batch_size": 32}
-    behind_vllm = kind_of(TeacherConfig(kind="vllm", engine=ENGINE)).make_class()(
+    vllm_teacher = kind_of(TeacherConfig(kind="vllm", engine=ENGINE)).make_class()(
         str(served.teacher), **settings
     )
-    yield InProcessTeacher(str(served.teacher), **settings), behind_vllm
-    behind_vllm.close()  # pyright: ignore[reportAttributeAccessIssue]
+    yield InProcessTeacher(str(served.teacher), **settings), vllm_teacher
+    vllm_teacher.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_its_likeliest_replies_are_those_of_the_other_engine(teachers):
     requests = [request(length, 1, temperature=0.0, max_tokens=48) for length in (0, 3, 9, 20, 41)]
-    own, found = (teacher.answer(requests) for teacher in teachers)
-    assert found == own, "texts, finish reasons, and tokens counted"
-    assert {reason for answer in found for reason in answer.finish_reasons} == {"stop"}
+    expected, answers = (teacher.answer(requests) for teacher in teachers)
+    assert answers == expected, "texts, finish reasons, and tokens counted"
+    assert {reason for answer in answers for reason in answer.finish_reasons} == {"stop"}
 
 
 def test_its_samples_are_of_the_same_distribution_and_repeat_by_seed(teachers):
@@ -46,14 +46,14 @@ def test_its_samples_are_of_the_same_distribution_and_repeat_by_seed(teachers):
         )
         for i in range(40)
     ]
-    own, found = (
+    expected, sampled = (
         Counter(reply for answer in teacher.answer(requests) for reply in answer.replies)
         for teacher in teachers
     )
-    assert own.total() == found.total() == 640
-    assert len(own) > 5, "there is something to tell apart"
-    for text in own | found:
-        assert abs(own[text] - found[text]) < 4 * max(own[text] + found[text], 16) ** 0.5
+    assert expected.total() == sampled.total() == 640
+    assert len(expected) > 5, "there is something to tell apart"
+    for text in expected | sampled:
+        assert abs(expected[text] - sampled[text]) < 4 * max(expected[text] + sampled[text], 16) ** 0.5
     again = teachers[1].answer(requests[:3])
     assert again == teachers[1].answer(requests[:3])
     assert again[0].replies != again[1].replies

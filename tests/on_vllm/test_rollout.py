@@ -48,33 +48,33 @@ def students(tokenizer) -> list[Student]:
     models = [model]
     for seed in range(4):
         models.append(moved(models[-1], seed))
-    return [Student(own, tokenizer, weights_digest(own)) for own in models]
+    return [Student(model, tokenizer, weights_digest(model)) for model in models]
 
 
 @pytest.fixture(scope="module")
 def served(students, tokenizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("student")
     save_model(path, students[0].model, tokenizer)
-    found = vllm_student()(str(path), batch_size=256, precision="float32", settings=ENGINE)
-    yield found
-    found.close()
+    engine = vllm_student()(str(path), batch_size=256, precision="float32", settings=ENGINE)
+    yield engine
+    engine.close()
 
 
 def test_samples_have_the_distribution_of_the_other_engine_also_after_updates(served, students, capsys):
-    found = []
+    lines = []
     for n, student in enumerate(students):
-        own = InProcessSampler(student, batch_size=COUNT)
-        begun = time.perf_counter()
+        in_process = InProcessSampler(student, batch_size=COUNT)
+        start = time.perf_counter()
         with served.synced_to(student) as sampler:
-            taken = time.perf_counter() - begun
+            sync_s = time.perf_counter() - start
             counts = pairs(student, sampler, temperature=0.8)
         assert counts.total() == COUNT
-        right, warmer = (p_same(counts, pairs(student, own, temperature=t)) for t in (0.8, 1.0))
-        found.append(f"update {n}: {taken:.2f} s, p {right:.3g}, and {warmer:.3g} at another temperature")
+        right, warmer = (p_same(counts, pairs(student, in_process, temperature=t)) for t in (0.8, 1.0))
+        lines.append(f"update {n}: {sync_s:.2f} s, p {right:.3g}, and {warmer:.3g} at another temperature")
         assert right > LEAST_P
         assert warmer < MOST_P
     with capsys.disabled():
-        print("", *found, sep="\n")
+        print("", *lines, sep="\n")
 
 
 def test_the_likeliest_responses_are_those_of_the_weights_that_it_was_given(served, students):
@@ -97,11 +97,11 @@ def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students
         )
 
     with served.synced_to(student) as sampler:
-        found, again = sampled(sampler), sampled(sampler)
-    assert [item.response_ids for item in found] == [item.response_ids for item in again]
-    assert {item.finish_reason for item in found} == {"stop", "length"}
+        first, again = sampled(sampler), sampled(sampler)
+    assert [item.response_ids for item in first] == [item.response_ids for item in again]
+    assert {item.finish_reason for item in first} == {"stop", "length"}
     end_id = student.tokenizer.eos_token_id
-    for item in found:
+    for item in first:
         assert end_id not in item.response_ids[:-1]
         assert (item.finish_reason == "stop") == (item.response_ids[-1] == end_id)
         assert item.finish_reason == "stop" or len(item.response_ids) == 6

@@ -78,22 +78,22 @@ def served(base: str):
 
 
 def test_samples_have_the_distribution_of_the_other_engine_after_each_update(served, students, capsys):
-    found = []
+    lines = []
     for n, student in enumerate(students):
         other = students[n - 1 if n else 1]
-        begun = time.perf_counter()
+        start = time.perf_counter()
         with served.synced_to(student) as sampler:
-            taken = time.perf_counter() - begun
+            sync_s = time.perf_counter() - start
             counts = pairs(student, sampler, temperature=0.8)
         right, stale = (
             p_same(counts, pairs(one, InProcessSampler(one, batch_size=COUNT), temperature=0.8))
             for one in (student, other)
         )
-        found.append(f"adapter {n}: {taken:.2f} s, p {right:.3g}, and {stale:.3g} with another")
+        lines.append(f"adapter {n}: {sync_s:.2f} s, p {right:.3g}, and {stale:.3g} with another")
         assert right > LEAST_P
         assert stale < MOST_P
     with capsys.disabled():
-        print("", *found, sep="\n")
+        print("", *lines, sep="\n")
 
 
 def test_the_likeliest_responses_are_those_of_the_adapter_that_it_was_given(served, students):
@@ -127,7 +127,7 @@ def test_a_stale_adapter_and_one_that_was_not_taken_stop_it(served, students, is
         assert greedy(student, sampler) == greedy(student, InProcessSampler(student, batch_size=10))
 
 
-def test_what_is_held_in_bfloat16_is_shown_exactly_too(base: str):
+def test_bfloat16_weights_are_compared_exactly_too(base: str):
     with serving(base, "bfloat16") as served:
         for student in with_adapters(base, "bfloat16"):
             with served.synced_to(student) as sampler:
@@ -145,6 +145,6 @@ def test_a_run_with_an_adapter_writes_each_round_with_the_one_before_it(tmp_path
     written = [
         read_records(project.run_dir() / f"trajectories/round-000{n}.parquet", Trajectory) for n in range(2)
     ]
-    digests = [{item.student for item in own} for own in written]
-    assert [len(own) for own in digests] == [1, 1]
+    digests = [{item.student for item in names} for names in written]
+    assert [len(names) for names in digests] == [1, 1]
     assert digests[0] != digests[1]

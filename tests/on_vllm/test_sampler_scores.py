@@ -34,17 +34,18 @@ def student(tmp_path_factory) -> tuple[str, Student]:
 
 
 def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(student, capsys):
-    path, own = student
+    path, trained_student = student
     served = vllm_student()(path, batch_size=64, precision="float32", settings=ENGINE, scores=True)
     try:
-        with served.synced_to(own) as sampler:
-            found = rollouts(
-                writer_for(own, sampler), PROMPTS, round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1
+        with served.synced_to(trained_student) as sampler:
+            sampled = rollouts(
+                writer_for(trained_student, sampler), PROMPTS,
+                round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1,
             )  # fmt: skip
     finally:
         served.close()
     apart, short, same = [], [], 0
-    for item, exact in zip(found, scored(own, found, batch_size=80), strict=True):
+    for item, exact in zip(sampled, scored(trained_student, sampled, batch_size=80), strict=True):
         assert item.logps == pytest.approx(exact.logps, abs=ROUNDING)
         apart += [abs(a - b) for a, b in zip(item.logps, exact.logps, strict=True)]
         short += [b - a for a, b in zip(item.entropies, exact.entropies, strict=True)]
@@ -55,7 +56,7 @@ def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(st
     with capsys.disabled():
         print(
             f"\nlog-probabilities within {max(apart):.1e} nats; entropies short by {sum(short) / len(short):.3f} nats "
-            f"in the mean, {max(short):.3f} at most; the same anchors in {same} of {len(found)} responses"
+            f"in the mean, {max(short):.3f} at most; the same anchors in {same} of {len(sampled)} responses"
         )
 
 

@@ -53,17 +53,17 @@ def teacher_of(served: Served, tmp_path: Path):
     [("hosted_vllm/demo", "completion"), ("hosted_vllm/demo", "prefill"), ("anthropic/demo", "prefill")],
 )
 def test_every_way_writes_on_as_the_model_in_this_process_does(served, teacher_of, model, way):
-    own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
+    in_process = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [request(length, 1, temperature=0.0) for length in (0, 3, 9, 20)]
-    expected = own.answer(requests)
-    found = teacher_of(model, way).answer(requests)
-    assert [answer.failure for answer in found] == [""] * 4
-    assert [answer.replies for answer in found] == [answer.replies for answer in expected]
-    assert [answer.finish_reasons for answer in found] == [answer.finish_reasons for answer in expected]
+    expected = in_process.answer(requests)
+    answers = teacher_of(model, way).answer(requests)
+    assert [answer.failure for answer in answers] == [""] * 4
+    assert [answer.replies for answer in answers] == [answer.replies for answer in expected]
+    assert [answer.finish_reasons for answer in answers] == [answer.finish_reasons for answer in expected]
 
 
 def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of):
-    own = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
+    in_process = InProcessTeacher(str(served.teacher), name="own", temperature=1.0, batch_size=8)
     requests = [
         replace(
             request(6, 16, max_tokens=1, seed=100 * i, temperature=2.0), id=f"t{i}", trajectory_id=f"t{i}"
@@ -72,7 +72,7 @@ def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of
     ]
     counts = [
         Counter(reply for answer in teacher.answer(requests) for reply in answer.replies)
-        for teacher in (own, teacher_of("hosted_vllm/demo", "completion"))
+        for teacher in (in_process, teacher_of("hosted_vllm/demo", "completion"))
     ]
     assert len(counts[0]) > 5, "there is something to tell apart"
     for text in counts[0] | counts[1]:
@@ -82,17 +82,17 @@ def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of
 def test_the_probe_finds_the_prefill_and_whose_tokens_they_are(served, teacher_of):
     model = "hosted_vllm/demo"
     prompts = [f"{a}185+5874=" for a in range(1, 5)]
-    found = probe(
+    result = probe(
         prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, has_base_url=True),
-        teacher_of=lambda found: teacher_of(model, found.way, found.capabilities),
+        teacher_of=lambda result: teacher_of(model, result.way, result.capabilities),
         tokens_of=TextDecoder(load_tokenizer(str(served.teacher))).read_alone,
     )  # fmt: skip
-    assert found.way == "prefill"
-    assert found.shares_tokens
-    assert found.capabilities.samples_per_call > 1
+    assert result.way == "prefill"
+    assert result.shares_tokens
+    assert result.capabilities.samples_per_call > 1
 
 
-def test_an_unknown_model_is_told_at_once(teacher_of):
+def test_an_unknown_model_is_reported_at_once(teacher_of):
     from omniopd.errors import ConfigError
 
     with pytest.raises(ConfigError, match="teacher.model: hosted_vllm/nobody: "):

@@ -68,10 +68,10 @@ def responses(trajectories: list[Trajectory]) -> list[list[int]]:
 
 def test_batches_change_no_response_and_every_response_names_its_weights(model, tokenizer):
     student = student_of(model, tokenizer)
-    found = [rollouts(in_process(student, batch_size=size), PROMPTS, **ASKED) for size in (2, 4, 10)]
-    assert responses(found[0]) == responses(found[1]) == responses(found[2])
-    assert {trajectory.student for trajectory in found[0]} == {student.digest}
-    assert len(found[0]) == 10
+    rounds = [rollouts(in_process(student, batch_size=size), PROMPTS, **ASKED) for size in (2, 4, 10)]
+    assert responses(rounds[0]) == responses(rounds[1]) == responses(rounds[2])
+    assert {trajectory.student for trajectory in rounds[0]} == {student.digest}
+    assert len(rounds[0]) == 10
 
 
 @pytest.mark.parametrize("written_by", ["0123456789abcdef", ""])
@@ -116,7 +116,7 @@ def test_a_sum_tells_the_smallest_changes_also_where_they_are_opposite():
     changed[3] = up[3]
     opposite = changed.clone()
     opposite[5] = down[5]
-    assert len({weight_sum(own, torch.float32) for own in (weight, changed, opposite)}) == 3
+    assert len({weight_sum(item, torch.float32) for item in (weight, changed, opposite)}) == 3
 
 
 FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
@@ -130,41 +130,43 @@ EXPECTED = {
 }
 
 
-def test_weights_are_compared_fused_split_and_whole_and_the_engines_own_names_in_one_sum():
-    def held(**sums: int):
+def test_weights_are_compared_fused_split_and_whole_and_names_of_the_engine_in_one_sum():
+    def worker(**sums: int):
         named = {name.replace("__", "."): value for name, value in sums.items()}
         return {"sums": named, "fused": FUSED}
 
     whole = {"a__qkv_proj__weight": 13, "a__norm__weight": 5}
-    assert differing(EXPECTED, [held(**whole, experts__w13=13)]) == []
+    assert differing(EXPECTED, [worker(**whole, experts__w13=13)]) == []
     split = [
-        held(a__qkv_proj__weight=2**64 - 8, a__norm__weight=5, experts__w13=3),
-        held(a__qkv_proj__weight=21, a__norm__weight=5, experts__w13=10),
+        worker(a__qkv_proj__weight=2**64 - 8, a__norm__weight=5, experts__w13=3),
+        worker(a__qkv_proj__weight=21, a__norm__weight=5, experts__w13=10),
     ]
     assert differing(EXPECTED, split) == []
-    assert differing(EXPECTED, [held(**{**whole, "a__qkv_proj__weight": 12}, experts__w13=13)]) == [
+    assert differing(EXPECTED, [worker(**{**whole, "a__qkv_proj__weight": 12}, experts__w13=13)]) == [
         "a.qkv_proj.weight"
     ]
-    assert differing(EXPECTED, [held(**whole, experts__w13=12)]) == ["experts.0.up", "experts.1.up"]
-    assert differing(EXPECTED, [held(**whole)]) == ["experts.0.up", "experts.1.up"]
+    assert differing(EXPECTED, [worker(**whole, experts__w13=12)]) == ["experts.0.up", "experts.1.up"]
+    assert differing(EXPECTED, [worker(**whole)]) == ["experts.0.up", "experts.1.up"]
     known = {name: value for name, value in EXPECTED.items() if name.startswith("a.")}
-    assert differing(known, [held(**whole, other=1)]) == ["a weight that the student does not have"]
+    assert differing(known, [worker(**whole, other=1)]) == ["a weight that the student does not have"]
 
 
 # --- vLLM
 
 
 def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model, tokenizer, path):
-    students = [student_of(own, tokenizer) for own in (model, *(moved(model, seed=i) for i in range(2)))]
+    students = [
+        student_of(version, tokenizer) for version in (model, *(moved(model, seed=i) for i in range(2)))
+    ]
     with fake_vllm.installed() as engine:
         served = vllm_student()(
             path, batch_size=10, precision="float32", settings={"dtype": "float16", "max_model_len": 64}
         )
         for student in (*students, students[2]):
             with served.synced_to(student) as sampler:
-                found = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
-            own = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
-            assert found == own
+                sampled = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
+            expected = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
+            assert sampled == expected
         served.close()
     [started] = engine.started
     taken = ["load_student", "reset_prefix_cache", "loaded_sums", "generate"]
@@ -251,8 +253,8 @@ def test_it_sleeps_between_rounds_where_the_setting_is_on(model, tokenizer, path
         served = vllm_student()(
             path, batch_size=10, precision="float32", settings={"enable_sleep_mode": True} if sleeps else {}
         )
-        for own in (model, moved(model, seed=1)):
-            with served.synced_to(student_of(own, tokenizer)):
+        for version in (model, moved(model, seed=1)):
+            with served.synced_to(student_of(version, tokenizer)):
                 assert not engine.started[0].llm_engine.is_sleeping()
             assert engine.started[0].llm_engine.is_sleeping() is sleeps
 

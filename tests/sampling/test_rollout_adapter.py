@@ -72,10 +72,10 @@ def test_an_engine_is_given_each_rounds_adapter_alone_and_writes_with_it(path, s
         served = engine_for(path)
         for student in (*students, students[2]):
             with served.synced_to(student) as sampler:
-                found = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
-            own = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
-            assert found == own
-            written.append([item.response_ids for item in found])
+                sampled = rollouts(writer_for(student, sampler), PROMPTS, **ASKED)
+            expected = rollouts(in_process(student, batch_size=2), PROMPTS, **ASKED)
+            assert sampled == expected
+            written.append([item.response_ids for item in sampled])
     [started] = engine.started
     taken = ["add_lora", "reset_prefix_cache", "loaded_sums", "generate"]
     assert started.calls == [

@@ -33,13 +33,13 @@ def written(student: Student, sampler: Sampler, temperature: float = 1.0) -> lis
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
 def test_in_process_they_are_the_trainers_to_rounding_whatever_the_temperature(model, tokenizer, temperature):
     student = Student(model, tokenizer, "w")
-    found = written(student, InProcessSampler(student, batch_size=8, scores=True), temperature)
+    sampled = written(student, InProcessSampler(student, batch_size=8, scores=True), temperature)
     plain = written(student, InProcessSampler(student, batch_size=8), temperature)
-    assert [item.response_ids for item in found] == [item.response_ids for item in plain]
-    assert len({len(item.response_ids) for item in found}) > 1, "some end before others"
-    for own, item in zip(found, scored(student, plain, batch_size=8), strict=True):
-        assert own.entropies == pytest.approx(item.entropies, abs=ROUNDING)
-        assert own.logps == pytest.approx(item.logps, abs=ROUNDING)
+    assert [item.response_ids for item in sampled] == [item.response_ids for item in plain]
+    assert len({len(item.response_ids) for item in sampled}) > 1, "some end before others"
+    for sampler_item, item in zip(sampled, scored(student, plain, batch_size=8), strict=True):
+        assert sampler_item.entropies == pytest.approx(item.entropies, abs=ROUNDING)
+        assert sampler_item.logps == pytest.approx(item.logps, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("num_top", [20, 5])
@@ -52,16 +52,16 @@ def test_vllms_entropies_are_lower_bounds_and_exact_where_they_cover_the_vocabul
         monkeypatch.setattr(f"{vllm_student().__module__}.NUM_TOP", num_top)
         served = vllm_student()(str(tmp_path), batch_size=8, precision="float32", settings={}, scores=True)
         with served.synced_to(student) as sampler:
-            found = written(student, sampler)
+            sampled = written(student, sampler)
     assert len(tokenizer) < 20
-    for own, item in zip(found, scored(student, found, batch_size=8), strict=True):
-        assert own.logps == pytest.approx(item.logps, abs=ROUNDING)
+    for sampler_item, item in zip(sampled, scored(student, sampled, batch_size=8), strict=True):
+        assert sampler_item.logps == pytest.approx(item.logps, abs=ROUNDING)
         if num_top == 20:
-            assert own.entropies == pytest.approx(item.entropies, abs=3 * ROUNDING)
+            assert sampler_item.entropies == pytest.approx(item.entropies, abs=3 * ROUNDING)
         else:
             assert all(
                 0.2 * exact < bound < exact
-                for bound, exact in zip(own.entropies, item.entropies, strict=True)
+                for bound, exact in zip(sampler_item.entropies, item.entropies, strict=True)
             )
 
 
@@ -84,12 +84,12 @@ def test_a_run_on_them_takes_no_forward_pass_for_scores(short: Project, monkeypa
     monkeypatch.setattr(rounds, "scored", lambda *_, **__: pytest.fail("the trainer scored"))
     with fake_vllm.installed():
         run_plain(short.params_file)
-    found = trajectories(short, "omniopd")
+    sampled = trajectories(short, "omniopd")
     assert len(list(short.run_dir().parent.glob("omniopd-0.replaced-*"))) == 1, "it is another run"
-    assert [item.response_ids for item in found] == [item.response_ids for item in expected]
-    for own, item in zip(found, expected, strict=True):
-        assert own.entropies == pytest.approx(item.entropies, abs=3 * ROUNDING)
-        assert own.logps == pytest.approx(item.logps, abs=ROUNDING)
+    assert [item.response_ids for item in sampled] == [item.response_ids for item in expected]
+    for sampler_item, item in zip(sampled, expected, strict=True):
+        assert sampler_item.entropies == pytest.approx(item.entropies, abs=3 * ROUNDING)
+        assert sampler_item.logps == pytest.approx(item.logps, abs=ROUNDING)
 
 
 @pytest.mark.slow

@@ -37,12 +37,15 @@ def _buy(cache: ReplyCache, *keys: bytes, budget: Budget = NO_LIMIT) -> None:
     cache.book(keys[0], replies, teacher="t", way="completion", usage=USAGE)
 
 
-def test_what_was_bought_is_found_with_what_its_call_cost(cache: ReplyCache, tmp_path: Path):
+def test_cached_replies_have_the_usage_of_their_call(cache: ReplyCache, tmp_path: Path):
     _buy(cache, b"a", b"b")
-    for found in (cache.find([b"a", b"b", b"c"]), ReplyCache(tmp_path / "teacher.sqlite").find([b"b", b"a"])):
-        assert {key: reply.text for key, reply in found.items()} == {b"a": "text 0", b"b": "text 1"}
-        assert found[b"a"].call == found[b"b"].call
-        assert found[b"a"].usage == USAGE
+    for replies in (
+        cache.find([b"a", b"b", b"c"]),
+        ReplyCache(tmp_path / "teacher.sqlite").find([b"b", b"a"]),
+    ):
+        assert {key: reply.text for key, reply in replies.items()} == {b"a": "text 0", b"b": "text 1"}
+        assert replies[b"a"].call == replies[b"b"].call
+        assert replies[b"a"].usage == USAGE
     assert cache.spent() == Spent(num_calls=1, tokens=34, cost_usd=0.25)
 
 
@@ -68,7 +71,7 @@ def _reserve_and_die(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_held_is_free_at_once(cache: ReplyCache, tmp_path: Path):
+def test_a_killed_process_releases_its_reservations_at_once(cache: ReplyCache, tmp_path: Path):
     process = multiprocessing.get_context("spawn").Process(
         target=_reserve_and_die, args=(tmp_path / "teacher.sqlite",)
     )
@@ -232,7 +235,7 @@ def test_the_name_of_a_process_is_its_own():
 
 
 @pytest.mark.parametrize("damage", ["pages", "text"])
-def test_damage_past_the_first_page_is_told_in_one_line(tmp_path: Path, damage: str):
+def test_damage_past_the_first_page_is_reported_in_one_line(tmp_path: Path, damage: str):
     path = tmp_path / "teacher.sqlite"
     cache = ReplyCache(path)
     keys = [str(i).encode() for i in range(200)]

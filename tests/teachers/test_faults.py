@@ -132,8 +132,10 @@ def test_a_killed_run_of_many_requests_pays_for_nothing_twice(server: Server, tm
     assert len(answers) == NUM_REQUESTS
     for i, answer in enumerate(answers):
         prompt, start = f"{1000 + i // PER_TRAJECTORY}+5874=", 3 * (i % PER_TRAJECTORY)
-        own = worked_solution(prompt)[start : start + 2]
-        assert answer["replies"] == [own] * NUM_REPLIES or (answer["replies"] == [] and answer["failure"])
+        expected = worked_solution(prompt)[start : start + 2]
+        assert answer["replies"] == [expected] * NUM_REPLIES or (
+            answer["replies"] == [] and answer["failure"]
+        )
     reasons = {answer["failure"] for answer in answers if answer["failure"]}
     assert "content_filter" in reasons
     assert sum(bool(answer["failure"]) for answer in answers) < 0.05 * NUM_REQUESTS
@@ -149,7 +151,7 @@ def test_a_killed_run_of_many_requests_pays_for_nothing_twice(server: Server, tm
     third = _ask(server.url, cache)
     repeated, _ = third.communicate(timeout=1200)
     again = json.loads(repeated.splitlines()[-1])
-    heard = [i for i, answer in enumerate(answers) if not answer["failure"]]
-    assert [again[i] for i in heard] == [answers[i] for i in heard]
-    num_failed = NUM_REQUESTS - len(heard)
+    answered = [i for i, answer in enumerate(answers) if not answer["failure"]]
+    assert [again[i] for i in answered] == [answers[i] for i in answered]
+    num_failed = NUM_REQUESTS - len(answered)
     assert len(_served(tmp_path)) - len(lines) <= num_failed * 8, "the failed alone are asked again"

@@ -454,8 +454,8 @@ def test_the_probe_refuses_a_teacher_that_writes_nothing(teacher_of, fields, tex
 
 def test_the_probe_refuses_a_teacher_that_stops_at_each_prefix(teacher_of):
     def answer(_number: int, _headers: object, sent: Any) -> Sent:
-        begun = sent["messages"][-1]["role"] == "assistant"
-        return Sent(answer_of("prefill", "" if begun else "a solution", reason="stop"))
+        is_prefilled = sent["messages"][-1]["role"] == "assistant"
+        return Sent(answer_of("prefill", "" if is_prefilled else "a solution", reason="stop"))
 
     known = tabled("hosted_vllm/demo", has_base_url=True)
     with sending(answer) as server, pytest.raises(TeacherError, match="does not continue"):

@@ -33,7 +33,7 @@ REQUESTS = [request(prefix, seed=100 * i) for i, prefix in enumerate(["3;4>", ""
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_each_answer_is_what_the_model_writes_after_that_prefix_whatever_stands_beside_it(
+def test_each_answer_is_what_the_model_writes_after_that_prefix_in_any_batch(
     path: str, model, tokenizer, batch_size: int
 ):
     answers = teacher(path, batch_size).answer(REQUESTS)
@@ -72,12 +72,14 @@ def test_the_same_request_has_the_same_answer_and_another_seed_another(path: str
     assert first.replies != second.replies
 
 
-def test_a_request_may_bring_its_own_temperature(path: str):
+def test_a_request_may_set_the_temperature(path: str):
     greedy = replace(request("3", num_replies=20), temperature=0.0)
-    [own], [plain] = (teacher(path).answer([asked]) for asked in (greedy, request("3", num_replies=20)))
+    [greedy_answer], [sampled_answer] = (
+        teacher(path).answer([asked]) for asked in (greedy, request("3", num_replies=20))
+    )
 
-    assert len(set(own.replies)) == 1
-    assert len(set(plain.replies)) > 1
+    assert len(set(greedy_answer.replies)) == 1
+    assert len(set(sampled_answer.replies)) > 1
 
 
 def test_nothing_asked_is_nothing_answered(path: str):
@@ -89,7 +91,7 @@ def test_requests_of_different_shapes_are_refused(path: str):
         teacher(path).answer([request("3"), request("3", num_replies=1)])
 
 
-def test_a_prefix_stands_behind_the_chat_template(model, tmp_path: Path):
+def test_a_prefix_follows_the_chat_template(model, tmp_path: Path):
     plain = character_tokenizer("0123456789+=;>")
     templated = character_tokenizer("0123456789+=;>")
     templated.chat_template = TEMPLATE

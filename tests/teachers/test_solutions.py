@@ -69,17 +69,17 @@ def test_a_solution_that_is_cut_has_no_end_and_one_that_is_too_long_for_the_stud
 
 def test_the_teacher_is_asked_for_whole_answers_at_the_methods_temperature_and_paid_for_once():
     teacher = Solver((";3", "stop"), (";4", "stop"))
-    found = _solutions(teacher, temperature=0.7)
+    trajectories = _solutions(teacher, temperature=0.7)
 
     assert [(r.prompt, r.prefix, r.num_replies, r.max_tokens, r.temperature) for r in teacher.asked] == [
         ("1+2=", "", 2, 6, 0.7),
         ("4+4=", "", 2, 6, 0.7),
     ]
-    assert [item.id for item in found] == ["r0007-p0-0", "r0007-p0-1", "r0007-p1-0", "r0007-p1-1"]
-    assert sum(item.teacher_tokens for item in found) == 2 * 9
-    assert sum(item.teacher_prompt_tokens for item in found) == 2 * 4
-    assert sum(item.cost_usd for item in found) == 2 * 0.5
-    assert len({item.seed for item in found}) == 4
+    assert [item.id for item in trajectories] == ["r0007-p0-0", "r0007-p0-1", "r0007-p1-0", "r0007-p1-1"]
+    assert sum(item.teacher_tokens for item in trajectories) == 2 * 9
+    assert sum(item.teacher_prompt_tokens for item in trajectories) == 2 * 4
+    assert sum(item.cost_usd for item in trajectories) == 2 * 0.5
+    assert len({item.seed for item in trajectories}) == 4
 
 
 def test_seeds_are_those_of_the_round_and_the_prompt():
@@ -97,11 +97,11 @@ def test_text_that_would_join_the_prompt_is_read_alone():
         tokenizer_object=Tokenizer(models.BPE(vocabulary, [("a", "b")])), eos_token="<end>", pad_token="<pad>"
     )
     prompts = [replace(PROMPTS[0], prompt="ba")]
-    [found] = solutions(
+    [trajectory] = solutions(
         prompts, teacher=Solver(("bab", "stop")), temperature=0.0, tokenizer=joined, student="w", round_=0,
         num_samples=1, max_new_tokens=6, seed=0,
     )  # fmt: skip
-    assert (found.prompt_ids, found.response_ids) == ([1, 0], [1, 2, 3])
+    assert (trajectory.prompt_ids, trajectory.response_ids) == ([1, 0], [1, 2, 3])
 
 
 def test_nothing_written_and_cut_is_an_error_and_an_empty_answer_is_its_end():

@@ -41,14 +41,14 @@ def _ask(
     return httpx.post(server.origin + path, json=body, headers=headers, timeout=5.0)
 
 
-def _put(path: str, prefix: str) -> dict[str, Any]:
+def _body(path: str, prefix: str) -> dict[str, Any]:
     if path == "/v1/completions":
         return {"prompt": PROMPT + prefix}
-    begun = [{"role": "assistant", "content": prefix, "prefix": True}] if prefix else []
-    return {"messages": [USER, *begun]}
+    prefill = [{"role": "assistant", "content": prefix, "prefix": True}] if prefix else []
+    return {"messages": [USER, *prefill]}
 
 
-def _said(path: str, answer: dict[str, Any]) -> list[tuple[str, str]]:
+def _texts_of(path: str, answer: dict[str, Any]) -> list[tuple[str, str]]:
     if path == "/v1/messages":
         return [(block["text"], answer["stop_reason"]) for block in answer["content"]]
     choices = answer["choices"]
@@ -92,8 +92,8 @@ def test_noise_is_drawn_from_prompt_prefix_and_seed():
 @pytest.mark.parametrize("prefix", ["", "5+4+0", SOLUTION])
 def test_a_prefix_is_continued_and_billed_a_token_a_character(path: str, prefix: str):
     with running(TeacherServer()) as server:
-        answer = _ask(server, path, **_put(path, prefix)).json()
-        [(text, reason)] = _said(path, answer)
+        answer = _ask(server, path, **_body(path, prefix)).json()
+        [(text, reason)] = _texts_of(path, answer)
 
         rest = SOLUTION[len(prefix) :]
         ended = len(rest) < 4
@@ -112,14 +112,14 @@ def test_reply_i_draws_from_seed_plus_i_and_at_temperature_0_all_are_one(path: s
     mind = AdditionMind(noise=0.5)
     with running(TeacherServer(mind)) as server:
         for temperature, seeds in ((1.0, [7, 8, 9]), (0, [None] * 3)):
-            body = _put(path, "5+4") | {"n": 3, "seed": 7, "temperature": temperature}
-            texts = [text for text, _ in _said(path, _ask(server, path, **body).json())]
+            body = _body(path, "5+4") | {"n": 3, "seed": 7, "temperature": temperature}
+            texts = [text for text, _ in _texts_of(path, _ask(server, path, **body).json())]
             assert texts == [mind.reply(PROMPT, "5+4", 4, seed)[0] for seed in seeds]
 
 
-def test_without_a_seed_each_answer_is_drawn_anew():
+def test_without_a_seed_every_answer_is_another_sample():
     with running(TeacherServer(AdditionMind(noise=0.5))) as server:
-        body = _put("/v1/messages", "") | {"max_tokens": 20}
+        body = _body("/v1/messages", "") | {"max_tokens": 20}
         assert len({_ask(server, "/v1/messages", **body).json()["content"][0]["text"] for _ in range(4)}) == 4
 
 
@@ -128,7 +128,7 @@ def test_a_list_of_blocks_is_their_text():
     with running(TeacherServer()) as server:
         for path in PATHS[1:]:
             answer = _ask(server, path, messages=[{"role": "user", "content": blocks}]).json()
-            assert _said(path, answer)[0][0] == SOLUTION[:4]
+            assert _texts_of(path, answer)[0][0] == SOLUTION[:4]
 
 
 def test_a_last_turn_of_the_assistant_is_continued_only_where_that_is_asked():
@@ -137,11 +137,11 @@ def test_a_last_turn_of_the_assistant_is_continued_only_where_that_is_asked():
     with running(TeacherServer()) as server:
         assert _ask(server, chat, **turns).status_code == 400
         answer = _ask(server, chat, **turns, continue_final_message=True).json()
-        assert _said(chat, answer) == [(SOLUTION[3:7], "length")]
+        assert _texts_of(chat, answer) == [(SOLUTION[3:7], "length")]
     with running(TeacherServer(vendor=Vendor(refuse_prefill=True))) as server:
-        assert [_ask(server, path, **_put(path, "5+4")).status_code for path in PATHS] == [200, 400, 400]
+        assert [_ask(server, path, **_body(path, "5+4")).status_code for path in PATHS] == [200, 400, 400]
     with running(TeacherServer(vendor=Vendor(ignores_prefill=True))) as server:
-        texts = [_said(path, _ask(server, path, **_put(path, "5+4")).json())[0][0] for path in PATHS]
+        texts = [_texts_of(path, _ask(server, path, **_body(path, "5+4")).json())[0][0] for path in PATHS]
         assert texts == [SOLUTION[3:7], SOLUTION[:4], SOLUTION[:4]]
         assert {line.prompt_tokens for line in server.served} == {len(PROMPT) + 3}
 
@@ -151,7 +151,7 @@ def test_an_instruction_is_taken_apart_as_the_hook_says():
     with running(TeacherServer(vendor=vendor)) as server:
         asked = {"messages": [{"role": "user", "content": PROMPT + "|5+4"}]}
         answer = _ask(server, "/v1/chat/completions", **asked).json()
-        assert _said("/v1/chat/completions", answer) == [(SOLUTION[3:7], "length")]
+        assert _texts_of("/v1/chat/completions", answer) == [(SOLUTION[3:7], "length")]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -160,26 +160,26 @@ def test_errors_have_the_vendors_shape(path: str):
     right = {"Authorization": "Bearer right", "x-api-key": "right"}
     with running(TeacherServer(vendor=vendor)) as server:
         refused = [
-            _ask(server, path, **_put(path, "")),
-            _ask(server, path, right, **_put(path, "") | {"model": "other"}),
+            _ask(server, path, **_body(path, "")),
+            _ask(server, path, right, **_body(path, "") | {"model": "other"}),
             _ask(server, path, right),
         ]
         assert [answer.status_code for answer in refused] == [401, 404, 400]
         for answer in refused:
             assert answer.json()["error"]["message"]
             assert (answer.json().get("type") == "error") == (path == "/v1/messages")
-        assert _ask(server, path, right, **_put(path, "")).status_code == 200
+        assert _ask(server, path, right, **_body(path, "")).status_code == 200
         assert len(server.served) == 1
 
 
 def test_anthropic_accepts_neither_several_replies_nor_white_space_at_the_end():
     with running(TeacherServer()) as server:
-        assert _ask(server, "/v1/messages", **_put("/v1/messages", ""), n=2).status_code == 400
-        assert _ask(server, "/v1/messages", **_put("/v1/messages", "5+4 ")).status_code == 400
+        assert _ask(server, "/v1/messages", **_body("/v1/messages", ""), n=2).status_code == 400
+        assert _ask(server, "/v1/messages", **_body("/v1/messages", "5+4 ")).status_code == 400
 
 
 def test_more_replies_than_the_most_are_refused_or_left_out():
-    body = _put("/v1/completions", "") | {"n": 5}
+    body = _body("/v1/completions", "") | {"n": 5}
     with running(TeacherServer(vendor=Vendor(max_n=2))) as server:
         assert len(_ask(server, "/v1/completions", **body).json()["choices"]) == 2
     with running(TeacherServer(vendor=Vendor(max_n=2, refuse_n=True))) as server:
@@ -188,12 +188,12 @@ def test_more_replies_than_the_most_are_refused_or_left_out():
 
 def test_what_it_was_asked_and_served_can_be_looked_up():
     with running(TeacherServer(delay_s=0.1)) as server, ThreadPoolExecutor(3) as pool:
-        bodies = [_put("/v1/completions", SOLUTION[:size]) for size in range(3)]
+        bodies = [_body("/v1/completions", SOLUTION[:size]) for size in range(3)]
         list(pool.map(lambda body: _ask(server, "/v1/completions", **body), bodies))
-        told = httpx.get(f"{server.origin}/served").json()
-        assert told["served"] == [vars(line) for line in server.served]
-        assert (told["num_requests"], len(told["served"])) == (3, 3)
-        assert 1 <= told["max_in_flight"] <= 3
+        book = httpx.get(f"{server.origin}/served").json()
+        assert book["served"] == [vars(line) for line in server.served]
+        assert (book["num_requests"], len(book["served"])) == (3, 3)
+        assert 1 <= book["max_in_flight"] <= 3
         assert httpx.get(f"{server.url}/models").json()["data"][0]["id"] == "teacher"
         assert httpx.get(f"{server.origin}/health").status_code == 200
 
@@ -223,7 +223,7 @@ def test_a_filter_hits_a_body_always_or_never():
 
 def _outcome(server: TeacherServer, path: str, **body: Any) -> str:
     try:
-        answer = _ask(server, path, **_put(path, ""), **body)
+        answer = _ask(server, path, **_body(path, ""), **body)
         return f"{answer.status_code} {answer.headers['content-type'].partition(';')[0]}"
     except httpx.TransportError as error:
         return type(error).__name__
@@ -270,16 +270,16 @@ def test_a_fault_with_an_answer_is_billed(path: str, faults: Faults, fault: str 
     several = {} if anthropic else {"n": 3}
     with running(TeacherServer(faults=faults)) as server:
         begun_s = time.monotonic()
-        answer = _ask(server, path, **_put(path, ""), **several).json()
+        answer = _ask(server, path, **_body(path, ""), **several).json()
         if fault == "drip":
             assert time.monotonic() - begun_s >= 0.05
 
         if fault == "filter":
             refused = ("", "refusal") if anthropic else ("", "content_filter")
-            assert set(_said(path, answer)) == {refused}
+            assert set(_texts_of(path, answer)) == {refused}
         else:
             num_replies = min(num_replies, 1) if anthropic else num_replies
-            assert [text for text, _ in _said(path, answer)] == [SOLUTION[:4]] * num_replies
+            assert [text for text, _ in _texts_of(path, answer)] == [SOLUTION[:4]] * num_replies
         [line] = server.served
         billed_as = None if fault == "fewer" and anthropic else fault
         assert line == Served(path, line.body, len(PROMPT), 4 * num_replies, num_replies, billed_as)

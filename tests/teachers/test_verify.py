@@ -62,7 +62,7 @@ def _verify(items: list[Anchored], teacher: Recorder, seed: int = 0, audit: Audi
     return verify(items, teacher=teacher, audit=audit, decoder=DECODER, end_id=end_id, seed=seed)
 
 
-def test_the_teacher_is_given_what_stands_before_the_chunk_and_never_the_chunk():
+def test_the_teacher_is_sent_the_prefix_and_never_the_chunk():
     teacher = Recorder("+4", "=0", "")
     _verify([_anchored()], teacher)
     assert [(request.prompt, request.prefix) for request in teacher.asked] == [
@@ -185,11 +185,11 @@ def test_a_reply_that_changes_the_tokens_before_it_is_a_boundary_and_leaves_the_
 
     def verdict(*replies: str):
         teacher = Teacher(*[(text, "length") for text in replies])
-        [found] = verify(
+        [audited] = verify(
             [Anchored(trajectory, [1])],
             teacher=teacher, audit=audit, decoder=TextDecoder(joined), end_id=3, seed=0,
         )  # fmt: skip
-        return found
+        return audited
 
     assert (verdict("a", "a").boundary, verdict("a", "a").reply_ids) == (False, [[0], [0]])
     assert (verdict("a", "b").boundary, verdict("a", "b").reply_ids) == (True, [])

@@ -36,7 +36,7 @@ def test_an_instruction_holds_the_prompt_and_the_prefix_in_one_turn_of_the_user(
 
 @pytest.mark.parametrize("way", ["prefill", "instruct"])
 @pytest.mark.parametrize("prefill", ["turn", "flag", "setting"])
-def test_where_nothing_was_written_yet_the_question_stands_alone(way, prefill):
+def test_with_an_empty_prefix_the_prompt_is_sent_alone(way, prefill):
     payload = _payload(way, prefix="", prefill=prefill)
     assert payload.messages == ({"role": "user", "content": "1+2="},)
     assert payload.settings == {}
