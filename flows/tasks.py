@@ -20,7 +20,7 @@ from prefect.tasks import Task
 from flows.runtime.processes import dispatch
 from flows.runtime.server import is_embedded
 from omniopd.config import Params
-from omniopd.config.schema import Compute, Step
+from omniopd.config.schema.compute import Compute, Step
 from omniopd.data.layout import Layout
 from omniopd.errors import BudgetError, ConfigError, DataError, DiskError, ModelError, RunError
 from omniopd.inputs import ensure as inputs

@@ -78,7 +78,7 @@ def test_a_recipe_is_taken_by_its_name_and_overridden(tmp_path: Path):
     assert list(params.arms) == ["mine"]
     path.write_text("recipe: qwen3-1.7b-gsm8k\n")
     with pytest.raises(
-        ConfigError, match=r"recipe: 'qwen3-1.7b-gsm8k' is no packaged recipe; .*qwen3-4b-dapo-vllm"
+        ConfigError, match=r"recipe: 'qwen3-1.7b-gsm8k' is not a packaged recipe; .*qwen3-4b-dapo-vllm"
     ):
         load_params(path)
 

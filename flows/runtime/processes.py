@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd import errors
-from omniopd.config.schema import Step
+from omniopd.config.schema.compute import Step
 from omniopd.data.layout import RunLayout
 from omniopd.data.processes import guarded
 from omniopd.data.store import read_json

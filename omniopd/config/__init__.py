@@ -11,24 +11,13 @@ from omniopd.config.load import (
 )
 from omniopd.config.overrides import nested, parsed, variant_of
 from omniopd.config.plugins import imported, make_importable
-from omniopd.config.schema import (
-    DEMO,
-    DEMO_CONTEXT,
-    Arm,
-    Benchmarks,
-    DemoModel,
-    Evaluation,
-    Lora,
-    Methods,
-    Params,
-    Precision,
-    Rollout,
-    RunConfig,
-    Section,
-    TeacherConfig,
-    Tracking,
-    Train,
-)
+from omniopd.config.schema.evaluation import Benchmarks, Evaluation
+from omniopd.config.schema.models import DEMO, DEMO_CONTEXT, DemoModel
+from omniopd.config.schema.params import Arm, Methods, Params, RunConfig
+from omniopd.config.schema.teacher import TeacherConfig
+from omniopd.config.schema.tracking import Tracking
+from omniopd.config.schema.training import Lora, Precision, Rollout, Train
+from omniopd.settings import Section
 
 __all__ = [
     "DEMO",

@@ -9,21 +9,22 @@ from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
-from omniopd.config.messages import mistakes_in, nearest, one_line, validated
-from omniopd.config.overrides import check_values, overridden, read_yaml
+from omniopd.config.messages import mistakes_in, nearest, validated
+from omniopd.config.overrides import check_values, overridden, read_yaml, with_recipe
 from omniopd.config.plugins import imported, make_importable
-from omniopd.config.recipes import with_recipe
-from omniopd.config.schema import DEMO, Methods, Params, Rollout, RunConfig, Train
+from omniopd.config.schema.models import DEMO
+from omniopd.config.schema.params import Methods, Params, RunConfig
+from omniopd.config.schema.training import Rollout, Train
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
 from omniopd.tasks import TASKS
 
 
 def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Params:
-    """params.yaml with the overrides of one run in their place, checked.
+    """params.yaml with the overrides of one run applied, checked.
 
     Raises:
-        ConfigError: every mistake found, a line each: place, what was found, what to do.
+        ConfigError: every mistake, a line each: the setting, its value, the remedy.
     """
     raw = _read_yaml(path)
     check_values(raw, str(path))
@@ -45,7 +46,7 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
 
 
 def as_yaml(params: Params) -> str:
-    """Every setting, defaults included, as a params.yaml."""
+    """Every setting, defaults included, as text of a params.yaml."""
     yaml, text = YAML(typ="safe", pure=True), StringIO()
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
@@ -56,7 +57,7 @@ def as_yaml(params: Params) -> str:
 def resolve(
     params: Params, arm_name: str, seed: int, *, lr: float | None = None, file: str = "params.yaml"
 ) -> RunConfig:
-    """The settings of one run, at the learning rate lr, or else at the arm's own or that of the block `train`.
+    """The settings of one run. Without `lr` the learning rate is the arm's, or else that of the block `train`.
 
     Raises:
         ConfigError: an arm or method that does not exist, or overrides that do not fit.
@@ -70,17 +71,17 @@ def resolve(
         kind = method_class(arm.method)
     except ConfigError as error:
         raise ConfigError(f"{place}.method: {error}") from error
-    # A method from outside has no block below `methods`: its arms start from the class's own defaults.
+    # A method of another package has no block below `methods`: its arms start from the defaults of the class.
     block = getattr(params.methods, arm.method, None)
     blocks = {"settings": (kind, block, arm.settings)} | {
         name: (type(getattr(params, name)), getattr(params, name), getattr(arm, name))
         for name in ("train", "rollout")
     }
     changed, mistakes = {}, []
-    for name, (model, default, own) in blocks.items():
+    for name, (model, default, overrides) in blocks.items():
         try:
-            given = {**(default.model_dump() if default else {}), **own}
-            changed[name] = validated(model, given, f"{place}.{name}")
+            values = {**(default.model_dump() if default else {}), **overrides}
+            changed[name] = validated(model, values, f"{place}.{name}")
         except ConfigError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -94,7 +95,13 @@ def resolve(
         method_name=arm.method,
         method=method,
         **changed,
-        **{name: getattr(params, name) for name in _SHARED},
+        prompts=params.prompts,
+        models=params.models,
+        teacher=params.teacher,
+        evaluation=params.evaluation,
+        compute=params.compute,
+        tracking=params.tracking,
+        alarms=params.alarms,
     )
     problems = [f"{place}: {problem}" for problem in [*_size_problems(config), *_engine_problems(config)]]
     problems += [f"{place} (methods.{arm.method}): {problem}" for problem in method.problems(config.plan())]
@@ -104,7 +111,7 @@ def resolve(
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method: one of the blocks below `methods`, or package.module:Class.
+    """The class of a method: a block below `methods`, or package.module:Class.
 
     Raises:
         ConfigError: there is no such method.
@@ -113,10 +120,10 @@ def method_class(name: str) -> type[Method]:
         return cast(type[Method], Methods.model_fields[name].annotation)
     if ":" not in name:
         raise ConfigError(f"no method is called {name!r}{nearest(name, Methods.model_fields)}")
-    found = imported(name)
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"{name!r} is no omniopd.methods.Method; derive the class from it")
-    return found
+    imported_class = imported(name)
+    if not (isinstance(imported_class, type) and issubclass(imported_class, Method)):
+        raise ConfigError(f"{name!r} is not an omniopd.methods.Method; derive the class from it")
+    return imported_class
 
 
 def _size_problems(config: RunConfig) -> list[str]:
@@ -136,7 +143,7 @@ def _size_problems(config: RunConfig) -> list[str]:
 
 
 def _engine_problems(config: RunConfig) -> list[str]:
-    """Whether an engine of rollouts can live where rollouts are made."""
+    """An engine lives in the flow's process, so rollouts cannot be sampled in others."""
     if config.rollout.engine == "transformers" or config.method.source == "teacher":
         return []
     elsewhere = {
@@ -144,7 +151,7 @@ def _engine_problems(config: RunConfig) -> list[str]:
         "compute.where.roll_out": config.compute.place_of("roll_out") != "inline",
     }
     return [
-        f"rollout.engine {config.rollout.engine} lives in the flow's own process for the whole run, and {place} makes "
+        f"rollout.engine {config.rollout.engine} lives in the flow's process for the whole run, and {place} samples "
         f"rollouts in others; take {place} out of params.yaml, or take transformers"
         for place, is_set in elsewhere.items()
         if is_set
@@ -152,9 +159,9 @@ def _engine_problems(config: RunConfig) -> list[str]:
 
 
 def _rate_problems(params: Params, file: str) -> list[str]:
-    """What is wrong between arms: names, and the sweeps that learning rates are taken from."""
-    found = [
-        f"{file}: ablations.{name}: an arm is called so too; rename one of the two"
+    """Mistakes across arms: their names, and the sweeps that learning rates are taken from."""
+    problems = [
+        f"{file}: ablations.{name}: an arm has the same name; rename one of the two"
         for name in params.ablations
         if name in params.arms
     ]
@@ -162,21 +169,21 @@ def _rate_problems(params: Params, file: str) -> list[str]:
     for group, arms in (("arms", params.arms), ("ablations", params.ablations)):
         for name, arm in arms.items():
             if arm.lr_of is not None and arm.lr_of not in swept:
-                found.append(
-                    f"{file}: {group}.{name}.lr_of: {arm.lr_of!r} is no arm that is swept (one of `arms` whose lr_of "
-                    f"is itself){nearest(arm.lr_of, dict.fromkeys(swept))}"
+                problems.append(
+                    f"{file}: {group}.{name}.lr_of: {arm.lr_of!r} is not a swept arm (one of `arms` whose lr_of "
+                    f"is itself){nearest(arm.lr_of, swept)}"
                 )
     against = params.comparison.against
     if against is not None and against not in params.arms:
-        found.append(
+        problems.append(
             f"{file}: comparison.against: no arm is called {against!r}{nearest(against, params.arms)}"
         )
-    return found
+    return problems
 
 
 def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
-    """The mistakes in what arms override, where the blocks that they override are themselves wrong."""
-    found = []
+    """The mistakes in the overrides of arms, where the blocks that they override are wrong themselves."""
+    mistakes = []
     named = [(group, *item) for group in ("arms", "ablations") for item in _block(raw, group).items()]
     for group, name, arm in named:
         if not isinstance(arm, dict):
@@ -191,10 +198,10 @@ def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
             "rollout": (Rollout, _block(raw, "rollout")),
         }
         for key, (model, default) in blocks.items():
-            own = _block(arm, key)
+            overrides = _block(arm, key)
             place = f"{file}: {group}.{name}.{key}"
-            found += mistakes_in(cast(type, model), {**default, **own}, place, keys=own.keys())
-    return found
+            mistakes += mistakes_in(cast(type, model), {**default, **overrides}, place, keys=overrides.keys())
+    return mistakes
 
 
 def _block(raw: Any, *path: str) -> dict[str, Any]:
@@ -203,11 +210,8 @@ def _block(raw: Any, *path: str) -> dict[str, Any]:
     return raw if isinstance(raw, dict) else {}
 
 
-_SHARED = ("prompts", "models", "teacher", "evaluation", "compute", "tracking", "alarms")
-
-
 def demo_problems(params: Params, file: str) -> list[str]:
-    """A demo model is trained on a built-in task, and so cannot be had for a file of prompts."""
+    """A demo model is trained on a built-in task, so there is none for a file of prompts."""
     if builtin_task(params) is not None:
         return []
     named = (("models.student", params.models.student), ("teacher.model", params.teacher.model))
@@ -220,18 +224,18 @@ def demo_problems(params: Params, file: str) -> list[str]:
 
 
 def task_problems(params: Params, file: str) -> list[str]:
-    """The prompts of a built-in task are drawn as they are: what a source is read with says nothing of them."""
+    """Settings of how a source is read do not apply to the prompts of a built-in task."""
     task = builtin_task(params)
     names = ("subset", "template", "answer_pattern", "max_prompt_tokens", "decontaminate")
     return [
-        f"{file}: prompts.{name}: {task} is a built-in task, whose prompts are made as they are; set it to null"
+        f"{file}: prompts.{name}: does not apply to {task}, which is a built-in task; set it to null"
         for name in names
         if task is not None and getattr(params.prompts, name) is not None
     ]
 
 
 def builtin_task(params: Params | RunConfig) -> str | None:
-    """The name of the built-in task that prompts.source names, or None where it names a file or a hub dataset."""
+    """The built-in task that prompts.source names; None for a file or a hub dataset."""
     return params.prompts.source if params.prompts.source in TASKS else None
 
 
@@ -246,9 +250,10 @@ def _read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file of settings") from error
     except DuplicateKeyError as error:
         where = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"{path}:{where}: {one_line(str(error.problem))}; delete one of the two") from error
+        problem = " ".join(str(error.problem).split())
+        raise ConfigError(f"{path}:{where}: {problem}; delete one of the two") from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {one_line(str(error))}; fix the line") from error
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}; fix the line") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no settings; start from the params.yaml of the repository")
     return raw

@@ -1,26 +1,55 @@
-"""Settings that one run has otherwise than params.yaml: given on the command line, or in the form of a deployment."""
+"""Settings of other origin than params.yaml: packaged recipes, and the overrides of one run."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import YAMLError
 
+from omniopd.config.messages import nearest
 from omniopd.data.receipts import work_key
 from omniopd.errors import ConfigError
 
 MAX_DEPTH = 50  # of blocks within blocks
 SHOWN = 60  # characters of a setting in a message
-WIDEST = 2**63  # of numbers, which databases and libraries hold in 64 bits
-# What the parser's constructors raise for a value that its tag does not fit: `!!bool maybe`, 2001-99-99.
+WIDEST = 2**63  # numbers must fit in 64 bits, for databases and libraries
+UNUSABLE = re.compile("[\0\ud800-\udfff]")  # in a file name: NUL and halves of surrogate pairs
+# Raised by the constructors of the parser for a value that does not fit its tag: `!!bool maybe`, 2001-99-99.
 MISFITS = (ValueError, TypeError, LookupError, OverflowError)
-# What `prepare` and `base` made is shared by all runs of a seed, so no single run may have it otherwise.
+# The prompts and models of a seed are shared by all its runs, so no single run may override what they are made of.
 SHARED_INPUTS = ("seeds", "prompts", "models", "teacher.kind", "teacher.model")
+RECIPES = files("omniopd") / "recipes"
+RUN_LISTS = ("arms", "ablations")  # replace those of a recipe rather than being merged into them
+
+
+def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The settings of the packaged recipe that `recipe` names, overridden by the others of the file.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    settings = {name: value for name, value in raw.items() if name != "recipe"}
+    if "recipe" not in raw:
+        return settings
+    name = raw["recipe"]
+    known = sorted(
+        file.name.removesuffix(".yaml") for file in RECIPES.iterdir() if file.name.endswith(".yaml")
+    )
+    if name not in known:
+        hint = nearest(str(name), known)
+        raise ConfigError(
+            f"{place}: recipe: {name!r} is not a packaged recipe{hint}; there are {', '.join(known)}"
+        )
+    recipe = read_yaml((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")
+    kept = {name: value for name, value in recipe.items() if name not in RUN_LISTS or name not in settings}
+    return merged(kept, settings)
 
 
 def parsed(texts: Iterable[str]) -> dict[str, Any]:
-    """`path=value` texts as overrides; a value is read as params.yaml reads it.
+    """`path=value` texts as overrides; values are read as in params.yaml.
 
     >>> parsed(["train.num_rounds=5", "train.schedule=constant"])
     {'train.num_rounds': 5, 'train.schedule': 'constant'}
@@ -28,78 +57,74 @@ def parsed(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a text of another form.
     """
-    found = {}
+    overrides = {}
     for text in texts:
         path, sign, value = text.partition("=")
         try:
-            found[path.strip()] = read_yaml(value, f"--set {text[:SHOWN]}")
+            overrides[path.strip()] = read_yaml(value, f"--set {text[:SHOWN]}")
         except YAMLError as error:
             raise ConfigError(f"--set {text}: the value is not YAML; write path=value") from error
         if not sign or not path.strip():
             raise ConfigError(f"--set {text}: is not path=value; write it as in --set train.num_rounds=5")
-    return found
+    return overrides
 
 
 def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the overrides in their place; a name with dots is a path, a block is merged into the block.
+    """The settings with the overrides applied; a name with dots is a path, and a block is merged into the block.
 
     Raises:
-        ConfigError: an override of what all runs of a seed share, or one that is nested too deep.
+        ConfigError: an override of a setting that all runs of a seed share, or one that is nested too deep.
     """
     for path, value in overrides.items():
         check_values(value, f"overrides: {path[:SHOWN]}", level=path.count("."))
-    own = nested(overrides)
+    blocks = nested(overrides)
     for path in SHARED_INPUTS:
-        if _holds(own, path.split(".")):
+        if _has_path(blocks, path.split(".")):
             raise ConfigError(
-                f"overrides: {path}: decides what all runs of a seed share (data/ and models/); "
-                "change it in params.yaml, or in a copy of the folder"
+                f"overrides: {path}: all runs of a seed share its data/ and models/; change it in params.yaml, or in "
+                "a copy of the folder"
             )
-    return merged(raw, own)
+    return merged(raw, blocks)
 
 
 def read_yaml(text: str, place: str) -> Any:
     """The value of a text in YAML 1.2, by the parser that DVC reads params.yaml with: 2e-4 is a number.
 
-    Args:
-        text: What is read.
-        place: Where it stands, to begin the message.
+    `place` begins the messages.
 
     Raises:
-        ConfigError: it nests too deep; reading ends there, for the parser takes quadratic time.
-        YAMLError: it is not YAML, holds a key twice, or a value that is none of its type.
+        ConfigError: it nests too deep; reading stops there, as the parser takes quadratic time.
+        YAMLError: it is not YAML, has a key twice, or a value that does not fit its tag.
     """
     yaml = YAML(typ="safe", pure=True)
-    yaml.max_depth = (
-        MAX_DEPTH + 2
-    )  # the whole is at level 0 and counted as 1; a value in the last block is one more
+    yaml.max_depth = MAX_DEPTH + 2  # counts the whole as 1, and a value in the last block as one more
     try:
         return yaml.load(text)
     except MaxDepthExceededError as error:
-        raise ConfigError(too_deep(place)) from error
+        raise _too_deep(place) from error
     except MISFITS as error:
-        raise YAMLError(f"a value is none of its type ({error})") from error
+        raise YAMLError(f"a value does not fit its type ({error})") from error
 
 
 def check_values(value: Any, place: str, *, level: int = 0) -> None:
-    """Raise where settings nest to more than MAX_DEPTH levels, as in a cycle, or hold what no file name takes.
-
-    Args:
-        value: What is set.
-        place: Where, to begin the message.
-        level: At which depth it is set.
+    """Check settings that are set at a depth of `level`; `place` begins the messages.
 
     Raises:
-        ConfigError: they do.
+        ConfigError: they nest deeper than MAX_DEPTH, as in a cycle, or contain a number or character that databases
+            or file names cannot hold.
     """
     layer = [value]
     while layer:
         if level > MAX_DEPTH:
-            raise ConfigError(too_deep(place))
-        # What YAML names by an alias stands at several places, and is inspected once a level.
-        inner = [item for block in layer for item in _items(block)]
+            raise _too_deep(place)
+        inner: list[Any] = []
+        for block in layer:
+            inner += (
+                block.values() if isinstance(block, Mapping) else block if isinstance(block, list) else ()
+            )
         for item in inner:
             _check_scalar(item, place)
+        # A value that YAML aliases is in several places, and is checked once a level.
         layer = list({id(item): item for item in inner if isinstance(item, Mapping | list)}.values())
         level += 1
 
@@ -107,21 +132,12 @@ def check_values(value: Any, place: str, *, level: int = 0) -> None:
 def _check_scalar(value: Any, place: str) -> None:
     if isinstance(value, int) and abs(value) >= WIDEST:
         raise ConfigError(f"{place}: a number of {value.bit_length()} bits; settings have 63 at most")
-    if isinstance(value, str) and ("\0" in value or any(map(_is_surrogate, value))):
+    if isinstance(value, str) and UNUSABLE.search(value):
         raise ConfigError(f"{place}: {value[:SHOWN]!r} holds a NUL or half of a surrogate pair; take it out")
 
 
-def _is_surrogate(character: str) -> bool:
-    return "\ud800" <= character <= "\udfff"
-
-
-def too_deep(place: str) -> str:
-    """The sentence for settings that nest too deep."""
-    return f"{place}: settings nest in more than {MAX_DEPTH} levels; write them flatter"
-
-
-def _items(block: Any) -> Iterable[Any]:
-    return block.values() if isinstance(block, Mapping) else block if isinstance(block, list) else ()
+def _too_deep(place: str) -> ConfigError:
+    return ConfigError(f"{place}: settings nest in more than {MAX_DEPTH} levels; write them flatter")
 
 
 def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,20 +156,21 @@ def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def variant_of(overrides: Mapping[str, Any]) -> str:
-    """What stands behind the name of a run with these overrides; nothing where there are none."""
+    """The suffix of the name of a run with these overrides; empty without any."""
     return f".with-{work_key(nested(overrides))[:8]}" if overrides else ""
 
 
-def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with the changes in place; blocks that both have are merged."""
     both = {
         name: merged(base[name], value)
-        for name, value in own.items()
+        for name, value in changes.items()
         if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
     }
-    return {**base, **own, **both}
+    return {**base, **changes, **both}
 
 
-def _holds(block: Any, path: Sequence[str]) -> bool:
+def _has_path(block: Any, path: Sequence[str]) -> bool:
     for name in path:
         if not isinstance(block, Mapping) or name not in block:
             return False

@@ -1,22 +1,21 @@
-"""Classes that settings name as package.module:Class."""
+"""Import of classes that settings name as package.module:Class."""
 
 import importlib
 import sys
 from pathlib import Path
 
-from omniopd.config.messages import one_line
-from omniopd.errors import ConfigError
+from omniopd.errors import ConfigError, one_line
 
 
 def make_importable(root: Path) -> None:
-    """Let settings name classes of modules that lie beside params.yaml, also where a console script reads them."""
+    """Make modules next to params.yaml importable, also from a console script."""
     folder = str(root.resolve())
     if folder not in sys.path:
         sys.path.append(folder)
 
 
 def imported(name: str) -> object:
-    """What package.module:Class names.
+    """The object named by package.module:Class.
 
     Raises:
         ConfigError: it cannot be imported.
@@ -26,5 +25,5 @@ def imported(name: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{name!r} cannot be imported ({one_line(str(error))}); fix it, or install its package"
+            f"{name!r} cannot be imported ({one_line(error)}); fix it, or install its package"
         ) from error

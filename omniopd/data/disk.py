@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written, or a path that is no file, whichever library met it: one sentence."""
+"""One sentence for a full or read-only disk, or a path that is no file, whichever library raised the error."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ REMEDIES = {
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
 }
-# Of paths that cannot be what they are taken for, read or written.
+# For paths of another kind than expected, read or written.
 MISPLACED = {
     errno.EISDIR: "move the folder away",
     errno.ENOTDIR: "a folder belongs where a file is: move the file away",
@@ -29,44 +29,42 @@ IN_SQLITE = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.E
 
 
 def disk_error(error: BaseException, path: Path) -> DiskError | None:
-    """The sentence for an error of a disk or of a path; `path` is named where the error names no file."""
+    """The sentence for an error of a disk or a path, else None; `path` is named where the error names no file."""
     number = _number(error)
     filename = getattr(error, "filename", None)
     if isinstance(error, OSError) and filename and number in MISPLACED:
-        where = f"{filename}"[:SHOWN]
         return DiskError(
-            f"{where}: cannot be used ({os.strerror(number)}); {MISPLACED[number]} and run it again"
+            f"{str(filename)[:SHOWN]}: cannot be used ({os.strerror(number)}); {MISPLACED[number]} and run it again"
         )
     if isinstance(error, OmniOPDError) or number not in REMEDIES:
         return None
-    where = filename or path
     return DiskError(
-        f"{where}: cannot be written ({os.strerror(number)}); {REMEDIES[number]} and run the same command: what was "
-        "done is kept"
+        f"{filename or path}: cannot be written ({os.strerror(number)}); {REMEDIES[number]} and run the same command: "
+        "finished work is kept"
     )
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """For the block, blame the disk of `path` in that sentence.
+    """Turn errors of a disk or a path in the block into that sentence.
 
     Raises:
-        DiskError: it is full, cannot be written, or a path there is not what it is taken for.
+        DiskError: the disk is full or read-only, or a path is not of the expected kind.
     """
     try:
         yield
     except Exception as error:
-        found = disk_error(error, path)
-        if found is None:
+        sentence = disk_error(error, path)
+        if sentence is None:
             raise
-        raise found from error
+        raise sentence from error
 
 
 def _number(error: BaseException) -> int | None:
-    """The system's number of what went wrong. Libraries in Rust give it in words alone."""
+    """The errno of an error. Libraries written in Rust give it only in their text."""
     if isinstance(error, sqlite3.Error):
         return IN_SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None

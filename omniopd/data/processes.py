@@ -1,4 +1,4 @@
-"""Processes: their names, which no later process with the same number has, and children that end with their parent."""
+"""Processes: names that a later process with the same PID does not have, and children that end with their parent."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# Heeds the parent's death from the first moment on, before anything is imported; then it becomes the command.
+# Watches for the parent's death before anything is imported, then becomes the command.
 _GUARD = f"""
 import ctypes, os, sys
 if sys.platform == "linux":
@@ -22,45 +22,40 @@ os.execv(sys.executable, [sys.executable, *sys.argv[3:]])
 
 
 def guarded(*arguments: str, by: signal.Signals = signal.SIGKILL) -> list[str]:
-    """The command of a Python process that gets that signal, on Linux, when the thread that starts it ends.
+    """The command of a Python process that gets the signal, on Linux, when the thread that started it ends.
 
-    arguments: those of the interpreter, such as `-m`, module, ….
+    arguments: for the interpreter, such as `-m`, module, ….
     """
     return [sys.executable, "-S", "-c", _GUARD, str(os.getpid()), str(int(by)), *arguments]
 
 
 def end_with_parent() -> None:
-    """Be killed when the process that started this one ends, however it does; on Linux."""
+    """Have the kernel kill this process when its parent ends, however that ends; on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def own_name() -> str:
-    """What this process is called among all that ever ran on this machine: boot, namespace, number, beginning."""
-    return _own(os.getpid())
+def this_process() -> str:
+    """The name of this process, unique on this machine: boot id, PID namespace, PID, start time."""
+    return name_of(os.getpid())
 
 
 def name_of(pid: int) -> str:
-    """What the process with that number is called in the same way."""
-    return ":".join((_boot(), _namespace(), str(pid), _began(pid)))
+    """The same for another process."""
+    return ":".join((_boot(), _namespace(), str(pid), _start_time(pid)))
 
 
 def has_ended(name: str) -> bool:
-    """Whether the process of that name runs no more; False where it cannot be seen from here, as in a container."""
-    boot, namespace, pid, began = name.split(":")
+    """Whether the process of that name has ended; False where it cannot be seen from here, as in a container."""
+    boot, namespace, pid, start_time = name.split(":")
     if boot != _boot():
         return True
-    return namespace == _namespace() and _began(int(pid)) != began
+    return namespace == _namespace() and _start_time(int(pid)) != start_time
 
 
 def runs(pid: int) -> bool:
     """Whether a process with that number runs here."""
-    return bool(_began(pid))
-
-
-@lru_cache(maxsize=1)
-def _own(pid: int) -> str:
-    return name_of(pid)
+    return bool(_start_time(pid))
 
 
 @lru_cache
@@ -75,11 +70,8 @@ def _namespace() -> str:
         return ""
 
 
-def _began(pid: int) -> str:
-    """When it began: in ticks since the machine did, which no setting of the clock changes, where they can be read.
-
-    Empty where no such process runs.
-    """
+def _start_time(pid: int) -> str:
+    """In ticks since boot where they can be read, which no change of the clock affects; empty for no such process."""
     if fields := _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split():
         return "" if fields[0] in "ZX" else fields[19]
     try:

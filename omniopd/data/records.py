@@ -1,10 +1,15 @@
 """The records that a run makes, one row each, and their Parquet schemas."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-STUDENT = "student"  # the writer of a trajectory that is the student's own
+STUDENT = "student"  # the writer of a trajectory that the student sampled
+
+_ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+Int32 = Annotated[int, pa.int32()]
+Float32 = Annotated[float, pa.float32()]
 
 
 def trajectory_id(round_: int, prompt_id: str, n: int) -> str:
@@ -18,14 +23,14 @@ def trajectory_id(round_: int, prompt_id: str, n: int) -> str:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One response, with what the trainer's forward pass says of it.
+    """One response, with the values of the trainer's forward pass.
 
-    `entropies[t]` and `logps[t]` (nats) speak of the distribution that produced `response_ids[t]`,
-    under the weights named by `student`. The end token, when written, is the last response token.
-    `response_ids` are tokens of the student, also where `writer` is not STUDENT but the name of the
-    teacher that wrote the response; its tokens and its cost are then what the teacher counted, and where it
-    wrote none `failure` says why in a word: such a trajectory is empty, and trains nothing. `staleness` is the
-    number of rounds for which the student had been trained since it wrote the response, when that was trained on.
+    `entropies[t]` and `logps[t]` (nats) are those of the distribution that produced `response_ids[t]`, under the
+    weights named by `student`. The stop token, if written, is the last response token. `writer` is STUDENT, or the
+    name of the teacher that wrote the response; `response_ids` are the student's tokens in both cases. The teacher_*
+    counts and the cost are the teacher's. `failure` says in a word why a teacher wrote nothing: such a trajectory is
+    empty and trains nothing. `staleness` is the number of rounds of training between the weights that sampled the
+    response and those that learn from it.
 
     >>> trajectory = Trajectory(
     ...     id="r0007-train-00012-0", round=7, prompt_id="train-00012", prompt="4185+5874=",
@@ -39,34 +44,34 @@ class Trajectory:
     """
 
     id: str
-    round: int
+    round: Int32
     prompt_id: str
     prompt: str
-    prompt_ids: list[int]
+    prompt_ids: list[Int32]
     response: str
-    response_ids: list[int]
+    response_ids: list[Int32]
     finish_reason: str  # "stop": the end token was written; "length": cut at the limit
     temperature: float
     seed: int
     student: str
-    entropies: list[float]
-    logps: list[float]
+    entropies: list[Float32]
+    logps: list[Float32]
     writer: str = STUDENT
     teacher_prompt_tokens: int = 0
     teacher_tokens: int = 0
     cost_usd: float = 0.0
     failure: str = ""
-    staleness: int = 0
+    staleness: Int32 = 0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the teacher wrote at one anchor, and how like the student's chunk it is.
+    """The teacher's replies at one anchor, and their similarity to the student's chunk.
 
-    The target of any alpha can be computed from the row: k_sem, num_replies and pi_bar are here. Where the
-    method reads tokens, `reply_ids` are the replies as student tokens, complete ones alone, chunk_len at most;
-    they are empty where the prefix came out in other tokens with a reply behind it, or its text does not say all of
-    it (`boundary`). Where the teacher could not be heard, `failure` says why in a word: such a chunk is left unaudited.
+    The target for any alpha can be computed from the row: it has k_sem, num_replies and pi_bar. For a method that
+    reads tokens, `reply_ids` are the replies in the student's tokens: complete tokens only, at most chunk_len. They
+    are empty at a `boundary`: the prefix is tokenised differently when a reply follows it, or its text does not
+    represent it fully. `failure` says in a word why the teacher did not answer; the chunk is then not audited.
 
     >>> verdict = Verdict(
     ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",
@@ -79,12 +84,12 @@ class Verdict:
 
     id: str
     trajectory_id: str
-    anchor: int
-    chunk_len: int
+    anchor: Int32
+    chunk_len: Int32
     chunk: str
     teacher: str
     mode: str
-    num_replies: int
+    num_replies: Int32
     replies: list[str]
     similarities: list[float]
     k_sem: float
@@ -94,31 +99,31 @@ class Verdict:
     completion_tokens: int
     cost_usd: float
     finish_reasons: list[str]
-    reply_ids: list[list[int]]
+    reply_ids: list[list[Int32]]
     boundary: bool
     failure: str = ""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What a verifier found in a response.
+    """The grade of a response, as a reward.
 
     >>> Reward(id="r0007-train-00012-0", answer="10059", reward=1.0).reward
     1.0
     """
 
     id: str
-    answer: str | None  # what the response gives as its answer, if anything
+    answer: str | None  # extracted from the response, if there is one
     reward: float
-    failure: str = ""  # the error that the grader failed with on the response, which then counts as wrong
+    failure: str = ""  # the grader's error; the response then counts as wrong
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """One response to an item of a benchmark, and what grading found in it.
+    """One graded response to an item of a benchmark.
 
-    `reference` is the item's answer; a program, which is measured by its tests, has none. `reason` says in a word or
-    two why a response is not right.
+    `reference` is the item's answer; None for a program, which is graded by tests. `reason` says in a word or two why
+    a response is wrong.
 
     >>> result = ItemResult(
     ...     id="7cf19dbd37c34ec2", sample=0, prompt="How many?", response="So 41.", answer="41", reference="42",
@@ -128,10 +133,10 @@ class ItemResult:
     """
 
     id: str
-    sample: int  # from 0, of this item
+    sample: Int32  # from 0, of this item
     prompt: str
     response: str
-    answer: str | None  # what the response gives as its answer, if anything
+    answer: str | None  # extracted from the response, if there is one
     reference: str | None
     is_right: bool
     reason: str
@@ -140,71 +145,17 @@ class ItemResult:
     seed: int
 
 
-_STR, _BOOL = pa.string(), pa.bool_()
-_I32, _I64, _F32, _F64 = pa.int32(), pa.int64(), pa.float32(), pa.float64()
+def schema_of(record_type: type) -> pa.Schema:
+    """The Parquet schema of a record: its fields in order."""
+    hints = get_type_hints(record_type, include_extras=True)
+    return pa.schema({name: _arrow_type(hint) for name, hint in hints.items()})
 
-SCHEMAS: dict[type, pa.Schema] = {
-    Trajectory: pa.schema(
-        {
-            "id": _STR,
-            "round": _I32,
-            "prompt_id": _STR,
-            "prompt": _STR,
-            "prompt_ids": pa.list_(_I32),
-            "response": _STR,
-            "response_ids": pa.list_(_I32),
-            "finish_reason": _STR,
-            "temperature": _F64,
-            "seed": _I64,
-            "student": _STR,
-            "entropies": pa.list_(_F32),
-            "logps": pa.list_(_F32),
-            "writer": _STR,
-            "teacher_prompt_tokens": _I64,
-            "teacher_tokens": _I64,
-            "cost_usd": _F64,
-            "failure": _STR,
-            "staleness": _I32,
-        }
-    ),
-    Verdict: pa.schema(
-        {
-            "id": _STR,
-            "trajectory_id": _STR,
-            "anchor": _I32,
-            "chunk_len": _I32,
-            "chunk": _STR,
-            "teacher": _STR,
-            "mode": _STR,
-            "num_replies": _I32,
-            "replies": pa.list_(_STR),
-            "similarities": pa.list_(_F64),
-            "k_sem": _F64,
-            "pi_bar": _F64,
-            "seed": _I64,
-            "prompt_tokens": _I64,
-            "completion_tokens": _I64,
-            "cost_usd": _F64,
-            "finish_reasons": pa.list_(_STR),
-            "reply_ids": pa.list_(pa.list_(_I32)),
-            "boundary": _BOOL,
-            "failure": _STR,
-        }
-    ),
-    Reward: pa.schema({"id": _STR, "answer": _STR, "reward": _F64, "failure": _STR}),
-    ItemResult: pa.schema(
-        {
-            "id": _STR,
-            "sample": _I32,
-            "prompt": _STR,
-            "response": _STR,
-            "answer": _STR,
-            "reference": _STR,
-            "is_right": _BOOL,
-            "reason": _STR,
-            "num_tokens": _I64,
-            "finish_reason": _STR,
-            "seed": _I64,
-        }
-    ),
-}
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if get_origin(hint) is Annotated:
+        return hint.__metadata__[0]
+    if get_origin(hint) is list:
+        return pa.list_(_arrow_type(get_args(hint)[0]))
+    if get_args(hint):  # X | None: any column may hold nulls
+        return _arrow_type(get_args(hint)[0])
+    return _ARROW_TYPES[hint]

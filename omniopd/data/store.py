@@ -23,12 +23,14 @@ from typing_extensions import TypedDict
 
 from omniopd.data.disk import naming
 from omniopd.data.processes import runs
-from omniopd.data.records import SCHEMAS
+from omniopd.data.records import schema_of
 from omniopd.errors import DataError, one_line
 
 Record = TypeVar("Record")
-# What pyarrow raises of damaged files and of others' columns; text that is not UTF-8 is a ValueError.
 SHOWN = 60  # characters of a value in a message
+_adapter = cache(TypeAdapter)
+PARTIAL = ".partial"  # suffix of a file that is being written
+# Raised by pyarrow for damaged files and other columns; text that is not UTF-8 is a ValueError.
 UNREADABLE = (OSError, EOFError, KeyError, ValueError, pa.ArrowException)
 
 
@@ -42,7 +44,7 @@ class _NamedModel(TypedDict):
     digest: str
 
 
-# What stands under the keys of the JSON files that omniopd writes; other keys hold anything.
+# The types of the values in the JSON files that omniopd writes, by key; other keys may hold anything.
 SHAPES: dict[str, Any] = {
     "arm": str,
     "capabilities": dict[str, Any],
@@ -63,7 +65,6 @@ SHAPES: dict[str, Any] = {
     "tried": list[dict[str, float]],
     "way": str,
 }
-PARTIAL = ".partial"  # how the name ends of what is being written
 
 
 def file_md5(path: Path) -> str:
@@ -73,13 +74,13 @@ def file_md5(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then rename it there: readers see the old or the new.
+    """Write a temporary file next to `path` with `write`, then rename it: readers see the old file or the new.
 
-    What killed processes left half-written is removed by the next that writes the same.
+    Temporary files of killed processes are removed by the next write to the same path.
 
     Raises:
-        DiskError: the disk is full, or cannot be written.
-        DataError: a folder lies there.
+        DiskError: the disk is full, or not writable.
+        DataError: `path` is a folder.
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder, where a file is to be written; move it away and run again")
@@ -91,7 +92,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
-    """Have `fill` fill a directory beside `path`, then rename it there, in place of an older one; likewise."""
+    """Fill a temporary directory next to `path` with `fill`, then put it in the place of the old one."""
     if path.is_file():
         raise DataError(f"{path}: is a file, where a folder is to be written; move it away and run again")
     with naming(path), _partial(path) as partial:
@@ -104,7 +105,7 @@ def write_dir_atomic(path: Path, fill: Callable[[Path], object]) -> None:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """Where this process writes what is to lie at `path`: nothing lies there before nor after, nor left by others."""
+    """The temporary path of this process, absent before and after; those of dead processes are removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name}.{socket.gethostname()}-"
     for name in os.listdir(path.parent):
@@ -123,7 +124,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that it holds; nothing where there is none."""
+    """Remove a file or a folder with its contents, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -131,22 +132,22 @@ def remove(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys and an end of line, atomically: equal values give equal bytes."""
+    """Write JSON with sorted keys and a final newline, atomically: equal values give equal bytes."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path, *keys: str, made_by: str = "", like: Any = None) -> Any:
-    """The value in a JSON file, as it stands there.
+    """The value in a JSON file.
 
     Args:
         path: The file.
-        keys: Of the object that the file holds; what stands under them is of their SHAPES.
-        made_by: The command that makes the file.
-        like: The type of the whole.
+        keys: Keys that must exist, with values of their SHAPES.
+        made_by: The command that makes the file, for the message where it is missing.
+        like: The type of the whole value.
 
     Raises:
-        DataError: the file is missing, cannot be read, is not JSON, lacks a key, or holds something of another type.
+        DataError: the file is missing, cannot be read, is not JSON, lacks a key, or holds a value of another type.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -158,7 +159,9 @@ def read_json(path: Path, *keys: str, made_by: str = "", like: Any = None) -> An
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError among them
         raise DataError(f"{path}: not JSON ({error}); delete it and run again") from error
     if keys and not isinstance(value, dict):
-        raise DataError(f"{path}: holds {type(value).__name__}, not a JSON object; delete it and run again")
+        raise DataError(
+            f"{path}: contains {type(value).__name__}, not a JSON object; delete it and run again"
+        )
     if missing := [key for key in keys if key not in value]:
         raise DataError(f"{path}: lacks {', '.join(map(repr, missing))}; delete it and run again")
     for key in keys:
@@ -167,13 +170,7 @@ def read_json(path: Path, *keys: str, made_by: str = "", like: Any = None) -> An
     return value
 
 
-@cache
-def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
-
-
 def _check_shape(value: Any, shape: Any, path: Path, *within: str) -> None:
-    """Raise where a value read from JSON is of another type: what stands where, and what is expected."""
     if shape is None:
         return
     try:
@@ -195,7 +192,7 @@ def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def write_records(path: Path, records: Sequence[object], record_type: type) -> None:
     """Write records of one type to Parquet, atomically; equal records give equal bytes."""
-    schema = SCHEMAS[record_type]
+    schema = schema_of(record_type)
     columns = {name: [getattr(record, name) for record in records] for name in schema.names}
     table = pa.Table.from_pydict(columns, schema=schema)
     write_atomic(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
@@ -216,7 +213,7 @@ def read_column(path: Path, name: str) -> list[Any]:
 
 
 def num_rows(path: Path) -> int:
-    """How many records a Parquet or JSONL file holds, without reading them; 0 where there is no such file.
+    """The number of records in a Parquet or JSONL file, without reading them; 0 if the file does not exist.
 
     Raises:
         DataError: the file is damaged.
@@ -229,21 +226,23 @@ def num_rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except UNREADABLE as error:
-        raise DataError(f"{path}: is no Parquet file ({one_line(error)}); delete it and run again") from error
+        raise DataError(
+            f"{path}: is not a Parquet file ({one_line(error)}); delete it and run again"
+        ) from error
 
 
 def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     """The records of a Parquet file, in the order they were written.
 
-    A column that the file was written without holds the default of its field.
+    A column that the file lacks gets the default of its field.
 
     Raises:
         DataError: the file is missing, damaged, or of another type of record.
     """
-    names = [field.name for field in fields(record_type)]  # pyright: ignore[reportArgumentType]
+    schema = schema_of(record_type)
     try:
-        table = _with_defaults(pq.ParquetFile(path).read(), record_type).cast(SCHEMAS[record_type])
-        columns = [table.column(name).to_pylist() for name in names]
+        table = _with_defaults(pq.ParquetFile(path).read(), record_type, schema).cast(schema)
+        columns = [table.column(name).to_pylist() for name in schema.names]
     except UNREADABLE as error:
         raise DataError(
             f"{path}: cannot be read as {record_type.__name__} records ({one_line(error)}); delete it and run again"
@@ -251,9 +250,9 @@ def read_records(path: Path, record_type: type[Record]) -> list[Record]:
     return [record_type(*values) for values in zip(*columns, strict=True)]
 
 
-def _with_defaults(table: pa.Table, record_type: type) -> pa.Table:
+def _with_defaults(table: pa.Table, record_type: type, schema: pa.Schema) -> pa.Table:
     for i, field in enumerate(fields(record_type)):
         if field.name not in table.column_names and field.default is not MISSING:
-            values = pa.array([field.default] * table.num_rows, SCHEMAS[record_type].field(field.name).type)
+            values = pa.array([field.default] * table.num_rows, schema.field(field.name).type)
             table = table.add_column(min(i, table.num_columns), field.name, values)
     return table

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from omniopd.config.schema import Alarms
+from omniopd.config.schema.tracking import Alarms
 from omniopd.data.metrics import ACCURACY, Rule, rules
 from omniopd.data.store import read_json
 from omniopd.rounds.run import open_run

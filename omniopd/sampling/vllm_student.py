@@ -12,7 +12,7 @@ from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
 from omniopd.config import Lora, Precision
-from omniopd.data.processes import own_name
+from omniopd.data.processes import this_process
 from omniopd.errors import ConfigError, RunError
 from omniopd.functional import top_entropy
 from omniopd.models.adapters import base_weights
@@ -63,7 +63,7 @@ class VllmStudent:
                 f"rollout.engine_settings: vLLM does not start with {dict(settings)} "
                 f"({' '.join(str(error).split())}); fix them"
             ) from error
-        self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
+        self._engine.collective_rpc("end_with", args=(os.getpid(), this_process()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))
         self._lora, self._scores = lora, scores
         self._adapter: LoRARequest | None = None  # of the last weight sync

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from omniopd.data.processes import has_ended, own_name
+from omniopd.data.processes import has_ended, this_process
 from omniopd.models import adapters
 from omniopd.models.adapters import adapter_state, has_adapter, save_adapter
 
@@ -36,7 +36,7 @@ def exported(model: PreTrainedModel) -> Iterator[str]:
     size = sum(weight.numel() * weight.element_size() for weight in state.values())
     has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * size
     place = SHARED_MEMORY if has_room else None
-    with tempfile.TemporaryDirectory(dir=place, prefix=f"{PREFIX}.{own_name()}.") as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix=f"{PREFIX}.{this_process()}.") as folder:
         if has_adapter(model):
             save_adapter(Path(folder), model, state, base=str(model.config.name_or_path))
         else:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omniopd.data.processes import has_ended, own_name
+from omniopd.data.processes import has_ended, this_process
 from omniopd.errors import BudgetError, DataError
 
 SCHEMA_VERSION = 2
@@ -194,7 +194,7 @@ class ReplyCache:
             taken = "SELECT 1 FROM holds WHERE key = ? UNION ALL SELECT 1 FROM replies WHERE key = ?"
             if db.execute(taken, (key, key)).fetchone() or not _has_room(db, budget, tokens, cost_usd):
                 return False
-            row = (key, own_name(), tokens, cost_usd, now + lease_s)
+            row = (key, this_process(), tokens, cost_usd, now + lease_s)
             db.execute("INSERT INTO holds VALUES (?, ?, ?, ?, ?)", row)
         return True
 
@@ -245,7 +245,7 @@ class ReplyCache:
         now = time.monotonic()
         with self._transaction() as db:
             _drop_abandoned(db, "clients", now)
-            row = (client, own_name(), teacher, now + lease_s)
+            row = (client, this_process(), teacher, now + lease_s)
             db.execute("INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?)", row)
             return db.execute("SELECT count(*) FROM clients WHERE teacher = ?", (teacher,)).fetchone()[0]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
-from omniopd.data.processes import own_name
+from omniopd.data.processes import this_process
 from omniopd.models.chat import encode_rendered, end_token, render_prompt
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text import TextDecoder
@@ -36,7 +36,7 @@ class VllmTeacher:
             "disable_log_stats": True, "trust_remote_code": code_is_allowed(),
         }  # fmt: skip
         self._engine = LLM(**(settings | dict(engine) | {"model": path, "worker_extension_cls": WORKER}))
-        self._engine.collective_rpc("end_with", args=(os.getpid(), own_name()))
+        self._engine.collective_rpc("end_with", args=(os.getpid(), this_process()))
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:

@@ -10,7 +10,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from omniopd.data.lock import held, holder
+from omniopd.data.lock import holder, try_lock
 from omniopd.data.store import write_atomic
 from omniopd.errors import TrackingError
 
@@ -62,7 +62,7 @@ def make_store(uri: str) -> None:
     if database is None or is_made(database):
         return
     lock = database.with_name(f"{database.name}.lock")
-    with held(lock, within_s=MAKING_S) as is_held:
+    with try_lock(lock, within_s=MAKING_S) as is_held:
         if not is_held:
             raise TrackingError(
                 f"{database}: {holder(lock)} has been making it for {MAKING_S:g} s; stop that process, and try again"

@@ -79,8 +79,8 @@ def test_the_same_overrides_said_otherwise_are_the_same_run(project: Project):
 
 
 REFUSED = {
-    "prompts.num_train": "overrides: prompts: decides what all runs of a seed share",
-    "teacher.model": "overrides: teacher.model: decides what all runs of a seed share",
+    "prompts.num_train": "overrides: prompts: all runs of a seed share",
+    "teacher.model": "overrides: teacher.model: all runs of a seed share",
     "train.rounds": "train.rounds: unknown key; did you mean 'num_rounds'",
     "train.num_rounds.more": "train.num_rounds: ",
 }

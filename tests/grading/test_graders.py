@@ -229,6 +229,6 @@ def test_a_grader_of_ones_own_is_one_class_and_its_name(tmp_path, monkeypatch: p
     with pytest.raises(ConfigError, match=r"evaluation.grader: 'my_graders:Contain' cannot be imported"):
         grader_of(Evaluation(grader="my_graders:Contain"))
     with pytest.raises(
-        ValueError, match="'maths' is no grader; write math, code, pattern, or package.module:Class"
+        ValueError, match="'maths' is not a grader; write math, code, pattern, or package.module:Class"
     ):
         Evaluation(grader="maths")

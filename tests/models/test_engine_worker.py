@@ -23,8 +23,8 @@ worker.wait()
 """
 OWNER = """
 import os, subprocess, sys, time
-from omniopd.data.processes import own_name
-subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2], str(os.getpid()), own_name()])
+from omniopd.data.processes import this_process
+subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2], str(os.getpid()), this_process()])
 time.sleep(600)
 """
 

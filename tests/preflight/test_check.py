@@ -119,7 +119,7 @@ def test_what_a_source_is_read_with_says_nothing_of_a_built_in_task(tmp_path: Pa
     project = make_project(tmp_path).edit(prompts__template="{prompt}!", prompts__max_prompt_tokens=9)
 
     assert refusal(project, ConfigError) == [
-        f"params.yaml: prompts.{name}: addition is a built-in task, whose prompts are made as they are; set it to null"
+        f"params.yaml: prompts.{name}: does not apply to addition, which is a built-in task; set it to null"
         for name in ("template", "max_prompt_tokens")
     ]
 
@@ -703,7 +703,7 @@ def test_a_teacher_of_another_vocabulary_cannot_be_read_by_opd(own: Project, mod
     assert line.startswith(
         "params.yaml: arms.white-box (opd): teacher: its vocabulary is not the student's (1018 "
     )
-    assert line.endswith("take the method fork or omniopd, which need the teacher's text alone")
+    assert line.endswith("use the method fork or omniopd, which need only the teacher's text")
     own.edit(arms={"text": {"method": "fork"}})
     check(own.params_file)
 

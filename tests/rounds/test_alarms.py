@@ -11,7 +11,7 @@ from examples import annotated, bare
 from projects import Project, digests, run_plain
 
 from omniopd.config import load_params
-from omniopd.config.schema import Alarms
+from omniopd.config.schema.tracking import Alarms
 from omniopd.data.metrics import rules
 from omniopd.methods import SFT, Annotated, Fork, Method, OmniOPD
 from omniopd.report.run import run_summary

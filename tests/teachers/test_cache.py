@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omniopd.data.processes import has_ended, own_name
+from omniopd.data.processes import has_ended, this_process
 from omniopd.errors import BudgetError, DataError
 from omniopd.teachers.cache import Budget, ReplyCache, Spent, Usage, reply_key
 
@@ -226,7 +226,7 @@ def test_a_cache_of_the_version_before_owners_is_taken_over_with_all_that_was_bo
 
 
 def test_the_name_of_a_process_is_its_own():
-    name = own_name()
+    name = this_process()
     assert not has_ended(name)
     boot, namespace, pid, began = name.split(":")
     assert has_ended(f"{boot}:{namespace}:{pid}:{float(began) - 1}"), "an earlier one with its number"

@@ -53,7 +53,7 @@ def test_who_waits_too_long_for_another_that_makes_the_store_is_told_which(
     monkeypatch.setattr(store, "MAKING_S", 0.1)
     database = tmp_path / "mlflow.db"
     with (
-        store.held(tmp_path / "mlflow.db.lock", within_s=1.0),
+        store.try_lock(tmp_path / "mlflow.db.lock", within_s=1.0),
         pytest.raises(
             TrackingError, match=rf"mlflow\.db: process {os.getpid()} on .* stop that process, and try again"
         ),

@@ -7,8 +7,6 @@ from pydantic import Field, field_validator, model_validator
 from omniopd.settings import Key, Section
 
 Step = Literal["roll_out", "schedule", "verify", "train", "validate"]
-
-
 Place = Literal["inline", "process", "torchrun"]
 
 
@@ -52,10 +50,10 @@ class Compute(Section):
         return self
 
     def place_of(self, step: Step) -> Place:
-        """Where the heavy work of a step runs: in the flow's own process, or in others that end with it."""
+        """Where the heavy work of a step runs: in the flow's process, or in child processes."""
         return self.where.get(step, "inline")
 
     @property
     def hands_over(self) -> bool:
-        """Whether processes besides the flow's go on from the weights of a round, and so find them on disk."""
+        """Whether other processes continue from the weights of a round, which are then handed over on disk."""
         return self.dask is not None or bool(set(self.where.values()) - {"inline"})

@@ -1,15 +1,14 @@
 """`evaluation` and `benchmarks`: how responses are judged, and what is measured."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from omniopd.settings import Section
 
 
 def _with_group(pattern: str) -> str:
-    """The pattern, which is a regular expression with a group."""
     try:
         num_groups = re.compile(pattern).groups
     except re.error as error:
@@ -19,13 +18,16 @@ def _with_group(pattern: str) -> str:
     return pattern
 
 
+AnswerPattern = Annotated[str, AfterValidator(_with_group)]  # a regular expression with a group
+
+
 class Evaluation(Section):
     grader: str = Field(
         default="math",
         description="what judges responses, for rewards too: math (by value), code (by tests), pattern (by text), or "
         "package.module:Class",
     )
-    answer_pattern: str | None = Field(
+    answer_pattern: AnswerPattern | None = Field(
         default=None, description="of grader pattern: the first group of the last match is the answer"
     )
     batch_size: int = Field(default=32, gt=0, description="responses generated at once")
@@ -34,13 +36,10 @@ class Evaluation(Section):
     @classmethod
     def _known_grader(cls, grader: str) -> str:
         if not re.fullmatch(r"pattern|math|code|[\w.]+:\w+", grader):
-            raise ValueError(f"{grader!r} is no grader; write math, code, pattern, or package.module:Class")
+            raise ValueError(
+                f"{grader!r} is not a grader; write math, code, pattern, or package.module:Class"
+            )
         return grader
-
-    @field_validator("answer_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
-        return None if pattern is None else _with_group(pattern)
 
     @model_validator(mode="after")
     def _pattern_has_one(self) -> "Evaluation":
@@ -51,14 +50,14 @@ class Evaluation(Section):
         return self
 
     def determining(self) -> dict[str, Any]:
-        """The settings that decide results; `pattern` is not named: runs from before other graders keep their keys."""
+        """Settings that decide results, without the name `pattern`: runs from before other graders keep their keys."""
         settings = super().determining()
         del settings["grader" if self.grader == "pattern" else "answer_pattern"]
         return settings
 
 
 class Benchmarks(Section):
-    """What models are measured on besides the held-out prompts, and what of it is not as the benchmarks have it."""
+    """What models are measured on besides the held-out prompts, and deviations from the benchmarks' own settings."""
 
     suite: list[str] = Field(
         default=[],

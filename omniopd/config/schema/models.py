@@ -7,9 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from omniopd.settings import Key, Section
 
 DEMO = "demo"  # the name of a model that `base` trains
-
-
-DEMO_CONTEXT = 128  # tokens that it can read
+DEMO_CONTEXT = 128  # its context length, in tokens
 
 
 class DemoModel(Section):
@@ -35,7 +33,7 @@ class DemoModel(Section):
 
 
 class DemoStart(Section):
-    """Where the demo's student may start: greedy accuracy on the validation prompts, both ends included."""
+    """The range of greedy validation accuracy that the demo's student may start with, ends included."""
 
     lowest: float = Field(
         ge=0, le=1, description="lowest greedy accuracy on validation prompts to start from"
@@ -68,7 +66,7 @@ class DemoModels(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _over_the_default(cls, given: Any, info: ValidationInfo) -> Any:
-        """What a block leaves out has the value of the default block."""
+        """Settings that a block leaves out come from the default block."""
         default: Section = cls.model_fields[str(info.field_name)].default
         return {**default.model_dump(), **given} if isinstance(given, dict) else given
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from omniopd.config.schema.compute import Compute
 from omniopd.config.schema.evaluation import Benchmarks, Evaluation
@@ -15,11 +15,20 @@ from omniopd.config.schema.training import Rollout, Train
 from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
 from omniopd.settings import Key, Section
 
-ARM_LEN = 100  # characters of a name; file systems allow 255 bytes with all that is added to it
+ARM_LEN = 100  # characters of a name; file systems allow 255 bytes, suffixes included
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
+        raise ValueError(f"{seeds} must be different numbers, none negative; fix the list")
+    return seeds
+
+
+Seeds = Annotated[list[int], AfterValidator(_different)]
 
 
 class Methods(Section):
-    """One block per method. The fields are the registry: a method is known by its field's name."""
+    """One block per method. The fields are the registry: a method is named by its field."""
 
     sft: SFT = SFT()  # pyright: ignore[reportCallIssue]
     grpo: GRPO = GRPO()  # pyright: ignore[reportCallIssue]
@@ -46,19 +55,14 @@ class Arm(Section):
 
 
 class Sweep(Section):
-    """The learning rates that arms with an lr_of try, and the seeds on which they do."""
+    """The learning rates that swept arms try, and the seeds that they try them on."""
 
-    seeds: list[int] = Field(
+    seeds: Seeds = Field(
         default=[100], min_length=1, description="of the sweep; their prompts measure nothing else"
     )
     lrs: list[float] = Field(
         default=[1e-6, 3e-6, 1e-5, 3e-5], min_length=1, description="learning rates to try, ascending"
     )
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_once(cls, seeds: list[int]) -> list[int]:
-        return _different(seeds)
 
     @field_validator("lrs")
     @classmethod
@@ -77,7 +81,7 @@ class Comparison(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seeds: list[int] = Field(
+    seeds: Seeds = Field(
         default=[0],
         min_length=1,
         description="each arm runs once per seed, on prompts and models of that seed",
@@ -97,12 +101,7 @@ class Params(Section):
     comparison: Comparison = Field(default_factory=Comparison)
     arms: dict[str, Arm] = Field(min_length=1, description="what is compared")
     ablations: dict[str, Arm] = Field(default={}, description="further arms, on ablation_seeds")
-    ablation_seeds: list[int] = Field(default=[0], description="seeds of the ablations")
-
-    @field_validator("seeds", "ablation_seeds")
-    @classmethod
-    def _seeds_once(cls, seeds: list[int]) -> list[int]:
-        return _different(seeds)
+    ablation_seeds: Seeds = Field(default=[0], description="seeds of the ablations")
 
     @field_validator("arms", "ablations")
     @classmethod
@@ -137,14 +136,8 @@ class Params(Section):
         return self.every_arm[arm].lr_of == arm
 
 
-def _different(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) != len(seeds) or any(seed < 0 for seed in seeds):
-        raise ValueError(f"{seeds} must be different numbers, none negative; fix the list")
-    return seeds
-
-
 class RunConfig(Section):
-    """What one (arm, seed) does: the blocks of params.yaml with the arm's overrides in place."""
+    """The settings of one (arm, seed): the blocks of params.yaml with the arm's overrides applied."""
 
     arm: str
     seed: int
@@ -161,7 +154,7 @@ class RunConfig(Section):
     alarms: Annotated[Alarms, Key.NEVER]
 
     def plan(self) -> Plan:
-        """What the method must know of the run."""
+        """The facts of the run that a method checks its settings against."""
         return Plan(
             num_samples=self.rollout.num_samples,
             max_new_tokens=self.rollout.max_new_tokens,
@@ -170,9 +163,9 @@ class RunConfig(Section):
 
     @property
     def has_sampler_scores(self) -> bool:
-        """Whether trajectories keep their sampler's scores; the student did not sample what a teacher wrote."""
+        """Whether trajectories keep the sampler's scores; responses written by a teacher have none."""
         return self.rollout.selection_entropy == "engine" and self.method.source == "student"
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as plain values, for the record."""
+        """Every setting as plain values, to be recorded with the run."""
         return {**self.model_dump(), "method": self.method.model_dump()}

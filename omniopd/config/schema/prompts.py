@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from omniopd.config.schema.evaluation import _with_group
+from omniopd.config.schema.evaluation import AnswerPattern
 from omniopd.settings import Section
 
 
@@ -29,7 +29,7 @@ class EvaluationSet(Section):
 
 
 class Decontaminate(Section):
-    """Which training prompts are dropped: those with n words in a row of a prompt that is measured on."""
+    """Drop training prompts that share n consecutive words with a prompt to measure on."""
 
     against: list[EvaluationSet] = Field(description="files or hub datasets")
     ngram: int = Field(default=13, gt=1, description="consecutive words in common")
@@ -56,7 +56,7 @@ class Prompts(Section):
         default=None,
         description="text around each prompt, with {prompt} in its place; the chat template is applied after it",
     )
-    answer_pattern: str | None = Field(
+    answer_pattern: AnswerPattern | None = Field(
         default=None,
         description="the first group of its last match in the answer column is the answer; null: the whole column",
     )
@@ -79,8 +79,3 @@ class Prompts(Section):
         if template is not None and "{prompt}" not in template:
             raise ValueError(f"{template!r} has no {{prompt}}; write that where the prompt goes")
         return template
-
-    @field_validator("answer_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str | None) -> str | None:
-        return None if pattern is None else _with_group(pattern)

@@ -8,16 +8,11 @@ from pydantic import Field, field_validator
 from omniopd.config.schema.models import DEMO
 from omniopd.settings import Key, Section
 
-KEY_NAMES = (
-    "api_key",
-    "x_api_key",
-    "authorization",
-    "proxy_authorization",
-    "cookie",
-)  # of settings and headers
-
-
-# What a call's request holds already, or what would change what a reply means or costs; and what to set instead.
+# Settings and headers that hold keys.
+KEY_NAMES = ("api_key", "x_api_key", "authorization", "proxy_authorization", "cookie")
+KEY_HEADER = re.compile(r"(key|token|secret|password)$")
+MAPPINGS = ("extra_body", "extra_headers", "headers", "extra_query")
+# Fields that every call sets, or that would change the meaning or cost of a reply; and what to set instead.
 OWNED_BY_CALLS = {
     **dict.fromkeys(("model", "deployment_id", "model_list", "custom_llm_provider"), "teacher.model"),
     **dict.fromkeys(("api_base", "base_url"), "teacher.base_url"),
@@ -36,14 +31,8 @@ OWNED_BY_CALLS = {
 }  # fmt: skip
 
 
-KEY_HEADER = re.compile(r"(key|token|secret|password)$")
-
-
-MAPPINGS = ("extra_body", "extra_headers", "headers", "extra_query")
-
-
 class TeacherPrices(Section):
-    """US dollars per million tokens: of prompts, of what of them is read from or put into a cache, and of replies."""
+    """US dollars per million tokens."""
 
     input: float = Field(ge=0, description="of prompts")
     cached_input: float | None = Field(default=None, ge=0, description="as input where it is not given")
@@ -117,7 +106,7 @@ class TeacherConfig(Section):
 
     @property
     def is_local(self) -> bool:
-        """Whether its weights are loaded in this process, from a directory or by a hub name."""
+        """Whether its weights are loaded in this process."""
         return self.kind in ("transformers", "vllm")
 
     @field_validator("kind")
@@ -125,14 +114,14 @@ class TeacherConfig(Section):
     def _known_kind(cls, kind: str) -> str:
         if not re.fullmatch(r"transformers|vllm|api|[\w.]+:\w+", kind):
             raise ValueError(
-                f"{kind!r} is no kind of teacher; write transformers, vllm, api, or package.module:Class"
+                f"{kind!r} is not a kind of teacher; write transformers, vllm, api, or package.module:Class"
             )
         return kind
 
     @field_validator("request")
     @classmethod
     def _only_additions(cls, request: dict[str, Any]) -> dict[str, Any]:
-        """Mappings where mappings belong, no key of the vendor's, and nothing that a call's request holds already."""
+        """Only fields that a call does not set itself, no API key, and mappings where mappings belong."""
         for name in MAPPINGS:
             if not isinstance(request.get(name) or {}, dict):
                 raise ValueError(

@@ -17,7 +17,7 @@ class Tracking(Section):
 
 
 class Alarms(Section):
-    """Beyond which value of a round's metric the alarm of that name rings; null: never."""
+    """The limits beyond which a round's metrics raise alarms; null: never."""
 
     cut_share: float | None = Field(
         default=0.5, ge=0, le=1, description="above: share of responses cut at max_new_tokens"

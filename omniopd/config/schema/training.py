@@ -41,37 +41,37 @@ class Rollout(Section):
     )
 
     @model_validator(mode="after")
-    def _awake(self) -> "Rollout":
+    def _no_sleep_in_overlap(self) -> "Rollout":
         if self.overlap and self.engine_settings.get("enable_sleep_mode"):
             raise ValueError(
-                "overlap 1 writes while the trainer works, and with enable_sleep_mode one of them waits for the other; "
+                "overlap 1 samples during training, and with enable_sleep_mode one of them waits for the other; "
                 "set overlap: 0, or take enable_sleep_mode out of engine_settings"
             )
         return self
 
     @model_validator(mode="after")
-    def _prompts_whole(self) -> "Rollout":
+    def _samples_stay_together(self) -> "Rollout":
         if self.batch_size % self.num_samples:
             raise ValueError(
-                f"batch_size {self.batch_size} would part the {self.num_samples} samples of a prompt; "
+                f"batch_size {self.batch_size} would split the {self.num_samples} samples of a prompt; "
                 "make it a multiple of num_samples"
             )
         return self
 
     def determining(self) -> dict[str, Any]:
-        """The settings that decide results; those of an engine only where it is used."""
+        """The settings that decide results; engine settings only if the engine is used."""
         settings = super().determining()
         if self.engine == "transformers":
             del settings["engine_settings"]
         return settings
 
     def weights_of(self, round_: int) -> int:
-        """The round before which the weights stood that write the responses of a round."""
+        """The round whose initial weights sample the responses of round `round_`."""
         return max(0, round_ - self.overlap)
 
 
 class Lora(Section):
-    """An adapter that is trained in place of the weights."""
+    """An adapter that is trained instead of the weights."""
 
     rank: int = Field(gt=0, description="rank of the adapter")
     alpha: float = Field(gt=0, description="its output is scaled by alpha / rank")
@@ -129,7 +129,7 @@ class Train(Section):
     def _shards_weights(self) -> "Train":
         if self.shard and self.lora is not None:
             raise ValueError(
-                "shard divides weights that are trained among processes, and with lora they are not; set shard: false"
+                "shard divides trained weights among processes, and lora does not train them; set shard: false"
             )
         return self
 
