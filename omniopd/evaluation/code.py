@@ -4,4 +4,4 @@ import warnings
 
 from omniopd.grading.code.grader import *  # noqa: F403
 
-warnings.warn("omniopd.evaluation.code is now omniopd.grading.code.grader", DeprecationWarning, stacklevel=2)
+warnings.warn(f"{__name__} is now omniopd.grading.code.grader", DeprecationWarning, stacklevel=2)

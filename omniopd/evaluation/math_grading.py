@@ -4,6 +4,4 @@ import warnings
 
 from omniopd.grading.math.grader import *  # noqa: F403
 
-warnings.warn(
-    "omniopd.evaluation.math_grading is now omniopd.grading.math.grader", DeprecationWarning, stacklevel=2
-)
+warnings.warn(f"{__name__} is now omniopd.grading.math.grader", DeprecationWarning, stacklevel=2)

@@ -4,6 +4,4 @@ import warnings
 
 from omniopd.grading.code.programs import *  # noqa: F403
 
-warnings.warn(
-    "omniopd.evaluation.programs is now omniopd.grading.code.programs", DeprecationWarning, stacklevel=2
-)
+warnings.warn(f"{__name__} is now omniopd.grading.code.programs", DeprecationWarning, stacklevel=2)

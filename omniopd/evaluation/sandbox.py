@@ -4,6 +4,4 @@ import warnings
 
 from omniopd.grading.code.sandbox import *  # noqa: F403
 
-warnings.warn(
-    "omniopd.evaluation.sandbox is now omniopd.grading.code.sandbox", DeprecationWarning, stacklevel=2
-)
+warnings.warn(f"{__name__} is now omniopd.grading.code.sandbox", DeprecationWarning, stacklevel=2)

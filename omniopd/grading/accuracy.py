@@ -12,14 +12,14 @@ from omniopd.grading.graders import Case, Grader, grade, grader_of
 from omniopd.sampling.responses import Response, Writer, respond
 
 TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
-"""The two ways in which held-out prompts are answered."""
+"""How held-out prompts are sampled."""
 
 Z_95 = 1.959964
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of the prompts were answered rightly, one response each.
+    """The number of prompts that were answered correctly, with one response each.
 
     >>> Accuracy(num_correct=400, num_prompts=1000).share
     0.4
@@ -39,45 +39,19 @@ class Accuracy:
 
 
 def wilson_interval(num_correct: int, num_prompts: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share: it stays in [0, 1] and holds at 0 and 1 (Wilson, 1927)."""
+    """Wilson's 95 % score interval of a share, which stays in [0, 1] and is valid at 0 and 1 (Wilson, 1927)."""
     return wilson(num_correct / num_prompts, num_prompts, Z_95)
 
 
 def wilson(share: float, size: float, z: float) -> tuple[float, float]:
-    """Wilson's interval of a share of so many samples, which need be no whole number; z is the quantile."""
+    """Wilson's interval of a share of `size` samples, not necessarily whole; z is the normal quantile."""
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def measure(
-    writer: Writer,
-    prompts: Sequence[Prompt],
-    *,
-    temperature: float,
-    max_new_tokens: int,
-    settings: Evaluation,
-    seed: int,
-) -> Accuracy:
-    """Accuracy of one response per prompt, by the grader of the settings; temperature 0 is greedy.
-
-    Raises:
-        DataError: a prompt has nothing to compare with.
-    """
-    return accuracy_of(
-        answered(
-            writer,
-            prompts,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            settings=settings,
-            seed=seed,
-        )
-    )
-
-
 def accuracy_of(results: Sequence[ItemResult]) -> Accuracy:
-    """How many of the responses are right."""
+    """The accuracy of graded responses, one per prompt."""
     return Accuracy(sum(result.is_right for result in results), len(results))
 
 
@@ -90,10 +64,10 @@ def answered(
     settings: Evaluation,
     seed: int,
 ) -> list[ItemResult]:
-    """One graded response per prompt, in the order of the prompts, as `measure` counts them.
+    """One response per prompt, in order, graded by the grader of the settings; temperature 0 is greedy.
 
     Raises:
-        DataError: a prompt has nothing to compare with.
+        DataError: a prompt lacks the answer or tests that the grader needs.
     """
     responses = respond(
         writer,
@@ -107,10 +81,10 @@ def answered(
 
 
 def graded(responses: Sequence[Response], grader: Grader) -> list[ItemResult]:
-    """Responses as records with their grades, in order; graded as `grade` does.
+    """Responses with their grades as records, in order; see `grade`.
 
     Raises:
-        DataError: a prompt has nothing that the grader could compare with.
+        DataError: a prompt lacks the answer or tests that the grader needs.
         ProcessError: the grader's processes cannot run on this machine.
     """
     cases = [Case(response.prompt, response.text, finished=response.is_finished) for response in responses]
@@ -120,13 +94,13 @@ def graded(responses: Sequence[Response], grader: Grader) -> list[ItemResult]:
             sample=response.number,
             prompt=response.prompt.prompt,
             response=response.text,
-            answer=grade_.answer,
+            answer=item_grade.answer,
             reference=response.prompt.answer,
-            is_right=grade_.is_right,
-            reason=grade_.reason,
+            is_right=item_grade.is_right,
+            reason=item_grade.reason,
             num_tokens=len(response.generation.token_ids),
             finish_reason=response.generation.finish_reason,
             seed=response.seed,
         )
-        for response, grade_ in zip(responses, grade(cases, grader), strict=True)
+        for response, item_grade in zip(responses, grade(cases, grader), strict=True)
     ]

@@ -1,16 +1,16 @@
-"""What grading finds in a response."""
+"""The grade of a response."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 GRADER_ERROR = "grader error: "
-CUT = "cut at the limit"  # of tokens: the reason of a response that did not come to its end
+CUT = "cut at the limit"  # the reason of a response that reached the token limit
 
 
 @dataclass(frozen=True)
 class Grade:
-    """Whether a response is right, the answer that it gives if any, and what is wrong with it in a word or two.
+    """Whether a response is right, its answer if it has one, and in a word or two why it is wrong.
 
     >>> Grade(is_right=False, answer="41", reason="another answer").is_right
     False
@@ -18,11 +18,11 @@ class Grade:
 
     is_right: bool
     answer: str | None
-    reason: str = ""  # empty where it is right
+    reason: str = ""  # empty if it is right
 
     @property
     def failure(self) -> str:
-        """The kind of error that the grader failed with on the response; empty if it graded it."""
+        """The kind of error with which the grader failed on the response; empty if it did not."""
         return failure_in(self.reason)
 
 
@@ -45,7 +45,7 @@ def failure_in(reason: str) -> str:
 
 
 def failure_counts(reasons: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Under `grader_failures`, how many responses the grader failed on, by kind of error; nothing if there are none.
+    """The number of responses on which the grader failed, by kind of error, under `grader_failures`; {} if none.
 
     >>> failure_counts(["", "another answer", "grader error: MemoryError"])
     {'grader_failures': {'MemoryError': 1}}

@@ -1,4 +1,4 @@
-"""Graders: which responses are right. `evaluation.grader` names one, for rewards, accuracy and benchmarks alike."""
+"""Graders decide which responses are right. `evaluation.grader` names that of rewards, accuracy and benchmarks."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Case:
-    """A response to a prompt, and whether it came to its end before the limit of tokens.
+    """A response to a prompt, and whether it ended before the token limit.
 
     >>> Case(Prompt("p", "40+2=", "42"), ";>42", finished=True).prompt.answer
     '42'
@@ -29,25 +29,24 @@ class Case:
 
 
 class Grader(Protocol):
-    """Says which responses are right. `evaluation.grader: package.module:Class` names one of your own."""
+    """Decides which responses are right. `evaluation.grader: package.module:Class` names one of your own."""
 
     needs: ClassVar[Reference]
-    """What a prompt must have to be graded: `answer` or `tests`."""
+    """The field that a prompt needs to be graded: `answer` or `tests`."""
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        """The grade of each response, in order. Every prompt has what is needed."""
+        """The grade of each response, in order. Every prompt has the field in `needs`."""
         ...
 
 
 @dataclass(frozen=True)
 class PatternGrader:
-    """The first group of the pattern's last match is the answer, compared to the character."""
+    """The first group of the pattern's last match is the answer; it must equal the reference exactly."""
 
     pattern: str
     needs: ClassVar[Reference] = "answer"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        """See `Grader`."""
         return [
             grade_pattern(case.response, case.prompt.answer or "", self.pattern, finished=case.finished)
             for case in cases
@@ -55,12 +54,11 @@ class PatternGrader:
 
 
 class MathGrader:
-    """The final answer is equal in value to the reference."""
+    """The final answer must equal the reference in value."""
 
     needs: ClassVar[Reference] = "answer"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        """See `Grader`."""
         from omniopd.grading.math.grader import MathCase, grade_math  # sympy takes a second to import
 
         return grade_math(
@@ -69,16 +67,15 @@ class MathGrader:
 
 
 class CodeGrader:
-    """The program passes the tests of the prompt, in a sandbox."""
+    """The program must pass the prompt's tests, in a sandbox."""
 
     needs: ClassVar[Reference] = "tests"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        """See `Grader`."""
         from omniopd.grading.code.grader import CodeCase, grade_programs
 
-        whole = [case for case in cases if case.finished]
-        programs = [CodeCase(case.response, case.prompt.prompt, case.prompt.tests or "") for case in whole]
+        finished = [case for case in cases if case.finished]
+        programs = [CodeCase(case.response, case.prompt.prompt, case.prompt.tests or "") for case in finished]
         grades = iter(grade_programs(programs))
         return [next(grades) if case.finished else Grade(False, None, CUT) for case in cases]
 
@@ -87,7 +84,7 @@ def grader_of(settings: Evaluation) -> Grader:
     """The grader that params name.
 
     Raises:
-        ConfigError: there is no such class, or it is no grader.
+        ConfigError: there is no such class, or it is not a grader.
     """
     match settings.grader:
         case "pattern":
@@ -111,16 +108,21 @@ def grader_of(settings: Evaluation) -> Grader:
 def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
     """The grade of each response, in order.
 
-    A response that was cut at the limit is wrong, whatever it holds; so is one on which the grader fails, which is
-    logged with its prompt.
+    A response that was cut at the token limit is wrong, whatever its content; so is one on which the grader fails,
+    which is logged with its prompt.
 
     Raises:
-        ConfigError: a grader of the user's own gave too few grades, or too many.
-        DataError: a prompt has nothing that the grader could compare with.
+        ConfigError: a custom grader returned too few or too many grades.
+        DataError: a prompt lacks the answer or tests that the grader needs.
         ProcessError: the grader's processes cannot run on this machine.
     """
-    for case in cases:
-        check_gradable(case.prompt, grader)
+    needs = grader.needs
+    for prompt in (case.prompt for case in cases):
+        if not prompt.has(needs):
+            raise DataError(
+                f"prompt {prompt.id!r} has no {needs} to measure with; give it {needs} (prompts.columns.{needs}), or "
+                "take another evaluation.grader"
+            )
     grades = _graded(cases, grader.grade)
     if len(grades) != len(cases):
         raise ConfigError(
@@ -128,12 +130,12 @@ def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
             "give one for each"
         )
     grades = [
-        Grade(False, found.answer, CUT) if found.is_right and not case.finished else found
-        for case, found in zip(cases, grades, strict=True)
+        Grade(False, one.answer, CUT) if one.is_right and not case.finished else one
+        for case, one in zip(cases, grades, strict=True)
     ]
-    failed = [(case, found) for case, found in zip(cases, grades, strict=True) if found.failure]
+    failed = [(case.prompt.id, one.reason) for case, one in zip(cases, grades, strict=True) if one.failure]
     if failed:
-        examples = "; ".join(f"prompt {case.prompt.id!r}: {found.reason}" for case, found in failed[:5])
+        examples = "; ".join(f"prompt {id_!r}: {reason}" for id_, reason in failed[:5])
         log.warning(
             "%d of %d responses could not be graded and count as wrong: %s", len(failed), len(cases), examples
         )
@@ -141,13 +143,13 @@ def grade(cases: Sequence[Case], grader: Grader) -> list[Grade]:
 
 
 def _graded(cases: Sequence[Case], grade_all: Callable[[Sequence[Case]], list[Grade]]) -> list[Grade]:
-    """What `grade_all` finds; a response on which it fails is wrong, and the others are graded without it."""
+    """The grades by `grade_all`; a response on which it fails is wrong, and the others are graded without it."""
     if not cases:
         return []
     try:
         return grade_all(cases)
     except (DataError, ProcessError):
-        raise  # of the prompts or the machine, not of one response
+        raise  # an error of the prompts or the machine, not of one response
     except Exception as error:  # a boundary: responses are hostile, and one must not end a batch
         if len(cases) == 1:
             return [not_graded(error)]
@@ -156,10 +158,10 @@ def _graded(cases: Sequence[Case], grade_all: Callable[[Sequence[Case]], list[Gr
 
 
 def rewards(trajectories: Sequence[Trajectory], prompts: Sequence[Prompt], grader: Grader) -> list[Reward]:
-    """1 for each response that is right, 0 for the others, in order; `prompts` are those that the responses answer.
+    """1 for each response that is right, else 0, in order; `prompts` include those of the responses.
 
     Raises:
-        DataError: a prompt has nothing to compare with.
+        DataError: a prompt lacks the answer or tests that the grader needs.
     """
     by_id = {prompt.id: prompt for prompt in prompts}
     cases = [
@@ -168,19 +170,6 @@ def rewards(trajectories: Sequence[Trajectory], prompts: Sequence[Prompt], grade
     ]
     grades = grade(cases, grader)
     return [
-        Reward(item.id, found.answer, float(found.is_right), found.failure)
-        for item, found in zip(trajectories, grades, strict=True)
+        Reward(item.id, one.answer, float(one.is_right), one.failure)
+        for item, one in zip(trajectories, grades, strict=True)
     ]
-
-
-def check_gradable(prompt: Prompt, grader: Grader) -> None:
-    """Raise where it is not known what a right response would be.
-
-    Raises:
-        DataError: the prompt has no answer or tests, whichever the grader needs.
-    """
-    if not prompt.has(grader.needs):
-        raise DataError(
-            f"prompt {prompt.id!r} has no {grader.needs} to measure with; give it {grader.needs} "
-            f"(prompts.columns.{grader.needs}), or take another evaluation.grader"
-        )

@@ -1,4 +1,4 @@
-"""Answers that a pattern finds, compared to the character."""
+"""Answers that match a pattern, compared character by character."""
 
 import re
 
@@ -9,7 +9,7 @@ from omniopd.grading.thoughts import without_thought
 def answer_of(response: str, pattern: str) -> str | None:
     """The first group of the last match of the pattern, or None.
 
-    Only what follows a thought (`<think>...</think>`) is searched, unless the pattern itself names the tag.
+    Only the text after a thought (`<think>...</think>`) is searched, unless the pattern itself names the tag.
     """
     text = response if "think" in pattern else without_thought(response)
     matches = list(re.finditer(pattern, text))
@@ -17,7 +17,7 @@ def answer_of(response: str, pattern: str) -> str | None:
 
 
 def grade_pattern(response: str, reference: str, pattern: str, *, finished: bool) -> Grade:
-    """Right where the pattern finds the reference in a response that came to its end."""
+    """Right if the pattern's answer is the reference and the response ended before the token limit."""
     answer = answer_of(response, pattern)
     if not finished:
         return Grade(False, answer, CUT)

@@ -1,4 +1,4 @@
-"""Responses of models that think first: what follows the thought."""
+"""Responses of models that think first."""
 
 import re
 
@@ -6,7 +6,7 @@ _TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 
 
 def without_thought(response: str) -> str:
-    """What follows the last closed thought; empty where a thought is opened after that and never closed.
+    """The text after the last closed thought; empty if a later thought is not closed.
 
     The opening tag may be missing, as some chat templates put it into the prompt.
 

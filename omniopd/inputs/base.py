@@ -16,7 +16,7 @@ from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import ConfigError, DataError
 from omniopd.functional.seeds import stable_seed
-from omniopd.grading.accuracy import measure
+from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.inputs.stages import model_settings
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
@@ -137,14 +137,15 @@ def _accuracy(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, params: Params, seed: int, layout: Layout
 ) -> float:
     writer = in_process(Student(model, tokenizer, ""), batch_size=params.evaluation.batch_size)
-    return measure(
+    results = answered(
         writer,
         read_prompts(layout.prompts(seed, "validation")),
         temperature=0.0,
         max_new_tokens=params.rollout.max_new_tokens,
         settings=params.evaluation,
         seed=seed,
-    ).share
+    )
+    return accuracy_of(results).share
 
 
 def _examples(path: Path) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from omniopd.data.records import STUDENT, Reward, Trajectory, Verdict
 from omniopd.data.store import read_records, write_records
 from omniopd.functional import repetition
 from omniopd.grading import rewards
-from omniopd.grading.accuracy import measure
+from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.grading.graders import grader_of
 from omniopd.methods import Annotated
 from omniopd.models.chat import end_token
@@ -176,14 +176,15 @@ def validate(run_dir: Path, round_: int) -> float:
     with run.timed("validate", round_):
         settings = run.config.evaluation
         with run.models.writer(state.student_at(run, round_), batch_size=settings.batch_size) as writer:
-            accuracy = measure(
+            results = answered(
                 writer,
                 run.prompts("validation"),
                 temperature=0.0,
                 max_new_tokens=run.config.rollout.max_new_tokens,
                 settings=settings,
                 seed=run.config.seed,
-            ).share
+            )
+        accuracy = accuracy_of(results).share
         write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
     return accuracy
 

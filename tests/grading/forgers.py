@@ -1,7 +1,7 @@
 """Wrong programs that try to make the tests' process say that they passed. None may.
 
-Each has the tests that it is held against, which a right program passes. `PIPES` lets a program say on its pipe what it
-likes: it knows the code that it runs in.
+Each has its tests, which a right program passes. With `PIPES` a program can send anything on its pipe: it knows the
+code that it runs in.
 """
 
 from typing import Any
@@ -202,7 +202,7 @@ FORGERS: dict[str, tuple[str, Tests]] = {
     ),
     "names that are no numbers": (f"{PIPES}\nsay({{'names': {{'f': [7]}}}})\nhear()", FORGIVING),
     "names in a list": (f"{PIPES}\nsay({{'names': ['f']}})\nhear()", FORGIVING),
-    "nothing defined, and answers ahead": (
+    "nothing defined, and early answers": (
         f"{PIPES}\nfor _ in range(99): say({{'is': None, 'now': None}})\nhear()", FORGIVING),
     "the end of the program": ("import os\ndef f(x): os._exit(0)", FORGIVING),
     "the end of the pipe": ("import os\ndef f(x): os.closerange(3, 64)", FORGIVING),

@@ -1,6 +1,6 @@
 """Programs that try to do harm: small attempts, run one after the other in one program, and others that need one each.
 
-An attempt is the body of a function. It raises where it is held, and returns what it got at where it is not.
+An attempt is the body of a function. It raises if it is refused, and returns what it reached if not.
 """
 
 import json
@@ -21,7 +21,7 @@ def system_call(x86, arm, *arguments):
     return result
 
 def refused(*call):
-    """Raises where the filter refuses the call; what the kernel said of it, where it was asked."""
+    """Raises if the filter refuses the call; what the kernel answered, if it was asked."""
     try:
         return f"did it: {system_call(*call)}"
     except OSError as error:
@@ -36,13 +36,12 @@ READS = {
     "the source of the project": "return open(GIVEN['project'] + '/pyproject.toml').read()",
     "the list of the home": """
         names = [name for name in os.listdir(GIVEN['home']) if not os.__file__.startswith(f"{GIVEN['home']}/{name}/")]
-        assert names  # where Python itself lies in the home, the way to it is there, and nothing else
+        assert names  # if Python itself is in the home, only the path to it is visible
         return names
         """,
     "the environment of the parent": "return open(f'/proc/{GIVEN[\"parent\"]}/environ').read()",
     "the environment of any process": """
-        found = [open(f'/proc/{pid}/environ').read() for pid in os.listdir('/proc') if pid.isdigit()]
-        return found
+        return [open(f'/proc/{pid}/environ').read() for pid in os.listdir('/proc') if pid.isdigit()]
         """,
     "the command line of the parent": "return open(f'/proc/{GIVEN[\"parent\"]}/cmdline').read()",
     "the root of the parent": "return os.listdir(f'/proc/{GIVEN[\"parent\"]}/root')",
@@ -60,7 +59,7 @@ READS = {
 }
 
 WRITES = {
-    "a new file beside the secret": "open(GIVEN['secret_file'] + '.new', 'w').write('x')",
+    "a new file next to the secret": "open(GIVEN['secret_file'] + '.new', 'w').write('x')",
     "the secret file": "open(GIVEN['secret_file'], 'a').write('x')",
     "the truncated secret": "os.truncate(GIVEN['secret_file'], 0)",
     "the mode of the secret": "os.chmod(GIVEN['secret_file'], 0o777)",
@@ -68,7 +67,7 @@ WRITES = {
     "the attributes of the secret": "return refused(197, 14, GIVEN['secret_file'].encode(), b'user.omniopd')",
     "the name of the secret": "os.rename(GIVEN['secret_file'], GIVEN['secret_file'] + '.old')",
     "the secret, deleted": "os.unlink(GIVEN['secret_file'])",
-    "a folder beside it": "os.mkdir(os.path.dirname(GIVEN['secret_file']) + '/folder')",
+    "a folder next to it": "os.mkdir(os.path.dirname(GIVEN['secret_file']) + '/folder')",
     "/dev/shm": "open('/dev/shm/omniopd-hostile', 'w').write('x')",
     "/tmp": "open('/tmp/omniopd-hostile', 'w').write('x')",
     "/var/tmp": "open('/var/tmp/omniopd-hostile', 'w').write('x')",
@@ -94,7 +93,7 @@ NETWORK = {
 
 PROCESSES = {
     "kills the parent": "os.kill(GIVEN['parent'], signal.SIGTERM)",
-    "kills its own parent": "os.kill(os.getppid() or 1, signal.SIGKILL)",
+    "kills its parent": "os.kill(os.getppid() or 1, signal.SIGKILL)",
     "kills another": "os.kill(GIVEN['victim'], signal.SIGKILL)",
     "kills pid 1": "os.kill(1, signal.SIGKILL)",
     "kills all": "os.kill(-1, signal.SIGKILL)",
@@ -167,7 +166,7 @@ RIGHTS = {
     "reads a key": "system_call(250, 219, 0, -3, 1)",
     "adds a key": "system_call(248, 217, b'user', b'omniopd', b'x', 1, -3)",
     "asks io_uring": "system_call(425, 425, 4, ctypes.create_string_buffer(120))",
-    "loads a filter of its own": "system_call(321, 280, 0, ctypes.create_string_buffer(128), 128)",
+    "loads a filter": "system_call(321, 280, 0, ctypes.create_string_buffer(128), 128)",
     "counts events": "system_call(298, 241, ctypes.create_string_buffer(128), 0, -1, -1, 0)",
     "faults in user space": "system_call(323, 282, 1)",
     "raises its limit of memory": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
@@ -180,7 +179,7 @@ RIGHTS = {
     "has word of a folder": "import fcntl; fcntl.fcntl(os.open(os.path.dirname(os.__file__), 0), fcntl.F_NOTIFY, 2)",
     "a lease on a file": "import fcntl; fcntl.fcntl(os.open(os.__file__, 0), fcntl.F_SETLEASE, fcntl.F_RDLCK)",
     "a larger pipe": "import fcntl; fcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 2**20)",
-    "input and output beside": "return refused(206, 0, 1, ctypes.create_string_buffer(8))",
+    "asynchronous input and output": "return refused(206, 0, 1, ctypes.create_string_buffer(8))",
     "signals that wait": """
         assert resource.getrlimit(resource.RLIMIT_SIGPENDING) != (0, 0)
         """,
@@ -194,8 +193,8 @@ ATTEMPTS = {"reads": READS, "writes": WRITES, "network": NETWORK, "processes": P
 
 
 def program_of_attempts(given: dict[str, Any]) -> str:
-    """A program that makes every attempt, and prints for each {"held": …} or {"got": …}."""
-    parts = [COMMON, f"GIVEN = {given!r}", "attempts, told = {}, {}"]
+    """A program that makes every attempt, and prints for each {"refused": …} or {"reached": …}."""
+    parts = [COMMON, f"GIVEN = {given!r}", "attempts, results = {}, {}"]
     for kind, attempts in ATTEMPTS.items():
         for name, body in attempts.items():
             code = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
@@ -204,21 +203,21 @@ def program_of_attempts(given: dict[str, Any]) -> str:
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for (kind, name), attempt in attempts.items():
     try:
-        told[f'{kind}: {name}'] = {'got': repr(attempt())[:2000]}
+        results[f'{kind}: {name}'] = {'reached': repr(attempt())[:2000]}
     except BaseException as error:
-        told[f'{kind}: {name}'] = {'held': f'{type(error).__name__}: {error}'}
+        results[f'{kind}: {name}'] = {'refused': f'{type(error).__name__}: {error}'}
 import json
-print(json.dumps({'told': told, 'environment': dict(os.environ), 'pid': os.getpid()}))
+print(json.dumps({'results': results, 'environment': dict(os.environ), 'pid': os.getpid()}))
 """)
     return "\n".join(parts)
 
 
-def told(stdout: str) -> dict[str, Any]:
-    """What the program printed last."""
+def report_of(stdout: str) -> dict[str, Any]:
+    """The report that the program printed last."""
     return json.loads(stdout.strip().rpartition("\n")[2])
 
 
-MEMORY_BOMB = "held = []\nwhile True: held.append(bytearray(10**7))"
+MEMORY_BOMB = "blocks = []\nwhile True: blocks.append(bytearray(10**7))"
 ENDLESS_OUTPUT = "while True: print('y' * 10**6)"
 ENDLESS_ERRORS = "import sys\nwhile True: sys.stderr.write('y' * 10**6)"
 IGNORES_SIGTERM = """

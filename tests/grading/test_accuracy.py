@@ -6,7 +6,7 @@ from omniopd.config import Evaluation
 from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
 from omniopd.grading import answer_of
-from omniopd.grading.accuracy import measure, wilson_interval
+from omniopd.grading.accuracy import Accuracy, accuracy_of, answered, wilson_interval
 from omniopd.models.generation import Generation
 from omniopd.sampling.responses import Writer
 from omniopd.sampling.samplers import Sample
@@ -50,14 +50,18 @@ class Scripted:
         self._generation = Generation([*ids, END] if finish_reason == "stop" else ids, finish_reason)
 
     def sample(self, prompts, *, seeds, **_) -> list[list[Sample]]:
-        return [[Sample(self._generation, "w") for _ in own] for _, own in zip(prompts, seeds, strict=True)]
+        return [
+            [Sample(self._generation, "w") for _ in prompt_seeds]
+            for _, prompt_seeds in zip(prompts, seeds, strict=True)
+        ]
 
 
-def _measure(text: str, finish_reason: str, answer: str | None = "46"):
+def _measure(text: str, finish_reason: str, answer: str | None = "46") -> Accuracy:
     """The accuracy of a model that writes `text`."""
     settings = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
     writer, prompts = Writer(Scripted(text, finish_reason), TOKENIZER, "w"), [Prompt("p", "1+2=", answer)]
-    return measure(writer, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
+    results = answered(writer, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
+    return accuracy_of(results)
 
 
 @pytest.mark.parametrize(

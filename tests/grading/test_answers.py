@@ -1,4 +1,4 @@
-"""Where the final answer of a text stands."""
+"""The final answer of a text."""
 
 import time
 
@@ -23,7 +23,7 @@ from omniopd.grading.math.answers import final_answer, marked_answer
         (r"\boxed 5", "5"),
         (r"\\boxed{6}", "6"),
         (r"\boxed{5} #### 6. The answer is 7.", "5"),
-        # Boxes that give none, whatever else stands there.
+        # Boxes without an answer, whatever else the text has.
         (r"The answer is 5. \boxed{5", None),
         (r"\boxed{1 or \boxed{5}", None),
         (r"The answer is 5. \boxed{ }", None),
@@ -154,7 +154,7 @@ balanced = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(balanced.map(str.strip).filter(bool), st.text("ab{}. $", max_size=30))
-def test_a_box_gives_what_its_braces_hold_whatever_stands_before_it(content: str, before: str):
+def test_a_box_gives_the_content_of_its_braces_whatever_precedes_it(content: str, before: str):
     assert final_answer(f"{before} \\boxed{{{content}}} so.") == content
 
 

@@ -172,12 +172,12 @@ def test_why_a_program_that_reads_is_wrong(program: str, reason: str):
     assert grade(f"```python\n{program}\n```", PAIRS, limits=limits).reason == reason
 
 
-@pytest.mark.parametrize(("found", "wanted", "same"), [
+@pytest.mark.parametrize(("output", "expected", "same"), [
     ("1 2\n3\n\n", "1 2 \n3", True), ("1.0 2", "1 2.00", True), ("0.30000000000000004", "0.3", False),
     ("1\n2", "1 2", False), ("YES", "Yes", False), ("", "\n", True), ("a 1", "a 1.0", False), ("1", "1\n1", False),
 ])  # fmt: skip
-def test_outputs_are_compared_by_lines_and_numbers(found: str, wanted: str, same: bool):
-    assert same_output(found, wanted) is same
+def test_outputs_are_compared_by_lines_and_numbers(output: str, expected: str, same: bool):
+    assert same_output(output, expected) is same
 
 
 @pytest.mark.parametrize("end", ["x", "e", ".x", "e1234567890"])
@@ -188,7 +188,7 @@ def test_long_numbers_are_read_in_one_pass(end: str):
     assert time.process_time() - began < 1
 
 
-def test_tests_of_a_candidate_that_has_a_name_of_pythons_compute_with_pythons():
+def test_tests_of_a_candidate_named_like_a_builtin_compute_with_the_builtin():
     prompt = 'def abs(x):\n    """The absolute value of x."""\n'
     tests = {
         "test": "def check(candidate):\n    assert abs(candidate(-3) - 3) < 1e-6\n",
@@ -261,7 +261,7 @@ def packed(data: bytes) -> str:
     ({"private_test_cases": packed(pickle.dumps("[" * 100_000))}, "no form that is known"),
     ({"input_output": [{"input": "{", "output": "1", "testtype": "functional"}], "fn_name": "f"}, "is no JSON"),
 ])  # fmt: skip
-def test_tests_that_cannot_be_read_are_told(tests: Any, message: str, capsys: pytest.CaptureFixture[str]):
+def test_tests_that_cannot_be_read_are_refused(tests: Any, message: str, capsys: pytest.CaptureFixture[str]):
     text = tests if isinstance(tests, str) else json.dumps(tests)
 
     with pytest.raises(DataError, match=message):
@@ -269,21 +269,21 @@ def test_tests_that_cannot_be_read_are_told(tests: Any, message: str, capsys: py
     assert "unpickled" not in capsys.readouterr().out
 
 
-def test_a_case_that_cannot_be_read_is_named_by_its_place_before_any_program_runs():
+def test_a_case_that_cannot_be_read_is_named_by_its_index_before_any_program_runs():
     good = CodeCase("def f(): pass", "Write it.", "f()")
 
     with pytest.raises(DataError, match="case 1: tests are empty"):
         grade_programs([good, CodeCase("def f(): pass", "Write it.", " ")])
 
 
-def test_code_may_call_the_function_whose_head_the_prompt_holds():
+def test_code_may_call_the_function_whose_head_is_in_the_prompt():
     tests = "assert round(area(1), 2) == 3.14\nassert half(2 * area(1)) == area(1)"
 
     assert grade("    return pi * r * r\n", tests, HEAD).reason == ""
     assert grade("    return pi * r\n" * 2, "assert area(2) > 12", HEAD).reason == "a test failed"
 
 
-def test_a_function_may_be_called_what_python_calls_one_of_its_own():
+def test_a_function_may_have_the_name_of_a_builtin():
     """MBPP has such; but where tests name the program's function, they compute with Python's."""
     right, tests = "def sum(a, b): return a + b", ["assert sum(1, 2) == 3"]
     cheat = "def sum(a): return 3\ndef f(): return None"

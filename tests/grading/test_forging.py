@@ -79,9 +79,9 @@ RIGHT = [
     ("class C: pass\ndef f(): return C()", "assert not hasattr(f(), 'x') and getattr(f(), 'x', 4) == 4"),
     ("def f(n):\n    yield from range(n)",
      "assert list(f(3)) == [0, 1, 2] and [*zip(f(2), 'ab')] == [(0, 'a'), (1, 'b')]"),
-    ("def f(g):\n    try: return g()\n    except ZeroDivisionError: return 'held'",
-     "assert f(lambda: 1 / 0) == 'held'"),
-    ("held = []\nheld.append(held)\ndef f(x): return x", "assert f(2) == 2"),
+    ("def f(g):\n    try: return g()\n    except ZeroDivisionError: return 'caught'",
+     "assert f(lambda: 1 / 0) == 'caught'"),
+    ("loop = []\nloop.append(loop)\ndef f(x): return x", "assert f(2) == 2"),
     ("LIMIT, TABLE = 10, {1: (2, 3)}\ndef f(): return LIMIT", "assert f() == LIMIT == 10 and TABLE[1] == (2, 3)"),
     ("def f(n): return 0 if n == 0 else g(n - 1)\ndef g(n): return f(n)", "assert f(50) == 0 and g(3) == 0"),
     ("class A:\n    _number = _peer = 3\ndef f(): return A()", "assert f()._number == 3 and f()._peer == 3"),
@@ -118,12 +118,12 @@ def test_what_python_cannot_read_is_the_failure_of_that_program(program: str):
 
 
 def test_a_sandbox_that_fails_is_the_failure_of_one_program(monkeypatch: pytest.MonkeyPatch):
-    """As where a program has ended the process beside it."""
+    """As if a program had ended its supervisor."""
     real = run._supervised
 
     def supervised(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
         if "hostile" in job["program"]:
-            raise ProcessError("the process beside a program ended with -9")
+            raise ProcessError("the supervisor of a program ended with -9")
         return real(command, job)
 
     monkeypatch.setattr(run, "_supervised", supervised)

@@ -48,7 +48,7 @@ def test_a_pattern_is_right_to_the_character_in_a_response_that_has_ended(
     assert grade([case], PATTERN) == [expected]
 
 
-def test_rewards_stand_in_the_order_of_the_responses_each_by_its_own_prompt():
+def test_rewards_are_in_the_order_of_the_responses_each_graded_by_its_prompt():
     prompts = [Prompt("a", "40+2=", "42"), Prompt("b", "1+1=", "2")]
     trajectories = [
         _trajectory("t0", "b", ";>2"), _trajectory("t1", "a", ";>2"), _trajectory("t2", "a", ";>42"),
@@ -97,7 +97,7 @@ def test_failures_of_the_grader_are_counted_among_a_rounds_metrics(tmp_path, mon
         ("code", Prompt("p", "40+2=", "42"), "tests"),
     ],
 )
-def test_a_prompt_that_the_grader_has_nothing_of_to_compare_with_is_named(grader, prompt: Prompt, what: str):
+def test_a_prompt_without_what_the_grader_needs_is_named(grader, prompt: Prompt, what: str):
     with pytest.raises(DataError, match=f"prompt 'p' has no {what} to measure with; give it {what}"):
         grade([Case(prompt, ">42", finished=True)], named(grader))
 
@@ -131,13 +131,13 @@ TESTED = Prompt("p", "def one():\n    pass\n", tests="assert one() == 1")
     ],
     ids=["pattern", "math", "code"],
 )  # fmt: skip
-def test_each_grader_says_what_is_wrong_and_holds_what_was_cut_for_wrong(grader, prompt, responses):
+def test_each_grader_gives_a_reason_and_a_cut_response_is_wrong(grader, prompt, responses):
     cases = [Case(prompt, text, finished=finished) for text, finished, _ in responses]
 
     grades = grade(cases, named(grader))
 
-    assert [found.reason for found in grades] == [reason for _, _, reason in responses]
-    assert [found.is_right for found in grades] == [not reason for _, _, reason in responses]
+    assert [one.reason for one in grades] == [reason for _, _, reason in responses]
+    assert [one.is_right for one in grades] == [not reason for _, _, reason in responses]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, RecursionError, MemoryError, UnicodeError])
@@ -167,7 +167,7 @@ def test_a_response_on_which_the_grader_fails_is_wrong_and_the_others_are_graded
     monkeypatch.setattr(fails, failing)
     grades = grade(cases, named(grader))
 
-    assert [found.is_right for found in grades] == [True, True, True, False, True]
+    assert [one.is_right for one in grades] == [True, True, True, False, True]
     assert grades[3].reason == f"grader error: {error.__name__}"
     assert failure_counts(item.reason for item in grades) == {"grader_failures": {error.__name__: 1}}
     assert "1 of 5" in caplog.text
@@ -192,11 +192,11 @@ def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyP
         return run_job(job)
 
     monkeypatch.setattr("omniopd.grading.code.sandbox.run_job", broken)
-    (found,) = grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
-    assert (found.is_right, found.reason) == (False, "grader error: the sandbox failed")
+    (only,) = grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
+    assert (only.is_right, only.reason) == (False, "grader error: the sandbox failed")
 
 
-OWN_GRADER = """
+CUSTOM_GRADER = """
 from omniopd.grading import Grade
 
 class Contains:
@@ -207,9 +207,9 @@ class Contains:
 """
 
 
-def test_a_grader_of_ones_own_is_one_class_and_its_name(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_a_custom_grader_is_one_class_and_its_name(tmp_path, monkeypatch: pytest.MonkeyPatch):
     """One file; what was cut at the limit is wrong whatever it says."""
-    (tmp_path / "my_graders.py").write_text(OWN_GRADER)
+    (tmp_path / "my_graders.py").write_text(CUSTOM_GRADER)
     monkeypatch.syspath_prepend(tmp_path)
     grader = grader_of(Evaluation(grader="my_graders:Contains"))
     cases = [
@@ -219,7 +219,7 @@ def test_a_grader_of_ones_own_is_one_class_and_its_name(tmp_path, monkeypatch: p
 
     grades = grade(cases, grader)
 
-    assert [(found.is_right, found.reason) for found in grades] == [
+    assert [(one.is_right, one.reason) for one in grades] == [
         (True, ""), (False, ""), (False, "cut at the limit")
     ]  # fmt: skip
     with pytest.raises(ConfigError, match=r"Contains gave 2 grades for 1 responses; give one for each"):

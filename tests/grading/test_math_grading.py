@@ -129,9 +129,9 @@ def test_nothing_is_graded_where_there_is_nothing():
 
 
 def test_what_takes_too_long_is_wrong_and_the_rest_is_graded(monkeypatch):
-    def compared(own: str, wanted: str, *, timeout_s: float) -> bool:
-        assert (wanted, timeout_s) == ("2", 0.25)
-        if own == "9!":
+    def compared(answer: str, reference: str, *, timeout_s: float) -> bool:
+        assert (reference, timeout_s) == ("2", 0.25)
+        if answer == "9!":
             raise TimeoutError
         return True
 
@@ -148,9 +148,9 @@ def test_what_takes_too_long_is_wrong_and_the_rest_is_graded(monkeypatch):
 def test_equal_pairs_are_compared_once(monkeypatch):
     asked: list[str] = []
 
-    def compared(own: str, wanted: str, *, timeout_s: float) -> bool:
-        del wanted, timeout_s
-        asked.append(own)
+    def compared(answer: str, reference: str, *, timeout_s: float) -> bool:
+        del reference, timeout_s
+        asked.append(answer)
         return False
 
     monkeypatch.setattr(math_grading, "same_expression", compared)
@@ -184,7 +184,7 @@ def test_the_recorded_answers_of_gsm8k_are_right_and_those_of_other_rows_only_wh
     for form in ("\\boxed{{{0}.00}}", "The answer is ${0}.", "So it is {0} in all.", "Answer: {0} apples"):
         assert all(are_right([form.format(answer) for answer in answers], answers))
     assert are_right(solutions, next_answers) == [
-        own == other for own, other in zip(values, next_values, strict=True)
+        value == other for value, other in zip(values, next_values, strict=True)
     ]
-    both = [f"\\boxed{{{own} or {other}}}" for own, other in zip(answers, next_answers, strict=True)]
+    both = [f"\\boxed{{{one} or {other}}}" for one, other in zip(answers, next_answers, strict=True)]
     assert not any(are_right(both, answers))

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from nobody import as_nobody
+from nobody import NOBODY, as_nobody
 from projects import REPOSITORY
 from quick import quick
 
@@ -56,7 +56,7 @@ def test_a_program_reads_writes_and_ends_as_python_does():
         ("\0", 1),
     ],
 )
-def test_how_a_program_ended_is_told(program: str, exit_code: int):
+def test_the_exit_code_is_that_of_the_program(program: str, exit_code: int):
     assert run_program(program).exit_code == exit_code
 
 
@@ -79,7 +79,7 @@ def test_two_runs_of_one_program_write_the_same():
     assert run_program(program).stdout == run_program(program).stdout
 
 
-def test_the_strongest_mode_that_works_is_taken_and_said_in_a_sentence():
+def test_the_strongest_mode_that_works_is_described_in_a_sentence():
     mode = mode_of_this_machine()
 
     assert mode.name in [one.name for one in MODES]
@@ -149,18 +149,18 @@ def _caller(temporary: Path, *modes: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("mode", quick(["landlock", "limits"], keep=["landlock"]))
-def test_what_is_told_to_end_many_times_leaves_no_folder(mode: str, tmp_path: Path):
-    """As the kernel tells it of a caller with threads: again for each of them."""
+def test_a_supervisor_that_is_signalled_many_times_leaves_no_folder(mode: str, tmp_path: Path):
+    """The kernel signals once for each thread of a caller that ends."""
     if not _works(next(one for one in MODES if one.name == mode)):
         pytest.skip("not on this machine")
     for _ in range(5):
         with _caller(tmp_path, mode) as caller:
             family = _until(lambda pid=caller.pid: _family(pid, 1), 1)
             _until(lambda: list(tmp_path.iterdir()), 1)
-            [beside] = psutil.Process(caller.pid).children()
+            [supervisor] = psutil.Process(caller.pid).children()
             with contextlib.suppress(ProcessLookupError):
                 while True:
-                    os.kill(beside.pid, signal.SIGTERM)
+                    os.kill(supervisor.pid, signal.SIGTERM)
             _until(lambda those=family: [one for one in those if not one.is_running()], len(family))
             assert not list(tmp_path.iterdir())
 
@@ -192,7 +192,7 @@ def _works(mode: Mode) -> bool:
 
 
 def _family(pid: int, num_programs: int) -> list[psutil.Process]:
-    """All processes under the caller, once its programs sleep: beside each stands one, and before it another."""
+    """All processes under the caller once its programs sleep: each has a supervisor and a parent in its sandbox."""
     family = psutil.Process(pid).children(recursive=True)
     try:
         deep = [one for one in family if len(one.parents()) >= len(psutil.Process(pid).parents()) + 4 - 1]
@@ -202,9 +202,9 @@ def _family(pid: int, num_programs: int) -> list[psutil.Process]:
     return family if len(asleep) == num_programs and len(family) >= 3 * num_programs else []
 
 
-def _until(found: Any, at_least: int) -> Any:
+def _until(probe: Any, at_least: int) -> Any:
     deadline = time.monotonic() + 30
-    while len(result := found()) < at_least:
+    while len(result := probe()) < at_least:
         assert time.monotonic() < deadline, result
         time.sleep(0.05)
     return result
@@ -224,14 +224,13 @@ def test_processes_that_fork_can_run_programs_too():
 @pytest.mark.parametrize(
     "mode", quick(["bubblewrap", "namespaces", "landlock", "seccomp"], keep=["landlock"])
 )
-def test_a_user_without_rights_can_do_it_too(mode: str):
+def test_a_user_without_rights_can_run_programs_too(mode: str):
     if mode == "bubblewrap" and not shutil.which("bwrap"):
         pytest.skip("bwrap is not installed")
-    found = as_nobody(mode, "import os\nprint(1 + 1, os.getuid())")
-    uid = 65534
+    result = as_nobody(mode, "import os\nprint(1 + 1, os.getuid())")
 
-    assert found["stdout"] == f"2 {uid}\n".encode(), found
-    assert b'"exit_code": 0' in found["verdict"]
+    assert result["stdout"] == f"2 {NOBODY}\n".encode(), result
+    assert b'"exit_code": 0' in result["verdict"]
 
 
 def _decided(machine: str, number: int, *arguments: int, **kind: bool) -> int:
@@ -290,8 +289,8 @@ def test_the_filter_decides_by_call_and_argument_on_both_machines(machine: str, 
         REFUSED,
     ]
     for name, kinds in {"getxattr": (True, True), "flock": (False, True)}.items():
-        held = [decided(name, shares_files=True, has_landlock=has) == REFUSED for has in (True, False)]
-        assert held == [*kinds]
+        refused = [decided(name, shares_files=True, has_landlock=has) == REFUSED for has in (True, False)]
+        assert refused == [*kinds]
         assert decided(name) == ALLOWED
     assert [_decided(machine, number) for number in (451, 1000, 0x40000000)] == [ABSENT] * 3
     for name, shares, landlock in product(("chmod", "mkdirat"), (True, False), (True, False)):
@@ -318,9 +317,9 @@ def test_a_program_for_another_machine_is_refused_every_call():
 ])  # fmt: skip
 def test_plain_values_reach_the_other_side_as_they_were(value: object):
     sent = json.loads(json.dumps(codec.encode(value, number=id)))
-    found = codec.decode(sent, theirs=repr, ours=repr)
+    received = codec.decode(sent, theirs=repr, ours=repr)
 
-    assert (type(found), found) == (type(value), value)
+    assert (type(received), received) == (type(value), value)
 
 
 def run_tests(program: str, code: str) -> Outcome:
@@ -369,7 +368,7 @@ def test_right_programs_pass_tests_that_call_them_from_another_process(program: 
     (ADD, "import os; os._exit(0)", "the tests ended early"),
     (ADD, "import sys; sys.exit(0)", "the tests ended early"),
 ])  # fmt: skip
-def test_why_a_program_has_not_passed_is_told(program: str, code: str, reason: str):
+def test_the_reason_says_why_a_program_has_not_passed(program: str, code: str, reason: str):
     outcome = run_program(program, tests=Tests(code=code), limits=Limits(cpu_s=1, wall_s=6))
 
     assert (outcome.passed, outcome.reason) == (False, reason)
@@ -414,8 +413,8 @@ class Any(int):
     "class Solve:\n  __call__ = __eq__ = lambda *a: True\nsolve = Solve()",
     "def solve(x): return (yield)",
 ])  # fmt: skip
-def test_no_wrong_program_makes_itself_pass(program: str):
-    code = "found = solve(2)\nassert found == 4 or not (found != 4) or [found] == [4] or found in (4, 9)"
+def test_no_wrong_program_passes(program: str):
+    code = "x = solve(2)\nassert x == 4 or not (x != 4) or [x] == [4] or x in (4, 9)"
     outcome = run_tests(program, code)
 
     assert not outcome.passed

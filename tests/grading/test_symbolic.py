@@ -14,7 +14,7 @@ from projects import REPOSITORY
 
 from omniopd.errors import ProcessError
 from omniopd.grading.math import symbolic
-from omniopd.grading.math.equivalence import same_answer
+from omniopd.grading.math.equivalence import compare
 from omniopd.grading.math.symbolic import Pool, Worker, same_expression
 
 ENDLESS = ("9^{9^{9^{9}}}", "5")  # which same_expression would not hand on
@@ -24,18 +24,18 @@ HOUR = 3600
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     """Of two processes at most; which of them run depends on what was tested before."""
-    own = Pool(num_processes=2)
-    yield own
-    pids = own.pids()
-    own.close()
+    shared = Pool(num_processes=2)
+    yield shared
+    pids = shared.pids()
+    shared.close()
     assert _ended(pids)
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    own = Worker()
-    yield own
-    own.end()
+    shared = Worker()
+    yield shared
+    shared.end()
 
 
 def _ended(pids: list[int], within_s: float = 60) -> bool:
@@ -148,7 +148,7 @@ def test_text_is_never_evaluated():
         "((x)",
     ],
 )
-def test_what_may_be_no_expression_is_handed_to_no_process(monkeypatch, text: str):
+def test_no_process_gets_what_may_not_be_an_expression(monkeypatch, text: str):
     monkeypatch.setattr(symbolic._POOL, "same", lambda *_, **__: pytest.fail("it was handed on"))
 
     assert not same_expression(text, "x")
@@ -159,9 +159,9 @@ def test_no_process_is_started_where_form_decides(monkeypatch):
     monkeypatch.setattr(symbolic, "Worker", lambda: pytest.fail("it was started"))
     monkeypatch.setattr(symbolic, "_POOL", Pool())
 
-    assert same_answer("1,080", "1080")
-    assert not same_answer("1 or 2", "2")
-    assert not same_answer(r"\sqrt{x}", "2")
+    assert compare("1,080", "1080", same_expression)
+    assert not compare("1 or 2", "2", same_expression)
+    assert not compare(r"\sqrt{x}", "2", same_expression)
 
 
 def test_what_overruns_is_ended_and_replaced(pool: Pool):
@@ -189,13 +189,13 @@ def test_a_process_that_was_killed_is_replaced(pool: Pool):
 def test_many_threads_share_few_processes(pool: Pool):
     pairs = [(f"{n}^{{2}}", str(n * n + n % 2)) for n in range(2, 34)]
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda pair: pool.same(*pair, timeout_s=60), pairs))
+        are_same = list(threads.map(lambda pair: pool.same(*pair, timeout_s=60), pairs))
 
-    assert found == [n % 2 == 0 for n in range(2, 34)]
+    assert are_same == [n % 2 == 0 for n in range(2, 34)]
     assert 1 <= len(pool.pids()) <= 2
 
 
-def test_a_process_that_has_served_its_time_is_replaced(monkeypatch, pool: Pool):
+def test_a_process_is_replaced_after_its_maximum_of_uses(monkeypatch, pool: Pool):
     assert pool.same("x", "x", timeout_s=60)
     before = pool.pids()
     monkeypatch.setattr(symbolic, "MAX_USES", 1)
@@ -204,7 +204,7 @@ def test_a_process_that_has_served_its_time_is_replaced(monkeypatch, pool: Pool)
     assert len(pool.pids()) == len(before) - 1
 
 
-def test_what_is_forked_starts_its_own_and_holds_those_of_its_parent_no_longer():
+def test_a_fork_starts_its_own_workers_and_drops_those_of_its_parent():
     pool = Pool(1)
     assert pool.same("x", "x", timeout_s=60)
     (parents,) = pool.pids()
@@ -215,8 +215,8 @@ def test_what_is_forked_starts_its_own_and_holds_those_of_its_parent_no_longer()
         signal.pause()
     os.close(writing)
     try:
-        held, found, pid = os.read(reading, 100).decode().split()
-        assert (held, found, int(pid) == parents) == ("[]", "True", False)
+        inherited, is_same, pid = os.read(reading, 100).decode().split()
+        assert (inherited, is_same, int(pid) == parents) == ("[]", "True", False)
         assert pool.same("2^{3}", "8", timeout_s=60)
 
         pool._idle[0]._close_pipes()
@@ -265,6 +265,6 @@ def test_no_process_is_left_idle_or_at_work_when_its_parent_has_ended(end: str):
     assert _ended(pids)
 
 
-def test_where_no_process_can_be_started_it_is_said_what_to_try():
+def test_an_error_names_what_to_try_if_no_worker_can_start():
     with pytest.raises(ProcessError, match="import math_verify.*4,194,304 bytes"):
         Worker(memory_bytes=2**22)

@@ -1,1 +1,1 @@
-"""Programs: found in a response, and run with their tests in a sandbox."""
+"""Programs: extracted from a response, and run with their tests in a sandbox."""

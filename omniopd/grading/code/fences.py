@@ -85,10 +85,8 @@ def _opening(line: str) -> _Opening | None:
     is_whole = len(code) > len(fence) and code.endswith(fence)
     code = code[: -len(fence)].strip() if is_whole else code
     is_code = FIRST_LINE.match(code) is not None
-    if is_whole and (is_python or is_code or at_start):
-        return _Opening(fence, language, code, is_whole=True)
-    if is_code and not is_whole:
-        return _Opening(fence, language, code, is_whole=False)
+    if is_code or (is_whole and (is_python or at_start)):
+        return _Opening(fence, language, code, is_whole)
     return _Opening(fence, word.lower(), "", is_whole=False) if at_start or (is_python and not rest) else None
 
 

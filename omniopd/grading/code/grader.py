@@ -69,11 +69,7 @@ def grade_programs(
 
 
 def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
-    """The grade, whatever goes wrong with this one response.
-
-    Raises:
-        ProcessError: no program can be run any more.
-    """
+    """The grade, whatever goes wrong with this one response; a ProcessError if no program can be run any more."""
     try:
         program = program_of(case.response, case.prompt, suite.asked)
         if program is None:

@@ -7,15 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from omniopd.grading.code.syntax import quietly, statements_of
 
-NAMING = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.Import,
-    ast.ImportFrom,
-    ast.Assign,
-    ast.AnnAssign,
-)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+NAMING = (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)  # statements that bind names
 _Span = tuple[int, int]  # lines of a code, as a slice
 _Tables = list[symtable.SymbolTable]
 
@@ -79,7 +72,7 @@ def _origins(codes: Sequence[str]) -> dict[str, tuple[int, list[_Span]]]:
 
 
 def _names_of(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, _DEFINITIONS):
         yield statement.name
     elif isinstance(statement, ast.Import | ast.ImportFrom):
         yield from ((one.asname or one.name).partition(".")[0] for one in statement.names)

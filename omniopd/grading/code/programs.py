@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from omniopd.grading.code.fences import FIRST_LINE, PYTHON, Block, between_marks, blocks
+from omniopd.grading.code.fences import FIRST_LINE, PYTHON, between_marks, blocks
 from omniopd.grading.code.names import NAMING, bound_names, definitions_for, free_names
 from omniopd.grading.code.syntax import MAX_CODE, as_far_as_code, compiles, statements_of
 from omniopd.grading.thoughts import without_thought
@@ -55,7 +55,8 @@ def program_of(response: str, prompt: str, asked: Iterable[str] | None = None) -
     if not fenced:
         return _unfenced(text, head)
     names = None if asked is None else set(asked)
-    codes = _codes(fenced)
+    python = [block.code for block in fenced if block.language in PYTHON]
+    codes = python or [one.code for one in fenced if not one.language] or [one.code for one in fenced]
     return _with_others(_chosen(codes, head, names), codes, head, names or set())
 
 
@@ -77,12 +78,6 @@ def head_of(prompt: str) -> Head | None:
 def _plain(text: str) -> str:
     """The text with Unix line ends, and without lone surrogates, which no program can contain."""
     return text.replace("\r\n", "\n").encode("utf-8", "replace").decode()
-
-
-def _codes(fenced: Sequence[Block]) -> list[str]:
-    """The blocks in Python; if there are none, those without a language, else all."""
-    python = [block.code for block in fenced if block.language in PYTHON]
-    return python or [block.code for block in fenced if not block.language] or [one.code for one in fenced]
 
 
 def _chosen(codes: Sequence[str], head: Head | None, asked: set[str] | None) -> str:

@@ -7,6 +7,7 @@ import ast
 import base64
 import binascii
 import builtins
+import contextlib
 import json
 import pickletools
 import zlib
@@ -241,10 +242,8 @@ def _unpacked(cases: Any, name: str) -> list[dict[str, Any]]:
     """Cases as a list, from a list, its JSON, or packed JSON: base64 of zlib of a pickled text."""
     if cases is None or isinstance(cases, list):
         return cases or []
-    try:
+    with contextlib.suppress(ValueError):
         return json.loads(cases)
-    except ValueError:
-        pass
     try:
         return json.loads(_pickled_text(base64.b64decode(cases, validate=True)))
     except (ValueError, binascii.Error, zlib.error) as error:

@@ -1,1 +1,1 @@
-"""Mathematical answers: found in a response, and compared by value."""
+"""Mathematical answers: extracted from a response, and compared by value."""

@@ -55,17 +55,16 @@ def boxed(text: str) -> str | None:
         joined.insert(0, box)
     if len(joined) == 1:
         return _unboxed(joined[0].content) or None
-    return ", ".join(_with_name(text, box) for box in joined)
+    named = []
+    for box in joined:
+        name = _NAMED.search(text[max(0, box.begin - MAX_BETWEEN_CHARS) : box.begin])
+        named.append(f"{name[1]} = {_unboxed(box.content)}" if name else _unboxed(box.content))
+    return ", ".join(named)
 
 
 def is_joined(between: str) -> bool:
     """Whether the text between two answers joins them into one: only commas, "and" or "or"."""
     return len(between) <= MAX_BETWEEN_CHARS and _JOINED.fullmatch(between) is not None
-
-
-def _with_name(text: str, box: Box) -> str:
-    name = _NAMED.search(text[max(0, box.begin - MAX_BETWEEN_CHARS) : box.begin])
-    return f"{name[1]} = {_unboxed(box.content)}" if name else _unboxed(box.content)
 
 
 def _unboxed(content: str) -> str:

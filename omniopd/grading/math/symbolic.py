@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO, cast
 
 from omniopd.errors import ProcessError
 from omniopd.grading.math.expressions import is_readable
@@ -45,6 +46,8 @@ class Worker:
             env={"PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # so that Ctrl-C does not reach it
         )  # fmt: skip
+        self._pipes = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        self.pid = self._process.pid
         try:
             self._send({"memory_bytes": memory_bytes})
             self.same("x", "x", timeout_s=START_TIMEOUT_S)
@@ -54,10 +57,6 @@ class Worker:
                 f"a process that compares expressions did not start; check that `{sys.executable} -c 'import "
                 f"math_verify'` works and that {memory_bytes:,} bytes of memory are free"
             ) from error
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def same(self, answer: str, reference: str, *, timeout_s: float) -> bool | None:
         """Whether the two are equal; None if the worker ran out of memory.
@@ -87,18 +86,15 @@ class Worker:
         self._close_pipes()
 
     def _close_pipes(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        for pipe in self._pipes:
+            pipe.close()
 
     def _send(self, message: dict[str, object]) -> None:
-        assert self._process.stdin is not None
         # Less than PIPE_BUF bytes, so the write is atomic.
-        os.write(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
+        os.write(self._pipes[0].fileno(), json.dumps(message).encode() + b"\n")
 
     def _line(self, until: float) -> bytes:
-        assert self._process.stdout is not None
-        descriptor, line = self._process.stdout.fileno(), b""
+        descriptor, line = self._pipes[1].fileno(), b""
         poll = select.poll()  # select() cannot watch descriptors from 1024 on
         poll.register(descriptor, select.POLLIN)
         while not line.endswith(b"\n"):

@@ -107,11 +107,7 @@ def _are_equal(answer: str, reference: str) -> bool:
 
 
 def _read(text: str, *, is_real: bool) -> Any:
-    r"""The sympy expression or relation in plain notation; i is the imaginary unit.
-
-    Raises:
-        ValueError: it is something else, such as a set.
-    """
+    """The sympy expression or relation of a text, with i as the imaginary unit; a ValueError if it is neither."""
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
     from sympy import Expr
     from sympy.core.relational import Relational

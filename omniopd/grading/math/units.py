@@ -19,38 +19,15 @@ _TOKEN = re.compile(
 )
 _BEFORE = re.compile(r"[ /(\[]*$")
 _ALIASES = {
-    "$": "dollar buck usd",
-    "€": "euro eur",
-    "£": "gbp",
-    "¢": "cent",
-    "%": "percent percentage",
-    "°": "degree deg",
-    "rad": "radian",
-    "mm": "millimeter millimetre",
-    "cm": "centimeter centimetre",
-    "m": "meter metre",
-    "km": "kilometer kilometre",
-    "inch": "in inches",
-    "foot": "feet ft",
-    "yard": "yd",
-    "mile": "mi",
-    "mg": "milligram",
-    "g": "gram",
-    "kg": "kilogram kilo",
-    "pound": "lb",
-    "ounce": "oz",
-    "ml": "milliliter millilitre",
-    "l": "liter litre",
-    "gallon": "gal",
-    "second": "sec s",
-    "minute": "min",
-    "hour": "hr h",
-    "year": "yr",
-    "person": "people",
-    "child": "children",
-    "mol": "mole",
-    "": "unit the a an of",
-}
+    "$": "dollar buck usd", "€": "euro eur", "£": "gbp", "¢": "cent", "%": "percent percentage",
+    "°": "degree deg", "rad": "radian",
+    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
+    "inch": "in inches", "foot": "feet ft", "yard": "yd", "mile": "mi",
+    "mg": "milligram", "g": "gram", "kg": "kilogram kilo", "pound": "lb", "ounce": "oz", "mol": "mole",
+    "ml": "milliliter millilitre", "l": "liter litre", "gallon": "gal",
+    "second": "sec s", "minute": "min", "hour": "hr h", "year": "yr",
+    "person": "people", "child": "children", "": "unit the a an of",
+}  # fmt: skip
 _NAMES = {name: unit for unit, names in _ALIASES.items() for name in [unit, *names.split()] if name}
 _OTHER_UNITS = """am pm square cubic sq cu per cc hz khz mhz ghz ohm nm pa kpa mpa atm ev kev mev gev kj kw mw kwh mmol
 ppm cal kcal mph kph kmh"""
@@ -113,9 +90,8 @@ def _begin_of_unit(text: str, *, is_number: bool) -> int | None:
     for token in _TOKEN.finditer(text):
         if token["between"]:
             continue
-        is_unit = bool(token["upright"]) or (
-            token["word"] is not None
-            and _is_bare_unit(text, token, is_number=is_number, is_first=begin is None)
+        is_unit = token["upright"] or (
+            token["word"] and _is_bare_unit(text, token, is_number=is_number, is_first=begin is None)
         )
         begin = (token.start() if begin is None else begin) if is_unit else None
     return begin

@@ -10,13 +10,13 @@ from omniopd.grading.code.sandbox.isolated import landlock, seccomp
 from omniopd.grading.code.sandbox.records import Mode
 from omniopd.grading.code.sandbox.run import job_of, run_job
 
-_OWN = "a file system, process table and network of its own, and no system call that starts processes or widens rights"
+_FULL = "a file system, process table and network of its own, and no system call that starts processes or widens rights"
 MODES = (
-    Mode("bubblewrap", f"Programs run in bubblewrap: {_OWN}."),
-    Mode("namespaces", f"Programs run in namespaces of the kernel: {_OWN}."),
+    Mode("bubblewrap", f"Programs run in bubblewrap: {_FULL}."),
+    Mode("namespaces", f"Programs run in namespaces of the kernel: {_FULL}."),
     Mode(
         "root namespaces",
-        f"Programs run in namespaces of the kernel, made by root and without rights: {_OWN}.",
+        f"Programs run in namespaces of the kernel, made by root and without rights: {_FULL}.",
     ),
     Mode(
         "landlock",

@@ -41,10 +41,6 @@ class Tests:
     # "outermost" or "all"
     calls: tuple[dict[str, Any], ...] | None = None
 
-    def as_record(self) -> dict[str, Any]:
-        """The tests, for JSON."""
-        return {**vars(self)}
-
 
 @dataclass(frozen=True)
 class Outcome:

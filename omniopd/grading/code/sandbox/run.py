@@ -1,4 +1,4 @@
-"""One program in one sandbox, started and watched by a process beside it, `isolated.supervisor`."""
+"""One program in one sandbox, started and watched by a process of its own, `isolated.supervisor`."""
 
 import json
 import marshal
@@ -48,7 +48,7 @@ def job_of(
         "mode": mode,
         "program": program,
         "stdin": stdin,
-        "tests": None if tests is None else json.dumps(tests.as_record()),
+        "tests": None if tests is None else json.dumps(vars(tests)),
         "lent": dict(lent or {}),
         "exit_is_success": exit_is_success,
         "limits": asdict(limits or Limits()),
@@ -89,8 +89,9 @@ def _error(job: Job, why: str) -> ProcessError:
 def _readable(python: str) -> list[str]:
     """The paths that a program may read: Python, its library, the system's libraries and `isolated`."""
     library = os.path.join(sys.base_prefix, "lib")
-    wanted = [python, library, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *_LIBRARIES]
-    paths = {os.path.abspath(path) for path in [*wanted, str(CODE / "isolated")] if os.path.exists(path)}
+    stdlib, platstdlib = sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")
+    wanted = [python, library, stdlib, platstdlib, *_LIBRARIES, str(CODE / "isolated")]
+    paths = {os.path.abspath(path) for path in wanted if os.path.exists(path)}
     return sorted(path for path in paths if not any(path.startswith(f"{other}/") for other in paths))
 
 
@@ -103,13 +104,13 @@ def _supervised(command: list[str], job: Job) -> dict[str, Any]:
         text, errors = process.communicate(marshal.dumps(job), job["limits"]["wall_s"] + GRACE_S)
     except subprocess.TimeoutExpired:
         raise ProcessError(
-            f"the process beside a program did not end it within {GRACE_S} s of its limit; is the machine overloaded?"
+            f"the supervisor of a program did not end it within {GRACE_S} s of its limit; is the machine overloaded?"
         ) from None
     finally:
         _end(process)
     if process.returncode:
         stderr = errors.decode(errors="replace").strip()[-300:]
-        raise ProcessError(f"the process beside a program ended with {process.returncode}: {stderr}")
+        raise ProcessError(f"the supervisor of a program ended with {process.returncode}: {stderr}")
     return _read(marshal.loads(text))
 
 

@@ -119,7 +119,12 @@ class _Suite:
         if self._tests.get("calls") is not None:
             function = _function(self._tests["function"], names)
             for one in self._tests["calls"]:
-                if _result(function(*one["arguments"]), one["tuples"]) not in one["expected"]:
+                result = function(*one["arguments"])
+                if one["tuples"] == "all":
+                    result = _as_json(result)
+                elif isinstance(result, tuple):  # "outermost"
+                    result = list(result)
+                if result not in one["expected"]:
                     raise AssertionError
             return
         module = types.ModuleType("tests")
@@ -167,14 +172,8 @@ def _function(name: str, names: dict[str, Any]) -> Remote:
     return function
 
 
-def _result(value: Any, tuples: str) -> Any:
-    """The value with lists for tuples, as JSON has none: for the "outermost" alone, or for all."""
-    if tuples == "outermost":
-        return list(value) if isinstance(value, tuple) else value
-    return _as_json(value)
-
-
 def _as_json(value: Any) -> Any:
+    """The value with lists for tuples and texts for keys, as JSON has it."""
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if type(value) is dict and all(key is None or type(key) in (str, int, float, bool) for key in value):

@@ -1,4 +1,4 @@
-"""A file system, process table, network and user of the program's own, by the kernel's namespaces."""
+"""A file system, process table, network and user of the program's own, by the kernel's namespaces or by bwrap."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ NAMES_PER_MIB = 256  # files and folders in the scratch folder
 
 
 def leave(*, as_user: bool) -> None:
-    """Leave the namespaces of users, processes, network and others; the next child has process ID 1.
-
-    Raises:
-        OSError: this user may not do that.
-    """
+    """Leave the namespaces of users, processes, network and others, if allowed; the next child has process ID 1."""
     user, group = os.geteuid(), os.getegid()
     kinds = NEW_PIDS | NEW_NETWORK | NEW_IPC | NEW_NAMES | NEW_CGROUPS
     call("unshare", kinds | (NEW_USERS if as_user else 0))
@@ -86,3 +82,20 @@ def _make_read_only(place: str, flags: int) -> None:
 def _mount(source: str | None, place: str, flags: int, *, kind: str | None = None, options: str = "") -> None:
     texts = [None if text is None else text.encode() for text in (source or kind, place, kind)]
     call("mount", *texts, flags, options.encode())
+
+
+def bwrap_command(bwrap: str, readable: list[str]) -> list[str]:
+    """bwrap with its options, without the command to run in it.
+
+    It keeps the one capability with which `inside` mounts a scratch folder of limited size and which it then drops.
+    """
+    options = [
+        "--unshare-all", "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox",
+        "--die-with-parent", "--as-pid-1", "--new-session", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN",
+    ]  # fmt: skip
+    for path in readable:
+        options += ["--ro-bind", path, path]
+    for path in DEVICES:
+        options += ["--dev-bind", path, path]
+    options += ["--dir", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH]
+    return [bwrap, *options, "--"]

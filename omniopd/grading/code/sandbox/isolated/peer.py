@@ -46,7 +46,8 @@ class Peer:
 
     `serves_all` is set on the program's side: the tests may request anything of its objects, and whatever it raises is
     a reply. `expects` are the exceptions that are raised here as what they were there; others become ProgramErrors.
-    `fault` is why the tests have failed, whatever they do about it.
+    `fault` is why the tests have failed, whatever they do about it. Methods raise a Fault if the other side has ended
+    or broken the protocol.
     """
 
     def __init__(
@@ -57,12 +58,7 @@ class Peer:
         self.fault = ""
 
     def ask(self, what: str, on: Remote, *arguments: Any, **named: Any) -> Any:
-        """The other side's answer. Containers among the arguments of a call are changed as it changed them.
-
-        Raises:
-            Fault: it has ended, or broke the protocol.
-            ProgramError: it raised an exception that is not expected.
-        """
+        """The other side's answer, or the exception that it raised; it may change containers among the arguments."""
         request = {"do": what, "on": on._remote_number, "with": self.sent([*arguments])}
         self.send(request | {"named": self.sent(named)})
         reply = self.wait(ANSWER, RAISED)
@@ -83,11 +79,7 @@ class Peer:
         return item
 
     def wait(self, *shapes: set[str]) -> dict[str, Any]:
-        """The next message that is not a request, with one of these sets of keys; requests until then are served.
-
-        Raises:
-            Fault: the other side has ended, or broke the protocol.
-        """
+        """The next message that is not a request, with one of these sets of keys; requests until then are served."""
         while True:
             with self.strictly():
                 line = self._reads.readline(LONGEST)
@@ -111,7 +103,6 @@ class Peer:
         return len(self._objects) - 1
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a message."""
         try:
             self._writes.write(json.dumps(message).encode() + b"\n")
             self._writes.flush()
@@ -123,19 +114,11 @@ class Peer:
         return encode(value, self._numbered)
 
     def received(self, value: Any) -> Any:
-        """The value that the other side sent.
-
-        Raises:
-            ValueError: it is not a value.
-        """
+        """The value that the other side sent; a ValueError if it is none."""
         return decode(value, self.remote, self._object)
 
     def remote(self, number: Any) -> Remote:
-        """The remote object of that number.
-
-        Raises:
-            ValueError: it is not the number of an object.
-        """
+        """The other side's object of that number; a ValueError if that cannot be one."""
         if type(number) is not int or not 0 <= number < MAX_OBJECTS:
             raise ValueError("no number of an object")
         return Remote(self, number)
@@ -237,9 +220,7 @@ class Peer:
         expected = (*self._expects, *([LACKS[what]] if what in LACKS else []))
         for one in kinds:
             if issubclass(one, expected):
-                with contextlib.suppress(
-                    TypeError
-                ):  # such as UnicodeDecodeError, which takes more than a text
+                with contextlib.suppress(TypeError):  # UnicodeDecodeError, for one, takes more than a text
                     return one(text)
         return ProgramError(text, name)
 

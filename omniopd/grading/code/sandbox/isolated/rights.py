@@ -9,15 +9,7 @@ import select
 import signal
 import sys
 
-from .linux import (
-    PR_CAP_AMBIENT,
-    PR_CAPBSET_DROP,
-    PR_SET_DUMPABLE,
-    PR_SET_NO_NEW_PRIVS,
-    PR_SET_PDEATHSIG,
-    call,
-    prctl,
-)
+from . import linux
 from .typed import Any
 
 OPEN_FILES = 64
@@ -56,22 +48,22 @@ def _lower(kind: int, soft: int, hard: int) -> None:
 
 def drop_capabilities() -> None:
     """Drop all capabilities, also for any program that this process may start."""
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_CAP_AMBIENT, 4)  # clear all
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.prctl(linux.PR_CAP_AMBIENT, 4)  # clear all
     for capability in range(64):
         try:
-            prctl(PR_CAPBSET_DROP, capability)
+            linux.prctl(linux.PR_CAPBSET_DROP, capability)
         except OSError:
             break  # beyond the last that the kernel knows, or no right to drop any, and then there is none
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-    call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+    linux.call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
 
 
 def end_with_parent(pipe_of_parent: int) -> None:
     """Be killed when the parent ends; end now if it has ended, and closed its end of the pipe."""
     if not IS_LINUX:
         return
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     poll = select.poll()
     poll.register(pipe_of_parent, 0)
     if poll.poll(0):
@@ -81,4 +73,4 @@ def end_with_parent(pipe_of_parent: int) -> None:
 def refuse_to_be_read() -> None:
     """Keep other processes of the same user from tracing this one and reading its memory."""
     if IS_LINUX:
-        prctl(PR_SET_DUMPABLE, 0)
+        linux.prctl(linux.PR_SET_DUMPABLE, 0)

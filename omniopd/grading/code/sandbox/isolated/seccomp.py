@@ -18,7 +18,7 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, co
 LOAD, AND, RETURN = 0x20, 0x54, 0x06
 EQUAL, GREATER_OR_EQUAL, ANY_BIT = 0x15, 0x35, 0x45
 ALLOW, REFUSE, ABSENT = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; of the low half, little-endian
 CLONE_THREAD, SOCK_STREAM, SOCK_TYPE = 0x10000, 1, 0xF
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0x400000  # the last is __O_TMPFILE
 # Ways to open a file that every version of landlock checks: to read, to write, and to truncate what is written. Early
@@ -155,15 +155,13 @@ class _Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def _argument(index: int) -> Instruction:
-    return LOAD, 0, 0, ARGUMENTS + 8 * index  # its low half, on these little-endian machines
-
-
 def _if_one_of(index: int, values: list[int], mask: int = 0xFFFFFFFF) -> list[Instruction]:
     """Allow the call if the argument is one of the values, else refuse it."""
     tests = [(EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
-    return [_argument(index), (AND, 0, 0, mask), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
+    argument = (LOAD, 0, 0, ARGUMENTS + 8 * index)
+    return [argument, (AND, 0, 0, mask), *tests, (RETURN, 0, 0, REFUSE), (RETURN, 0, 0, ALLOW)]
 
 
 def _if_any_bit(index: int, bits: int, then: int, otherwise: int) -> list[Instruction]:
-    return [_argument(index), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, then), (RETURN, 0, 0, otherwise)]
+    argument = (LOAD, 0, 0, ARGUMENTS + 8 * index)
+    return [argument, (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, then), (RETURN, 0, 0, otherwise)]

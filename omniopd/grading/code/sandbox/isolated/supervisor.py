@@ -1,4 +1,4 @@
-"""The process beside a program: starts it, watches it, limits its output, ends it, and removes what it left.
+"""The supervisor of a program: starts it, watches it, limits its output, ends it, and removes what it left.
 
 Reads a job from standard input and writes the result to standard output, both marshalled. It outlives neither its job
 nor its caller: however the caller ends, the kernel signals this process, which ends the program and cleans up.
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from . import bubblewrap, namespaces, rights
+from . import namespaces, rights
 from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 from .typed import Any, NoReturn
 
@@ -28,9 +28,14 @@ BOOT = "import sys; sys.path.append(sys.argv.pop(1)); from isolated.inside impor
 
 
 def main() -> None:
-    """Do the job on standard input."""
+    """Do the job on standard input. The end of the caller, or SIGTERM from it, is an exception here."""
     job = marshal.loads(sys.stdin.buffer.read())
-    _die_with(job["caller"])
+    signal.signal(signal.SIGTERM, _end)
+    if rights.IS_LINUX:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != job["caller"]:
+        sys.exit(1)
     if not job["mode"].endswith(("namespaces", "bubblewrap")):
         rights.refuse_to_be_read()  # by the program, which may see this process
     result: dict[str, Any] = {}
@@ -54,16 +59,6 @@ def main() -> None:
 def _secret_name(folder: str) -> str:
     """A name in the folder that cannot be guessed."""
     return os.path.join(folder, f"omniopd-{os.urandom(8).hex()}")
-
-
-def _die_with(caller: int) -> None:
-    """Turn the end of the caller, or SIGTERM from it, into an exception here."""
-    signal.signal(signal.SIGTERM, _end)
-    if rights.IS_LINUX:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != caller:
-        sys.exit(1)
 
 
 def _end(*_: object) -> NoReturn:
@@ -153,7 +148,7 @@ def _command(job: dict[str, Any]) -> list[str]:
         marshal.dumps(inner).hex(),
     ]
     if job["mode"] == "bubblewrap":
-        return bubblewrap.command(job["bwrap"], job["readable"]) + python
+        return namespaces.bwrap_command(job["bwrap"], job["readable"]) + python
     return python
 
 
@@ -167,7 +162,6 @@ class _Follower:
         self._written = {name: bytearray() for name in pipes}
         self._began = time.monotonic()
         self._reason = ""
-        self._is_reaped = False
         try:
             self._handle = os.pidfd_open(child)  # readable when the child ends
         except (AttributeError, OSError):
@@ -177,20 +171,18 @@ class _Follower:
         """The result of the program, when it has ended."""
         for pipe in self._pipes.values():
             os.set_blocking(pipe, False)
-        while not self._reason and not self._has_ended():
+        while not (is_reaped := os.waitpid(self._child, os.WNOHANG)[0] == self._child):
             self._wait()
             self._read()
             self._reason = self._reason or self._exceeded()
+            if self._reason:
+                break
         wall_s = time.monotonic() - self._began
-        if not self._is_reaped:
+        if not is_reaped:
             _kill(self._child)
         self._read()
         written = {name: bytes(output) for name, output in self._written.items()}
         return written | {"limit": self._reason, "wall_s": wall_s}
-
-    def _has_ended(self) -> bool:
-        self._is_reaped = self._is_reaped or os.waitpid(self._child, os.WNOHANG)[0] == self._child
-        return self._is_reaped
 
     def _wait(self) -> None:
         """Wait for output, the end of the program, or the next tick."""
