@@ -1,4 +1,4 @@
-"""Tasks small enough to learn on a CPU: what is asked, how it is worked out, what is right."""
+"""Tasks small enough to learn on a CPU: prompts, worked solutions and answers."""
 
 from omniopd.tasks.addition import Addition
 from omniopd.tasks.chain import Chain

@@ -11,7 +11,7 @@ OPERATIONS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 class Chain:
     """`7+5*3-8+4*2=` → `7+5=2;2*3=6;6-8=8;8+4=2;2*2=4;>4`.
 
-    Each step takes one operation, in the order of writing and without precedence, and keeps the last digit.
+    Each step applies one operation, from left to right without precedence, and keeps the last digit.
     """
 
     name = "chain"

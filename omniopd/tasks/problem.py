@@ -1,4 +1,4 @@
-"""What a task is made of."""
+"""Tasks and their problems."""
 
 import random
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Problem:
-    """One question with its worked solution and its answer.
+    """A prompt with its worked solution and its answer.
 
-    `key` is what makes two problems the same: for addition the operands in either order.
+    Problems with the same `key` are the same: for addition, those with the same operands in either order.
 
     >>> Problem("4185+5874=", "5+4+0=09;8+7+0=15;1+8+1=10;4+5+1=10;>10059", "10059", "4185,5874").answer
     '10059'
@@ -30,12 +30,12 @@ class Task(Protocol):
     answer_pattern: str  # its first group is the answer, searched in a finished response
 
     def problem(self, rng: random.Random) -> Problem:
-        """A problem drawn from rng."""
+        """A random problem."""
         ...
 
 
 def distinct_problems(task: Task, rng: random.Random) -> Iterator[Problem]:
-    """Problems without end, no two of them with the same key."""
+    """Endless problems, no two of them with the same key."""
     seen: set[str] = set()
     while True:
         problem = task.problem(rng)

@@ -33,7 +33,7 @@ def main() -> None:
     rights.refuse_to_be_read()
     with open(
         SOURCE, encoding="utf-8", errors="surrogatepass"
-    ) as file:  # Python will reject what is not Python
+    ) as file:  # Python itself will reject surrogates
         source = file.read()
     _report("{}")  # it began
     if job["has_tests"]:
