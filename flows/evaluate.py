@@ -16,9 +16,8 @@ from omniopd.config import Params, resolve, variant_of
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.evaluation import evaluate as measuring
-from omniopd.evaluation.any_model import measure_model
 from omniopd.evaluation.benchmarks import benchmark_named
-from omniopd.evaluation.subjects import folder_of
+from omniopd.evaluation.subjects import folder_of, measure_model
 from omniopd.inputs.stages import record
 from omniopd.report.compare import compare as collect
 from omniopd.tracking.track import track_comparison, track_evaluation

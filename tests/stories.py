@@ -1,7 +1,11 @@
 """Made runs and answers for tests of the report: audits that agree, disagree and fail, and hostile texts."""
 
+import base64
+import gzip
+import json
 import math
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -12,7 +16,7 @@ from projects import REPOSITORY
 from omniopd.config import RunConfig, load_params, resolve
 from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
 from omniopd.models.text import TextDecoder
-from omniopd.report.page.story import Alarm, AuditedTrajectory, RunStory
+from omniopd.report.page.story import AuditedTrajectory, RunStory
 from omniopd.training.pretrain import character_tokenizer
 
 HOSTILE = [
@@ -151,7 +155,7 @@ def story(
         models={"student": "models/seed-0/student", "teacher": "models/seed-0/teacher"},
         rounds=rounds(),
         seconds={"train": 30.0, "verify": 60.0, "roll out": 10.0},
-        alarms=[Alarm(2, "0.31 of the responses are cut at the limit (alarms.cut_share: 0.3)")],
+        alarms=[(2, "0.31 of the responses are cut at the limit (alarms.cut_share: 0.3)")],
         trajectories=items,
         decoder=decoder() if reads_tokens else None,
     )
@@ -174,6 +178,13 @@ def record(arm: str, seed: int, *, after: float, teacher_tokens: int = 1000) -> 
         "trained_tokens": 5000, "student_tokens": 5000, "cost_usd": 0.0, "seconds": {"train": 9.0},
         "curves": {"validation/greedy": curve},
     }  # fmt: skip
+
+
+def payload(html: str, name: str) -> Any:
+    """The data that a page holds under that name."""
+    packed = re.search(rf'id="data-{name}">([^<]*)<', html)
+    assert packed is not None
+    return json.loads(gzip.decompress(base64.b64decode(packed[1])))
 
 
 def answers(right: Sequence[bool], *, seed: int = 0) -> list[ItemResult]:

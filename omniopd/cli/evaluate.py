@@ -103,7 +103,7 @@ def _model(model: str, loaded: "Params", params: Path, *, as_json: bool) -> None
     if not loaded.benchmarks.suite:
         raise ConfigError("--model: on which benchmarks? name some: --suite gsm8k,math500")
     from omniopd.data.layout import Layout
-    from omniopd.evaluation.any_model import measure_model
+    from omniopd.evaluation.subjects import measure_model
     from omniopd.report.benchmarks import benchmarks_table
 
     layout = Layout(params.parent)

@@ -1,15 +1,16 @@
 """The models that are measured: the student of a run before and after it, or any model by its path."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from omniopd.config import Params
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
-from omniopd.evaluation.suites import Subject
+from omniopd.evaluation.suites import Measured, OnItems, Subject, measure_suite
 from omniopd.inputs.base import model_digest
+from omniopd.models.chat import template_warning
 from omniopd.models.loading import (
     check_model_dir,
     check_weights,
@@ -18,9 +19,12 @@ from omniopd.models.loading import (
     load_model,
     load_tokenizer,
 )
+from omniopd.models.threads import use_threads
+from omniopd.models.trust import allow_code
 from omniopd.rounds.run import Run
 from omniopd.sampling.responses import Writer, in_process
 from omniopd.sampling.samplers import Student, vllm_student
+from omniopd.tracking import MeasuredModel, log_scores
 
 FOLDER_LEN = 200  # bytes; file systems allow 255
 
@@ -49,6 +53,38 @@ def student_of(run: Run, writer: Writer) -> Subject:
         context_len(load_config(run.model_path("student"))),
         config.seed,
     )
+
+
+def measure_model(
+    name: str, params: Params, layout: Layout, *, on_items: OnItems, warn: Callable[[str], None]
+) -> list[Measured]:
+    """Measure a model of a directory or of the hub on `benchmarks.suite`: metrics/benchmarks/NAME/BENCHMARK.json.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be used.
+        ConfigError: a benchmark or a setting does not exist.
+        DataError: items are not available or cannot be used.
+    """
+    allow_code(params.models.trust_remote_code)
+    use_threads(params.compute.num_threads)
+    folder = folder_of(name)
+    into = layout.benchmarks(folder)
+    with model_at(name, params, layout) as subject:
+        for line in template_warning(name, subject.tokenizer):
+            warn(line)
+        measured = measure_suite(subject, params.benchmarks, layout, into=into, on_items=on_items)
+    if params.tracking.enabled:
+        model = MeasuredModel(folder, subject.weights, Path(layout.named_model(name)).as_posix())
+        log_scores(
+            params.tracking,
+            model,
+            {result.name: result.record for result in measured},
+            [result.results for result in measured],
+            root=layout.root,
+            warn=warn,
+            later=f"{into} is written; the same command sends it when MLflow is back.",
+        )
+    return measured
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from omniopd.data import metrics
 from omniopd.data.layout import ComparisonLayout, Layout
 from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.errors import ConfigError, DataError
-from omniopd.report.summary import Evaluated, Record, markdown, summarise, token_budget
+from omniopd.report.summary import Evaluated, Record, markdown
 
 
 def compare(
@@ -29,12 +29,7 @@ def compare(
     evaluations, into = compared(params, layout, arms=arms, seeds=seeds)
     records = [{name: value for name, value in one.items() if name != "curves"} for one in evaluations]
     write_json(into.records, records)
-    text = markdown(
-        summarise(evaluations, against=params.comparison.against),
-        against=params.comparison.against,
-        budget=token_budget(evaluations),
-        num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
-    )
+    text = markdown(evaluations, against=params.comparison.against)
     write_atomic(into.table, lambda partial: partial.write_text(text, encoding="utf-8"))
     headline = [record for record in evaluations if record["arm"] in params.arms]
     for name in metrics.compared():

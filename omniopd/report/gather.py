@@ -12,8 +12,8 @@ from omniopd.garbage import uncollected
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.comparison import Answered, comparison_page
 from omniopd.report.page.run import run_page
-from omniopd.report.page.story import Alarm, AuditedTrajectory, RunStory
-from omniopd.report.summary import Evaluated, Record, cells, summarise, token_budget
+from omniopd.report.page.story import AuditedTrajectory, RunStory
+from omniopd.report.summary import Evaluated, Record, cells
 from omniopd.rounds.alarms import WINDOW, begun
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
@@ -51,13 +51,7 @@ def write_comparison(
     answered = [
         _answers(name, when, layout) for name, layout in layouts.items() for when in ("before", "after")
     ]
-    evaluations = list(records.values())
-    table = cells(
-        summarise(evaluations, against=against),
-        against=against,
-        budget=token_budget(evaluations),
-        num_prompts=evaluations[0]["after"]["greedy"]["num_prompts"],
-    )
+    table = cells(list(records.values()), against=against)
     text = comparison_page(records, answered, table, title=" and ".join(layouts))
     path = out or layouts[run_dirs[0].name].report("comparison")
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -108,7 +102,7 @@ def story_of(run: Run) -> RunStory:
         rounds=rounds,
         seconds=seconds_by_stage(run),
         alarms=[
-            Alarm(round(row["round"]), line)
+            (round(row["round"]), line)
             for n, row in enumerate(rounds)
             for line in begun(run.config.alarms, row, rounds[max(0, n - WINDOW) : n])
         ],

@@ -18,7 +18,6 @@ class Mean:
 
     value: float
     half: float | None
-    count: int
 
 
 def mean_interval(values: Sequence[float]) -> Mean:
@@ -26,6 +25,6 @@ def mean_interval(values: Sequence[float]) -> Mean:
     count = len(values)
     mean = sum(values) / count
     if count == 1:
-        return Mean(mean, None, 1)
+        return Mean(mean, None)
     variance = sum((value - mean) ** 2 for value in values) / (count - 1)
-    return Mean(mean, float(stdtrit(count - 1, 0.975)) * math.sqrt(variance / count), count)
+    return Mean(mean, float(stdtrit(count - 1, 0.975)) * math.sqrt(variance / count))

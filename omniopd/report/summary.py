@@ -99,8 +99,9 @@ class Cells:
     legend: list[str]
 
 
-def cells(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> Cells:
+def cells(records: Sequence[Record], *, against: str | None) -> Cells:
     """The comparison, without the columns that no arm has."""
+    summaries, budget = summarise(records, against=against), token_budget(records)
     beyond = f"beyond `{against}`" if against else ""
     cost = "cost" if any(one.cost_usd for one in summaries) else ""
     benchmarks = list(dict.fromkeys(name for one in summaries for name in one.benchmarks))
@@ -129,18 +130,21 @@ def cells(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, 
         for one in summaries
     ]
     rows = [[text for name, text in zip(names, row, strict=True) if name] for row in rows]
-    return Cells(list(filter(None, names)), rows, _legend(against, budget, num_prompts, benchmarks))
+    return Cells(list(filter(None, names)), rows, _legend(records, against, budget, benchmarks))
 
 
-def markdown(summaries: Sequence[ArmSummary], *, against: str | None, budget: int, num_prompts: int) -> str:
+def markdown(records: Sequence[Record], *, against: str | None) -> str:
     """The comparison as a Markdown table, with the meaning of its columns."""
-    table = cells(summaries, against=against, budget=budget, num_prompts=num_prompts)
+    table = cells(records, against=against)
     rows = [table.names, ["---", *["--:"] * (len(table.names) - 1)], *table.rows]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", *table.legend]) + "\n"
 
 
-def _legend(against: str | None, budget: int, num_prompts: int, benchmarks: Sequence[str]) -> list[str]:
+def _legend(
+    records: Sequence[Record], against: str | None, budget: int, benchmarks: Sequence[str]
+) -> list[str]:
+    num_prompts = records[0]["after"]["greedy"]["num_prompts"]
     suite = f"{', '.join(f'`{name}`' for name in benchmarks)}: Pass@1, before → after."
     paired = f" `beyond {against}` is the paired difference over seeds." if against else ""
     return [
@@ -223,7 +227,7 @@ def _entropies(summary: ArmSummary) -> str:
 def mean_text(mean: Mean | None, *, sign: str = "", separator: str = " ") -> str:
     """A mean with half of its interval, or a dash.
 
-    >>> mean_text(Mean(0.9, 0.25, 3)), mean_text(Mean(0.9, None, 1), sign="+"), mean_text(None)
+    >>> mean_text(Mean(0.9, 0.25)), mean_text(Mean(0.9, None), sign="+"), mean_text(None)
     ('0.900 ± 0.250', '+0.900', '–')
     """
     if mean is None:

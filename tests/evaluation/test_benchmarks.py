@@ -42,16 +42,16 @@ def test_a_benchmark_says_how_it_is_asked_and_graded(name: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "found"),
+    ("name", "answer", "expected"),
     [("gsm8k", "2 + 2 = 4\n#### 1,234", "1,234"), ("aime24", r"$\boxed{025}$", "25"), ("aime24", r"\boxed{000}", "0")],
 )  # fmt: skip
-def test_the_pattern_finds_the_answer_in_the_solution(name: str, answer: str, found: str):
+def test_the_pattern_finds_the_answer_in_the_solution(name: str, answer: str, expected: str):
     matches = re.findall(benchmark_named(name).answer_pattern or "", answer)
 
-    assert matches == [found]
+    assert matches == [expected]
 
 
-def test_a_name_that_is_nearly_right_is_told_the_right_one():
+def test_an_unknown_name_is_refused_with_the_nearest_one():
     with pytest.raises(ConfigError, match=r"^math50: no such benchmark; did you mean 'math500'\?$"):
         benchmark_named("math50")
     with pytest.raises(ConfigError, match="^zzz: no such benchmark; known are aime24, aime25"):

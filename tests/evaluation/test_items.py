@@ -1,4 +1,4 @@
-"""The items of benchmarks: from which columns, in which form they are asked, and what is said of rows left out."""
+"""The items of benchmarks: their columns, the form of their prompts, and remarks on rows left out."""
 
 import csv
 import gzip
@@ -81,31 +81,31 @@ def read(name: str, folder: Path, rows: Rows, file: str = "items.jsonl", **setti
     "file", ["items.jsonl", "items.jsonl.gz", "items.json", "items.csv", "items.parquet"]
 )
 def test_a_file_of_any_kind_with_the_columns_of_the_dataset_gives_its_items(tmp_path: Path, file: str):
-    found = read("gsm8k", tmp_path, WORDS, file)
+    items = read("gsm8k", tmp_path, WORDS, file)
 
-    assert [prompt.answer for prompt in found.prompts] == [str(i + 1) for i in range(40)]
-    assert found.prompts[7].prompt == (
+    assert [prompt.answer for prompt in items.prompts] == [str(i + 1) for i in range(40)]
+    assert items.prompts[7].prompt == (
         "Ann has 7 pens and buys one. How many?\n"
         "Please reason step by step, and put your final answer within \\boxed{}."
     )
-    assert len({prompt.id for prompt in found.prompts}) == 40
+    assert len({prompt.id for prompt in items.prompts}) == 40
 
 
 @pytest.mark.parametrize("file", ["items.jsonl", "items.csv", "items.parquet"])
-def test_a_file_with_our_own_columns_gives_the_answers_that_stand_there(tmp_path: Path, file: str):
+def test_a_file_with_our_own_columns_gives_its_answers_unchanged(tmp_path: Path, file: str):
     rows = [{"id": f"q{i}", "prompt": row["question"], "answer": str(i + 1)} for i, row in enumerate(WORDS)]
-    own, of_dataset = read("gsm8k", tmp_path, rows, file), read("gsm8k", tmp_path, WORDS)
+    plain, of_dataset = read("gsm8k", tmp_path, rows, file), read("gsm8k", tmp_path, WORDS)
 
-    assert [prompt.id for prompt in own.prompts] == [f"q{i}" for i in range(40)]
-    assert [(p.prompt, p.answer) for p in own.prompts] == [(p.prompt, p.answer) for p in of_dataset.prompts]
+    assert [prompt.id for prompt in plain.prompts] == [f"q{i}" for i in range(40)]
+    assert [(p.prompt, p.answer) for p in plain.prompts] == [(p.prompt, p.answer) for p in of_dataset.prompts]
 
 
 def test_a_file_without_ids_has_them_made_of_its_texts(tmp_path: Path):
     rows = [{"problem": f"{i}?", "answer": str(i)} for i in range(30)]
-    found, again = (read("aime25", tmp_path, own).prompts for own in (rows, rows[::-1]))
+    prompts, again = (read("aime25", tmp_path, order).prompts for order in (rows, rows[::-1]))
 
-    assert {prompt.id: prompt.answer for prompt in found} == {prompt.id: prompt.answer for prompt in again}
-    assert len({prompt.id for prompt in found}) == 30
+    assert {prompt.id: prompt.answer for prompt in prompts} == {prompt.id: prompt.answer for prompt in again}
+    assert len({prompt.id for prompt in prompts}) == 30
 
 
 def test_a_file_without_the_columns_is_refused_with_those_that_it_has(tmp_path: Path):
@@ -125,35 +125,37 @@ def test_a_file_that_is_not_there_is_named_with_the_option(tmp_path: Path):
         read_items(benchmark_named("gsm8k"), tmp_path, file="gone.jsonl")
 
 
-# --- what is left out, and said
+# --- rows left out, and remarks
 
 
 def test_rows_whose_answer_is_not_found_are_left_out_counted_and_listed(tmp_path: Path):
     rows = [*WORDS, {"question": "Why?", "answer": "nobody knows"}, {"question": "When?", "answer": None}]
-    found = read("gsm8k", tmp_path, rows)
-    record = found.as_record()["without_answer"]
+    items = read("gsm8k", tmp_path, rows)
+    record = items.as_record()["without_answer"]
 
-    assert len(found.prompts) == 40
+    assert len(items.prompts) == 40
     assert record["count"] == 2
     assert (
         "answer_pattern finds nothing in answer, which ends with 'nobody knows'"
         in record["listed"][0]["reason"]
     )
     assert record["listed"][1]["reason"] == "no answer"
-    assert any("2 rows cannot be measured" in said and "nobody knows" in said for said in found.remarks())
-
-
-def test_rows_of_a_table_without_a_question_are_listed_too(tmp_path: Path):
-    found = read("gsm8k", tmp_path, [*WORDS, {"question": None, "answer": "#### 1"}], "items.parquet")
-
-    assert found.as_record()["unusable"]["count"] == 1
     assert any(
-        "cannot be measured and are left out, such as 41: has no field 'question'" in s
-        for s in found.remarks()
+        "2 rows cannot be measured" in remark and "nobody knows" in remark for remark in items.remarks()
     )
 
 
-def test_a_number_of_rows_that_is_not_the_benchmarks_is_said(tmp_path: Path):
+def test_rows_of_a_table_without_a_question_are_listed_too(tmp_path: Path):
+    items = read("gsm8k", tmp_path, [*WORDS, {"question": None, "answer": "#### 1"}], "items.parquet")
+
+    assert items.as_record()["unusable"]["count"] == 1
+    assert any(
+        "cannot be measured and are left out, such as 41: has no field 'question'" in s
+        for s in items.remarks()
+    )
+
+
+def test_another_number_of_rows_than_the_benchmarks_is_a_remark(tmp_path: Path):
     assert read("gsm8k", tmp_path, WORDS).remarks() == [
         f"{tmp_path}/items.jsonl: 40 rows, but gsm8k has 1,319 items; scores are not comparable to published ones"
     ]
@@ -168,12 +170,12 @@ def test_a_file_of_which_nothing_can_be_measured_is_refused(tmp_path: Path):
         read("gsm8k", tmp_path, [{"question": f"{i}?", "answer": "none"} for i in range(2)])
 
 
-def test_a_row_that_stands_twice_is_one_item_and_an_id_of_two_items_is_refused(tmp_path: Path):
+def test_a_repeated_row_is_one_item_and_an_id_of_two_items_is_refused(tmp_path: Path):
     rows = [{"id": i, "problem": f"{i}?", "answer": str(i)} for i in range(30)]
-    found = read("aime25", tmp_path, [*rows, rows[3]])
+    items = read("aime25", tmp_path, [*rows, rows[3]])
 
-    assert (len(found.prompts), found.as_record()["repeated"]) == (30, 1)
-    assert f"{tmp_path}/items.jsonl: 1 rows repeat another and are left out" in found.remarks()
+    assert (len(items.prompts), items.as_record()["repeated"]) == (30, 1)
+    assert f"{tmp_path}/items.jsonl: 1 rows repeat another and are left out" in items.remarks()
     with pytest.raises(DataError, match="items.jsonl:31: id '3' is the id of another item too, '3\\?'"):
         read("aime25", tmp_path, [*rows, {"id": 3, "problem": "Else?", "answer": "1"}])
 
@@ -195,12 +197,12 @@ def test_fewer_items_are_a_part_of_more_whatever_the_order_of_rows(tmp_path: Pat
     assert ids(99, WORDS) == ids(40, WORDS)
 
 
-def test_fewer_items_are_said(tmp_path: Path):
+def test_fewer_items_are_a_remark(tmp_path: Path):
     contests = [{"id": i, "question": f"{i}?", "answer": i} for i in range(40)]
-    found = read("amc23", tmp_path, contests, num_items=5)
+    items = read("amc23", tmp_path, contests, num_items=5)
 
-    assert found.remarks() == ["amc23: the first 5 of 40 items by hash"]
-    assert (found.as_record()["items"], found.as_record()["measurable"]) == (5, 40)
+    assert items.remarks() == ["amc23: the first 5 of 40 items by hash"]
+    assert (items.as_record()["items"], items.as_record()["measurable"]) == (5, 40)
 
 
 # --- answers
@@ -220,9 +222,11 @@ def test_a_list_of_answers_is_one_answer(tmp_path: Path, answer: list[str], text
     assert answers == {"1": text, "2": "7"} if text else {"2": "7"}
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_a_whole_number_with_a_point_is_one_without(tmp_path: Path, own: bool):
-    rows = [{"id": i, "prompt" if own else "question": "x?", "answer": i + 0.5 * (i == 2)} for i in range(3)]
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_whole_number_with_a_point_is_one_without(tmp_path: Path, is_plain: bool):
+    rows = [
+        {"id": i, "prompt" if is_plain else "question": "x?", "answer": i + 0.5 * (i == 2)} for i in range(3)
+    ]
     rows[1]["answer"] = 1.0
 
     assert [prompt.answer for prompt in read("amc23", tmp_path, rows).prompts] == ["0", "1", "2.5"]
@@ -240,31 +244,31 @@ def test_a_list_that_a_csv_holds_as_text_is_no_answer(tmp_path: Path):
 
 @pytest.mark.parametrize("file", ["items.jsonl.gz", "items.parquet", "items.csv"])
 def test_humaneval_has_its_test_and_the_name_of_its_function(tmp_path: Path, file: str):
-    found = read("humaneval", tmp_path, FUNCTIONS, file).prompts
+    prompts = read("humaneval", tmp_path, FUNCTIONS, file).prompts
 
-    assert [prompt.id for prompt in found] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]
-    assert json.loads(found[1].tests or "") == {
+    assert [prompt.id for prompt in prompts] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]
+    assert json.loads(prompts[1].tests or "") == {
         "test": "def check(f):\n    assert f(1) == 2\n",
         "entry_point": "add_1",
     }
-    assert found[1].answer is None
-    assert found[1].prompt.endswith("block:\n```\ndef add_1(x):\n    '''Add 1.'''\n```\n")
+    assert prompts[1].answer is None
+    assert prompts[1].prompt.endswith("block:\n```\ndef add_1(x):\n    '''Add 1.'''\n```\n")
 
 
 @pytest.mark.parametrize("file", ["items.jsonl", "items.parquet"])
 def test_mbpp_has_its_tests_as_a_list_and_shows_them(tmp_path: Path, file: str):
-    found = read("mbpp", tmp_path, TASKS, file).prompts
+    prompts = read("mbpp", tmp_path, TASKS, file).prompts
 
-    assert [prompt.id for prompt in found] == ["11", "12", "13"]
-    assert json.loads(found[0].tests or "") == {
+    assert [prompt.id for prompt in prompts] == ["11", "12", "13"]
+    assert json.loads(prompts[0].tests or "") == {
         "test_list": ["assert add(1) == 12", "assert add({}) == 11"],
         "test_setup_code": "",
     }
     # Braces in what is filled in are no places to fill.
-    assert "pass these tests:\n\nassert add(1) == 12\nassert add({}) == 11\n\n" in found[0].prompt
+    assert "pass these tests:\n\nassert add(1) == 12\nassert add({}) == 11\n\n" in prompts[0].prompt
 
 
-def test_livecodebench_has_its_tests_as_they_stand_and_starter_code_where_there_is_some(tmp_path: Path):
+def test_livecodebench_has_its_tests_unchanged_and_starter_code_if_any(tmp_path: Path):
     plain, started = read("livecodebench", tmp_path, CONTEST).prompts
 
     assert json.loads(plain.tests or "") == {
@@ -285,11 +289,11 @@ def test_a_program_without_tests_is_listed(tmp_path: Path):
         {**TASKS[0], "task_id": 20, "test_list": []},
         {**TASKS[0], "task_id": 21, "test_list": "assert 1"},
     ]
-    found = read("mbpp", tmp_path, rows)
-    reasons = {entry["id"]: entry["reason"] for entry in found.as_record()["without_answer"]["listed"]}
+    items = read("mbpp", tmp_path, rows)
+    reasons = {entry["id"]: entry["reason"] for entry in items.as_record()["without_answer"]["listed"]}
 
     assert reasons == {"20": "no test_list", "21": "test_list is not a list"}
-    assert len(found.prompts) == 3
+    assert len(items.prompts) == 3
 
 
 def test_programs_of_ones_own_have_tests_as_the_grader_takes_them(tmp_path: Path):
@@ -300,11 +304,11 @@ def test_programs_of_ones_own_have_tests_as_the_grader_takes_them(tmp_path: Path
         {"id": "c", "prompt": "Add one?", "tests": "assert add(1) == 2"},
         {"id": "d", "prompt": "Add one:", "tests": None},
     ]
-    found = read("mbpp", tmp_path, rows)
-    reasons = {entry["id"]: entry["reason"] for entry in found.as_record()["without_answer"]["listed"]}
+    items = read("mbpp", tmp_path, rows)
+    reasons = {entry["id"]: entry["reason"] for entry in items.as_record()["without_answer"]["listed"]}
 
-    assert [json.loads(prompt.tests or "") for prompt in found.prompts] == [tests, tests]
-    assert "pass these tests:\n\nassert add(1) == 2\n" in found.prompts[0].prompt
+    assert [json.loads(prompt.tests or "") for prompt in items.prompts] == [tests, tests]
+    assert "pass these tests:\n\nassert add(1) == 2\n" in items.prompts[0].prompt
     assert reasons == {"c": "tests has no 'test_list', which the prompt shows", "d": "no tests"}
 
 
@@ -312,7 +316,9 @@ def test_programs_of_ones_own_have_tests_as_the_grader_takes_them(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "livecodebench"])
-def test_a_hub_that_cannot_be_reached_is_told_with_the_way_of_a_local_file(tmp_path: Path, name: str):
+def test_a_hub_that_cannot_be_reached_is_an_error_that_shows_how_to_use_a_local_file(
+    tmp_path: Path, name: str
+):
     with pytest.raises(DataError, match=f"the hub cannot be reached .*to_parquet.* --file {name}=PATH$"):
         read_items(benchmark_named(name), tmp_path)  # the suite is offline
 
@@ -335,15 +341,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_the_hub_is_asked_for_the_benchmarks_own_commit(tmp_path: Path, hub: dict[str, Any]):
     hub["gives"] = TASKS
     mbpp = benchmark_named("mbpp")
-    found = read_items(mbpp, tmp_path)
+    items = read_items(mbpp, tmp_path)
 
     assert hub["asked"] == (
         "google-research-datasets/mbpp",
         "full",
         {"split": "test", "revision": mbpp.revision},
     )
-    assert found.prompts == read("mbpp", tmp_path, TASKS).prompts
-    assert found.as_record()["revision"] == mbpp.revision
+    assert items.prompts == read("mbpp", tmp_path, TASKS).prompts
+    assert items.as_record()["revision"] == mbpp.revision
 
 
 def test_without_a_commit_the_newest_is_asked_for(tmp_path: Path, hub: dict[str, Any]):
@@ -375,18 +381,18 @@ def real(name: str, file: str, folder: Path) -> tuple[Benchmark, Items]:
 
 
 def test_gsm8k_is_read_whole(shared_data: Path):
-    benchmark, found = real("gsm8k", "gsm8k/test.jsonl", shared_data)
+    benchmark, items = real("gsm8k", "gsm8k/test.jsonl", shared_data)
 
-    assert len(found.prompts) == benchmark.num_items
-    assert found.remarks() == []
+    assert len(items.prompts) == benchmark.num_items
+    assert items.remarks() == []
     assert all(
-        prompt.answer and prompt.answer.replace(",", "").lstrip("-").isdigit() for prompt in found.prompts
+        prompt.answer and prompt.answer.replace(",", "").lstrip("-").isdigit() for prompt in items.prompts
     )
 
 
 def test_humaneval_is_read_whole(shared_data: Path):
-    benchmark, found = real("humaneval", "humaneval/HumanEval.jsonl.gz", shared_data)
+    benchmark, items = real("humaneval", "humaneval/HumanEval.jsonl.gz", shared_data)
 
-    assert len(found.prompts) == benchmark.num_items
-    assert found.remarks() == []
-    assert all({"test", "entry_point"} == json.loads(prompt.tests or "").keys() for prompt in found.prompts)
+    assert len(items.prompts) == benchmark.num_items
+    assert items.remarks() == []
+    assert all({"test", "entry_point"} == json.loads(prompt.tests or "").keys() for prompt in items.prompts)

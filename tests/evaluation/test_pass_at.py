@@ -78,7 +78,7 @@ def test_pass_at_k_of_more_samples_than_there_are_is_refused(num_samples: int, n
         pass_at_k(num_samples, num_correct, k)
 
 
-def test_the_ks_told_of_are_powers_of_two_and_all_samples():
+def test_the_reported_ks_are_powers_of_two_and_all_samples():
     assert [ks_of(n) for n in (1, 2, 3, 8, 10)] == [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8], [1, 2, 4, 8, 10]]
 
 
@@ -90,7 +90,7 @@ def test_the_ks_told_of_are_powers_of_two_and_all_samples():
         lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n), min_size=2, max_size=60))
     )
 )
-def test_the_interval_of_items_lies_in_0_to_1_holds_the_mean_and_has_a_width(case: tuple[int, list[int]]):
+def test_the_interval_of_items_is_within_0_and_1_holds_the_mean_and_has_a_width(case: tuple[int, list[int]]):
     num_samples, counts = case
     shares = [count / num_samples for count in counts]
     low, high = clustered_interval(shares, num_samples)
@@ -144,13 +144,13 @@ def test_of_a_hundred_intervals_ninety_five_hold_the_truth(
 ):
     """Items whose chances are drawn from Beta(a, b): some easy, some hard, or much alike."""
     rng = np.random.default_rng(0)
-    held = 0
+    num_covering = 0
     for chances in rng.beta(a, b, size=(1500, num_items)):
         shares = (rng.binomial(num_samples, chances) / num_samples).tolist()
         low, high = clustered_interval(shares, num_samples)
-        held += low <= a / (a + b) <= high
+        num_covering += low <= a / (a + b) <= high
 
-    assert 0.93 <= held / 1500 <= 0.98  # a standard error is 0.006
+    assert 0.93 <= num_covering / 1500 <= 0.98  # a standard error is 0.006
 
 
 def test_one_item_with_several_samples_has_no_interval():
@@ -167,13 +167,13 @@ def test_a_score_has_the_mean_over_items_pass_at_k_lengths_and_what_was_cut():
         result("a", 0, True, num_tokens=4), result("a", 1, False, num_tokens=8),
         result("b", 0, False, num_tokens=16, cut=True), result("b", 1, False, num_tokens=12),
     ]  # fmt: skip
-    found = score(results)
+    total = score(results)
 
-    assert (found.num_items, found.num_samples, found.mean) == (2, 2, 0.25)
-    assert found.pass_at == {1: 0.25, 2: 0.5}
-    assert (found.cut_share, found.mean_tokens) == (0.25, 10)
-    assert found.interval == clustered_interval([0.5, 0], 2)
-    record = found.as_record()
+    assert (total.num_items, total.num_samples, total.mean) == (2, 2, 0.25)
+    assert total.pass_at == {1: 0.25, 2: 0.5}
+    assert (total.cut_share, total.mean_tokens) == (0.25, 10)
+    assert total.interval == clustered_interval([0.5, 0], 2)
+    record = total.as_record()
     assert json.loads(json.dumps(record)) == record
     assert record["pass_at"] == {"1": 0.25, "2": 0.5}
 
@@ -189,7 +189,7 @@ def test_the_order_of_responses_changes_no_score():
     assert score(shuffled) == score(results)
 
 
-def test_responses_that_are_missing_or_stand_twice_are_refused():
+def test_missing_and_repeated_responses_are_refused():
     results = results_of([1, 2, 0], 4)
 
     with pytest.raises(DataError, match="item 'q2' has 3 samples and item 'q0' 4"):
@@ -216,31 +216,31 @@ def test_results_come_back_from_parquet_as_they_were(tmp_path: Path):
 
 
 def test_a_difference_is_taken_item_by_item():
-    found = difference(results_of([4, 2, 0], 4), results_of([1, 1, 0], 2))
+    gain = difference(results_of([4, 2, 0], 4), results_of([1, 1, 0], 2))
 
-    assert found.value == pytest.approx((0.5 + 0 + 0) / 3)
-    assert found.num_items == 3
-    assert found.interval == paired_interval([0.5, 0, 0])
-    assert found.as_record()["interval"] == list(found.interval)
+    assert gain.value == pytest.approx((0.5 + 0 + 0) / 3)
+    assert gain.num_items == 3
+    assert gain.interval == paired_interval([0.5, 0, 0])
+    assert gain.as_record()["interval"] == list(gain.interval)
 
 
 def test_a_difference_turned_round_is_its_negative():
     one, other = results_of([4, 2, 0, 3, 1], 4), results_of([3, 3, 0, 0, 4], 4)
-    found, turned = difference(one, other), difference(other, one)
+    gain, turned = difference(one, other), difference(other, one)
 
-    assert turned.value == pytest.approx(-found.value)
-    assert turned.interval == pytest.approx((-found.interval[1], -found.interval[0]))
+    assert turned.value == pytest.approx(-gain.value)
+    assert turned.interval == pytest.approx((-gain.interval[1], -gain.interval[0]))
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=80))
-def test_the_interval_of_a_difference_lies_in_minus_1_to_1_holds_it_and_has_a_width(gains: list[float]):
+def test_the_interval_of_a_difference_is_within_minus_1_and_1_holds_it_and_has_a_width(gains: list[float]):
     low, high = paired_interval(gains)
 
     assert -1 <= low < high <= 1
     assert low - 1e-12 <= sum(gains) / len(gains) <= high + 1e-12
 
 
-def test_a_model_beside_itself_is_no_surer_than_its_items_are_many():
+def test_a_model_compared_with_itself_has_an_interval_that_depends_on_the_number_of_items():
     same = results_of([1] * 50 + [0] * 50, 1)
     low, high = difference(same, same).interval
 
@@ -253,13 +253,13 @@ def test_of_a_hundred_intervals_of_a_difference_ninety_five_hold_the_truth(
     both: float, gain: float, loss: float
 ):
     rng = np.random.default_rng(0)
-    held = 0
+    num_covering = 0
     for table in rng.multinomial(100, [gain, loss, both, 1 - both - gain - loss], size=1500):
         gains = [1.0] * int(table[0]) + [-1.0] * int(table[1]) + [0.0] * int(table[2] + table[3])
         low, high = paired_interval(gains)
-        held += low <= gain - loss <= high
+        num_covering += low <= gain - loss <= high
 
-    assert 0.935 <= held / 1500 <= 0.985
+    assert 0.935 <= num_covering / 1500 <= 0.985
 
 
 def test_models_that_were_given_other_items_are_not_compared():

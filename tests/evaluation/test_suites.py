@@ -1,4 +1,4 @@
-"""A model on benchmarks: what is asked, what is graded, what is kept of a stopped measurement, and what is said."""
+"""A model on benchmarks: prompts, grades, resuming an interrupted measurement, notes and errors."""
 
 import functools
 import json
@@ -17,8 +17,7 @@ from omniopd.data.records import ItemResult
 from omniopd.data.store import read_json, read_records
 from omniopd.errors import ConfigError, ModelError, RunError
 from omniopd.evaluation import suites as stage
-from omniopd.evaluation.any_model import measure_model
-from omniopd.evaluation.subjects import folder_of
+from omniopd.evaluation.subjects import folder_of, measure_model
 from omniopd.evaluation.suites import Measured, Subject, measure_suite
 from omniopd.models.generation import Generation
 from omniopd.sampling.responses import Writer
@@ -44,10 +43,10 @@ class Scripted:
     def sample(self, prompts, *, seeds, max_new_tokens, temperature, end_id) -> list[list[Sample]]:
         self.limits.add((max_new_tokens, temperature))
         texts = [str(TOKENIZER.decode(prompt)) for prompt in prompts]
-        self.asked += [(text, tuple(own)) for text, own in zip(texts, seeds, strict=True)]
+        self.asked += [(text, tuple(prompt_seeds)) for text, prompt_seeds in zip(texts, seeds, strict=True)]
         return [
-            [Sample(_generation(self.write(text, seed), end_id), self.weights) for seed in own]
-            for text, own in zip(texts, seeds, strict=True)
+            [Sample(_generation(self.write(text, seed), end_id), self.weights) for seed in prompt_seeds]
+            for text, prompt_seeds in zip(texts, seeds, strict=True)
         ]
 
 
@@ -98,13 +97,13 @@ def measured(
 ) -> Measured:  # fmt: skip
     layout = Layout(sums.parent)
     chosen = suite("gsm8k", **{"files": {"gsm8k": str(sums)}, **changes})
-    own = subject(sampler, **(model or {}))
-    [found] = measure_suite(own, chosen, layout, into=layout.benchmarks(into), on_items=on_items)
-    return found
+    model_subject = subject(sampler, **(model or {}))
+    [result] = measure_suite(model_subject, chosen, layout, into=layout.benchmarks(into), on_items=on_items)
+    return result
 
 
-def results(found: Measured) -> Sequence[ItemResult]:
-    return read_records(found.results, ItemResult)
+def results(result: Measured) -> Sequence[ItemResult]:
+    return read_records(result.results, ItemResult)
 
 
 # --- figures
@@ -113,16 +112,16 @@ def results(found: Measured) -> Sequence[ItemResult]:
 def test_every_item_is_asked_in_the_benchmarks_words_and_graded(sums: Path):
     sampler = Scripted(right)
 
-    found = measured(sampler, sums)
+    result = measured(sampler, sums)
 
     assert len(sampler.asked) == 10
     assert all("Please reason step by step" in text for text, _ in sampler.asked)
-    assert found.record["mean"] == 1.0
-    assert found.record["num_items"] == 10
-    assert [(item.reference, item.is_right, item.reason) for item in results(found)] == [
+    assert result.record["mean"] == 1.0
+    assert result.record["num_items"] == 10
+    assert [(item.reference, item.is_right, item.reason) for item in results(result)] == [
         (str(i + 10), True, "") for i in range(10)
     ]
-    assert read_json(sums.parent / "metrics" / "benchmarks" / "m" / "gsm8k.json") == found.record
+    assert read_json(sums.parent / "metrics" / "benchmarks" / "m" / "gsm8k.json") == result.record
 
 
 def test_wrong_answers_and_cut_responses_are_counted_with_the_reason(sums: Path):
@@ -130,14 +129,14 @@ def test_wrong_answers_and_cut_responses_are_counted_with_the_reason(sums: Path)
         number = int(text.split()[2])
         return right(text, seed) if number < 5 else "\\boxed{99}" if number < 8 else right(text, seed) + "~"
 
-    found = measured(Scripted(write), sums)
+    result = measured(Scripted(write), sums)
 
-    assert found.record["mean"] == 0.5
-    assert found.record["cut_share"] == pytest.approx(0.2)
-    assert [item.reason for item in results(found)] == [
+    assert result.record["mean"] == 0.5
+    assert result.record["cut_share"] == pytest.approx(0.2)
+    assert [item.reason for item in results(result)] == [
         *[""] * 5, *["another answer"] * 3, *["cut at the limit"] * 2
     ]  # fmt: skip
-    low, high = found.record["interval"]
+    low, high = result.record["interval"]
     assert 0.2 < low < 0.5 < high < 0.8
 
 
@@ -146,18 +145,18 @@ def test_samples_of_an_item_have_seeds_of_their_own_also_where_a_batch_holds_few
         return right(text, seed) if seed % 2 else "\\boxed{0}"
 
     sampler = Scripted(sometimes)
-    found = measured(sampler, sums, num_samples=5, temperature=0.7)
+    result = measured(sampler, sums, num_samples=5, temperature=0.7)
 
-    seeds = [seed for _, own in sampler.asked for seed in own]
+    seeds = [seed for _, prompt_seeds in sampler.asked for seed in prompt_seeds]
     assert len(set(seeds)) == 50
-    assert [(item.id, item.sample) for item in results(found)] == [
-        (item.id, n) for item in results(found)[::5] for n in range(5)
+    assert [(item.id, item.sample) for item in results(result)] == [
+        (item.id, n) for item in results(result)[::5] for n in range(5)
     ]
-    share = sum(item.is_right for item in results(found)) / 50
-    assert found.record["mean"] == pytest.approx(share)
-    assert found.record["num_samples"] == 5
-    assert found.record["pass_at"]["1"] == pytest.approx(share)
-    assert found.record["pass_at"]["1"] < found.record["pass_at"]["5"] <= 1
+    share = sum(item.is_right for item in results(result)) / 50
+    assert result.record["mean"] == pytest.approx(share)
+    assert result.record["num_samples"] == 5
+    assert result.record["pass_at"]["1"] == pytest.approx(share)
+    assert result.record["pass_at"]["1"] < result.record["pass_at"]["5"] <= 1
 
 
 def test_a_program_is_run_with_its_tests(tmp_path: Path):
@@ -180,12 +179,12 @@ def test_a_program_is_run_with_its_tests(tmp_path: Path):
 
     layout = Layout(tmp_path)
     chosen = suite("humaneval", files={"humaneval": str(path)})
-    [found] = measure_suite(
+    [result] = measure_suite(
         subject(Scripted(write)), chosen, layout, into=layout.benchmarks("m"), on_items=lambda *_: None
     )
 
-    assert [item.is_right for item in results(found)] == [True, True, False]
-    assert found.record["mean"] == pytest.approx(2 / 3)
+    assert [item.is_right for item in results(result)] == [True, True, False]
+    assert result.record["mean"] == pytest.approx(2 / 3)
 
 
 # --- what is kept
@@ -201,7 +200,7 @@ def test_what_was_measured_is_not_measured_again_and_the_model_is_not_even_loade
     assert second.results.read_bytes() == first.results.read_bytes()
 
 
-def test_a_measurement_that_was_stopped_goes_on_after_the_parts_that_it_had(
+def test_an_interrupted_measurement_resumes_after_its_complete_parts(
     sums: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(stage, "BATCHES_A_PART", 1)
@@ -215,10 +214,10 @@ def test_a_measurement_that_was_stopped_goes_on_after_the_parts_that_it_had(
     with pytest.raises(KeyboardInterrupt):
         measured(Scripted(stopped), sums, into="b")
     sampler = Scripted(right)
-    found = measured(sampler, sums, into="b")
+    result = measured(sampler, sums, into="b")
 
     assert [text.split()[2] for text, _ in sampler.asked] == ["4", "5", "6", "7", "8", "9"]
-    assert found.results.read_bytes() == undisturbed.results.read_bytes()
+    assert result.results.read_bytes() == undisturbed.results.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +228,7 @@ def test_a_measurement_that_was_stopped_goes_on_after_the_parts_that_it_had(
     ],
     ids=str,
 )  # fmt: skip
-def test_other_weights_settings_or_items_are_measured_anew(sums: Path, changes: dict[str, Any]):
+def test_other_weights_settings_or_items_are_measured_again(sums: Path, changes: dict[str, Any]):
     measured(Scripted(right), sums)
     weights = changes.get("model", {}).get("weights", "w")
     sampler = Scripted(right, weights=weights)
@@ -248,24 +247,24 @@ def test_fewer_items_are_a_part_of_more(sums: Path):
     assert few < more
 
 
-def test_progress_is_told_by_items(sums: Path):
-    told: list[tuple[str, int, int]] = []
-    measured(Scripted(right), sums, on_items=lambda *said: told.append(said))
+def test_progress_is_reported_in_items(sums: Path):
+    calls: list[tuple[str, int, int]] = []
+    measured(Scripted(right), sums, on_items=lambda *progress: calls.append(progress))
 
-    assert told == [("gsm8k", 8, 10), ("gsm8k", 10, 10)]  # four batches of two
-
-
-# --- what is said and refused
+    assert calls == [("gsm8k", 8, 10), ("gsm8k", 10, 10)]  # four batches of two
 
 
-def test_responses_are_no_longer_than_the_model_can_read_and_that_is_said(sums: Path):
+# --- notes and errors
+
+
+def test_responses_are_no_longer_than_the_context_which_is_a_note(sums: Path):
     sampler = Scripted(right)
-    found = measured(sampler, sums, model={"context": 200})
+    result = measured(sampler, sums, model={"context": 200})
 
     [(limit, _)] = sampler.limits
     longest = max(len(TOKENIZER.encode(text)) for text, _ in sampler.asked)
-    assert limit == found.record["sampling"]["max_new_tokens"] == 200 - longest
-    assert any(f"gsm8k: {limit} new tokens instead of 2048" in note for note in found.notes)
+    assert limit == result.record["sampling"]["max_new_tokens"] == 200 - longest
+    assert any(f"gsm8k: {limit} new tokens instead of 2048" in note for note in result.notes)
 
 
 def test_an_item_that_the_model_cannot_read_is_named(sums: Path):
@@ -281,10 +280,10 @@ def test_responses_of_other_weights_stop_the_measurement(sums: Path):
         measured(Scripted(right, weights="old"), sums)
 
 
-def test_items_that_are_not_the_benchmarks_are_said(sums: Path):
-    found = measured(Scripted(right), sums)
+def test_items_that_are_not_the_benchmarks_are_a_note(sums: Path):
+    result = measured(Scripted(right), sums)
 
-    assert any("10 rows, but gsm8k has 1,319 items" in note for note in found.notes)
+    assert any("10 rows, but gsm8k has 1,319 items" in note for note in result.notes)
 
 
 # --- a model of a directory
@@ -302,7 +301,7 @@ def text_project(project: Project, sums: Path) -> Project:
 def _measure_model(
     project: Project, name: str = "tiny", *, uri: str = ""
 ) -> tuple[list[Measured], list[str]]:
-    said: list[str] = []
+    warnings: list[str] = []
     params, layout = load_params(project.params_file), Layout(project.root)
     params = params.model_copy(
         update={
@@ -311,22 +310,22 @@ def _measure_model(
             )
         }
     )
-    return measure_model(name, params, layout, on_items=lambda *_: None, warn=said.append), said
+    return measure_model(name, params, layout, on_items=lambda *_: None, warn=warnings.append), warnings
 
 
-def test_a_model_is_measured_and_stands_in_mlflow_with_its_figures(text_project: Project):
-    [found], said = _measure_model(text_project)
+def test_a_model_is_measured_and_logged_to_mlflow_with_its_figures(text_project: Project):
+    [result], warnings = _measure_model(text_project)
 
-    assert said == []
-    assert {item.num_tokens for item in results(found)} <= set(range(1, 9))
+    assert warnings == []
+    assert {item.num_tokens for item in results(result)} <= set(range(1, 9))
     client = MlflowClient(f"sqlite:///{text_project.root}/mlflow.db")
     experiment = client.get_experiment_by_name("omniopd")
     assert experiment is not None
     [model] = client.search_logged_models([experiment.experiment_id])
-    assert (model.name, model.tags["omniopd.weights"]) == ("tiny", found.record["weights"])
-    figures = {own.key: own.value for own in model.metrics or []}
-    assert figures["benchmark/gsm8k/pass_at_1"] == found.record["mean"]
-    assert figures["benchmark/gsm8k/cut_share"] == found.record["cut_share"]
+    assert (model.name, model.tags["omniopd.weights"]) == ("tiny", result.record["weights"])
+    figures = {metric.key: metric.value for metric in model.metrics or []}
+    assert figures["benchmark/gsm8k/pass_at_1"] == result.record["mean"]
+    assert figures["benchmark/gsm8k/cut_share"] == result.record["cut_share"]
     [run] = client.search_runs([experiment.experiment_id])
     assert [file.path for file in client.list_artifacts(run.info.run_id, "benchmarks")] == [
         "benchmarks/gsm8k.parquet"
@@ -334,7 +333,7 @@ def test_a_model_is_measured_and_stands_in_mlflow_with_its_figures(text_project:
 
 
 @pytest.mark.slow
-def test_measured_again_a_model_stands_in_mlflow_once_and_each_figure_once(text_project: Project):
+def test_a_model_that_is_measured_again_is_in_mlflow_once_as_is_each_figure(text_project: Project):
     _measure_model(text_project)
     _measure_model(text_project)
 
@@ -346,26 +345,26 @@ def test_measured_again_a_model_stands_in_mlflow_once_and_each_figure_once(text_
     assert len(client.get_metric_history(run.info.run_id, "benchmark/gsm8k/pass_at_1")) == 1
 
 
-def test_mlflow_that_does_not_answer_is_told_and_the_figures_are_written(text_project: Project):
-    [found], said = _measure_model(text_project, uri="http://127.0.0.1:9")
+def test_mlflow_that_does_not_answer_is_a_warning_and_the_figures_are_written(text_project: Project):
+    [result], warnings = _measure_model(text_project, uri="http://127.0.0.1:9")
 
-    assert found.results.exists()
-    assert len(said) == 1
-    assert said[0].startswith("MLflow does not answer (")
-    assert "the same command sends it" in said[0]
+    assert result.results.exists()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("MLflow does not answer (")
+    assert "the same command sends it" in warnings[0]
 
 
 @pytest.mark.slow
-def test_a_model_without_a_chat_template_is_measured_on_the_prompts_as_they_are_and_that_is_said(
+def test_a_model_without_a_chat_template_is_measured_on_the_raw_prompts_with_a_warning(
     text_project: Project,
 ):
     save_text_model(text_project.root / "base", chat_template=None)
 
-    [found], said = _measure_model(text_project, "base")
+    [result], warnings = _measure_model(text_project, "base")
 
-    assert len(said) == 1
-    assert "has no chat template" in said[0]
-    assert found.record["num_items"] == 10
+    assert len(warnings) == 1
+    assert "has no chat template" in warnings[0]
+    assert result.record["num_items"] == 10
 
 
 def test_a_model_that_is_not_there_is_refused(text_project: Project):
@@ -377,5 +376,5 @@ def test_a_model_that_is_not_there_is_refused(text_project: Project):
     ("name", "folder"),
     [("Qwen/Qwen3-1.7B", "Qwen--Qwen3-1.7B"), ("./tiny", "tiny"), ("/a/b/c", "a--b--c"), ("../x", "x")],
 )
-def test_results_lie_under_the_name_of_the_model(name: str, folder: str):
+def test_results_are_stored_under_the_name_of_the_model(name: str, folder: str):
     assert folder_of(name) == folder

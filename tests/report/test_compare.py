@@ -61,10 +61,10 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
     rows = sampled_rows(
         in_process(Student(student, run.models.tokenizer, "w"), batch_size=size), prompts, run.config
     )
-    forks, own = forks_of(student, rows, batch_size=size)
+    forks, student_entropy = forks_of(student, rows, batch_size=size)
     assert all(len(fork.positions) == min(NUM_FORKS, len(fork.row.response_ids)) for fork in forks)
-    assert entropy_at(student, forks, batch_size=size) == pytest.approx(own, abs=1e-6)
-    assert entropy_at(teacher, forks, batch_size=size) != pytest.approx(own, abs=1e-3)
+    assert entropy_at(student, forks, batch_size=size) == pytest.approx(student_entropy, abs=1e-6)
+    assert entropy_at(teacher, forks, batch_size=size) != pytest.approx(student_entropy, abs=1e-3)
     assert forks_of(student, [], batch_size=size) == ([], None)
     with torch.no_grad():
         uniform = load_model(run.model_path("student"))
@@ -202,7 +202,7 @@ def test_a_run_that_was_not_evaluated_is_named(finished: Project, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_comparison_goes_on_without_mlflow_and_says_so_once(finished: Project, tmp_path: Path):
+def test_a_comparison_continues_without_mlflow_and_warns_once(finished: Project, tmp_path: Path):
     finished = finished.copied_to(tmp_path / "copy")
     settings = finished.run_dir() / "config.json"
     content = json.loads(settings.read_text())

@@ -1,20 +1,15 @@
 """The page of a comparison: the table, who is shown, and reading it in a browser."""
 
-import base64
-import gzip
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stories
-from browser import chromium, opened
+from browser import opened
 
 from omniopd.report.page.comparison import Answered, accuracy_chart, answers, comparison_page
-from omniopd.report.summary import Cells, cells, markdown, summarise, token_budget
+from omniopd.report.summary import Cells, cells, markdown
 
 RECORDS = {
     "sft-0": stories.record("sft", 0, after=0.75),
@@ -30,8 +25,7 @@ ANSWERED = [
 
 
 def table() -> Cells:
-    found = list(RECORDS.values())
-    return cells(summarise(found, against="sft"), against="sft", budget=token_budget(found), num_prompts=4)
+    return cells(list(RECORDS.values()), against="sft")
 
 
 def written(folder: Path) -> Path:
@@ -40,20 +34,14 @@ def written(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
 # --- what it holds
 
 
 def test_subjects_that_answered_alike_are_shown_as_one():
-    found = answers(ANSWERED)
+    content = answers(ANSWERED)
 
-    assert found["labels"] == ["sft-0, before; fork-0, before", "sft-0, after", "fork-0, after"]
-    assert [[answer["right"] for answer in own["answers"]] for own in found["prompts"]] == [
+    assert content["labels"] == ["sft-0, before; fork-0, before", "sft-0, after", "fork-0, after"]
+    assert [[answer["right"] for answer in prompt["answers"]] for prompt in content["prompts"]] == [
         [True, True, True],
         [False, False, True],
         [True, True, True],
@@ -62,19 +50,17 @@ def test_subjects_that_answered_alike_are_shown_as_one():
 
 
 def test_prompts_of_two_seeds_are_not_the_same_and_who_was_not_asked_has_no_answer():
-    other = [replace(own, prompt=f"Again: {own.prompt}") for own in BEFORE]
+    other = [replace(answer, prompt=f"Again: {answer.prompt}") for answer in BEFORE]
 
-    found = answers([Answered("sft-0", "after", BEFORE), Answered("sft-1", "after", other)])
+    content = answers([Answered("sft-0", "after", BEFORE), Answered("sft-1", "after", other)])
 
-    assert len(found["prompts"]) == 8
-    assert [own is None for own in found["prompts"][0]["answers"]] == [False, True]
-    assert [own is None for own in found["prompts"][7]["answers"]] == [True, False]
+    assert len(content["prompts"]) == 8
+    assert [answer is None for answer in content["prompts"][0]["answers"]] == [False, True]
+    assert [answer is None for answer in content["prompts"][7]["answers"]] == [True, False]
 
 
 def test_the_table_is_that_of_the_markdown():
-    summaries = summarise(list(RECORDS.values()), against="sft")
-
-    text = markdown(summaries, against="sft", budget=400, num_prompts=4)
+    text = markdown(list(RECORDS.values()), against="sft")
 
     for row in [table().names, *table().rows]:
         assert f"| {' | '.join(row)} |" in text
@@ -95,9 +81,7 @@ def test_what_models_wrote_is_in_the_page_as_data_alone(tmp_path: Path):
     html = written(tmp_path).read_text(encoding="utf-8")
 
     assert not [text for text in stories.HOSTILE if text in html]
-    packed = re.search(r'id="data-answers">([^<]*)<', html)
-    assert packed is not None
-    assert json.loads(gzip.decompress(base64.b64decode(packed[1]))) == answers(ANSWERED)
+    assert stories.payload(html, "answers") == answers(ANSWERED)
 
 
 # --- in a browser
@@ -119,7 +103,7 @@ def test_a_prompt_shows_each_answer_with_its_grade_in_words(browser: Any, tmp_pa
 
 
 @pytest.mark.slow
-def test_prompts_are_found_by_who_is_right_and_who_is_wrong(browser: Any, tmp_path: Path):
+def test_prompts_are_filtered_by_who_is_right_and_who_is_wrong(browser: Any, tmp_path: Path):
     with opened(browser, written(tmp_path)) as page:
         page.locator("[name=subject-0]").select_option("wrong")
         page.get_by_text("2 of 4 match").wait_for()

@@ -8,19 +8,13 @@ from typing import Any
 
 import pytest
 import stories
-from browser import chromium, opened
+from browser import opened
 
 from omniopd.methods import OmniOPD
 from omniopd.report.page.run import run_page
 
 SECONDS = 10.0  # generous, for a machine with other work beside it; about one was measured
 NUM_BYTES = 3_000_000  # of ten thousand audits; 2.2 MB were measured
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +26,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Any, written: Path) -> Iterator[Any]:
-    with opened(browser, written) as found:
-        yield found
+    with opened(browser, written) as page:
+        yield page
 
 
 def first(page: Any, prompt: int, round_: int = 0) -> Any:
@@ -83,7 +77,7 @@ def test_a_response_is_its_text_with_its_end_and_the_value_of_each_chunk(page: A
 # --- audits
 
 
-def test_a_click_on_a_chunk_shows_its_replies_beside_it_with_every_difference_marked(page: Any):
+def test_a_click_on_a_chunk_shows_its_replies_with_every_difference_marked(page: Any):
     first(page, 1).locator(".chunk").nth(1).click()
 
     verdict = stories.few()[1].verdicts[1]
@@ -94,9 +88,9 @@ def test_a_click_on_a_chunk_shows_its_replies_beside_it_with_every_difference_ma
         assert (chunk_side.text_content(), reply_side.text_content()) == (verdict.chunk, reply)
         kept = [side.evaluate(UNMARKED) for side in (chunk_side, reply_side)]
         assert kept[0] == kept[1]  # what is not marked is what both say
-    said = page.locator("#audit").inner_text()
+    shown = page.locator("#audit").inner_text()
     for text in ("pi_hat", "0.3 of N = 3", "pi_bar", "disagreement", "instruct", "claude", "$0.0021"):
-        assert text in said
+        assert text in shown
 
 
 UNMARKED = """side => [...side.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)
@@ -218,29 +212,34 @@ def test_headings_and_landmarks_say_what_is_where(page: Any):
     first(page, 0).locator(".chunk").first.click()
 
     assert [page.get_by_role(role).count() for role in ("banner", "main", "search")] == [1, 1, 1]
-    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(own => +own.tagName[1])")
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(element => +element.tagName[1])"
+    )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.evaluate(
-        "[...document.querySelectorAll('input,select')].every(own => own.labels.length === 1)"
+        "[...document.querySelectorAll('input,select')].every(element => element.labels.length === 1)"
     )
-    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(own => own.id)")
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
     assert len(ids) == len(set(ids))
 
 
 @pytest.mark.slow
-def test_without_colour_entropy_target_and_difference_can_still_be_told(page: Any):
+def test_entropy_target_and_difference_can_be_seen_without_colour(page: Any):
     reading = first(page, 1)
 
     unsure = reading.locator("#response .entropy-4").first
-    assert "underline" in unsure.evaluate("own => getComputedStyle(own).textDecorationLine")
+    assert "underline" in unsure.evaluate("element => getComputedStyle(element).textDecorationLine")
     assert (
-        reading.locator(".chunk").nth(2).evaluate("own => getComputedStyle(own).borderTopStyle") == "dashed"
+        reading.locator(".chunk").nth(2).evaluate("element => getComputedStyle(element).borderTopStyle")
+        == "dashed"
     )
     reading.locator(".chunk").nth(1).click()
     lines = [
-        page.locator(f"#audit {name}").first.evaluate("own => getComputedStyle(own).textDecorationLine")
+        page.locator(f"#audit {name}").first.evaluate(
+            "element => getComputedStyle(element).textDecorationLine"
+        )
         for name in ("del", "ins")
     ]
     assert lines == ["line-through", "underline"]
@@ -248,15 +247,17 @@ def test_without_colour_entropy_target_and_difference_can_still_be_told(page: An
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, written: Path, scheme: str):
+def test_every_colour_of_text_has_enough_contrast_with_its_background(
+    browser: Any, written: Path, scheme: str
+):
     with opened(browser, written, scheme=scheme) as page:
-        found = {name: numbers(colour) for name, colour in page.evaluate(COLOURS).items()}
+        colours = {name: numbers(colour) for name, colour in page.evaluate(COLOURS).items()}
 
-    dark_on_light = luminance(found["--ink"]) < luminance(found["--paper"])
+    dark_on_light = luminance(colours["--ink"]) < luminance(colours["--paper"])
     assert dark_on_light == (scheme == "light")
     texts = ["--ink", "--quiet", "--link", "--bad", *(f"--target-{n}" for n in range(5))]
     ratios = {
-        (text, ground): contrast(found[text], found[ground])
+        (text, ground): contrast(colours[text], colours[ground])
         for text in texts
         for ground in ("--paper", "--raised")
     }
@@ -265,28 +266,28 @@ def test_every_colour_of_text_stands_out_from_what_it_stands_on(browser: Any, wr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_every_shade_of_entropy_and_mark_of_difference(
+def test_text_has_enough_contrast_with_every_shade_of_entropy_and_mark_of_difference(
     browser: Any, written: Path, scheme: str
 ):
     with opened(browser, written, scheme=scheme) as page:
         first(page, 1).locator(".chunk").nth(1).click()
-        found = page.evaluate(SHADED)
+        shades = page.evaluate(SHADED)
 
-    assert {kind for kind, *_ in found} >= {*(f"entropy-{n}" for n in range(5)), "del", "ins"}
-    for kind, ink, shade, paper in found:
+    assert {kind for kind, *_ in shades} >= {*(f"entropy-{n}" for n in range(5)), "del", "ins"}
+    for kind, ink, shade, paper in shades:
         assert contrast(ink, blended(shade, paper)) >= 4.5, kind
 
 
-SHADED = """() => [...document.querySelectorAll('#response [class*=entropy], #audit del, #audit ins')].map(own => [
-    [...own.classList].find(name => name.startsWith('entropy')) ?? own.localName,
-    ...[getComputedStyle(own).color, getComputedStyle(own).backgroundColor,
-        getComputedStyle(own.closest('.text')).backgroundColor].map(text => text.match(/[\\d.]+/g).map(Number))])"""
+SHADED = """() => [...document.querySelectorAll('#response [class*=entropy], #audit del, #audit ins')].map(element => [
+    [...own.classList].find(name => name.startsWith('entropy')) ?? element.localName,
+    ...[getComputedStyle(element).color, getComputedStyle(element).backgroundColor,
+        getComputedStyle(element.closest('.text')).backgroundColor].map(text => text.match(/[\\d.]+/g).map(Number))])"""
 
 
 def blended(shade: list[float], paper: list[float]) -> list[float]:
     """What is seen of a colour with some opacity on another."""
     alpha = shade[3] if len(shade) > 3 else 1.0
-    return [alpha * own + (1 - alpha) * under for own, under in zip(shade[:3], paper, strict=True)]
+    return [alpha * over + (1 - alpha) * under for over, under in zip(shade[:3], paper, strict=True)]
 
 
 COLOURS = """() => Object.fromEntries(['--ink', '--quiet', '--link', '--bad', '--paper', '--raised',
@@ -301,7 +302,7 @@ def numbers(colour: str) -> list[float]:
 
 def luminance(colour: list[float]) -> float:
     """Relative luminance of red, green and blue (WCAG 2.2)."""
-    parts = [own / 255 for own in colour]
+    parts = [channel / 255 for channel in colour]
     red, green, blue = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     ]

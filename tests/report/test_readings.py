@@ -27,33 +27,33 @@ def byte_decoder() -> TextDecoder:
     )
 
 
-def test_the_text_of_a_character_of_several_tokens_stands_at_the_last_of_them():
+def test_the_text_of_a_character_of_several_tokens_is_at_the_last_of_them():
     decoder = byte_decoder()
     ids = decoder.read_alone("a😀é.")
 
     assert pieces(decoder, ids) == ["a", "", "", "", "😀", "", "é", "."]
 
 
-def test_part_of_a_character_is_shown_as_such_and_hides_no_token_behind_it():
+def test_part_of_a_character_is_shown_as_such_and_hides_no_token_after_it():
     decoder = byte_decoder()
     ids = decoder.read_alone("😀")[:2] + decoder.read_alone("abcd")
 
-    found = pieces(decoder, ids)
+    texts = pieces(decoder, ids)
 
-    assert found == ["\ufffd", "", "a", "b", "c", "d"]
-    assert "".join(found) == decoder.text(ids)
+    assert texts == ["\ufffd", "", "a", "b", "c", "d"]
+    assert "".join(texts) == decoder.text(ids)
 
 
 def test_each_prompt_and_each_tokens_text_is_kept_once_and_the_response_is_made_of_them():
     items = stories.few()
 
-    found = readings(items, OmniOPD(), stories.decoder())
+    content = readings(items, OmniOPD(), stories.decoder())
 
-    assert len(found["prompts"]) == len(set(found["prompts"])) == 4
-    assert len(found["tokens"]) == len(set(found["tokens"]))
-    for row, item in zip(found["rows"], items, strict=True):
-        assert "".join(found["tokens"][place] for place in row["tokens"]) == item.trajectory.response
-        assert found["prompts"][row["prompt"]] == item.trajectory.prompt
+    assert len(content["prompts"]) == len(set(content["prompts"])) == 4
+    assert len(content["tokens"]) == len(set(content["tokens"]))
+    for row, item in zip(content["rows"], items, strict=True):
+        assert "".join(content["tokens"][place] for place in row["tokens"]) == item.trajectory.response
+        assert content["prompts"][row["prompt"]] == item.trajectory.prompt
         assert "response" not in row
         assert len(row["entropies"]) == len(row["logps"]) == row["len"] == len(item.trajectory.response_ids)
 
@@ -85,10 +85,10 @@ def test_what_a_cut_left_of_a_character_hides_no_tokens():
         logps=[-0.1] * 4,
     )  # fmt: skip
 
-    found = readings([AuditedTrajectory(cut)], OmniOPD(), decoder)
+    content = readings([AuditedTrajectory(cut)], OmniOPD(), decoder)
 
-    (row,) = found["rows"]
-    assert [found["tokens"][place] for place in row["tokens"]] == ["a", "b", "\ufffd", ""]
+    (row,) = content["rows"]
+    assert [content["tokens"][place] for place in row["tokens"]] == ["a", "b", "\ufffd", ""]
 
 
 def test_a_target_is_the_methods_own_and_a_failure_has_none():
@@ -121,15 +121,15 @@ def test_of_a_fork_the_posterior_of_the_written_token_and_the_replies_tokens_are
     other = first + 1
     verdict = replace(item.verdicts[0], chunk_len=1, num_replies=3, reply_ids=[[first], [other], [first]])
 
-    found = readings(
+    content = readings(
         [AuditedTrajectory(item.trajectory, [verdict])], Fork(alpha=1.0, num_replies=3), stories.decoder()
     )
 
-    (audit,) = found["rows"][0]["audits"]
+    (audit,) = content["rows"][0]["audits"]
     believed = math.exp(item.trajectory.logps[0])
     assert (audit["what"], audit["value"]) == ("posterior", pytest.approx((2 + believed) / 4, abs=1e-4))
     written = item.trajectory.response[0]
-    assert [found["tokens"][places[0]] for places in audit["votes"]] == [
+    assert [content["tokens"][places[0]] for places in audit["votes"]] == [
         written,
         stories.ALPHABET[other],
         written,
@@ -155,7 +155,7 @@ def test_a_method_without_verdicts_has_trajectories_and_rewards_alone():
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_every_method_has_readings_and_those_with_verdicts_a_share(method: Method):
-    items = [AuditedTrajectory(own.trajectory, own.verdicts) for own in annotated(method)]
+    items = [AuditedTrajectory(item.trajectory, item.verdicts) for item in annotated(method)]
 
     audits = [audit for row in readings(items, method, None)["rows"] for audit in row["audits"]]
 

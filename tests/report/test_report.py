@@ -1,14 +1,11 @@
-"""report: what the pages of a run and of a comparison are told, from the files of a tiny run."""
+"""report: the contents of the pages of a run and of a comparison, from the files of a tiny run."""
 
-import base64
-import gzip
-import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stories
 from projects import Project, run_plain
 
 from omniopd.data.layout import Layout
@@ -31,13 +28,10 @@ def done(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
 
 
 def payload(path: Path, name: str) -> Any:
-    """What a page holds under that name."""
-    found = re.search(rf'id="data-{name}">([^<]*)<', path.read_text(encoding="utf-8"))
-    assert found is not None
-    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+    return stories.payload(path.read_text(encoding="utf-8"), name)
 
 
-def test_a_run_ends_with_its_report_beside_the_runs(done: Project):
+def test_a_run_ends_with_its_report_in_the_projects_folder(done: Project):
     page = done.root / "reports" / "omniopd-0.html"
 
     assert "3 of 3" in page.read_text(encoding="utf-8")
@@ -45,26 +39,26 @@ def test_a_run_ends_with_its_report_beside_the_runs(done: Project):
 
 
 def test_every_trajectory_and_verdict_of_the_run_is_in_the_page(done: Project, tmp_path: Path):
-    page = write_report(done.run_dir(), tmp_path / "own.html")
+    page = write_report(done.run_dir(), tmp_path / "page.html")
 
-    found = payload(page, "trajectories")
+    content = payload(page, "trajectories")
     files = open_run(done.run_dir()).files
-    trajectories = [own for r in range(3) for own in read_records(files.trajectories(r), Trajectory)]
-    verdicts = {own.id: own for r in range(3) for own in read_records(files.verdicts(r), Verdict)}
-    assert [row["id"] for row in found["rows"]] == [own.id for own in trajectories]
+    trajectories = [record for r in range(3) for record in read_records(files.trajectories(r), Trajectory)]
+    verdicts = {record.id: record for r in range(3) for record in read_records(files.verdicts(r), Verdict)}
+    assert [row["id"] for row in content["rows"]] == [record.id for record in trajectories]
     method = open_run(done.run_dir()).config.method
     assert isinstance(method, OmniOPD)
-    assert sum(len(row["audits"]) for row in found["rows"]) == len(verdicts) > 0
-    for row, own in zip(found["rows"], trajectories, strict=True):
-        assert "".join(found["tokens"][place] for place in row["tokens"]) == own.response
+    assert sum(len(row["audits"]) for row in content["rows"]) == len(verdicts) > 0
+    for row, trajectory in zip(content["rows"], trajectories, strict=True):
+        assert "".join(content["tokens"][place] for place in row["tokens"]) == trajectory.response
         for audit in row["audits"]:
-            verdict = verdicts[f"{own.id}/{audit['at']}"]
+            verdict = verdicts[f"{trajectory.id}/{audit['at']}"]
             assert audit["replies"] == verdict.replies
             assert audit["value"] == pytest.approx(method.target(verdict), abs=1e-4)
 
 
 def test_accuracy_is_drawn_where_it_was_measured_the_end_of_the_run_included(done: Project, tmp_path: Path):
-    over_rounds, *_ = payload(write_report(done.run_dir(), tmp_path / "own.html"), "charts")
+    over_rounds, *_ = payload(write_report(done.run_dir(), tmp_path / "page.html"), "charts")
 
     assert over_rounds["x"] == [0, 2, 3]
 
@@ -73,13 +67,14 @@ def test_a_folder_that_was_taken_elsewhere_is_shown_without_tokens(done: Project
     moved = tmp_path / "runs" / "omniopd-0"
     shutil.copytree(done.run_dir(), moved)
 
-    page = write_report(moved, tmp_path / "own.html")
+    page = write_report(moved, tmp_path / "page.html")
 
     assert "tokenizer could not be loaded" in page.read_text(encoding="utf-8")
     rows = payload(page, "trajectories")["rows"]
     assert all("tokens" not in row for row in rows)
     assert [row["response"] for row in rows[:4]] == [
-        own.response for own in read_records(open_run(moved).files.trajectories(0), Trajectory)[:4]
+        trajectory.response
+        for trajectory in read_records(open_run(moved).files.trajectories(0), Trajectory)[:4]
     ]
 
 
@@ -110,7 +105,7 @@ def test_a_run_is_found_by_its_name_its_path_or_its_arm_and_seed(done: Project):
         assert find_run(name, layout, seed=0).samefile(done.run_dir())
 
 
-def test_a_run_that_is_not_there_is_named_beside_those_that_are(done: Project):
+def test_a_missing_run_is_named_with_the_existing_ones(done: Project):
     with pytest.raises(DataError, match=r"^sft: no such run in .*; it holds omniopd-0; give one of them"):
         find_run("sft", Layout(done.root), seed=0)
 
@@ -132,19 +127,21 @@ def test_the_answers_of_an_evaluation_are_kept_and_give_its_accuracies(evaluated
     for when in ("before", "after"):
         for how in ("greedy", "sampled"):
             results = read_records(layout.answers("omniopd-0", when, how), ItemResult)
-            assert [own.id for own in results] == [
-                own.id for own in open_run(evaluated.run_dir()).prompts("heldout")
+            assert [result.id for result in results] == [
+                result.id for result in open_run(evaluated.run_dir()).prompts("heldout")
             ]
-            assert sum(own.is_right for own in results) / len(results) == record[when][how]["accuracy"]
+            assert sum(result.is_right for result in results) / len(results) == record[when][how]["accuracy"]
 
 
 def test_a_comparison_holds_every_held_out_prompt_before_and_after(evaluated: Project, tmp_path: Path):
     page = write_comparison([evaluated.run_dir()], out=tmp_path / "comparison.html")
 
-    found = payload(page, "answers")
-    assert len(found["prompts"]) == 12
+    content = payload(page, "answers")
+    assert len(content["prompts"]) == 12
     after = read_records(Layout(evaluated.root).answers("omniopd-0", "after", "greedy"), ItemResult)
-    assert [own["answers"][-1]["response"] for own in found["prompts"]] == [own.response for own in after]
+    assert [item["answers"][-1]["response"] for item in content["prompts"]] == [
+        item.response for item in after
+    ]
 
 
 def test_a_run_that_is_not_evaluated_or_kept_no_answers_is_named_with_the_remedy(

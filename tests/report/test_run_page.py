@@ -7,7 +7,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import stories
@@ -18,13 +17,6 @@ from omniopd.report.page.render import finite, packed
 from omniopd.report.page.run import run_page
 
 
-def payload(html: str, name: str) -> Any:
-    """What a page holds under that name."""
-    found = re.search(rf'id="data-{name}">([^<]*)<', html)
-    assert found is not None
-    return json.loads(gzip.decompress(base64.b64decode(found[1])))
-
-
 def test_the_page_names_the_run_its_models_its_spend_and_the_alarms_that_rang():
     html = run_page(stories.story(stories.few()))
 
@@ -32,7 +24,7 @@ def test_the_page_names_the_run_its_models_its_spend_and_the_alarms_that_rang():
         assert text in html
 
 
-def test_what_was_spent_stands_beside_its_budget():
+def test_spend_is_shown_with_its_budget():
     story = stories.story([])
     teacher = story.config.teacher.model_copy(update={"budget_usd": 0.6, "budget_tokens": 60_000})
     story = replace(story, config=story.config.model_copy(update={"teacher": teacher}))
@@ -84,16 +76,16 @@ def test_k_sem_is_drawn_with_its_floor():
     assert [line.name for line in chart.lines] == ["k_sem", "floor: replies to other chunks"]
 
 
-def test_nothing_that_a_model_wrote_stands_in_the_page_as_markup():
+def test_nothing_that_a_model_wrote_is_markup_in_the_page():
     html = run_page(stories.story(stories.few()))
 
     assert not [text for text in stories.HOSTILE if text in html]
-    found = payload(html, "trajectories")
-    assert stories.HOSTILE[0] + stories.HOSTILE[2] in found["prompts"]
-    assert stories.HOSTILE[1] in found["rows"][0]["audits"][1]["replies"]
+    content = stories.payload(html, "trajectories")
+    assert stories.HOSTILE[0] + stories.HOSTILE[2] in content["prompts"]
+    assert stories.HOSTILE[1] in content["rows"][0]["audits"][1]["replies"]
 
 
-def test_what_stands_in_settings_is_escaped():
+def test_settings_are_escaped():
     story = replace(stories.story([]), name="<b>run</b>", models={"student": stories.HOSTILE[1]})
 
     html = run_page(story)
@@ -129,7 +121,7 @@ def test_a_run_that_has_only_begun_has_a_page():
 
     assert "No round is complete yet." in html
     assert "None rang." in html
-    assert payload(html, "trajectories")["rows"] == []
+    assert stories.payload(html, "trajectories")["rows"] == []
 
 
 def test_the_same_run_gives_the_same_page_to_the_byte():

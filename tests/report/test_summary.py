@@ -54,26 +54,26 @@ RECORDS = [
 
 
 def test_arms_are_paired_seed_by_seed():
-    found = {own.arm: own for own in summarise(RECORDS, against="opd")}
+    summaries = {summary.arm: summary for summary in summarise(RECORDS, against="opd")}
 
-    assert list(found) == ["opd", "fork", "sft", "random"]
-    assert found["opd"].paired is None
-    assert found["fork"].paired.value == pytest.approx(0.02)
-    assert found["fork"].paired.half == pytest.approx(12.7062 * 0.01, rel=1e-4)  # 0.03 and 0.01
-    assert found["random"].paired.value == pytest.approx(0.6 - 0.94)  # seed 1 alone
-    assert found["random"].paired.half is None
-    assert found["fork"].after.value == pytest.approx(0.94)
-    assert found["fork"].sampled.value == pytest.approx(0.47)
+    assert list(summaries) == ["opd", "fork", "sft", "random"]
+    assert summaries["opd"].paired is None
+    assert summaries["fork"].paired.value == pytest.approx(0.02)
+    assert summaries["fork"].paired.half == pytest.approx(12.7062 * 0.01, rel=1e-4)  # 0.03 and 0.01
+    assert summaries["random"].paired.value == pytest.approx(0.6 - 0.94)  # seed 1 alone
+    assert summaries["random"].paired.half is None
+    assert summaries["fork"].after.value == pytest.approx(0.94)
+    assert summaries["fork"].sampled.value == pytest.approx(0.47)
 
 
 def test_arms_that_buy_tokens_are_compared_at_the_budget_of_the_cheapest():
-    found = {own.arm: own for own in summarise(RECORDS, against=None)}
+    summaries = {summary.arm: summary for summary in summarise(RECORDS, against=None)}
 
     assert token_budget(RECORDS) == 1000
-    assert found["opd"].at_budget is None  # buys none
-    assert found["fork"].at_budget.value == pytest.approx(0.94)  # its end
-    assert found["sft"].at_budget.value == pytest.approx(0.55)  # after a quarter of its tokens
-    assert all(own.paired is None for own in found.values())
+    assert summaries["opd"].at_budget is None  # buys none
+    assert summaries["fork"].at_budget.value == pytest.approx(0.94)  # its end
+    assert summaries["sft"].at_budget.value == pytest.approx(0.55)  # after a quarter of its tokens
+    assert all(summary.paired is None for summary in summaries.values())
 
 
 def test_benchmarks_that_all_runs_of_an_arm_have_are_columns():
@@ -87,12 +87,12 @@ def test_benchmarks_that_all_runs_of_an_arm_have_are_columns():
         measured("fork", 0, gsm8k=(0.25, 0.5), mbpp=(0.1, 0.2)), measured("fork", 1, gsm8k=(0.25, 0.7)),
         record("sft", 0, 0.5),
     ]  # fmt: skip
-    found = {own.arm: own for own in summarise(records, against=None)}
+    summaries = {summary.arm: summary for summary in summarise(records, against=None)}
 
-    assert list(found["fork"].benchmarks) == ["gsm8k"]
-    assert [mean.value for mean in found["fork"].benchmarks["gsm8k"]] == pytest.approx([0.25, 0.6])
-    assert found["sft"].benchmarks == {}
-    text = markdown(list(found.values()), against=None, budget=0, num_prompts=9)
+    assert list(summaries["fork"].benchmarks) == ["gsm8k"]
+    assert [mean.value for mean in summaries["fork"].benchmarks["gsm8k"]] == pytest.approx([0.25, 0.6])
+    assert summaries["sft"].benchmarks == {}
+    text = markdown(records, against=None)
     assert "| gsm8k |" in text
     assert "| 0.250 → 0.600 ± 1.271 |" in text
     assert "`gsm8k`: Pass@1, before → after." in text
@@ -110,13 +110,13 @@ def test_a_teacher_that_cannot_be_read_has_no_entropy():
     silent = record("fork", 0, 0.9, tokens=10)
     del silent["after"]["fork_entropy"]["teacher"]
 
-    [own] = summarise([silent], against=None)
+    [summary] = summarise([silent], against=None)
 
-    assert (own.student_entropy, own.teacher_entropy) == (0.1, None)
+    assert (summary.student_entropy, summary.teacher_entropy) == (0.1, None)
 
 
 def test_the_markdown_table():
-    text = markdown(summarise(RECORDS, against="opd"), against="opd", budget=1000, num_prompts=1000)
+    text = markdown(RECORDS, against="opd")
 
     header, _, opd, fork, sft, random = text.splitlines()[:6]
     assert "beyond `opd`" in header
@@ -132,13 +132,8 @@ def test_the_markdown_table():
 
 
 def test_what_was_paid_is_a_column_where_anything_was():
-    paid = [
-        {**found, "cost_usd": 0.5 * (1 + found["seed"])} if found["arm"] == "fork" else found
-        for found in RECORDS
-    ]
-    header, _, opd, fork, *_ = markdown(
-        summarise(paid, against="opd"), against="opd", budget=1000, num_prompts=1000
-    ).splitlines()
+    paid = [{**run, "cost_usd": 0.5 * (1 + run["seed"])} if run["arm"] == "fork" else run for run in RECORDS]
+    header, _, opd, fork, *_ = markdown(paid, against="opd").splitlines()
     assert "| teacher tokens | cost | student tokens |" in header
     assert "| 0 | $0.00 | 4 k |" in opd
     assert "| 1 k | $0.75 | 4 k |" in fork
@@ -147,7 +142,7 @@ def test_what_was_paid_is_a_column_where_anything_was():
 @pytest.mark.parametrize("cost_usd", [0.0, 1234.5])
 def test_the_tables_fit_a_terminal_of_80_columns(cost_usd: float):
     console = Console(width=80, file=io.StringIO())
-    long = [{**found, "arm": found["arm"].ljust(16, "x"), "cost_usd": cost_usd} for found in RECORDS]
+    long = [{**row, "arm": row["arm"].ljust(16, "x"), "cost_usd": cost_usd} for row in RECORDS]
     console.print(summary_table(summarise(long, against=long[0]["arm"]), against="opd"))
     console.print(accuracy_table(long))
     console.print(cost_table(long))
@@ -155,8 +150,8 @@ def test_the_tables_fit_a_terminal_of_80_columns(cost_usd: float):
     text = console.file.getvalue()
 
     assert "…" not in text
-    for found in long:
-        assert found["arm"] in text
+    for row in long:
+        assert row["arm"] in text
     assert "+0.020" in text
     assert "± 0.127" in text
     assert ("$1,234" in text) == (cost_usd > 0)

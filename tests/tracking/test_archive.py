@@ -54,10 +54,8 @@ def omniopd(project: Project, *arguments: str) -> Result:
 
 
 def _data(root: Path) -> dict[str, str]:
-    found = digests(root)
-    return {
-        name: md5 for name, md5 in found.items() if name.startswith(("trajectories", "verdicts", "rewards"))
-    }
+    kinds = ("trajectories", "verdicts", "rewards")
+    return {name: md5 for name, md5 in digests(root).items() if name.startswith(kinds)}
 
 
 def _run_other_settings(project: Project) -> None:
@@ -89,7 +87,9 @@ def test_one_round_comes_back_alone_into_a_folder_named_after_the_run(recorded: 
     assert _data(recorded.root / "checkout" / run_id[:8]) == expected
 
 
-def test_a_run_that_was_set_aside_is_found_without_dvc(recorded: Project, run_id: str, tmp_path: Path):
+def test_the_data_of_a_run_that_was_set_aside_come_back_without_dvc(
+    recorded: Project, run_id: str, tmp_path: Path
+):
     expected = _data(recorded.run_dir())
     shutil.rmtree(recorded.root / ".dvc")
     _run_other_settings(recorded)
@@ -126,8 +126,8 @@ def test_a_file_that_is_nowhere_is_named_with_what_to_do_and_nothing_is_written(
         f"reproduce {run_id[:8]}"
     )
     assert not (tmp_path / "out").exists()
-    round_, found, _, *rest = omniopd(recorded, "data", "list", run_id).stdout.splitlines()[-1].split()
-    assert (round_, found, rest) == ("1", name, [digest[:12], "nowhere"])
+    round_, file_name, _, *rest = omniopd(recorded, "data", "list", run_id).stdout.splitlines()[-1].split()
+    assert (round_, file_name, rest) == ("1", name, [digest[:12], "nowhere"])
 
 
 def test_a_cache_that_was_damaged_is_noticed(recorded: Project, run_id: str, tmp_path: Path):
@@ -141,7 +141,9 @@ def test_a_cache_that_was_damaged_is_noticed(recorded: Project, run_id: str, tmp
         omniopd(recorded, "data", "checkout", run_id, "--into", str(tmp_path / "out"))
 
 
-def test_the_list_has_a_line_a_run_and_the_files_of_one_where_they_lie(recorded: Project, run_id: str):
+def test_the_list_has_a_line_for_each_run_and_for_each_file_of_one_with_its_place(
+    recorded: Project, run_id: str
+):
     lines = omniopd(recorded, "data", "list").stdout.splitlines()
     assert lines[0].split() == ["run", "name", "status", "rounds", "begun", "(UTC)"]
     assert lines[1].split()[:4] == [run_id[:8], "omniopd-0", "finished", "2"]
@@ -158,14 +160,14 @@ def test_the_list_has_a_line_a_run_and_the_files_of_one_where_they_lie(recorded:
 # --- which run
 
 
-def test_an_unknown_run_or_round_is_said_with_what_there_is(recorded: Project, run_id: str):
-    for name, said in {
+def test_an_unknown_run_or_round_is_named_with_the_known_ones(recorded: Project, run_id: str):
+    for name, message in {
         "sft-0": "sft-0: sqlite:.* has no run of this id or name; `omniopd data list` shows the runs of",
         "0123456789": "0123456789: sqlite:.* has no run",
         "omniopd-0/7": f"run {run_id[:8]} .omniopd-0.: MLflow has no round 7; it has rounds 0 to 1",
         "omniopd-0/last": "'last' is no number of a round; write RUN or RUN/ROUND, such as omniopd-0/7",
     }.items():
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             omniopd(recorded, "data", "checkout", name)
 
 
@@ -199,7 +201,7 @@ def test_a_store_that_is_not_there_is_not_made(recorded: Project, tmp_path: Path
     assert not (tmp_path / "none.db").exists()
 
 
-def test_a_server_that_does_not_answer_is_said(recorded: Project):
+def test_a_server_that_does_not_answer_is_named(recorded: Project):
     recorded.edit(tracking__uri="http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:9: MLflow does not answer .*; start it"):
         omniopd(recorded, "data", "list")

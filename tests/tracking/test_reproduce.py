@@ -1,4 +1,4 @@
-"""A run made again from MLflow alone, with the same digests; and what is said where they are others."""
+"""A run repeated from MLflow alone, with the same digests; and the errors where they differ."""
 
 import json
 import os
@@ -219,7 +219,7 @@ def test_the_params_written_resolve_to_the_settings_recorded(project: Project, t
     assert list(YAML(typ="safe").load(path.read_text())["arms"]) == ["omniopd"]
 
 
-def test_code_that_is_other_code_is_said(project: Project):
+def test_differences_of_code_are_named(project: Project):
     run, _, _ = _found(project)
     assert code_differences(run, project.root) == []
     tags = {

@@ -1,4 +1,4 @@
-"""MLflow is told everything once, and what it is told repeats a run."""
+"""Everything is logged to MLflow once, and is enough to repeat a run."""
 
 import hashlib
 import json
@@ -78,14 +78,14 @@ def test_a_run_is_logged_once_however_often_it_is_started(tracked: tuple[Project
 
 def _inputs(run: MlflowRun, context: str) -> dict[str, tuple[str, str, int]]:
     """Source, digest and rows of a run's datasets by name."""
-    found = {}
+    files = {}
     for entry in run.inputs.dataset_inputs:
         tags = {tag.key: tag.value for tag in entry.tags}
         if tags["mlflow.data.context"] == context:
             rows = json.loads(entry.dataset.profile)["num_rows"]
             source = json.loads(entry.dataset.source)["uri"]
-            found[entry.dataset.name] = (source, entry.dataset.digest, rows)
-    return found
+            files[entry.dataset.name] = (source, entry.dataset.digest, rows)
+    return files
 
 
 def _md5(path: Path) -> str:
@@ -135,16 +135,16 @@ def test_a_run_says_what_it_was_made_from(tracked: tuple[Project, MlflowClient, 
         "config.json",
         "report.html",
     ]
-    told = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
-    assert (told / "config.json").read_bytes() == (project.run_dir() / "config.json").read_bytes()
+    artifacts = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    assert (artifacts / "config.json").read_bytes() == (project.run_dir() / "config.json").read_bytes()
     page = project.root / "reports" / "omniopd-0.html"
-    assert (told / "report.html").read_bytes() == page.read_bytes()
-    changed = (told / "changes.patch").read_text()
+    assert (artifacts / "report.html").read_bytes() == page.read_bytes()
+    changed = (artifacts / "changes.patch").read_text()
     assert "secret" not in changed
     before = project.params_file.read_bytes()
     _git(project.root, "checkout", "--quiet", "params.yaml")
     assert project.params_file.read_bytes() != before
-    _git(project.root, "apply", str(told / "changes.patch"))
+    _git(project.root, "apply", str(artifacts / "changes.patch"))
     assert project.params_file.read_bytes() == before
 
 
@@ -161,7 +161,7 @@ def test_a_key_in_an_env_file_that_git_tracks_is_not_among_the_changes(
     assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["config.json"]
 
 
-def test_a_project_without_git_is_told_of_too(tracked: tuple[Project, MlflowClient, str]):
+def test_a_project_without_git_is_logged_too(tracked: tuple[Project, MlflowClient, str]):
     project, client, name = tracked
     tracker_of(_open(project), pytest.fail).begin()
     (run,) = client.search_runs([_experiment_id(client, name)])
@@ -182,7 +182,7 @@ def test_each_checkpoint_names_the_weights_that_it_came_from(tracked: tuple[Proj
     ]
 
 
-def test_what_could_not_be_told_of_the_origin_is_told_at_the_next_start(
+def test_an_origin_that_could_not_be_logged_is_logged_at_the_next_start(
     tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
 ):
     project, client, name = tracked
@@ -202,7 +202,7 @@ def test_what_could_not_be_told_of_the_origin_is_told_at_the_next_start(
     assert len(_inputs(run, "prompts")) == len(run.inputs.dataset_inputs) == 2
 
 
-def test_a_setting_too_long_for_mlflow_does_not_stop_the_telling(tracked: tuple[Project, MlflowClient, str]):
+def test_a_setting_too_long_for_mlflow_is_cut(tracked: tuple[Project, MlflowClient, str]):
     project, client, name = tracked
     project.edit(teacher__request={"note": "x" * 7000})
     tracker_of(_open(project), pytest.fail).begin()
@@ -248,21 +248,23 @@ def _until(condition, seconds: float = 20.0) -> bool:
 
 
 @pytest.mark.usefixtures("sampled_often")
-def test_the_machine_is_sampled_while_a_run_lasts_and_goes_on_where_it_was(
+def test_the_machine_is_sampled_during_a_run_and_sampling_resumes_with_it(
     tracked: tuple[Project, MlflowClient, str],
 ):
     project, client, name = tracked
     run = _open(project)
     for _ in range(2):
-        own = tracker_of(run, pytest.fail)
-        own.begin()
+        run_tracker = tracker_of(run, pytest.fail)
+        run_tracker.begin()
         assert len(_samplers()) == 1
         time.sleep(1.0)
-        own.finish()
+        run_tracker.finish()
         assert _samplers() == []
-    (found,) = client.search_runs([_experiment_id(client, name)])
+    (tracked_run,) = client.search_runs([_experiment_id(client, name)])
     for metric in ("cpu_utilization_percentage", "system_memory_usage_megabytes"):
-        steps = [point.step for point in client.get_metric_history(found.info.run_id, f"system/{metric}")]
+        steps = [
+            point.step for point in client.get_metric_history(tracked_run.info.run_id, f"system/{metric}")
+        ]
         assert len(steps) > 3
         assert steps == list(range(len(steps))), "no step twice"
 
@@ -281,19 +283,19 @@ def test_sampling_that_stopped_with_the_store_starts_again_when_it_is_back(
     tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
 ):
     project, _, _ = tracked
-    own = tracker_of(_open(project), pytest.fail)
-    own.begin()
+    run_tracker = tracker_of(_open(project), pytest.fail)
+    run_tracker.begin()
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "get_run", _disk_full)
         assert _until(lambda: _samplers() == [])
-    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    run_tracker.round_done(RoundRecord(0, {"loss": 1.0}, []))
     assert len(_samplers()) == 1
-    own.finish()
+    run_tracker.finish()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
-def test_a_run_that_is_stopped_is_no_longer_running_in_mlflow_until_it_goes_on(
+def test_a_run_that_is_stopped_is_no_longer_running_in_mlflow_until_it_resumes(
     tracked: tuple[Project, MlflowClient, str], monkeypatch, error: type[BaseException], status: str
 ):
     project, client, name = tracked
@@ -322,7 +324,7 @@ def test_a_run_that_is_stopped_is_no_longer_running_in_mlflow_until_it_goes_on(
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
 
 
-def test_a_run_whose_process_was_killed_is_ended_by_what_prefect_calls_unless_another_goes_on(
+def test_a_run_whose_process_was_killed_is_ended_by_prefects_hook_unless_another_resumes_it(
     tracked: tuple[Project, MlflowClient, str],
 ):
     project, client, name = tracked
@@ -349,10 +351,10 @@ def test_a_machine_that_cannot_be_sampled_stops_nothing(
 ):
     project, client, name = tracked
     monkeypatch.setattr("psutil.net_io_counters", lambda: None)  # as where there is no network
-    own = tracker_of(_open(project), pytest.fail)
-    own.begin()
-    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
-    own.finish()
+    run_tracker = tracker_of(_open(project), pytest.fail)
+    run_tracker.begin()
+    run_tracker.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    run_tracker.finish()
     (run,) = client.search_runs([_experiment_id(client, name)])
     assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 1.0)
 
@@ -400,7 +402,7 @@ def test_an_evaluation_is_logged_on_the_run_and_on_its_last_model(tracked: tuple
     assert {metric.key for metric in last.metrics or []} >= {"heldout/greedy/before", "heldout/greedy/after"}
 
 
-def test_a_run_goes_on_without_mlflow_and_says_so_once(
+def test_a_run_continues_without_mlflow_and_warns_once(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     blocker = tmp_path / "blocker"
@@ -436,7 +438,7 @@ def test_a_store_that_fails_half_way_gets_no_step_twice(
     """The store takes a batch and then fails: the next message starts behind what it has."""
     project, client, name = tracked
     warnings: list[str] = []
-    own = tracker_of(_open(project), warnings.append)
+    run_tracker = tracker_of(_open(project), warnings.append)
     monkeypatch.setattr(tracker, "MAX_METRICS", 4)  # two rounds a batch
     sent = MlflowClient.log_batch
     calls = []
@@ -449,15 +451,17 @@ def test_a_store_that_fails_half_way_gets_no_step_twice(
         return sent(self, run_id, metrics=metrics, **rest)
 
     monkeypatch.setattr(MlflowClient, "log_batch", fail_second)
-    own._next_try = float("inf")
+    run_tracker._next_try = float("inf")
     for round_ in range(6):
-        own.round_done(RoundRecord(round_, {"loss": 1.0 / (round_ + 1)}, []))
-    own.finish()
+        run_tracker.round_done(RoundRecord(round_, {"loss": 1.0 / (round_ + 1)}, []))
+    run_tracker.finish()
     assert calls == [4, 4]
     assert len(warnings) == 1
-    own.finish()
-    (found,) = client.search_runs([_experiment_id(client, name)])
-    assert [point.step for point in client.get_metric_history(found.info.run_id, "loss")] == list(range(6))
+    run_tracker.finish()
+    (tracked_run,) = client.search_runs([_experiment_id(client, name)])
+    assert [point.step for point in client.get_metric_history(tracked_run.info.run_id, "loss")] == list(
+        range(6)
+    )
 
 
 def test_a_checkpoint_that_could_not_be_logged_is_logged_later_though_no_round_is_pending(
@@ -465,19 +469,19 @@ def test_a_checkpoint_that_could_not_be_logged_is_logged_later_though_no_round_i
 ):
     project, client, name = tracked
     run, warnings = _open(project), []
-    own = tracker_of(run, warnings.append)
-    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
-    own.checkpoint_done(Checkpoint(1, run.files.checkpoint(1), "digest", parent="student"))
+    run_tracker = tracker_of(run, warnings.append)
+    run_tracker.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    run_tracker.checkpoint_done(Checkpoint(1, run.files.checkpoint(1), "digest", parent="student"))
     for failing in ("create_logged_model", "log_outputs", "finalize_logged_model"):
         with monkeypatch.context() as patch:
             patch.setattr(MlflowClient, failing, _disk_full)
-            own.finish()
+            run_tracker.finish()
     assert len(warnings) == 1
-    own.finish()
+    run_tracker.finish()
     (model,) = client.search_logged_models([_experiment_id(client, name)])
     assert (model.tags["omniopd.weights"], model.status) == ("digest", "READY")
-    (found,) = client.search_runs([_experiment_id(client, name)])
-    outputs = client.get_run(found.info.run_id).outputs.model_outputs
+    (tracked_run,) = client.search_runs([_experiment_id(client, name)])
+    outputs = client.get_run(tracked_run.info.run_id).outputs.model_outputs
     assert [output.model_id for output in outputs] == [model.model_id]
 
 
@@ -488,20 +492,20 @@ def test_a_report_that_could_not_be_sent_is_sent_later_and_has_a_page_only_then(
     report = tmp_path / "omniopd-0.html"
     report.write_text("<p>é</p>", encoding="utf-8")
     warnings: list[str] = []
-    own = tracker_of(_open(project), warnings.append)
-    own.report_done(report)
+    run_tracker = tracker_of(_open(project), warnings.append)
+    run_tracker.report_done(report)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_text", _disk_full)
-        own.finish()
-    assert (len(warnings), own.report_page) == (1, "")
+        run_tracker.finish()
+    assert (len(warnings), run_tracker.report_page) == (1, "")
     (begun,) = client.search_runs([_experiment_id(client, name)])
     assert begun.info.status == "RUNNING"
-    own.finish()
+    run_tracker.finish()
     (run,) = client.search_runs([_experiment_id(client, name)])
     assert run.info.status == "FINISHED"
-    assert own.report_page.endswith(f"/runs/{run.info.run_id}/artifacts/report.html")
-    told = Path(client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
-    assert told.read_bytes() == report.read_bytes()
+    assert run_tracker.report_page.endswith(f"/runs/{run.info.run_id}/artifacts/report.html")
+    artifact = Path(client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
+    assert artifact.read_bytes() == report.read_bytes()
 
 
 def _disk_full(*_, **__):

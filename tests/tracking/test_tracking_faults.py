@@ -93,8 +93,8 @@ def _check_all_is_there_once(project: Project, uri: str) -> None:
     assert len(lines) == NUM_ROUNDS + 1
     for name in {name for line in lines for name in line}:
         recorded = [(line["round"], float(line[name])) for line in lines if name in line]
-        told = client.get_metric_history(run.info.run_id, name)
-        assert sorted((point.step, point.value) for point in told) == recorded
+        points = client.get_metric_history(run.info.run_id, name)
+        assert sorted((point.step, point.value) for point in points) == recorded
     digests = []
     for path in sorted((project.run_dir() / "manifests").iterdir()):
         digests += json.loads(path.read_text())["files"].values()
@@ -151,7 +151,7 @@ def test_a_store_that_is_locked_for_two_rounds(project: Project, database: Path,
 
 
 @pytest.mark.slow
-def test_a_store_that_is_locked_as_the_run_ends_is_told_of_the_end_at_the_next_start(
+def test_the_end_of_a_run_with_a_locked_store_is_logged_at_the_next_start(
     project: Project, database: Path, at_round
 ):
     lock = Lock(database)
@@ -172,23 +172,23 @@ def test_a_lock_holds_a_call_for_twenty_seconds_and_no_longer(
     monkeypatch.undo()
     run_dir = start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root))
     warnings: list[str] = []
-    own = tracker_of(open_run(run_dir), warnings.append)
-    own.begin()
+    run_tracker = tracker_of(open_run(run_dir), warnings.append)
+    run_tracker.begin()
     lock = Lock(database)
     lock.take()
     start = time.monotonic()
-    own.round_done(RoundRecord(0, {"loss": 1.0}, []))
+    run_tracker.round_done(RoundRecord(0, {"loss": 1.0}, []))
     took = time.monotonic() - start
     lock.free()
     assert 19 < took < 40
     assert len(warnings) == 1
-    pause = own._next_try - time.monotonic()
+    pause = run_tracker._next_try - time.monotonic()
     assert pause > 0.9 * (tracker.RETRY_S + tracker.SHARE * took), "a twentieth of the time at most is waited"
-    own.finish()
+    run_tracker.finish()
 
 
 @pytest.mark.slow
-def test_what_an_evaluation_and_a_comparison_could_not_tell_is_told_by_the_next_comparison_once(
+def test_what_an_evaluation_and_a_comparison_could_not_log_is_logged_by_the_next_comparison_once(
     project: Project, database: Path
 ):
     run_plain(project.params_file)

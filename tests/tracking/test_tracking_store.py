@@ -47,7 +47,7 @@ def test_of_four_processes_that_come_to_an_empty_folder_one_makes_the_store_and_
     assert sorted(path.name for path in tmp_path.glob("*mlflow*")) == ["mlflow.db", "mlflow.db.lock"]
 
 
-def test_who_waits_too_long_for_another_that_makes_the_store_is_told_which(
+def test_a_wait_that_is_too_long_names_the_process_that_makes_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(store, "MAKING_S", 0.1)

@@ -18,18 +18,6 @@ class AuditedTrajectory:
 
 
 @dataclass(frozen=True)
-class Alarm:
-    """An alarm that began to ring.
-
-    >>> Alarm(12, "0.31 of the responses are cut at the limit").round
-    12
-    """
-
-    round: int
-    line: str
-
-
-@dataclass(frozen=True)
 class RunStory:
     """A run, finished or not: its settings, the metrics of its completed rounds, and their trajectories."""
 
@@ -40,6 +28,6 @@ class RunStory:
     models: Mapping[str, str]  # paths or names of student and teacher
     rounds: Sequence[Mapping[str, float]]  # metrics, with the number as `round`
     seconds: Mapping[str, float]  # by stage
-    alarms: Sequence[Alarm]
+    alarms: Sequence[tuple[int, str]]  # the round in which each began to ring, and its warning
     trajectories: Iterable[AuditedTrajectory]  # read once, round by round
     decoder: TextDecoder | None  # None without a tokenizer: responses are then shown whole
