@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +107,20 @@ def _within_context(
     if subject.context is None:
         return sampling, []
     encoded = encode_prompts(subject.tokenizer, [prompt.prompt for prompt in prompts])
-    length, longest = max(
-        ((len(ids), prompt.id) for ids, prompt in zip(encoded, prompts, strict=True)), key=itemgetter(0)
-    )
-    room = subject.context - length
+    lengths = [len(ids) for ids in encoded]
+    longest = max(lengths)
+    room = subject.context - longest
     if room >= sampling.max_new_tokens:
         return sampling, []
     if room < 1:
+        item = prompts[lengths.index(longest)]
         raise ConfigError(
-            f"{benchmark.name}: item {longest!r} has {length} tokens, but the model reads only {subject.context}; "
+            f"{benchmark.name}: item {item.id!r} has {longest} tokens, but the model reads only {subject.context}; "
             "measure it on another benchmark"
         )
     note = (
         f"{benchmark.name}: {room} new tokens instead of {sampling.max_new_tokens}: the model reads "
-        f"{subject.context}, and the longest prompt has {length}"
+        f"{subject.context}, and the longest prompt has {longest}"
     )
     return sampling.model_copy(update={"max_new_tokens": room}), [note]
 

@@ -30,7 +30,7 @@ def locate(run: TrackedRun, layout: Layout, store: Store, *, round_: int | None 
     """
     if round_ is not None and round_ not in run.rounds:
         known = f"rounds {min(run.rounds)} to {max(run.rounds)}" if run.rounds else "none"
-        raise DataError(f"run {run.short_id} ({run.name}): MLflow has no round {round_}; it has {known}")
+        raise DataError(f"{run}: MLflow has no round {round_}; it has {known}")
     rounds = run.rounds if round_ is None else {round_: run.rounds[round_]}
     files = [(number, file) for number, of_round in rounds.items() for file in of_round]
     places = {file.digest: place for _, file in files if (place := _in_workspace(run, file, layout))}
@@ -48,11 +48,11 @@ def checkout(
     """
     located = locate(run, layout, store, round_=round_)
     if not located:
-        raise DataError(f"run {run.short_id} ({run.name}): MLflow has no round of it; take another run")
+        raise DataError(f"{run}: MLflow has no round of it; take another run")
     if missing := [entry.file for entry in located if entry.place is None]:
         unread = "".join(f"; remote {name} could not be read: {why}" for name, why in store.problems.items())
         raise DataError(
-            f"run {run.short_id} ({run.name}): {len(missing)} of {len(located)} files are missing, the first "
+            f"{run}: {len(missing)} of {len(located)} files are missing, the first "
             f"{missing[0].name} (md5 {missing[0].digest}): neither below runs/ nor in DVC's cache or a remote{unread}; "
             f"`dvc push` where the run was made, or repeat the run: omniopd reproduce {run.short_id}"
         )

@@ -27,8 +27,8 @@ class TrackedRun:
 
     >>> tags = {"omniopd.arm": "sft", "omniopd.seed": "0"}
     >>> run = TrackedRun("0f3c5d7e90", "7", "sft-0", "FINISHED", "2026-01-31 12:00", tags, [], {0: []})
-    >>> run.short_id, run.arm, run.seed
-    ('0f3c5d7e', 'sft', 0)
+    >>> str(run), run.short_id, run.arm, run.seed
+    ('run 0f3c5d7e (sft-0)', '0f3c5d7e', 'sft', 0)
     """
 
     run_id: str
@@ -39,6 +39,9 @@ class TrackedRun:
     tags: Mapping[str, str]
     prompts: Sequence[DataFile]
     rounds: Mapping[int, Sequence[DataFile]]  # the training data of each
+
+    def __str__(self) -> str:
+        return f"run {self.short_id} ({self.name})"
 
     @property
     def short_id(self) -> str:
@@ -99,9 +102,7 @@ class Lookup:
         """
         with tempfile.TemporaryDirectory() as folder, self._answering():
             if "config.json" not in [entry.path for entry in self._client.list_artifacts(run.run_id)]:
-                raise DataError(
-                    f"run {run.short_id} ({run.name}) has no config.json in MLflow; take another run"
-                )
+                raise DataError(f"{run} has no config.json in MLflow; take another run")
             path = self._client.download_artifacts(run.run_id, "config.json", folder)
             return json.loads(Path(path).read_text(encoding="utf-8"))
 

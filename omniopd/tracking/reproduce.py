@@ -88,10 +88,7 @@ def check_same(run: TrackedRun, compared: Sequence[Compared], differences: Seque
     """
     if other := next((kind for kind in compared if kind.num_same < kind.num_recorded), None):
         why = "; ".join(differences) or "another machine or number of threads rounds differently"
-        raise RunError(
-            f"run {run.short_id} ({run.name}) came out differently, first in its {other.what}: "
-            f"{other.first_other} ({why})"
-        )
+        raise RunError(f"{run} came out differently, first in its {other.what}: {other.first_other} ({why})")
 
 
 def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunConfig:
@@ -102,7 +99,7 @@ def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunCon
     digest, recorded = work_key(config.determining()), run.tags.get("omniopd.settings")
     if digest != recorded:
         raise DataError(
-            f"run {run.short_id} ({run.name}): config.json in MLflow holds settings {digest}, but the run was made "
+            f"{run}: config.json in MLflow holds settings {digest}, but the run was made "
             f"with {recorded}: one of the two was changed since; take another run"
         )
     return config

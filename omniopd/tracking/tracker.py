@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -56,10 +57,10 @@ class Tracker:
         warn: Callable[[str], None],
         later: str = SENT_LATER,
     ):
+        self.has_failed = False  # whether MLflow has failed to answer, of which this tracker has warned
         self._config = config
         self._key = key
-        self._origin = origin
-        self._root = root
+        self._connect = partial(connect, config, key=key, origin=origin, root=root)
         self._warn = warn
         self._later = later
         self._connection: Connection | None = None
@@ -70,7 +71,6 @@ class Tracker:
         self._report: Path | None = None  # to be sent
         self._has_report = False  # whether MLflow has it
         self._next_try = 0.0
-        self._has_warned = False
         self._has_new = False  # whether MLflow got a round that it did not have
         self._is_the_run = False  # not only a report on it
 
@@ -92,11 +92,6 @@ class Tracker:
     def report_page(self) -> str:
         """The address of the run's report in MLflow; empty where MLflow does not have it."""
         return f"{self.page}/artifacts/{REPORT}" if self._has_report else ""
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether MLflow has failed to answer, of which this tracker has warned."""
-        return self._has_warned
 
     def begin(self) -> None:
         """Create or find the run in MLflow, and sample the machine from now until `close`."""
@@ -256,16 +251,14 @@ class Tracker:
         start = time.monotonic()
         try:
             if self._connection is None:
-                self._connection = connect(
-                    self._config, key=self._key, origin=self._origin, root=self._root, starts=self._is_the_run
-                )
+                self._connection = self._connect(starts=self._is_the_run)
             call(self._connection)
         except FAILURES as error:
             now = time.monotonic()
             self._next_try = now + RETRY_S + SHARE * (now - start)
             log.warning("MLflow failed", exc_info=True)
-            if not self._has_warned:
-                self._has_warned = True
+            if not self.has_failed:
+                self.has_failed = True
                 self._warn(f"{no_answer(error)}. {self._later}")
 
     def _model_id(self, to: Connection, checkpoint: Checkpoint) -> str:
