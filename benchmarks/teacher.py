@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figure import Figure, alternating
+from omniopd.config import TeacherConfig
 from omniopd.teachers import TeacherRequest, loop
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint, litellm
 from omniopd.teachers.capabilities import tabled
-from omniopd.teachers.client import ApiTeacher, Conduct
+from omniopd.teachers.client import ApiTeacher
 
 SERVER = Path(__file__).parent.parent / "tests" / "teacher_server.py"
 MODEL, NUM_REQUESTS, CONCURRENCY, ROUNDS = "hosted_vllm/demo", 400, 32, 7
@@ -70,14 +71,10 @@ async def _bare(url: str, requests: list[TeacherRequest]) -> int:
 def _teacher(url: str, cache: Path) -> ApiTeacher:
     return ApiTeacher(
         Endpoint(MODEL, base_url=url, api_key="none"),
-        name=MODEL,
+        TeacherConfig(kind="api", model=MODEL, max_concurrency=CONCURRENCY, timeout_s=60.0, max_attempts=1),
         way="completion",
         capabilities=tabled(MODEL, has_base_url=True),
-        temperature=1.0,
         cache=ReplyCache(cache),
-        conduct=Conduct(
-            CONCURRENCY, None, None, timeout_s=60.0, max_attempts=1, budget=Budget(), offline=False
-        ),
     )
 
 

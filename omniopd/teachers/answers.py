@@ -34,20 +34,19 @@ THOUGHT = re.compile(r"<(think|thinking|budget:thinking)>.*?</(think|thinking|bu
 
 @dataclass(frozen=True)
 class Reserved:
-    """The most that one call may be billed for, and the bytes that it sends.
+    """The bytes that one call sends, and the most tokens that it may be billed for.
 
-    >>> Reserved(prompt_tokens=79, completion_tokens=16, prompt_bytes=15).completion_tokens
-    16
+    >>> Reserved(prompt_bytes=15, completion_tokens=16).prompt_tokens
+    79
     """
 
-    prompt_tokens: int
-    completion_tokens: int
     prompt_bytes: int
+    completion_tokens: int
 
-    @classmethod
-    def of(cls, prompt_bytes: int, max_tokens: int) -> "Reserved":
+    @property
+    def prompt_tokens(self) -> int:
         """An upper bound: no token is shorter than one byte."""
-        return cls(prompt_bytes + MOST_TEMPLATE_TOKENS, max_tokens, prompt_bytes)
+        return self.prompt_bytes + MOST_TEMPLATE_TOKENS
 
     def usage(self, prices: Prices) -> Usage:
         """The usage of a call that uses all of it."""

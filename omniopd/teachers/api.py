@@ -12,10 +12,10 @@ from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import Reserved
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import CallError, Endpoint, absent_keys, call
 from omniopd.teachers.capabilities import Capabilities, tabled, tabled_prices
-from omniopd.teachers.client import ApiTeacher, Conduct
+from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.prices import Prices
 from omniopd.teachers.probe import NUM_PROMPTS, ProbeResult, probe
 from omniopd.teachers.ways import payload_of
@@ -34,20 +34,10 @@ def api_teacher(config: TeacherConfig, probed: ProbeResult, *, root: Path) -> Ap
     """
     return ApiTeacher(
         endpoint_of(config, root=root),
-        name=config.model,
+        config,
         way=probed.way,
         capabilities=probed.capabilities,
-        temperature=config.temperature,
         cache=ReplyCache(root / config.cache),
-        conduct=Conduct(
-            max_concurrency=config.max_concurrency,
-            requests_per_minute=config.requests_per_minute,
-            tokens_per_minute=config.tokens_per_minute,
-            timeout_s=config.timeout_s,
-            max_attempts=config.max_attempts,
-            budget=Budget(config.budget_usd, config.budget_tokens),
-            offline=config.offline,
-        ),
     )
 
 
@@ -131,7 +121,7 @@ def ask_question(config: TeacherConfig, *, root: Path) -> str:
     payload = payload_of(way, "1+1=", "", prefill=known.prefill, strips=False, marks_cache=False)
     question = call(
         endpoint, payload, num_replies=1, max_tokens=MIN_MAX_TOKENS, temperature=None, seed=None,
-        timeout_s=config.timeout_s, reserved=Reserved.of(payload.num_bytes, MIN_MAX_TOKENS),
+        timeout_s=config.timeout_s, reserved=Reserved(payload.num_bytes, MIN_MAX_TOKENS),
     )  # fmt: skip
     start = time.monotonic()
     try:

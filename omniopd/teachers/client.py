@@ -8,8 +8,8 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from omniopd.config import TeacherConfig
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import EMPTY, FINISHED, ONLY_THINKING, UNREADABLE, Answer, Reserved
@@ -38,19 +38,6 @@ NO_REPLY = {
 }
 
 
-@dataclass(frozen=True)
-class Conduct:
-    """Concurrency, rate limits, timeout, attempts and budget of the calls."""
-
-    max_concurrency: int
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    timeout_s: float
-    max_attempts: int
-    budget: Budget
-    offline: bool
-
-
 class ApiTeacher:
     """Asks an API through litellm, and never twice for a reply that is cached.
 
@@ -61,27 +48,24 @@ class ApiTeacher:
     def __init__(
         self,
         endpoint: Endpoint,
+        config: TeacherConfig,
         *,
-        name: str,
         way: Way,
         capabilities: Capabilities,
-        temperature: float,
         cache: ReplyCache,
-        conduct: Conduct,
     ):
-        self.name = name
+        self.name = config.model
         self.num_short_calls = 0  # that returned fewer replies than requested
         self._logged: set[str] = set()  # kinds of errors
         self._endpoint = endpoint
         self._way: Way = way
         self._capabilities = capabilities
-        self._temperature = temperature
         self._cache = cache
-        self._conduct = conduct
+        self._config = config
         self._client = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._slots = asyncio.Semaphore(conduct.max_concurrency)
-        self._requests = Bucket(conduct.requests_per_minute)
-        self._tokens = Bucket(conduct.tokens_per_minute)
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._requests = Bucket(config.requests_per_minute)
+        self._tokens = Bucket(config.tokens_per_minute)
         self._shared_at = -SHARING_S
 
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
@@ -139,7 +123,9 @@ class ApiTeacher:
         if len(cached) < len(keys):
             failure = await self._buy(request, payload, keys, cached)
             if failure is not None:
-                return TeacherAnswer.failed(failure, mode=self._way)
+                return TeacherAnswer(
+                    [], [], mode=self._way, prompt_tokens=0, completion_tokens=0, failure=failure
+                )
         replies = [cached[key] for key in keys]
         usages = {reply.call: reply.usage for reply in replies}.values()
         return TeacherAnswer(
@@ -152,7 +138,7 @@ class ApiTeacher:
         )
 
     def _temperature_of(self, request: TeacherRequest) -> float:
-        return self._temperature if request.temperature is None else request.temperature
+        return self._config.temperature if request.temperature is None else request.temperature
 
     async def _buy(
         self,
@@ -164,7 +150,7 @@ class ApiTeacher:
         """Add the missing replies to `cached`; returns the reason where that failed."""
         reason, num_failed = "", 0
         while missing := [n for n, key in enumerate(keys) if key not in cached]:
-            if self._conduct.offline:
+            if self._config.offline:
                 return self._cached_failure(request, keys[missing[0]])
             batch = missing[: self._capabilities.samples_per_call]
             # A server's seed names the stream of the first of the replies of a call, so these must be consecutive.
@@ -182,8 +168,8 @@ class ApiTeacher:
                 if error.fatal:
                     raise ConfigError(f"teacher.model: {self._endpoint.model}: {error}") from error
                 if not error.passes:
-                    num_failed = self._conduct.max_attempts
-            if num_failed >= self._conduct.max_attempts:
+                    num_failed = self._config.max_attempts
+            if num_failed >= self._config.max_attempts:
                 self._cache.note_failure(keys[missing[0]], reason)
                 return reason
             if num_failed:
@@ -213,7 +199,7 @@ class ApiTeacher:
     ) -> None:
         """Buy the replies of one call, unless another process does; they, or some of them, are then in the cache."""
         max_tokens = len(keys) * (request.max_tokens + payload.extra_tokens)
-        reserved = Reserved.of(payload.num_bytes, max_tokens)
+        reserved = Reserved(payload.num_bytes, max_tokens)
         async with self._slots:
             self._share_limits()
             estimated = payload.num_bytes // BYTES_PER_TOKEN + max_tokens
@@ -245,7 +231,7 @@ class ApiTeacher:
                 num_replies=len(keys), max_tokens=request.max_tokens,
                 temperature=self._temperature_of(request) if self._capabilities.takes_temperature else None,
                 seed=seed % 2**31 if self._capabilities.takes_seed else None,
-                timeout_s=self._conduct.timeout_s, reserved=reserved,
+                timeout_s=self._config.timeout_s, reserved=reserved,
             )  # fmt: skip
         except BaseException as error:
             if isinstance(error, CallError) and error.usage is not None:
@@ -282,8 +268,8 @@ class ApiTeacher:
             key,
             tokens=reserved.prompt_tokens + reserved.completion_tokens,
             cost_usd=cost_usd,
-            budget=self._conduct.budget,
-            lease_s=self._conduct.timeout_s + LEASE_MARGIN_S,
+            budget=Budget(self._config.budget_usd, self._config.budget_tokens),
+            lease_s=self._config.timeout_s + LEASE_MARGIN_S,
         ):
             if self._cache.find([key]):
                 return False
@@ -292,7 +278,7 @@ class ApiTeacher:
 
     def _share_limits(self) -> None:
         """Divide the rate limits by the number of processes that ask the same teacher now."""
-        if self._conduct.requests_per_minute is None and self._conduct.tokens_per_minute is None:
+        if self._config.requests_per_minute is None and self._config.tokens_per_minute is None:
             return
         now = time.monotonic()
         if now - self._shared_at >= SHARING_S:

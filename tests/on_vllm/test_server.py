@@ -9,18 +9,19 @@ import pytest
 from examples_served import request
 from served import Served
 
+from omniopd.config import TeacherConfig
 from omniopd.models.loading import load_tokenizer
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import InProcessTeacher, TeacherRequest, loop
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint
 from omniopd.teachers.capabilities import Capabilities, tabled
-from omniopd.teachers.client import ApiTeacher, Conduct
+from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.probe import probe
 
 pytestmark = pytest.mark.timeout(900)  # the first test trains what is served
 
-CONDUCT = Conduct(16, None, None, timeout_s=60.0, max_attempts=3, budget=Budget(), offline=False)
+CONFIG = TeacherConfig(kind="api", max_concurrency=16, timeout_s=60.0, max_attempts=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,8 +38,9 @@ def teacher_of(served: Served, tmp_path: Path):
         base_url = served.origin if model.startswith("anthropic") else f"{served.origin}/v1"
         known = capabilities or tabled(model, has_base_url=True)
         teacher = ApiTeacher(
-            Endpoint(model, base_url=base_url, api_key="none"), name=f"{model} {way}", way=way, capabilities=known,
-            temperature=1.0, cache=ReplyCache(tmp_path / "teacher.sqlite"), conduct=CONDUCT,
+            Endpoint(model, base_url=base_url, api_key="none"),
+            CONFIG.model_copy(update={"model": f"{model} {way}"}),
+            way=way, capabilities=known, cache=ReplyCache(tmp_path / "teacher.sqlite"),
         )  # fmt: skip
         made.append(teacher)
         return teacher

@@ -8,22 +8,20 @@ from pathlib import Path
 import pytest
 from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running, worked_solution
 
+from omniopd.config import TeacherConfig
 from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint
 from omniopd.teachers.capabilities import tabled
-from omniopd.teachers.client import ApiTeacher, Conduct
+from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.prices import Prices
 
 pytestmark = pytest.mark.usefixtures("no_long_waits", "no_connection_left_open")
 
 PROMPT = "4185+5874="
 SOLUTION = worked_solution(PROMPT)
-CONDUCT = Conduct(
-    max_concurrency=8, requests_per_minute=None, tokens_per_minute=None, timeout_s=5.0, max_attempts=6,
-    budget=Budget(), offline=False,
-)  # fmt: skip
+CONFIG = TeacherConfig(kind="api", max_concurrency=8, timeout_s=5.0, max_attempts=6)
 PRICES = Prices(input=1e-3, cached_input=1e-3, cache_write=1e-3, output=1e-2)
 
 
@@ -31,16 +29,14 @@ PRICES = Prices(input=1e-3, cached_input=1e-3, cache_write=1e-3, output=1e-2)
 def teacher_of(tmp_path: Path):
     made = []
 
-    def make(server: TeacherServer, *, model="hosted_vllm/demo", way="completion", conduct=CONDUCT, **known):
+    def make(server: TeacherServer, *, model="hosted_vllm/demo", way="completion", config=CONFIG, **known):
         base_url = server.origin if model.startswith("anthropic") else server.url
         teacher = ApiTeacher(
             Endpoint(model, base_url=base_url, api_key="k", prices=PRICES),
-            name=model,
+            config.model_copy(update={"model": model}),
             way=way,
             capabilities=replace(tabled(model, has_base_url=True), **known),
-            temperature=1.0,
             cache=ReplyCache(tmp_path / "teacher.sqlite"),
-            conduct=conduct,
         )
         made.append(teacher)
         return teacher
@@ -134,18 +130,18 @@ def test_prefixes_of_one_trajectory_go_out_in_order_and_trajectories_side_by_sid
 
 def test_no_more_calls_are_under_way_than_allowed(teacher_of):
     prompts = [f"{a}185+5874=" for a in range(1, 10)]
-    conduct = replace(CONDUCT, max_concurrency=2)
+    config = CONFIG.model_copy(update={"max_concurrency": 2})
     with running(TeacherServer(delay_s=0.02)) as server:
-        teacher_of(server, conduct=conduct).answer([_request(prompt=prompt) for prompt in prompts])
+        teacher_of(server, config=config).answer([_request(prompt=prompt) for prompt in prompts])
         assert server.max_in_flight == 2
 
 
 def test_requests_a_minute_are_kept(teacher_of):
-    conduct = replace(CONDUCT, requests_per_minute=600)
+    config = CONFIG.model_copy(update={"requests_per_minute": 600})
     prompts = [f"{a}185+5874=" for a in range(1, 10)]
     with running(TeacherServer()) as server:
         start = time.monotonic()
-        teacher = teacher_of(server, conduct=conduct)
+        teacher = teacher_of(server, config=config)
         teacher.answer([_request(prompt=prompt, length=1) for prompt in prompts])
         teacher.answer([_request(prompt=prompt, length=2) for prompt in prompts])
         took = time.monotonic() - start
@@ -162,7 +158,9 @@ def test_what_can_pass_is_asked_again(teacher_of, kind, way):
     faults = Faults(share=0.5, kinds=(kind,), retry_after_s=0.01, slow_s=0.2)
     requests = [_request(length, 3, seed=10 * length) for length in range(8)]
     with running(TeacherServer(faults=faults)) as server:
-        answers = teacher_of(server, way=way, conduct=replace(CONDUCT, max_attempts=12)).answer(requests)
+        answers = teacher_of(server, way=way, config=CONFIG.model_copy(update={"max_attempts": 12})).answer(
+            requests
+        )
         assert server.num_requests > len(requests), "no fault was injected"
     assert [answer.replies for answer in answers] == [[SOLUTION[n : n + 3]] * 3 for n in range(8)]
 
@@ -170,9 +168,9 @@ def test_what_can_pass_is_asked_again(teacher_of, kind, way):
 @pytest.mark.parametrize("kind", ["timeout", "drip"])
 def test_a_server_that_stalls_or_drips_is_given_up_after_the_timeout(teacher_of, kind):
     faults = Faults(share=1.0, kinds=(kind,), slow_s=3.0)
-    conduct = replace(CONDUCT, timeout_s=0.3, max_attempts=2)
+    config = CONFIG.model_copy(update={"timeout_s": 0.3, "max_attempts": 2})
     with running(TeacherServer(faults=faults)) as server:
-        (answer,) = teacher_of(server, conduct=conduct).answer([_request()])
+        (answer,) = teacher_of(server, config=config).answer([_request()])
     assert (answer.replies, answer.failure) == ([], "timeout")
 
 
@@ -222,9 +220,9 @@ def test_what_a_vendor_refuses_is_a_reason_after_one_call(teacher_of):
 def test_a_reached_budget_stops_and_raised_goes_on_from_there(tmp_path, teacher_of):
     requests = [_request(1, 1, prompt=f"{a}185+5874=") for a in range(1, 10)]
     with running(TeacherServer()) as server:
-        conduct = replace(CONDUCT, budget=Budget(tokens=150), max_concurrency=3)
+        config = CONFIG.model_copy(update={"budget_tokens": 150, "max_concurrency": 3})
         with pytest.raises(BudgetError, match="budget_tokens: 150 is reached"):
-            teacher_of(server, conduct=conduct).answer(requests)
+            teacher_of(server, config=config).answer(requests)
         num_bought = len(server.served)
         assert 0 < num_bought < 9
         assert _cache(tmp_path).spent().tokens <= 150
@@ -235,26 +233,26 @@ def test_a_reached_budget_stops_and_raised_goes_on_from_there(tmp_path, teacher_
 
 
 def test_offline_the_cache_answers_alone_and_a_miss_says_what_is_missing(teacher_of):
-    offline = replace(CONDUCT, offline=True)
+    offline = CONFIG.model_copy(update={"offline": True})
     with running(TeacherServer(faults=Faults(filter_share=0.5))) as server:
         requests = [_request(length, seed=length) for length in range(8)]
         first = teacher_of(server).answer(requests)
         assert {answer.failure for answer in first} == {"", "content_filter"}
         num_requests = server.num_requests
-        again = teacher_of(server, conduct=offline).answer(requests)
+        again = teacher_of(server, config=offline).answer(requests)
         assert server.num_requests == num_requests
         assert again == first
         with pytest.raises(
             TeacherError, match=r"t-4185\+5874=/9: the cache has no reply of hosted_vllm/demo"
         ):
-            teacher_of(server, conduct=offline).answer([_request(9)])
+            teacher_of(server, config=offline).answer([_request(9)])
 
 
 def test_several_threads_share_the_teacher(teacher_of):
     requests = [[_request(1, 1, prompt=f"{a}{b}85+5874=") for a in range(1, 9)] for b in range(4)]
-    conduct = replace(CONDUCT, max_concurrency=3)
+    config = CONFIG.model_copy(update={"max_concurrency": 3})
     with running(TeacherServer(delay_s=0.02)) as server:
-        teacher, answers = teacher_of(server, conduct=conduct), [None] * 4
+        teacher, answers = teacher_of(server, config=config), [None] * 4
         threads = [
             threading.Thread(target=lambda i=i: answers.__setitem__(i, teacher.answer(requests[i])))
             for i in range(4)

@@ -26,8 +26,9 @@ TESTS = Path(__file__).parent.parent
 ASK = """
 import json, sys
 from dataclasses import asdict
+from omniopd.config import TeacherConfig
 from omniopd.teachers import TeacherRequest, loop
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint
 from omniopd.teachers.capabilities import tabled
 from omniopd.teachers import client
@@ -40,9 +41,8 @@ num_requests, per_trajectory, num_replies, max_concurrency = map(int, sys.argv[3
 client.BACKOFF_S = 0.01
 teacher = client.ApiTeacher(
     Endpoint("hosted_vllm/demo", base_url=url, api_key="k", prices=Prices(1e-6, 1e-6, 1e-6, 5e-6)),
-    name="demo", way="completion", capabilities=tabled("hosted_vllm/demo", has_base_url=True), temperature=1.0,
-    cache=ReplyCache(Path(cache)),
-    conduct=client.Conduct(max_concurrency, None, None, timeout_s=4.0, max_attempts=8, budget=Budget(), offline=False),
+    TeacherConfig(kind="api", max_concurrency=max_concurrency, timeout_s=4.0, max_attempts=8),
+    way="completion", capabilities=tabled("hosted_vllm/demo", has_base_url=True), cache=ReplyCache(Path(cache)),
 )
 requests = []
 for i in range(num_requests):

@@ -8,7 +8,6 @@ import time
 import tracemalloc
 import warnings
 import zlib
-from dataclasses import replace
 from email.utils import formatdate
 from functools import cache, partial
 from pathlib import Path
@@ -18,12 +17,13 @@ import pytest
 from raw_server import COMPLETION_TOKENS, PROMPT_TOKENS, RawServer, Sent, answer_of, sending
 
 from omniopd import redaction
+from omniopd.config import TeacherConfig
 from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest, wire
-from omniopd.teachers.cache import Budget, ReplyCache
+from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint, pause_s
 from omniopd.teachers.capabilities import tabled
-from omniopd.teachers.client import ApiTeacher, Conduct
+from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.prices import Prices
 from omniopd.teachers.probe import probe
 
@@ -31,10 +31,7 @@ pytestmark = pytest.mark.usefixtures("no_long_waits", "no_connection_left_open")
 
 KEY = "sk-planted/0123456789+abcdef"
 ESCAPED = KEY.replace("/", "\\/")
-CONDUCT = Conduct(
-    max_concurrency=8, requests_per_minute=None, tokens_per_minute=None, timeout_s=10.0, max_attempts=2,
-    budget=Budget(), offline=False,
-)  # fmt: skip
+CONFIG = TeacherConfig(kind="api", max_concurrency=8, timeout_s=10.0, max_attempts=2)
 PRICES = Prices(input=1e-3, cached_input=1e-4, cache_write=2e-3, output=1e-2)
 WAYS = [
     ("completion", "hosted_vllm/demo"), ("prefill", "hosted_vllm/demo"), ("instruct", "openai/demo"),
@@ -51,17 +48,15 @@ def teacher_of(tmp_path: Path):
     made = []
 
     def make(
-        server: RawServer, way: str = "completion", model: str = "hosted_vllm/demo", request=None, **conduct
+        server: RawServer, way: str = "completion", model: str = "hosted_vllm/demo", request=None, **settings
     ):
         base_url = server.origin if model.startswith("anthropic") else server.url
         teacher = ApiTeacher(
             Endpoint(model, base_url=base_url, api_key=KEY, prices=PRICES, request=request or {}),
-            name=model,
+            CONFIG.model_copy(update={"model": model, **settings}),
             way=way,  # pyright: ignore[reportArgumentType]
             capabilities=tabled(model, has_base_url=True),
-            temperature=1.0,
             cache=ReplyCache(tmp_path / "teacher.sqlite"),
-            conduct=replace(CONDUCT, **conduct),
         )
         made.append(teacher)
         return teacher
@@ -292,12 +287,11 @@ def test_no_more_of_a_prompt_was_cached_than_there_is(teacher_of, cached):
 )
 def test_a_budget_holds_whatever_usage_says_and_however_many_ask(tmp_path, teacher_of, usage):
     body = answer_of("completion", "=09") | {"usage": usage}
-    budget = Budget(tokens=1000)
     stopped = []
 
     def ask(first: int) -> None:
         try:
-            teacher_of(server, budget=budget).answer([_request(seed=first + i) for i in range(10)])
+            teacher_of(server, budget_tokens=1000).answer([_request(seed=first + i) for i in range(10)])
         except BudgetError as error:
             stopped.append(error)
 
