@@ -63,11 +63,14 @@ def _origins(codes: Sequence[str]) -> dict[str, tuple[int, list[_Span]]]:
     origins: dict[str, tuple[int, list[_Span]]] = {}
     for place, code in enumerate(codes):
         for statement in statements_of(code) or []:
-            if isinstance(statement, NAMING):
-                for name in _names_of(statement):
-                    first, spans = origins.setdefault(name, (place, []))
-                    if first == place:
-                        spans.append(_span(statement))
+            if not isinstance(statement, NAMING):
+                continue
+            decorators = getattr(statement, "decorator_list", [])
+            first_line = min([statement.lineno, *(one.lineno for one in decorators)])
+            for name in _names_of(statement):
+                first, spans = origins.setdefault(name, (place, []))
+                if first == place:
+                    spans.append((first_line - 1, statement.end_lineno or statement.lineno))
     return origins
 
 
@@ -80,12 +83,6 @@ def _names_of(statement: ast.stmt) -> Iterator[str]:
         for one in ast.walk(statement):
             if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
                 yield one.id
-
-
-def _span(statement: ast.stmt) -> _Span:
-    decorators = getattr(statement, "decorator_list", [])
-    first = min([statement.lineno, *(one.lineno for one in decorators)])
-    return first - 1, statement.end_lineno or statement.lineno
 
 
 def _text(lines: list[str], span: _Span) -> str:

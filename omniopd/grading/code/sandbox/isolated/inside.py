@@ -31,10 +31,8 @@ def main() -> None:
         rights.drop_capabilities()
     rights.end_with_parent(VERDICT)
     rights.refuse_to_be_read()
-    with open(
-        SOURCE, encoding="utf-8", errors="surrogatepass"
-    ) as file:  # Python itself will reject surrogates
-        source = file.read()
+    with open(SOURCE, encoding="utf-8", errors="surrogatepass") as file:
+        source = file.read()  # Python itself rejects surrogates
     _report("{}")  # it began
     if job["has_tests"]:
         _with_tests(job, source)
