@@ -1,1 +1,1 @@
-"""What is fast and what is not: each figure beside a named alternative, in one run (`make bench`)."""
+"""Speed: each figure against a named alternative, measured in the same run (`make bench`)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """How many units a second, ours and theirs; `theirs` is 0 where there is nothing to compare with.
+    """Units per second, ours and theirs; `theirs` is 0 without a comparison, which `beside` names.
 
     >>> Figure("reads", "1/s", ours=90.0, beside="bare calls", theirs=100.0).ratio
     0.9
@@ -27,17 +27,17 @@ class Figure:
 
 
 def in_turns(works: Mapping[str, Callable[[], int]], *, rounds: int) -> dict[str, float]:
-    """Median units a second of each, in turns, so that what disturbs one disturbs all; the first round is left out."""
+    """Median units per second of each, in turns, so that noise hits all alike; the first round is a warm-up."""
     rates: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
         for name, work in works.items():
             start = time.perf_counter()
             count = work()
             rates[name].append(count / (time.perf_counter() - start))
-    return {name: statistics.median(found[1:]) for name, found in rates.items()}
+    return {name: statistics.median(measured[1:]) for name, measured in rates.items()}
 
 
 def alternating(ours: Callable[[], int], theirs: Callable[[], int], *, rounds: int) -> tuple[float, float]:
     """in_turns for two."""
-    found = in_turns({"ours": ours, "theirs": theirs}, rounds=rounds)
-    return found["ours"], found["theirs"]
+    rates = in_turns({"ours": ours, "theirs": theirs}, rounds=rounds)
+    return rates["ours"], rates["theirs"]

@@ -1,4 +1,4 @@
-"""Responses graded a second: answers beside math-verify called directly, programs beside Python without a sandbox."""
+"""Responses graded per second: answers against plain math-verify, programs against Python without a sandbox."""
 
 import random
 import subprocess

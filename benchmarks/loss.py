@@ -1,4 +1,4 @@
-"""The fused loss beside its floor, the bare matrix products, and what one would take instead: time and peak memory.
+"""Time and peak memory of the fused loss against its floor, the bare matrix products, and its alternatives.
 
 KL(reference ‖ student) forwards and backwards, over real vocabularies. `python -m benchmarks.loss FORM N V TRAINED`
 prints the peak memory of one form, in a process of its own, in MiB above the inputs.
@@ -71,17 +71,17 @@ def ours(inputs: Inputs) -> None:
 
 
 def products(inputs: Inputs) -> None:
-    """The matrix products alone, in sheets that are there already; the head's gradient too."""
+    """Only the matrix products, into preallocated sheets, with the gradient of the head."""
     logits, ref_logits = inputs.sheets
-    hidden, weight = inputs.hidden.detach(), inputs.weight.detach()
-    for own, ref in zip(
-        hidden.split(inputs.slice_len), inputs.ref_hidden.split(inputs.slice_len), strict=True
+    states, weight = inputs.hidden.detach(), inputs.weight.detach()
+    for hidden, ref in zip(
+        states.split(inputs.slice_len), inputs.ref_hidden.split(inputs.slice_len), strict=True
     ):
-        torch.mm(own, weight.T, out=logits)
+        torch.mm(hidden, weight.T, out=logits)
         torch.mm(ref, inputs.ref_weight.T, out=ref_logits)
         torch.mm(logits, weight)
         if inputs.gradient is not None:
-            inputs.gradient.addmm_(logits.T, own)
+            inputs.gradient.addmm_(logits.T, hidden)
 
 
 def naive(inputs: Inputs) -> None:
@@ -89,12 +89,12 @@ def naive(inputs: Inputs) -> None:
 
 
 def checkpointed(inputs: Inputs) -> None:
-    """Slices whose logits are computed again on the way back."""
+    """Slices whose logits are recomputed in the backward pass."""
     loss = torch.zeros((), device=inputs.hidden.device)
-    for own, ref in zip(
+    for hidden, ref in zip(
         inputs.hidden.split(inputs.slice_len), inputs.ref_hidden.split(inputs.slice_len), strict=True
     ):
-        loss = loss + checkpoint(_kl, own, inputs.weight, ref, inputs.ref_weight, use_reentrant=False)
+        loss = loss + checkpoint(_kl, hidden, inputs.weight, ref, inputs.ref_weight, use_reentrant=False)
     loss.backward()
 
 
@@ -130,7 +130,7 @@ def figures(size: Size = CPU, rounds: int = 3) -> list[Figure]:
     """Positions a second and peak memory; and for twice as many positions, and a smaller vocabulary."""
     smaller = replace(size, num=2 * size.num, vocabulary=32_000)
     named = f"N = {smaller.num}, V = {smaller.vocabulary}"
-    return [*_figures(size, rounds), _twice(size, rounds), *_beside_products(smaller, rounds, named=named)]
+    return [*_figures(size, rounds), _twice(size, rounds), *_against_products(smaller, rounds, named=named)]
 
 
 def _figures(size: Size, rounds: int) -> list[Figure]:
@@ -138,7 +138,7 @@ def _figures(size: Size, rounds: int) -> list[Figure]:
     forms = dict(FORMS)
     if size.device == "cuda" and _has_liger():
         forms["liger"] = liger
-    found = []
+    measured = []
     for trains_head in (True, False):
         rates = _rates(forms, size, trains_head=trains_head, rounds=rounds)
         memory = {
@@ -147,42 +147,42 @@ def _figures(size: Size, rounds: int) -> list[Figure]:
         kind = f"exact KL, head {'trained' if trains_head else 'frozen'}"
         for name in forms:
             if name != "ours":
-                found.append(Figure(kind, "positions/s", rates["ours"], name, rates[name]))
+                measured.append(Figure(kind, "positions/s", rates["ours"], name, rates[name]))
             if name not in ("ours", "products"):
-                found.append(Figure(f"{kind}: peak", "MiB", memory["ours"], name, memory[name]))
+                measured.append(Figure(f"{kind}: peak", "MiB", memory["ours"], name, memory[name]))
     longer = replace(size, num=4 * size.num)
-    found.append(
+    measured.append(
         Figure(
             "exact KL, head frozen: peak", "MiB", _peak_mib("ours", longer, trains_head=False),
             f"ours at a quarter of {longer.num} positions", _peak_mib("ours", size, trains_head=False),
         )
     )  # fmt: skip
-    return [*found, _entropies(size, rounds)]
+    return [*measured, _entropies(size, rounds)]
 
 
 def figures_gpu(size: Size = GPU, rounds: int = 5) -> list[Figure]:
-    """Those of a GPU; and longer slices and vocabularies of other sizes, each beside its own products."""
-    found = _figures(size, rounds)
+    """On a GPU; also with longer slices and other vocabularies, each against its matrix products."""
+    measured = _figures(size, rounds)
     longer = replace(size, slice_len=1024)
-    for own in (longer, replace(longer, num=4 * size.num), replace(size, vocabulary=32_000, slice_len=4096)):
-        named = f"N = {own.num}, V = {own.vocabulary}, slices of {own.slice_len}"
-        found += _beside_products(own, rounds, named=named)
-    return found
+    for one in (longer, replace(longer, num=4 * size.num), replace(size, vocabulary=32_000, slice_len=4096)):
+        named = f"N = {one.num}, V = {one.vocabulary}, slices of {one.slice_len}"
+        measured += _against_products(one, rounds, named=named)
+    return measured
 
 
-def _beside_products(size: Size, rounds: int, *, named: str) -> list[Figure]:
-    """Positions a second beside the floor and TRL's, and the peak beside TRL's."""
+def _against_products(size: Size, rounds: int, *, named: str) -> list[Figure]:
+    """Positions per second against the floor and TRL, and the peak against TRL."""
     forms: dict[str, Callable[[Inputs], None]] = {"ours": ours, "products": products, "trl": trl}
-    found = []
+    measured = []
     for trains_head in (True, False):
         rates = _rates(forms, size, trains_head=trains_head, rounds=rounds)
         kind = f"{named}, head {'trained' if trains_head else 'frozen'}"
-        found += [
+        measured += [
             Figure(kind, "positions/s", rates["ours"], name, rates[name]) for name in ("products", "trl")
         ]
         peaks = [_peak_mib(form, size, trains_head=trains_head) for form in ("ours", "trl")]
-        found.append(Figure(f"{kind}: peak", "MiB", peaks[0], "trl", peaks[1]))
-    return found
+        measured.append(Figure(f"{kind}: peak", "MiB", peaks[0], "trl", peaks[1]))
+    return measured
 
 
 def _rates(
@@ -195,7 +195,7 @@ def _rates(
 
 def _twice(size: Size, rounds: int) -> Figure:
     sizes = {"twice": replace(size, num=2 * size.num), "once": size}
-    works = {name: _work(ours, Inputs(own, trains_head=False), own) for name, own in sizes.items()}
+    works = {name: _work(ours, Inputs(one, trains_head=False), one) for name, one in sizes.items()}
     rates = in_turns(works, rounds=rounds)
     kind = f"exact KL, head frozen, {2 * size.num} positions"
     return Figure(kind, "positions/s", rates["twice"], f"ours of {size.num}", rates["once"])
@@ -221,8 +221,8 @@ def _entropies(size: Size, rounds: int) -> Figure:
         return size.num
 
     def multiplied() -> int:
-        for own in states.hidden.split(size.slice_len):
-            torch.mm(own, inputs.weight.T, out=inputs.sheets[0])
+        for hidden in states.hidden.split(size.slice_len):
+            torch.mm(hidden, inputs.weight.T, out=inputs.sheets[0])
         _wait(size)
         return size.num
 
@@ -236,7 +236,7 @@ def _wait(size: Size) -> None:
 
 
 def _peak_mib(form: str, size: Size, *, trains_head: bool) -> float:
-    """On a CPU in a process of its own, where nothing else has been."""
+    """On a CPU in a fresh process."""
     if size.device == "cuda":
         return _measure_gpu(form, size, trains_head=trains_head)
     arguments = [form, str(size.num), str(size.vocabulary), str(int(trains_head))]

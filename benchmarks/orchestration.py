@@ -25,17 +25,17 @@ def figures() -> list[Figure]:
     """Milliseconds a round, with an embedded server and with one shard; start-up is left out."""
     with tempfile.TemporaryDirectory() as folder:
         made = _project(Path(folder) / "made")
-        found: dict[str, list[float]] = {"plain": [], "flow": [], "plain, tracked": [], "flow, tracked": []}
+        by_name: dict[str, list[float]] = {"plain": [], "flow": [], "plain, tracked": [], "flow, tracked": []}
         for turn in range(TURNS):
-            for name, times in found.items():
+            for name, times in by_name.items():
                 times.append(_round_ms(made, Path(folder) / f"{turn}-{name}", name))
-        plain, flow, tracked, both = (statistics.median(times) for times in found.values())
+        plain, flow, tracked, both = (statistics.median(times) for times in by_name.values())
     return [
         Figure("a round through Prefect", "ms", flow, "its stages as plain calls", plain),
-        Figure("a round that MLflow is told of", "ms", tracked, "one that it is not", plain),
-        Figure("a round through Prefect, told to MLflow", "ms", both, "its stages as plain calls", plain),
-        Figure("what both add to a round", "ms", both - plain, "goal, at most", 300.0),
-        Figure("what both add to a round of 10 s", "ms", both - plain, "5 % of it", 500.0),
+        Figure("a round logged to MLflow", "ms", tracked, "one that is not", plain),
+        Figure("a round through Prefect, logged to MLflow", "ms", both, "its stages as plain calls", plain),
+        Figure("overhead of both per round", "ms", both - plain, "goal, at most", 300.0),
+        Figure("overhead of both on a round of 10 s", "ms", both - plain, "5 % of it", 500.0),
     ]
 
 
@@ -53,7 +53,7 @@ def _project(root: Path) -> Path:
 
 
 def _round_ms(made: Path, root: Path, name: str) -> float:
-    """The mean of a run's rounds but the first."""
+    """The mean over a run's rounds without the first."""
     from projects import Project
 
     kind, _, tracked = name.partition(", ")

@@ -1,4 +1,4 @@
-"""Prompts drawn from a file, rows a second and peak memory, beside the same with all rows in memory.
+"""Prompts drawn from a file, in rows per second and peak memory, against the same with all rows in memory.
 
 10,000 of them are trained on. `python -m benchmarks.prompts FORM FILE` prints rows a second and the peak of one form,
 in a process of its own, in MiB above its imports.
@@ -104,7 +104,7 @@ def _files(folder: Path, num_rows: int) -> list[Path]:
 
 
 def _measured_apart(form: str, path: Path) -> tuple[float, float]:
-    """(rows a second, peak MiB) in a process of its own, where nothing else has been."""
+    """(rows a second, peak MiB) in a fresh process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.prompts", form, str(path)],
         capture_output=True, text=True, check=True,

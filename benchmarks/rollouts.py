@@ -1,4 +1,4 @@
-"""Rollouts on vLLM's engine beside those of the model in this process: the same weights, prompts and lengths.
+"""Rollouts on vLLM against those of the model in this process, with the same weights, prompts and lengths.
 
 The demo's student as benchmarks.step has it, with heads of 32 dimensions, which vLLM's build for the CPU asks for. It
 ends a response early now and then: tokens that were written are counted. Each round of vLLM begins with the proof that
@@ -29,7 +29,7 @@ ENGINE = {"enforce_eager": True, "block_size": 32, "enable_chunked_prefill": Fal
 
 
 def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
-    """Tokens a second: vLLM's beside transformers', or those of transformers alone where vLLM is not installed."""
+    """Tokens per second of vLLM against transformers, or only of transformers if vLLM is not installed."""
     params = load_params(PARAMS)
     use_threads(params.compute.num_threads)
     tokenizer = character_tokenizer(TASKS["addition"].alphabet)
@@ -45,8 +45,8 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
         )  # fmt: skip
         return sum(len(item.response_ids) for item in trajectories)
 
-    own = InProcessSampler(student, batch_size=num)
-    works: dict[str, Callable[[], int]] = {"transformers": lambda: written_by(own)}
+    in_process = InProcessSampler(student, batch_size=num)
+    works: dict[str, Callable[[], int]] = {"transformers": lambda: written_by(in_process)}
     try:
         with _vllm(student, num) as served:
 

@@ -1,4 +1,4 @@
-"""One whole round of the demo by stage, each beside the round that it is part of."""
+"""The stages of a round of the demo, each compared with the whole round."""
 
 import json
 import os
@@ -19,17 +19,17 @@ LEFT_OUT = 2  # rounds at the beginning, in which libraries warm up
 
 def figures() -> list[Figure]:
     """Milliseconds a round, medians over NUM_ROUNDS; the models are the demo's, trained for a third of its steps."""
-    found = []
+    measured = []
     with tempfile.TemporaryDirectory() as folder:
         made = _project(Path(folder) / "made")
         for arm in ARMS:
             stages = _stages(made, Path(folder) / arm, arm)
             whole = sum(stages.values())
-            found += [
+            measured += [
                 Figure(f"{arm}: {stage}", "ms", spent, "the whole round", whole)
                 for stage, spent in stages.items()
             ]
-    return found
+    return measured
 
 
 def _project(root: Path) -> Path:

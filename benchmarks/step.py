@@ -1,4 +1,4 @@
-"""A white-box OPD step, rollouts included, beside TRL's DistillationTrainer on the same models, batch and machine.
+"""A white-box OPD step, rollouts included, against TRL's DistillationTrainer on the same models, batch and machine.
 
 The demo's models, trained for a moment on digits, with an end that is none of their tokens: every response has its full
 length, so that a step's work is the same in each turn and for both.
@@ -44,7 +44,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     teacher = digits_model(tokenizer, params.models.demo.teacher).requires_grad_(False)
     never_ending(tokenizer, student, teacher)
     prompts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + 2 * num)]
-    own = {
+    ours = {
         count: Ours(params, copy.deepcopy(student), teacher, tokenizer, prompts[:count])
         for count in (num, 2 * num)
     }
@@ -52,9 +52,9 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
         theirs = Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, prompts[:num], Path(folder))
         rates = in_turns(
             {
-                "whole": own[num].step, "trl": theirs.step, "generate": own[num].generate, "score": own[num].score,
-                "train": own[num].train, "bodies": own[num].bodies, "twice": own[2 * num].step,
-                "white-box": own[num].white_box,
+                "whole": ours[num].step, "trl": theirs.step, "generate": ours[num].generate, "score": ours[num].score,
+                "train": ours[num].train, "bodies": ours[num].bodies, "twice": ours[2 * num].step,
+                "white-box": ours[num].white_box,
             },
             rounds=rounds,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
 
 
 def digits_model(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> PreTrainedModel:
-    """A model that writes digits and hardly ever an end: its examples had none."""
+    """A model that writes digits and hardly ever stops: its examples have no end token."""
     rng = random.Random(0)
     texts = ["".join(rng.choices("0123456789", k=RESPONSE_LEN + 20)) for _ in range(64)]
     examples = [(f"{rng.randrange(10_000):04d}+{rng.randrange(10_000):04d}=", text) for text in texts]
@@ -97,14 +97,14 @@ def digits_model(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Pre
 
 
 def never_ending(tokenizer: PreTrainedTokenizerFast, *models: PreTrainedModel) -> None:
-    """Give them an end that the models cannot write: their vocabulary has no such token."""
+    """Set an end token that the models cannot write: it is not in their vocabulary."""
     tokenizer.add_special_tokens({"eos_token": "<never>"})
     for model in models:
         _end_with(model, end_token(tokenizer))
 
 
 def _end_with(model: PreTrainedModel, token: int) -> None:
-    """TRL ends at the model's own end too, whatever the tokenizer says."""
+    """TRL also stops at the model's end token, whatever the tokenizer says."""
     model.config.eos_token_id = token
     if model.generation_config is not None:
         model.generation_config.eos_token_id = token
@@ -199,9 +199,9 @@ class Trl:
 
         def timed(prompts: list) -> Any:
             start = time.perf_counter()
-            found = generate(prompts)
+            generated = generate(prompts)
             self.generating_s = time.perf_counter() - start
-            return found
+            return generated
 
         self._trainer._generate = timed
 

@@ -46,8 +46,8 @@ def figures(config: Qwen3Config = QWEN3, num: int = NUM_PROMPTS, rounds: int = R
     prompts = [
         " ".join(f"w{(7919 * i + 31 * k) % 50_000}" for k in range(PROMPT_LEN)) for i in range(1, 2 * num + 1)
     ]
-    own = Ours(params, student, teacher, tokenizer, prompts[:num], RESPONSE_LEN)
-    twice = Ours(params, student, teacher, tokenizer, prompts, RESPONSE_LEN, own.trainer)
+    ours = Ours(params, student, teacher, tokenizer, prompts[:num], RESPONSE_LEN)
+    twice = Ours(params, student, teacher, tokenizer, prompts, RESPONSE_LEN, ours.trainer)
     with tempfile.TemporaryDirectory() as folder:
         theirs = Trl(
             _model(config, 0).bfloat16(),
@@ -58,8 +58,8 @@ def figures(config: Qwen3Config = QWEN3, num: int = NUM_PROMPTS, rounds: int = R
             RESPONSE_LEN,
         )
         works: dict[str, Callable[[], int]] = {
-            "white-box": own.white_box, "trl": theirs.step, "generate": own.generate, "score": own.score,
-            "train": own.train, "bodies": own.bodies, "train twice": twice.train,
+            "white-box": ours.white_box, "trl": theirs.step, "generate": ours.generate, "score": ours.score,
+            "train": ours.train, "bodies": ours.bodies, "train twice": twice.train,
         }  # fmt: skip
         works = {name: _finished(work) for name, work in works.items()}
         generating: list[float] = []
@@ -73,9 +73,9 @@ def figures(config: Qwen3Config = QWEN3, num: int = NUM_PROMPTS, rounds: int = R
     unit, length = "sequences/s", PROMPT_LEN + RESPONSE_LEN
     trl_generating_s = statistics.median(generating[1:])
     trl_rest = num / (num / rates["trl"] - trl_generating_s)
-    beside = "TRL's DistillationTrainer"
+    comparison = "TRL's DistillationTrainer"
     return [
-        Figure("Qwen3-1.7B, an OPD step: generate and train", unit, rates["white-box"], beside, rates["trl"]),
+        Figure("Qwen3-1.7B, an OPD step: generate and train", unit, rates["white-box"], comparison, rates["trl"]),
         Figure("its training", unit, rates["train"], "TRL's step but for its generation", trl_rest),
         Figure(
             "its rollouts", "tokens/s", RESPONSE_LEN * rates["generate"],

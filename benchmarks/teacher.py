@@ -1,4 +1,4 @@
-"""Requests a second of a teacher behind an API, beside bare calls of litellm, and replies read from the cache."""
+"""Requests per second of a teacher behind an API, against plain litellm calls, and replies read from the cache."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ MODEL, NUM_REQUESTS, CONCURRENCY, ROUNDS = "hosted_vllm/demo", 400, 32, 7
 
 
 def figures() -> list[Figure]:
-    """Against a server in a process of its own that answers at once."""
+    """Against a server in another process that answers at once."""
     numbers = itertools.count()
     # A bare call leaves its connection open, of which asyncio would tell hundreds of times.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from omniopd.command import PARAMS_FILE, Arm, Overrides, ParamsFile, Seed, clock, run
+from omniopd.data.layout import Layout
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -24,12 +25,11 @@ def about() -> None:
 def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None) -> None:
     """Distil one arm with one seed; resume where it stopped."""
     from omniopd.config import load_params, parsed, resolve, variant_of
-    from omniopd.data.layout import Layout
     from omniopd.rounds.sweep import chosen_rate
 
     changes = parsed(overrides or ())
     loaded, layout = load_params(params, changes), Layout(params.parent)
-    resolve(loaded, arm, seed, file=str(params))  # the cheapest mistakes, before anything starts
+    resolve(loaded, arm, seed, file=str(params))  # fails early on the most frequent mistakes
     chosen_rate(loaded, arm, layout)
     with _server_for_flows(params, changes, log=layout.run(arm, seed, variant_of(changes)).log):
         from flows.distill import distill as flow
@@ -43,7 +43,6 @@ def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, override
 def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
     """Try the learning rates of a sweep on one arm with one seed; resume where it stopped."""
     from omniopd.config import load_params, resolve
-    from omniopd.data.layout import Layout
     from omniopd.rounds.sweep import record_sweep, swept_lrs
 
     loaded, layout = load_params(params), Layout(params.parent)

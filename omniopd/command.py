@@ -58,6 +58,11 @@ def say(line: str) -> None:
     _print(line)
 
 
+def note(line: str) -> None:
+    """Print a line on standard error, as it is."""
+    _print(line, stderr=True)
+
+
 def warn(lines: list[str]) -> None:
     """Print warnings on standard error."""
     for line in lines:

@@ -1,4 +1,4 @@
-"""Examples in docstrings (`>>>`) as blocks of code, for the reference: as prose they would be quotations."""
+"""Turns docstring examples (`>>>`) into code blocks for the reference; as prose they would be quotations."""
 
 import re
 from typing import Any
@@ -12,6 +12,8 @@ class Examples(griffe.Extension):
     """Puts each example between fences, once."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Change the docstring of what was just read."""
+        """Change the docstring of the object."""
         if obj.docstring and "```" not in obj.docstring.value:
-            obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub(
+                lambda example: f"```pycon\n{example[0]}\n```", obj.docstring.value
+            )

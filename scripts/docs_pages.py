@@ -1,4 +1,4 @@
-"""Pages of the docs that are made from the code: commands, params.yaml, and the rooms of the library.
+"""Pages of the docs that are generated from the code: commands, params.yaml, metrics and modules.
 
 A hook of MkDocs (mkdocs.yml); nothing is written into docs/.
 """
@@ -25,14 +25,14 @@ from omniopd.settings import Key, Section  # noqa: E402
 
 ROOMS = {
     "functional": "The mathematics: pure functions of tensors and lists. [The method](../method.md) has the equations.",
-    "methods": "What a method is, and those that there are. [Adding a method](../adding-a-method.md) makes one.",
-    "teachers": "Who answers. [Adding a teacher](../adding-a-teacher.md) makes one.",
-    "data": "Records, and the files that hold them. [Data](../data.md) says where they lie.",
+    "methods": "The methods. [Adding a method](../adding-a-method.md) is a tutorial.",
+    "teachers": "Teachers. [Adding a teacher](../adding-a-teacher.md) is a tutorial.",
+    "data": "Records and their files. [Data](../data.md) says where they are.",
     "sampling": "Responses of the student: the sampler protocol, in this process and on vLLM.",
     "training": "The trainer, its step, checkpoints.",
-    "grading": "Which responses are right. [Grading](../grading.md) says how each grader judges.",
+    "grading": "Graders. [Grading](../grading.md) says how each one judges responses.",
     "evaluation": "Benchmarks on any model, and a run's student before and after. See [Benchmarks](../benchmarks.md).",
-    "errors": "What the user can fix: the command line prints these in a line, and exits with 2.",
+    "errors": "Errors that the user can fix: the command line prints one line, and exits with 2.",
 }
 
 
@@ -50,17 +50,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def commands_page() -> str:
-    """Each command with its options, as `--help` has them."""
+    """Each command with its options, as in `--help`."""
     group = get_command(app)
     parts = [
         "# Commands",
-        "`omniopd COMMAND --help` prints the same. Exit codes of every command: 0, done; 1, a fault of ours, with its "
-        "traceback; 2, something that you can fix, said in a line on standard error. What a program would read "
-        "(`--json`, tables) is on standard output, progress and warnings on standard error; without a terminal "
+        "`omniopd COMMAND --help` prints the same. Exit codes of every command: 0, done; 1, a bug, with its "
+        "traceback; 2, an error that you can fix, in one line on standard error. Results "
+        "(`--json`, tables) are on standard output, progress and warnings on standard error; without a terminal "
         "progress is a line every quarter of a minute.",
     ]
     for title, names in (("", COMMANDS), ("## Steps of the pipeline", STEPS)):
-        parts += [title, *("These are what `dvc repro` calls.",) * bool(title)]
+        parts += [title, *("`dvc repro` calls these.",) * bool(title)]
         for name in names:
             parts += _command(f"omniopd {name}", group.commands[name])
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -89,7 +89,7 @@ def _option(parameter: Any) -> str:
 
 
 def params_page(text: str) -> str:
-    """Each setting: its default, its value in the repository's params.yaml, what it may be, and what it does."""
+    """Each setting: its default, its value in the repository's params.yaml, its type, and what it does."""
     schema, defaults, repository = Params.model_json_schema(), _defaults(), read_yaml(text, "params.yaml")
     parts = [
         "# params.yaml",
@@ -125,13 +125,13 @@ def params_page(text: str) -> str:
 
 
 def _defaults() -> dict[str, Any]:
-    """The settings of a params.yaml that names nothing but what it must."""
+    """The settings of a minimal params.yaml."""
     least = {"prompts": {"source": "required"}, "arms": {"an-arm": {"method": "fork"}}}
     return Params.model_validate(least).model_dump()
 
 
 def _settings(block: type[Section], name: str, above: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """(path, field) of a setting, or of those in a block of settings; of an optional block both."""
+    """(path, field) of a setting, or of all settings in a block; for an optional block both."""
     field, path = block.model_fields[name], f"{above}{name}"
     inner = _blocks(field.annotation)
     if not (isinstance(field.annotation, type) and inner):
@@ -155,7 +155,7 @@ def _value(settings: Any, path: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as YAML has it on one line."""
+    """A value as YAML on one line."""
     return "" if value is _UNSET else value if isinstance(value, str) else json.dumps(value).replace('"', "")
 
 
@@ -163,29 +163,31 @@ _UNSET = object()
 
 
 def _type(schema: dict[str, Any], path: str) -> str:
-    """What the schema allows at a path; empty where it says nothing of one."""
-    found: dict[str, Any] = schema
+    """The type of the setting at a path of the schema; empty if the schema has none."""
+    node: dict[str, Any] = schema
     for name in path.split("."):
-        found = next(
+        node = next(
             (
                 option["properties"][name]
-                for option in _options(schema, found)
+                for option in _options(schema, node)
                 if name in option.get("properties", {})
             ),
             {},
         )
-    return " or ".join(dict.fromkeys(filter(None, (_said(option) for option in _options(schema, found)))))
+    return " or ".join(
+        dict.fromkeys(filter(None, (_option_text(option) for option in _options(schema, node))))
+    )
 
 
-def _options(schema: dict[str, Any], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The forms that a value may have, references followed."""
-    if "$ref" in found:
-        return _options(schema, schema["$defs"][found["$ref"].rsplit("/", 1)[1]])
-    forms = [*found.get("anyOf", ()), *found.get("allOf", ())]
-    return [option for form in forms for option in _options(schema, form)] if forms else [found]
+def _options(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alternatives of a node, with references resolved."""
+    if "$ref" in node:
+        return _options(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[1]])
+    forms = [*node.get("anyOf", ()), *node.get("allOf", ())]
+    return [option for form in forms for option in _options(schema, form)] if forms else [node]
 
 
-def _said(option: dict[str, Any]) -> str:
+def _option_text(option: dict[str, Any]) -> str:
     if "enum" in option:
         return ", ".join(f"`{value}`" for value in option["enum"])
     if "const" in option:
@@ -199,16 +201,17 @@ def _said(option: dict[str, Any]) -> str:
 
 
 def metrics_page() -> str:
-    """Each metric of a round: what it is, where it is drawn, and whether it has an alarm."""
-    table = ["| metric | what it is | unit | chart of the report | alarm |", "|---|---|---|---|---|"]
+    """Each metric of a round: its meaning, its chart in the report, and whether it has an alarm."""
+    table = ["| metric | meaning | unit | chart of the report | alarm |", "|---|---|---|---|---|"]
     for name, metric in METRICS.items():
         cells = (_code(name), metric.about, metric.unit, metric.chart, "yes" if metric.rule else "")
         table.append(f"| {' | '.join(cells)} |")
     table += [f"| `{start}…` | {about} | | | |" for start, about in FAMILIES.items()]
     parts = [
         "# Metrics",
-        "Each round has one line in `metrics.jsonl`, and the same metrics in MLflow. A method has some of them. What "
-        "counts tokens, requests or responses is of the round. [Alarms](../running.md) warn at the values in `alarms`.",
+        "Each round has one line in `metrics.jsonl`, and the same metrics in MLflow. Each method has some of them. "
+        "Counts of tokens, requests and responses are per round. [Alarms](../running.md) have their thresholds in "
+        "`alarms`.",
         "\n".join(table),
     ]
     return "\n\n".join(parts) + "\n"

@@ -35,15 +35,15 @@ def opened(browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"
     """A page that is read from its file alone, once its data are unpacked. What it complains of fails the test."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: said.append(request.url) if request.url != path.as_uri() else None)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: messages.append(request.url) if request.url != path.as_uri() else None)
     try:
         page.goto(path.as_uri())
         page.wait_for_selector("body[data-ready]", state="attached")
         yield page
-        assert said == []
+        assert messages == []
     finally:
         context.close()

@@ -117,9 +117,9 @@ class Shop:
         """Nothing is lost, doubled or left behind, and nothing was bought but what it needs and what was under way."""
         ended = self.ended()
         for what in ("files", "told"):
-            found, expected = getattr(ended, what), getattr(undisturbed, what)
-            other = {name: (found.get(name), expected.get(name)) for name in found.keys() | expected.keys()}
-            assert found == expected, {name: both for name, both in other.items() if both[0] != both[1]}
+            actual, expected = getattr(ended, what), getattr(undisturbed, what)
+            other = {name: (actual.get(name), expected.get(name)) for name in actual.keys() | expected.keys()}
+            assert actual == expected, {name: both for name, both in other.items() if both[0] != both[1]}
         spent = ended.spent
         assert spent == replace(undisturbed.spent, cost_usd=spent.cost_usd)
         # Calls are booked in the order in which they return: the sum differs by rounding.
@@ -173,10 +173,10 @@ def _dying(at: int) -> Iterator[None]:
             number = next(numbers)
             if number == at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            found = give_name(path, target)
+            result = give_name(path, target)
             if number == -at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return found
+            return result
 
         return named
 
@@ -187,7 +187,7 @@ def _dying(at: int) -> Iterator[None]:
 def _told(database: Path) -> dict[str, Any]:
     """What MLflow knows of the only run, but for its names of things, moments, and the machine."""
     client = MlflowClient(f"sqlite:///{database}")
-    experiments = [found for found in client.search_experiments() if found.name != "Default"]
+    experiments = [experiment for experiment in client.search_experiments() if experiment.name != "Default"]
     assert len(experiments) == 1
     (run,) = client.search_runs([experiments[0].experiment_id])
     models = client.search_logged_models([experiments[0].experiment_id])

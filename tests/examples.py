@@ -106,7 +106,7 @@ def naive_scores(
     z: Tensor, ids: Tensor, *, ref: Tensor, teacher: Tensor, votes: Votes | None
 ) -> dict[Score, Tensor]:
     """Every score from whole logits, (N, V) each, by the plain functions."""
-    found: dict[Score, Tensor] = {
+    scores: dict[Score, Tensor] = {
         "logp": F.token_logp(z, ids),
         "entropy": F.token_entropy(z),
         "ref_kl": F.forward_kl(ref, z),
@@ -116,8 +116,8 @@ def naive_scores(
     }
     if votes is not None:
         posterior = F.token_posterior(z, votes.ids, votes.counts, alpha=votes.alpha)
-        found["posterior_kl"] = F.reverse_kl(z, posterior)
-    return found
+        scores["posterior_kl"] = F.reverse_kl(z, posterior)
+    return scores
 
 
 def scores_of(

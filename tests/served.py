@@ -37,10 +37,10 @@ def serving(folder: Path) -> Iterator[Served]:
     process = subprocess.Popen(
         [REPOSITORY / "scripts" / "serve-demo", folder, str(port)], start_new_session=True
     )
-    found = Served(f"http://127.0.0.1:{port}", Project(folder))
+    served = Served(f"http://127.0.0.1:{port}", Project(folder))
     try:
-        _wait_for(f"{found.origin}/health", process, folder / "server.log")
-        yield found
+        _wait_for(f"{served.origin}/health", process, folder / "server.log")
+        yield served
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
@@ -53,13 +53,13 @@ def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
             urllib.request.urlopen(url, timeout=5)
             return
         except (urllib.error.URLError, OSError):
-            said = log.read_text()[-3000:] if log.exists() else "no log"
-            assert process.poll() is None, said
-            assert time.monotonic() < deadline, said
+            tail = log.read_text()[-3000:] if log.exists() else "no log"
+            assert process.poll() is None, tail
+            assert time.monotonic() < deadline, tail
             time.sleep(1)
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -65,14 +65,14 @@ def wait_until(
 
 def processes_in(root: Path) -> list[str]:
     """The commands of the Python processes whose working folder that is."""
-    found = []
+    commands = []
     for process in psutil.process_iter():
         try:
             if process.cwd() == str(root) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(" ".join(process.cmdline()))
+                commands.append(" ".join(process.cmdline()))
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return commands
 
 
 def all_ended(root: Path, *, within_s: float = 15) -> bool:

@@ -86,8 +86,8 @@ class AdditionMind:
         return text if seed is None else self._noisy(text, prompt, prefix, seed), reason
 
     def split(self, text: str) -> Split:
-        found = SUM.match(text)
-        end = found.end() if found else len(text)
+        match = SUM.match(text)
+        end = match.end() if match else len(text)
         return text[:end], text[end:]
 
     def _noisy(self, text: str, *drawn_from: object) -> str:
@@ -100,10 +100,10 @@ class AdditionMind:
 @lru_cache(maxsize=65536)
 def worked_solution(prompt: str) -> str | None:
     """The solution of a sum of two numbers of four digits; None of anything else."""
-    found = SUM.fullmatch(prompt)
+    match = SUM.fullmatch(prompt)
     task = TASKS["addition"]
     assert isinstance(task, Addition)
-    return task.of(int(found[1]), int(found[2])).solution if found else None
+    return task.of(int(match[1]), int(match[2])).solution if match else None
 
 
 @dataclass(frozen=True)

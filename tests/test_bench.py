@@ -18,7 +18,7 @@ SMALL = loss.Size(12, 8, 30, "cpu", torch.float32, slice_len=4)
 def gradients(form: str, *, trains_head: bool) -> list[torch.Tensor]:
     inputs = loss.Inputs(SMALL, trains_head=trains_head)
     loss.FORMS[form](inputs)
-    return [own.grad for own in (inputs.hidden, inputs.weight) if own.grad is not None]
+    return [tensor.grad for tensor in (inputs.hidden, inputs.weight) if tensor.grad is not None]
 
 
 @pytest.mark.parametrize("trains_head", [True, False])
@@ -27,12 +27,12 @@ def test_every_form_of_the_loss_has_the_gradients_of_the_naive_one(form: str, tr
     expected = gradients("naive", trains_head=trains_head)
     assert len(expected) == 1 + trains_head
 
-    found = gradients(form, trains_head=trains_head)
+    computed = gradients(form, trains_head=trains_head)
 
-    for own, right in zip(found, expected, strict=True):
+    for gradient, right in zip(computed, expected, strict=True):
         largest = float(right.abs().max())
         assert largest > 0
-        torch.testing.assert_close(own, right, atol=1e-3 * largest, rtol=0)
+        torch.testing.assert_close(gradient, right, atol=1e-3 * largest, rtol=0)
 
 
 def test_the_floor_multiplies_what_the_gradient_of_the_head_needs():
@@ -59,25 +59,25 @@ PROMPTS = ["1234+5678=", "0101+0202=", "9999+1111="]
 @pytest.mark.filterwarnings("ignore")  # TRL's own
 def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_path: Path):
     params, tokenizer, student, teacher = models
-    own = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
+    ours = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
     theirs = step.Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, PROMPTS, tmp_path)
-    own.generate()
-    written = {len(item.response_ids) for item in own._written}
+    ours.generate()
+    written = {len(item.response_ids) for item in ours._written}
     generate, of_trl = theirs._trainer._generate, []
 
     def recorded(prompts: list):
-        found = generate(prompts)
-        of_trl.extend(map(len, found[1]))
-        return found
+        generated = generate(prompts)
+        of_trl.extend(map(len, generated[1]))
+        return generated
 
     theirs._trainer._generate = recorded
     before = copy.deepcopy(student.state_dict())
 
-    assert own.train() == theirs.step() == len(PROMPTS)
+    assert ours.train() == theirs.step() == len(PROMPTS)
 
     assert written == {step.RESPONSE_LEN}
     assert of_trl == [step.RESPONSE_LEN] * len(PROMPTS)
-    for moved in (own.trainer.model, theirs._trainer.model):
+    for moved in (ours.trainer.model, theirs._trainer.model):
         assert any(not torch.equal(value, before[name]) for name, value in moved.state_dict().items())
 
 
@@ -85,9 +85,9 @@ def test_a_step_of_both_trains_on_responses_of_their_full_length(models, tmp_pat
 @pytest.mark.filterwarnings("ignore")
 def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
     params, tokenizer, student, teacher = models
-    own = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
+    ours = step.Ours(params, copy.deepcopy(student), teacher, tokenizer, PROMPTS)
     theirs = step.Trl(copy.deepcopy(student), copy.deepcopy(teacher), tokenizer, PROMPTS, tmp_path)
-    written = {tuple(item.prompt_ids): item.response_ids for item in own._written}
+    written = {tuple(item.prompt_ids): item.response_ids for item in ours._written}
 
     def same(prompts: list) -> tuple:
         ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
@@ -95,12 +95,12 @@ def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
 
     theirs._trainer._generate = same
     theirs._trainer.optimizer.zero_grad = lambda: None
-    own.train()
+    ours.train()
     theirs.step()
 
     ours, trls = (
         torch.cat([weight.grad.flatten() for weight in model.parameters()])
-        for model in (own.trainer.model, theirs._trainer.model)
+        for model in (ours.trainer.model, theirs._trainer.model)
     )
     # Each clips it to a norm of its own.
     assert torch.cosine_similarity(ours, trls, dim=0) > 0.9999
@@ -112,9 +112,9 @@ def test_a_step_of_both_has_the_gradient_of_one_loss(models, tmp_path: Path):
 def test_the_figures_of_a_step_and_of_rollouts_are_numbers(monkeypatch: pytest.MonkeyPatch):
     for module in (step, rollouts):  # other tests run beside these
         monkeypatch.setattr(module, "use_threads", lambda _: None)
-    found = [*step.figures(num=2, rounds=1), *rollouts.figures(num=2, rounds=1)]
-    assert len(found) >= 7
-    for figure in found:
+    figures = [*step.figures(num=2, rounds=1), *rollouts.figures(num=2, rounds=1)]
+    assert len(figures) >= 7
+    for figure in figures:
         assert math.isfinite(figure.ours), figure
         assert figure.ours > 0
         assert bool(figure.beside) == (figure.theirs > 0)

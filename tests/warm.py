@@ -92,12 +92,12 @@ def _serve(address: str) -> dict[str, Any]:
 def _attend(caller: socket.socket, command: int) -> None:
     """Tell the caller how the command ended; end it where the caller has gone."""
     ended = os.pidfd_open(command)
-    ready, _, _ = select.select([ended, caller], [], [])
-    if ended not in ready:
+    readable, _, _ = select.select([ended, caller], [], [])
+    if ended not in readable:
         os.killpg(command, signal.SIGKILL)
     _, status = os.waitpid(command, 0)
     code = os.waitstatus_to_exitcode(status)
-    if ended in ready:
+    if ended in readable:
         caller.send(str(code if code >= 0 else 128 - code).encode())
     os._exit(0)
 

@@ -1,6 +1,5 @@
 """The `omniopd` command."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -11,17 +10,16 @@ from omniopd.cli import data, evaluate, prompts, report, steps
 from omniopd.cli.doctor import doctor
 from omniopd.command import run
 
-# In the order in which they are needed.
+# In the order of use.
 COMMANDS = ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
 STEPS = ("check", "resolve", "prepare", "base", "rates", "compare", "table")
 
 
 class InOrder(TyperGroup):
-    """A group that lists its commands in the order of COMMANDS, and those that are not there after them."""
+    """A group that lists its commands in the order of COMMANDS, then of STEPS."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names."""
-        return sorted(super().list_commands(ctx), key=_place)
+        return sorted(super().list_commands(ctx), key=(*COMMANDS, *STEPS).index)
 
 
 app = typer.Typer(
@@ -33,19 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(steps.app)
-app.add_typer(data.data, name="data", short_help="The data that runs were trained on, as MLflow recorded it.")
+app.add_typer(data.data, name="data", short_help="The data that runs were trained on, as recorded in MLflow.")
 app.add_typer(prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")
-app.command(short_help="Distil one arm with one seed; continue where it stopped.")(distill)
+app.command(short_help="Distil one arm with one seed; resume where it stopped.")(distill)
 app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(evaluate.evaluate)
-app.command(short_help="Make a run of MLflow's again, and compare digest by digest.")(data.reproduce)
+app.command(short_help="Repeat a run from MLflow, and compare its digests.")(data.reproduce)
 app.command(short_help="Write a run, or a comparison, as one HTML page.")(report.report)
-app.command(short_help="Say what is wrong here, and what to do about it.")(doctor)
+app.command(short_help="Check this machine and params.yaml, with remedies.")(doctor)
 
 
 def main() -> None:
     """The command."""
     run(app)
-
-
-def _place(name: str, order: Sequence[str] = COMMANDS) -> int:
-    return order.index(name) if name in order else len(order)

@@ -1,4 +1,4 @@
-"""The commands that start from a run in MLflow: its data, and the run itself once more."""
+"""The commands that start from a run in MLflow: list and check out its data, or repeat the run."""
 
 import json
 from pathlib import Path
@@ -7,100 +7,92 @@ from typing import Annotated
 import typer
 
 from omniopd.command import PARAMS_FILE, ParamsFile, say, warn
+from omniopd.data.layout import Layout
 from omniopd.errors import DataError
 
 data = typer.Typer(no_args_is_help=True)
 
-RunName = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", help="An id of MLflow, its beginning, or arm-seed for the latest such run."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-
 
 @data.callback()
 def about() -> None:
-    """The data that runs were trained on, by what MLflow recorded of it."""
+    """The data that runs were trained on, as recorded in MLflow."""
 
 
 @data.command("list")
 def list_runs(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The files of this run.")] = None,
     params: ParamsFile = PARAMS_FILE,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The runs that MLflow knows; or of one run the files of each round, and where they can be had."""
+    """List the runs in MLflow; or the files of each round of one run, and where they are available."""
     from omniopd.config import load_params
-    from omniopd.data.layout import Layout
     from omniopd.report.archive import files_table, runs_table
     from omniopd.tracking import Lookup, archive
     from omniopd.versions import Store
 
     lookup = Lookup(load_params(params).tracking)
     if run is None:
-        rows = [archive.as_json(found) for found in lookup.runs()]
+        listing = [archive.as_json(tracked) for tracked in lookup.runs()]
     else:
-        name, round_ = _named(run)
-        found, layout = lookup.find(name), Layout(params.parent)
-        located = archive.locate(found, layout, Store(layout.root), round_=round_)
-        rows = archive.as_json(found, located)
+        name, round_ = _name_and_round(run)
+        tracked, layout = lookup.find(name), Layout(params.parent)
+        located = archive.locate(tracked, layout, Store(layout.root), round_=round_)
+        listing = archive.as_json(tracked, located)
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
-    elif isinstance(rows, list):
-        say(runs_table(rows))
+        typer.echo(json.dumps(listing, indent=1))
     else:
-        say(files_table(rows))
+        say(runs_table(listing) if isinstance(listing, list) else files_table(listing))
 
 
 @data.command()
 def checkout(
-    run: Annotated[str, typer.Argument(metavar="RUN[/ROUND]", help="As of `list`; one round, or all.")],
-    into: Annotated[Path | None, typer.Option(help="The folder; checkout/RUN where none is given.")] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN[/ROUND]", help="A run of `list`, or one of its rounds.")],
+    into: Annotated[Path | None, typer.Option(help="The directory (default: checkout/RUN).")] = None,
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
-    """Write the trajectories, verdicts and rewards that a run was trained on, to the byte."""
+    """Write the trajectories, verdicts and rewards that a run was trained on, byte for byte."""
     from omniopd.config import load_params
-    from omniopd.data.layout import Layout
     from omniopd.tracking import Lookup, archive
     from omniopd.versions import Store
 
-    name, round_ = _named(run)
-    found, layout = Lookup(load_params(params).tracking).find(name), Layout(params.parent)
-    target = into or layout.checkout(found.short_id)
-    located = archive.checkout(found, layout, Store(layout.root), target, round_=round_)
-    say(f"{len(located)} files of run {found.short_id} ({found.name}) are in {target}")
+    name, round_ = _name_and_round(run)
+    tracked, layout = Lookup(load_params(params).tracking).find(name), Layout(params.parent)
+    target = into or layout.checkout(tracked.short_id)
+    located = archive.checkout(tracked, layout, Store(layout.root), target, round_=round_)
+    say(f"{len(located)} files of run {tracked.short_id} ({tracked.name}) are in {target}")
 
 
 def reproduce(
-    run: RunName,
-    into: Annotated[Path | None, typer.Option(help="The folder; reproduced/RUN where none is given.")] = None,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="MLflow's run id, a prefix of it, or arm-seed for the latest such run."
+        ),
+    ],
+    into: Annotated[Path | None, typer.Option(help="The directory (default: reproduced/RUN).")] = None,
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
-    """Make a run again from what MLflow recorded of it, and compare digest by digest; go on where that stands."""
+    """Repeat a run from its record in MLflow, and compare their digests; resume where it stopped."""
     from omniopd.config import load_params
-    from omniopd.data.layout import Layout
     from omniopd.report.archive import compared_table
     from omniopd.tracking import Lookup
-    from omniopd.tracking import reproduce as again
+    from omniopd.tracking import reproduce as reproduction
 
     lookup, layout = Lookup(load_params(params).tracking), Layout(params.parent)
-    found = lookup.find(run)
-    differences = again.code_differences(found, layout.root)
+    tracked = lookup.find(run)
+    differences = reproduction.code_differences(tracked, layout.root)
     warn(differences)
-    target = into or layout.reproduced(found.short_id)
-    say(f"run {found.short_id} ({found.name}) is made again in {target}")
-    compared = again.reproduce(found, lookup, layout.root, target)
+    target = into or layout.reproduced(tracked.short_id)
+    say(f"run {tracked.short_id} ({tracked.name}) is repeated in {target}")
+    compared = reproduction.reproduce(tracked, lookup, layout.root, target)
     say(compared_table(compared))
-    again.check_same(found, compared, differences)
+    reproduction.check_same(tracked, compared, differences)
 
 
-def _named(run: str) -> tuple[str, int | None]:
-    """A run's name, and the number of a round where one is given."""
+def _name_and_round(run: str) -> tuple[str, int | None]:
     name, slash, round_ = run.partition("/")
     if slash and not round_.isdecimal():
         raise DataError(
-            f"{run}: {round_!r} is no number of a round; write RUN or RUN/ROUND, such as {name}/7"
+            f"{run}: {round_!r} is not the number of a round; write RUN or RUN/ROUND, such as {name}/7"
         )
     return name, int(round_) if slash else None

@@ -1,11 +1,9 @@
-"""The command that examines the machine: what the library can see of it, and the server that flows would run on."""
+"""The command that checks the machine, and the Prefect server that flows would run on."""
 
 import importlib.metadata
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -24,48 +22,43 @@ def doctor(
     ask_teacher: Annotated[
         bool,
         typer.Option(
-            "--teacher/--no-teacher", help="Ask a teacher behind an API one question, which it bills."
+            "--teacher/--no-teacher", help="Send a teacher behind an API one question, which it bills."
         ),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Examine the machine, and what params.yaml names; say what to do about each thing that is wrong.
+    """Check the machine and everything that params.yaml names, and print a remedy for each problem.
 
-    Exits with 2 where something is.
+    Exits with 2 if something is wrong.
     """
     from omniopd.preflight.doctor import examine
 
     findings = []
-    with Console(stderr=True).status("looking") as status:
-        for finding in chain(
-            examine(params, ask_teacher=ask_teacher), [prefect_server(params.absolute().parent)]
-        ):
+    with Console(stderr=True).status("checking") as status:
+        for finding in examine(params, ask_teacher=ask_teacher):
             findings.append(finding)
-            status.update(f"{finding.subject} was looked at")
-    _tell(findings, as_json=as_json)
+            status.update(f"checked {finding.subject}")
+        findings.append(prefect_server(params.absolute().parent))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        console = Console()
+        console.print(doctor_table(findings))
+        console.print(doctor_line(findings), highlight=False, soft_wrap=True)
     if any(finding.state == "wrong" for finding in findings):
         raise typer.Exit(2)
 
 
 def prefect_server(root: Path) -> Finding:
-    """The server that PREFECT_API_URL names, or that `make server` started in root, or else one of the run's own."""
+    """The server of PREFECT_API_URL, or of `make server` in root, or else an embedded one per run."""
     version = importlib.metadata.version("prefect")
     if url := os.environ.get("PREFECT_API_URL"):
         if answers(url, within_s=WAIT_S):
             return Finding("Prefect", "ok", f"{version}; {url} answers")
         return Finding(
-            "Prefect", "wrong", f"{version}; PREFECT_API_URL is {url}, where nothing answers",
-            "start that server, or unset PREFECT_API_URL: a run then starts one of its own",
+            "Prefect", "wrong", f"{version}; PREFECT_API_URL is {url}, which does not answer",
+            "start that server, or unset PREFECT_API_URL: a run then starts an embedded one",
         )  # fmt: skip
     if url := running_server(root):
-        return Finding("Prefect", "ok", f"{version}; {url}, of make server, answers")
-    return Finding("Prefect", "ok", f"{version}; each run starts a server of its own")
-
-
-def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
-        return
-    console = Console()
-    console.print(doctor_table(findings))
-    console.print(doctor_line(findings), highlight=False, soft_wrap=True)
+        return Finding("Prefect", "ok", f"{version}; {url} of make server answers")
+    return Finding("Prefect", "ok", f"{version}; each run starts an embedded server")

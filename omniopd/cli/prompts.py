@@ -1,11 +1,13 @@
-"""The commands that look at prompts: as the student reads them, and what was found in their source."""
+"""The commands that show prompts as the student reads them, and the findings in their source."""
 
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from omniopd.command import PARAMS_FILE, ParamsFile, say
+from omniopd.data.layout import Layout
 from omniopd.errors import DataError
 
 prompts = typer.Typer(no_args_is_help=True)
@@ -29,41 +31,51 @@ def about() -> None:
 @prompts.command()
 def show(
     seed: Seed = 0,
-    split: Annotated[Split, typer.Option(help="Of which split.")] = Split.train,
-    num: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 3,
+    split: Annotated[Split, typer.Option(help="The split.")] = Split.train,
+    num: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 3,
     raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
-    """Prompts to the character as the student reads them: chat template, special tokens, number of tokens."""
-    from omniopd.config import load_params
-    from omniopd.preflight.show import show as shown
+    """Show prompts exactly as the student reads them: chat template, special tokens, number of tokens."""
+    from omniopd.config import DEMO, load_params
+    from omniopd.data.prompts import read_prompts
+    from omniopd.models.chat import encode_prompt
+    from omniopd.models.loading import load_tokenizer
+    from omniopd.tasks import TASKS
+    from omniopd.training.pretrain import character_tokenizer
 
-    layout = _layout_with(params, seed)
-    for one in shown(load_params(params), seed, split, layout, num=num):
-        known = [f"answer {one.prompt.answer}"] if one.prompt.answer is not None else []
-        known += ["with tests"] if one.prompt.tests is not None else []
-        say("; ".join([f"--- {one.prompt.id}: {one.num_tokens:,} tokens", *known]))
-        say(one.prompt.prompt if raw else one.text)
+    settings, layout = load_params(params), _layout_with(params, seed)
+    name = settings.models.student
+    if name == DEMO:  # made from the task's alphabet, whether or not `base` has run
+        tokenizer = character_tokenizer(TASKS[settings.prompts.source].alphabet)
+    else:
+        tokenizer = load_tokenizer(layout.named_model(name))
+    for prompt in islice(read_prompts(layout.prompts(seed, split)), num):
+        ids = encode_prompt(tokenizer, prompt.prompt)
+        head = [f"--- {prompt.id}: {len(ids):,} tokens"]
+        head += [f"answer {prompt.answer}"] if prompt.answer is not None else []
+        head += ["with tests"] if prompt.tests is not None else []
+        say("; ".join(head))
+        say(prompt.prompt if raw else str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)))
 
 
 @prompts.command()
 def report(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
-    """What was found in the source of the prompts: repeated, unusable, too long, without answer, overlapping."""
+    """Count the repeated, unusable, too long, unanswered and overlapping prompts of the source."""
     from omniopd.config import builtin_task, load_params
     from omniopd.data.store import read_json
     from omniopd.report.prompts import report_lines
 
     if task := builtin_task(load_params(params)):
         raise DataError(
-            f"{params}: {task} is a built-in task, whose prompts are made, so that there is no report"
+            f"{params}: {task} is a built-in task, whose prompts are generated, so there is no report"
         )
     for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed), like=dict[str, Any])):
         say(line)
 
 
 def _layout_with(params: ParamsFile, seed: int):
-    """The layout, where the prompts of the seed are there."""
-    from omniopd.data.layout import Layout
+    """The layout of a project whose prompts of the seed exist."""
 
     layout = Layout(params.parent)
     if not layout.prompts(seed, "train").exists():

@@ -65,8 +65,7 @@ def resolve(
     arms = params.every_arm
     if arm_name not in arms:
         raise ConfigError(f"{file}: arms.{arm_name}: no such arm{nearest(arm_name, arms)}")
-    group = "arms" if arm_name in params.arms else "ablations"
-    arm, place = arms[arm_name], f"{file}: {group}.{arm_name}"
+    arm, place = arms[arm_name], f"{file}: {params.key_of(arm_name)}"
     try:
         kind = method_class(arm.method)
     except ConfigError as error:

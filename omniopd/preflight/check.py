@@ -1,10 +1,9 @@
 """check: every mistake that can be found before work starts, and what a run would do."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +11,7 @@ from omniopd.config import (
     DEMO,
     DEMO_CONTEXT,
     Params,
+    RunConfig,
     builtin_task,
     demo_problems,
     load_params,
@@ -34,72 +34,90 @@ if TYPE_CHECKING:
     from omniopd.preflight.check_models import StudentFacts
 
 T = TypeVar("T")
+Configs = Mapping[str, RunConfig]  # by arm, of its first seed
 
 
 def check(
     params_file: Path, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Params, list[str], list[str]]:
-    """(params, warnings, what would be done).
+    """(params, warnings, lines of the plan).
 
     Raises:
-        ConfigError, DataError, ModelError: every mistake in params.yaml; or else every mistake in the prompts
-            and models that it names, a line each, as an error of the first one's kind.
+        ConfigError, DataError, ModelError: every mistake in params.yaml; or, without any, every mistake in the prompts
+            and models that it names. One line each; the type is that of the first mistake.
     """
     params = load_params(params_file, overrides)
-    layout, found = Layout(params_file.parent), _Mistakes()
+    layout, mistakes, place = Layout(params_file.parent), _Mistakes(), f"{params_file}: "
+    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.every_arm}
     allow_code(params.models.trust_remote_code)
-    problems = [check(params, str(params_file)) for check in (demo_problems, task_problems)]
-    found.add(ConfigError(problem) for problem in chain(*problems))
-    grader = found.of(lambda: grader_of(params.evaluation), place=f"{params_file}: ")
-    drawn = found.of(lambda: _prompts(params, layout, grader.needs)) if grader is not None else None
-    prompts, of_prompts = drawn or ([], "")
-    of_teacher = found.of(lambda: _check_teacher(params, layout), place=f"{params_file}: ")
-    found.of(lambda: _check_engine(params), place=f"{params_file}: ")
+    for problems in (demo_problems, task_problems):
+        mistakes.errors += map(ConfigError, problems(params, str(params_file)))
+    grader = mistakes.caught_in(lambda: grader_of(params.evaluation), place=place)
+    prompts, prompts_text = [], ""
+    if grader is not None:
+        drawn = mistakes.caught_in(lambda: _prompts(params, configs, layout, grader.needs))
+        prompts, prompts_text = drawn or ([], "")
+    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, layout), place=place)
+    mistakes.caught_in(lambda: _check_engine(configs), place=place)
     for name in dict.fromkeys([*params.benchmarks.suite, *params.benchmarks.files]):
-        found.of(
-            lambda name=name: _check_benchmark(name, params, layout), place=f"{params_file}: benchmarks: "
+        mistakes.caught_in(
+            lambda name=name: _check_benchmark(name, params, layout), place=f"{place}benchmarks: "
         )
-    student = found.of(lambda: _check_student(params, layout, prompts, params_file))
-    found.of(lambda: _check_logits(params, layout), place=f"{params_file}: ")
+    student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, place))
+    mistakes.caught_in(lambda: _check_logits(params, configs, layout), place=place)
+    warnings = [*_code_warnings(params), *(student.warnings if student else []), *(of_teacher or [])]
     if student is not None:
-        found.of(lambda: _check_training(params, layout, student), place=f"{params_file}: ")
-    of_room = found.of(lambda: _check_room(params, layout, student, found, params_file)) if student else []
-    found.tell()
-    doubts = [*_code(params), *(student.warnings if student else []), *(of_teacher or []), *(of_room or [])]
+        mistakes.caught_in(lambda: _check_training(params, configs, layout, student), place=place)
+        for error, warning in mistakes.caught_in(lambda: _room_verdicts(params, layout, student)) or []:
+            mistakes.errors += [type(error)(f"{place}{error}")] if error else []
+            warnings += [warning] if warning else []
+    mistakes.raise_all()
     vocab_size = student.vocab_size if student else 0
-    warnings = [f"{params_file}: {doubt}" for doubt in doubts] + [
-        f"{params_file}: arms.{arm}: {warning}"
-        for arm in params.arms  # an ablation leaves out what is needed on purpose
-        for warning in resolve(params, arm, params.seeds[0]).method.warnings(vocab_size=vocab_size)
+    warnings += [
+        f"arms.{arm}: {warning}"
+        for arm in params.arms  # an ablation leaves out necessary parts on purpose
+        for warning in configs[arm].method.warnings(vocab_size=vocab_size)
     ]
-    return params, warnings, _plan(params, of_prompts)
+    return params, [f"{place}{warning}" for warning in warnings], _plan(params, configs, prompts_text)
 
 
 class _Mistakes:
-    """Errors, kept until all are found."""
+    """Errors, collected until everything has been checked."""
 
     def __init__(self) -> None:
-        self._errors: list[OmniOPDError] = []
+        self.errors: list[OmniOPDError] = []
 
-    def add(self, errors: Iterable[OmniOPDError]) -> None:
-        self._errors += errors
-
-    def of(self, step: Callable[[], T], *, place: str = "") -> T | None:
-        """What the step returns, or None where it fails."""
+    def caught_in(self, step: Callable[[], T], *, place: str = "") -> T | None:
+        """The result of the step, or None if it fails."""
         try:
             return step()
         except (ConfigError, DataError, ModelError) as error:
-            self._errors.append(type(error)(f"{place}{error}"))
+            self.errors.append(type(error)(f"{place}{error}"))
             return None
 
-    def tell(self) -> None:
-        """Raise what was found, if anything."""
-        if self._errors:
-            raise type(self._errors[0])("\n".join(map(str, self._errors)))
+    def raise_all(self) -> None:
+        if self.errors:
+            raise type(self.errors[0])("\n".join(map(str, self.errors)))
 
 
-def _prompts(params: Params, layout: Layout, needed: Reference) -> tuple[list[Prompt], str]:
-    """The prompts that seeds draw from prompts.source, and what was found there; of a built-in task one, as drawn."""
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{place}: {error}") from error
+
+
+def _arms_that_need(params: Params, configs: Configs, need: Need) -> list[str]:
+    return [
+        f"{params.key_of(arm)} ({config.method_name})"
+        for arm, config in configs.items()
+        if need in config.method.needs
+    ]
+
+
+def _prompts(params: Params, configs: Configs, layout: Layout, needed: Reference) -> tuple[list[Prompt], str]:
+    """The prompts that the seeds draw, and the findings in their source; of a built-in task one example."""
     source, task = params.prompts.source, builtin_task(params)
     if task is not None:
         problem = TASKS[task].problem(random.Random(0))
@@ -107,30 +125,27 @@ def _prompts(params: Params, layout: Layout, needed: Reference) -> tuple[list[Pr
     path = prompt_source(params, layout).path
     if path is not None and not path.exists():
         raise DataError(
-            f"{source}: no such file of prompts, and no built-in task ({', '.join(map(repr, TASKS))}) is called so; "
+            f"{source}: no such file of prompts, and not a built-in task ({', '.join(map(repr, TASKS))}); "
             "fix prompts.source in params.yaml"
         )
     swept = params.sweep.seeds if any(map(params.is_swept, params.arms)) else []
     drawn, findings = draw_prompts(params, [*params.seeds, *params.ablation_seeds, *swept], layout)
-    num_mute = max(sum(not prompt.has(needed) for prompt in splits["train"]) for splits in drawn.values())
-    if num_mute and (arms := _arms_that_need(params, "rewards")):
+    num_without = max(sum(not prompt.has(needed) for prompt in splits["train"]) for splits in drawn.values())
+    if num_without and (arms := _arms_that_need(params, configs, "rewards")):
         raise DataError(
-            f"{source}: {num_mute} of {params.prompts.num_train} prompts to train on have no {needed}, and {arms[0]} "
-            f"learns from whether responses are right; add {needed} (prompts.columns.{needed}), or leave the arm out"
+            f"{source}: {num_without} of {params.prompts.num_train} prompts to train on have no {needed}, but "
+            f"{arms[0]} learns from whether responses are right; add {needed} (prompts.columns.{needed}), or leave the "
+            "arm out"
         )
     first = params.seeds[0]
     prompts = {
         prompt.id: prompt for splits in drawn.values() for split in splits.values() for prompt in split
     }
-    return sorted(prompts.values(), key=lambda prompt: prompt.id), findings_text(
-        findings.report(first, drawn[first])
-    )
+    return [prompts[id_] for id_ in sorted(prompts)], findings_text(findings.report(first, drawn[first]))
 
 
 def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
-    from omniopd.evaluation.benchmarks import (
-        benchmark_named,
-    )  # transformers comes with it, which takes seconds
+    from omniopd.evaluation.benchmarks import benchmark_named  # imports transformers: seconds
 
     benchmark_named(name)
     file = params.benchmarks.files.get(name)
@@ -139,42 +154,41 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
 
 
 def _check_teacher(params: Params, layout: Layout) -> list[str]:
-    """What to be warned of in a teacher that can be used."""
+    """The warnings of a usable teacher."""
     kind = kind_of(params.teacher)
     kind.check(layout.root)
-    if params.teacher.is_local and params.teacher.model != DEMO:
-        from omniopd.preflight.check_models import check_teacher
+    if not params.teacher.is_local or params.teacher.model == DEMO:
+        return []
+    from omniopd.preflight.check_models import check_teacher
 
-        with _named("teacher.model"):
-            doubts = check_teacher(layout.named_model(params.teacher.model), on_vllm=not kind.in_process)
-            return [f"teacher.model: {line}" for line in doubts]
-    return []
+    with _named("teacher.model"):
+        warnings = check_teacher(layout.named_model(params.teacher.model), on_vllm=not kind.in_process)
+    return [f"teacher.model: {line}" for line in warnings]
 
 
-def _code(params: Params) -> list[str]:
-    """What to be warned of where code that comes with a model is run."""
-    names = [params.models.student, *([params.teacher.model] if params.teacher.is_local else [])]
-    named = sorted(set(names) - {DEMO})
-    if not (params.models.trust_remote_code and named):
+def _code_warnings(params: Params) -> list[str]:
+    names = {params.models.student, *([params.teacher.model] if params.teacher.is_local else [])} - {DEMO}
+    if not (params.models.trust_remote_code and names):
         return []
     return [
-        f"models.trust_remote_code: true: Python code that comes with {' or '.join(named)} is RUN, with your rights; "
-        "set it to false unless you have read that code"
+        f"models.trust_remote_code: true: Python code that comes with {' or '.join(sorted(names))} is RUN, with your "
+        "permissions; set it to false unless you have read that code"
     ]
 
 
-def _check_engine(params: Params) -> None:
-    """Whether the engine that writes the student's responses can be imported, where an arm has one."""
-    configs = [resolve(params, arm, params.seeds[0]) for arm in params.every_arm]
-    if any(config.rollout.engine == "vllm" and config.method.source == "student" for config in configs):
+def _check_engine(configs: Configs) -> None:
+    """Raise if an arm rolls out with vLLM, and vLLM cannot be imported."""
+    if any(
+        config.rollout.engine == "vllm" and config.method.source == "student" for config in configs.values()
+    ):
         from omniopd.sampling.samplers import vllm_student
 
         vllm_student()
 
 
-def _check_logits(params: Params, layout: Layout) -> None:
-    """Whether arms that read the teacher's distributions can."""
-    arms = _arms_that_need(params, "teacher_logits")
+def _check_logits(params: Params, configs: Configs, layout: Layout) -> None:
+    """Raise if an arm reads the teacher's distributions, and cannot."""
+    arms = _arms_that_need(params, configs, "teacher_logits")
     if not arms:
         return
     if not params.teacher.is_local:
@@ -182,87 +196,38 @@ def _check_logits(params: Params, layout: Layout) -> None:
             f"{arms[0]}: reads the teacher's distributions, and a teacher of kind {params.teacher.kind!r} "
             f"answers in text alone; {TEXT_ALONE}"
         )
-    names = (params.models.student, params.teacher.model)
-    if DEMO in names:  # both have a token a character, or else `base` or the run finds them different
-        return
-    from omniopd.preflight.check_models import check_vocabularies
+    if DEMO in (params.models.student, params.teacher.model):
+        return  # with characters as tokens, or else `base` or the run reports the difference
+    from omniopd.models.loading import check_same_vocabulary, load_tokenizer
 
+    teacher = layout.named_model(params.teacher.model)
+    tokenizer = load_tokenizer(layout.named_model(params.models.student))
     with _named(arms[0]):
-        check_vocabularies(*map(layout.named_model, names))
-
-
-def _arms_that_need(params: Params, need: Need) -> list[str]:
-    """The arms whose method needs that, as places in params.yaml."""
-    configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.every_arm}
-    return [
-        f"{'arms' if arm in params.arms else 'ablations'}.{arm} ({config.method_name})"
-        for arm, config in configs.items()
-        if need in config.method.needs
-    ]
+        check_same_vocabulary(tokenizer, load_tokenizer(teacher), teacher_name=teacher)
 
 
 def _check_student(
-    params: Params, layout: Layout, prompts: Sequence[Prompt], params_file: Path
+    params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt], place: str
 ) -> "StudentFacts | None":
-    """What is known of the student, or None where it is yet to be made."""
+    """The facts of the student, or None if `base` is yet to make it."""
     name = params.models.student
-    if name == DEMO:  # a token a character
+    if name == DEMO:  # a token is a character
         if builtin_task(params) is not None:
-            _check_lengths(params, prompts, [len(prompt.prompt) for prompt in prompts], DEMO_CONTEXT)
+            _check_lengths(params, configs, prompts, [len(prompt.prompt) for prompt in prompts], DEMO_CONTEXT)
         return None
     from omniopd.preflight.check_models import check_student
 
-    with _named(f"{params_file}: models.student"):
+    with _named(f"{place}models.student"):
         facts = check_student(layout.named_model(name), prompts)
     if facts.context is not None:
-        _check_lengths(params, prompts, facts.prompt_lens, facts.context)
+        _check_lengths(params, configs, prompts, facts.prompt_lens, facts.context)
     return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])
 
 
-def _check_training(params: Params, layout: Layout, student: "StudentFacts") -> None:
-    """Whether every arm can train what it is to train, and save it."""
-    from omniopd.models.generation_config import check_generation_config
-    from omniopd.training.memory import count_adapter
-
-    for arm in params.every_arm:
-        lora = resolve(params, arm, params.seeds[0]).train.lora
-        if lora is None:
-            with _named("models.student"):
-                check_generation_config(layout.named_model(params.models.student))
-            continue
-        with suppress(ModelError):  # of a model that cannot be built without values little is known
-            try:
-                count_adapter(student.config, lora)
-            except AdapterError as error:
-                group = "arms" if arm in params.arms else "ablations"
-                raise ConfigError(f"{group}.{arm}: {error}") from error
-
-
-def _check_room(
-    params: Params, layout: Layout, student: "StudentFacts", found: _Mistakes, params_file: Path
-) -> list[str]:
-    """What to be warned of in the machine's memory and disk; what cannot fit is added to the mistakes found."""
-    from omniopd.models.loading import load_config
-    from omniopd.preflight import fit
-
-    named = params.teacher.is_local and params.teacher.model != DEMO
-    try:
-        teacher = load_config(layout.named_model(params.teacher.model)) if named else None
-        most = fit.largest(
-            fit.fits(params, student.config, teacher, longest_prompt=max(student.prompt_lens, default=0))
-        )
-        verdicts = [
-            fit.memory_verdict(most, fit.room()),
-            fit.disk_verdict(params, layout, student.config),
-        ]
-    except ModelError as error:  # a broken teacher is told of elsewhere
-        return [str(error)]
-    found.add(type(error)(f"{params_file}: {error}") for error, _ in verdicts if error is not None)
-    return [line for _, line in verdicts if line is not None]
-
-
-def _check_lengths(params: Params, prompts: Sequence[Prompt], lengths: Sequence[int], context: int) -> None:
-    longest_response = _longest_response(params)
+def _check_lengths(
+    params: Params, configs: Configs, prompts: Sequence[Prompt], lengths: Sequence[int], context: int
+) -> None:
+    longest_response = max(config.rollout.max_new_tokens for config in configs.values())
     too_long = [
         (prompt.id, length)
         for prompt, length in zip(prompts, lengths, strict=True)
@@ -274,34 +239,64 @@ def _check_lengths(params: Params, prompts: Sequence[Prompt], lengths: Sequence[
         others = f" and the {len(too_long) - 1} others that are too long" if len(too_long) > 1 else ""
         raise DataError(
             f"{params.prompts.source}: prompt {id_!r} has {length} tokens, and with rollout.max_new_tokens = "
-            f"{longest_response} passes the student's context of {context}; shorten or remove it{others}, "
+            f"{longest_response} exceeds the student's context of {context}; shorten or remove it{others}, "
             f"{leave_out}or make responses shorter"
         )
 
 
-@contextmanager
-def _named(place: str) -> Iterator[None]:
+def _check_training(params: Params, configs: Configs, layout: Layout, student: "StudentFacts") -> None:
+    """Raise if an arm cannot train its weights, or save them."""
+    from omniopd.models.generation_config import check_generation_config
+    from omniopd.training.memory import count_adapter
+
+    for arm, config in configs.items():
+        lora = config.train.lora
+        if lora is None:
+            with _named("models.student"):
+                check_generation_config(layout.named_model(params.models.student))
+            continue
+        with suppress(ModelError):  # little is known of a model that cannot be built without its weights
+            try:
+                count_adapter(student.config, lora)
+            except AdapterError as error:
+                raise ConfigError(f"{params.key_of(arm)}: {error}") from error
+
+
+def _room_verdicts(
+    params: Params, layout: Layout, student: "StudentFacts"
+) -> list[tuple[OmniOPDError | None, str | None]]:
+    """(error, warning) for the machine's memory, and for its disk."""
+    from omniopd.models.loading import load_config
+    from omniopd.preflight import fit
+
+    has_weights = params.teacher.is_local and params.teacher.model != DEMO
     try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{place}: {error}") from error
+        teacher = load_config(layout.named_model(params.teacher.model)) if has_weights else None
+        longest = max(student.prompt_lens, default=0)
+        most = fit.largest(fit.fits(params, student.config, teacher, longest_prompt=longest))
+        return [
+            fit.memory_verdict(most, fit.room()),
+            fit.disk_verdict(params, layout, student.config),
+        ]
+    except ModelError as error:  # a broken teacher is an error elsewhere
+        return [(None, str(error))]
 
 
-def _longest_response(params: Params) -> int:
-    return max(resolve(params, arm, params.seeds[0]).rollout.max_new_tokens for arm in params.every_arm)
-
-
-def _plan(params: Params, of_prompts: str) -> list[str]:
+def _plan(params: Params, configs: Configs, prompts_text: str) -> list[str]:
+    prompts = params.prompts
+    student, teacher = (
+        "demo, trained by `omniopd base`" if name == DEMO else name
+        for name in (params.models.student, params.teacher.model)
+    )
     lines = [
-        f"prompts   {params.prompts.source}{of_prompts and f' ({of_prompts})'}: {params.prompts.num_train:,} to train, "
-        f"{params.prompts.num_validation:,} to watch, {params.prompts.num_heldout:,} held out",
-        f"student   {_model(params.models.student)}",
-        f"teacher   {_model(params.teacher.model)}, kind {params.teacher.kind}",
+        f"prompts   {prompts.source}{prompts_text and f' ({prompts_text})'}: {prompts.num_train:,} to train, "
+        f"{prompts.num_validation:,} to watch, {prompts.num_heldout:,} held out",
+        f"student   {student}",
+        f"teacher   {teacher}, kind {params.teacher.kind}",
     ]
-    for arm in params.every_arm:
-        config = resolve(params, arm, params.seeds[0])
+    for arm, config in configs.items():
         num_responses = config.rollout.num_prompts * config.rollout.num_samples
-        text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm)}"
+        text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm, config)}"
         if audit := config.method.audit(shares_tokens=True):
             text += f", {audit.num_replies} replies of {audit.chunk_len} tokens a chunk"
         if config.method.source == "teacher":
@@ -313,14 +308,10 @@ def _plan(params: Params, of_prompts: str) -> list[str]:
     return lines
 
 
-def _model(name: str) -> str:
-    return "demo, trained by `omniopd base`" if name == DEMO else name
-
-
-def _rate(params: Params, arm: str) -> str:
+def _rate(params: Params, arm: str, config: RunConfig) -> str:
     source = params.every_arm[arm].lr_of
     if source is None:
-        return f"lr {resolve(params, arm, params.seeds[0]).train.lr:g}"
+        return f"lr {config.train.lr:g}"
     if source != arm:
         return f"lr of {source}"
     seeds = ", ".join(map(str, params.sweep.seeds))

@@ -1,7 +1,7 @@
-"""doctor: whether this machine, and what params.yaml names, are fit for a run; and what to do where they are not.
+"""doctor: checks the machine and everything that params.yaml names, with a remedy for each problem.
 
-Each function looks at one thing and returns what it found. Nothing is written, and nothing is asked of the network but
-the MLflow server and the teacher that params.yaml names.
+Each function makes one check. Nothing is written, and only the MLflow server and the teacher of params.yaml are
+contacted.
 """
 
 import importlib.metadata
@@ -21,16 +21,14 @@ from omniopd.report.doctor import Finding
 from omniopd.teachers import kind_of
 
 PROJECT = "omniopd"
-LEAST_FREE = (
-    5 * 10**9
-)  # bytes of disk; a checkpoint of a model of 1.7 billion weights, with its optimiser, is 20 GB
+LEAST_FREE = 5 * 10**9  # bytes of disk; a checkpoint of 1.7 billion weights with their optimiser is 20 GB
 NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def examine(params_file: Path, *, ask_teacher: bool = True) -> Iterator[Finding]:
-    """Each thing in its turn; those that params.yaml decides where it can be read.
+    """All checks in order; those of params.yaml's settings only if it can be read.
 
-    ask_teacher: an API is asked one question, which it bills.
+    ask_teacher: send an API one question, which it bills.
     """
     root = params_file.absolute().parent
     yield python_version()
@@ -39,13 +37,11 @@ def examine(params_file: Path, *, ask_teacher: bool = True) -> Iterator[Finding]
     yield disk(root)
     yield commit(root)
     yield data_versions(root)
+    yield from settings(params_file)
     try:
         params = load_params(params_file)
-    except OmniOPDError as error:
-        for line in str(error).splitlines():
-            yield Finding("params.yaml", "wrong", line)
+    except OmniOPDError:  # reported by the check of the settings
         return
-    yield from settings(params_file)
     yield tracking(params)
     if params.evaluation.grader == "code" or params.benchmarks.suite:
         yield sandbox()
@@ -53,24 +49,24 @@ def examine(params_file: Path, *, ask_teacher: bool = True) -> Iterator[Finding]
 
 
 def python_version() -> Finding:
-    """Python, against what this project asks for."""
-    found = f"{sys.version.split()[0]} at {sys.executable}"
-    needs = importlib.metadata.metadata(PROJECT)["Requires-Python"]
-    if sys.version.split()[0] in SpecifierSet(needs):
-        return Finding("Python", "ok", found)
-    return Finding("Python", "wrong", f"{found}; {needs} is needed", "make setup PYTHON=python3.11")
+    """Python, against the versions that this project supports."""
+    version = sys.version.split()[0]
+    required = importlib.metadata.metadata(PROJECT)["Requires-Python"]
+    text = f"{version} at {sys.executable}"
+    if version in SpecifierSet(required):
+        return Finding("Python", "ok", text)
+    return Finding("Python", "wrong", f"{text}; {required} is needed", "make setup PYTHON=python3.11")
 
 
 def packages() -> Finding:
-    """Each package that this project names, against the versions that fit with each other."""
-    required = [Requirement(line) for line in importlib.metadata.requires(PROJECT) or ()]
+    """Each required package, against the versions that work together."""
     complaints, count = [], 0
-    for requirement in required:
-        extra = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
+    for requirement in map(Requirement, importlib.metadata.requires(PROJECT) or ()):
+        is_extra = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            if not extra:
+            if not is_extra:
                 complaints.append(f"{requirement.name} is not installed")
             continue
         count += 1
@@ -82,7 +78,7 @@ def packages() -> Finding:
 
 
 def torch_and_memory() -> Iterator[Finding]:
-    """torch and the GPUs that it finds, and the memory that training has."""
+    """torch with the GPUs that it finds, and the memory for training."""
     import torch  # seconds
 
     from omniopd.functional import has_kernels
@@ -91,19 +87,19 @@ def torch_and_memory() -> Iterator[Finding]:
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if num_gpus:
         names = ", ".join(dict.fromkeys(torch.cuda.get_device_properties(i).name for i in range(num_gpus)))
-        found = f"{torch.__version__}; {num_gpus} × {names}"
+        text = f"{torch.__version__}; {num_gpus} × {names}"
         if has_kernels():
-            yield Finding("torch", "ok", found)
+            yield Finding("torch", "ok", text)
         else:
             yield Finding(
-                "torch", "doubt", f"{found}; no C compiler or no Triton, so losses are slower than they could be",
-                "install gcc, and Triton where torch did not bring it",
+                "torch", "doubt", f"{text}; no C compiler or no Triton, so losses are slower than they could be",
+                "install gcc, and Triton if torch did not install it",
             )  # fmt: skip
     elif NVIDIA.exists():
         yield Finding(
-            "torch", "wrong", f"{torch.__version__} sees no GPU, and an NVIDIA driver is here",
-            "install torch's build for CUDA: https://pytorch.org/get-started/locally; nvidia-smi says which CUDA the "
-            "driver takes",
+            "torch", "wrong", f"{torch.__version__} sees no GPU, but there is an NVIDIA driver",
+            "install torch's build for CUDA: https://pytorch.org/get-started/locally; nvidia-smi shows which CUDA the "
+            "driver supports",
         )  # fmt: skip
     else:
         yield Finding(
@@ -116,18 +112,20 @@ def torch_and_memory() -> Iterator[Finding]:
 
 
 def disk(root: Path) -> Finding:
-    """Room where runs are kept, and whether it can be written."""
+    """Free space in the project's directory, and whether it is writable."""
     usage = shutil.disk_usage(root)
-    found = f"{usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f} at {root}"
+    text = f"{usage.free / 1e9:.0f} GB free of {usage.total / 1e9:.0f} at {root}"
     if not os.access(root, os.W_OK):
-        return Finding("disk", "wrong", f"{root} cannot be written", "take a folder of your own")
+        return Finding("disk", "wrong", f"{root} cannot be written", "use a directory that you can write to")
     if usage.free < LEAST_FREE:
-        return Finding("disk", "doubt", found, "make room: runs keep checkpoints, and DVC and MLflow theirs")
-    return Finding("disk", "ok", found)
+        return Finding(
+            "disk", "doubt", text, "free some space for checkpoints, and their copies in DVC and MLflow"
+        )
+    return Finding("disk", "ok", text)
 
 
 def commit(root: Path) -> Finding:
-    """git, with whose commit each run is recorded."""
+    """git, whose commit each run records."""
     if shutil.which("git") is None:
         return Finding("git", "wrong", "is not installed", "install git")
     command = ("git", "rev-parse", "--short", "HEAD")
@@ -135,28 +133,28 @@ def commit(root: Path) -> Finding:
     if done.returncode != 0:
         return Finding(
             "git", "doubt", f"{root} has no commit",
-            "git init, and commit: a run is recorded with the commit that made it",
+            "git init, and commit: a run records the commit of its code",
         )  # fmt: skip
     return Finding("git", "ok", f"at commit {done.stdout.strip()}")
 
 
 def data_versions(root: Path) -> Finding:
-    """DVC, and where else than here it keeps what runs made."""
+    """DVC, and the remotes that it keeps outputs of runs in."""
     from omniopd.versions import remotes  # dvc takes seconds to import
 
-    version, found = importlib.metadata.version("dvc"), remotes(root)
-    if found is None:
+    version, names = importlib.metadata.version("dvc"), remotes(root)
+    if names is None:
         return Finding(
             "DVC", "doubt", f"{version}; {root} is no DVC project, or has no dvc.yaml",
-            "dvc init, and the dvc.yaml of this project: DVC versions what runs made",
+            "dvc init, and the dvc.yaml of this project: DVC versions the outputs of runs",
         )  # fmt: skip
-    if not found:
-        return Finding("DVC", "ok", f"{version}; no remote: what it keeps is on this machine alone")
-    return Finding("DVC", "ok", f"{version}; remotes {', '.join(found)}")
+    if not names:
+        return Finding("DVC", "ok", f"{version}; no remote: its cache is only on this machine")
+    return Finding("DVC", "ok", f"{version}; remotes {', '.join(names)}")
 
 
 def settings(params_file: Path) -> Iterator[Finding]:
-    """What `omniopd check` finds in params.yaml, and in the prompts and models that it names."""
+    """The mistakes and warnings of `omniopd check`."""
     from omniopd.preflight.check import check
 
     try:
@@ -172,7 +170,7 @@ def settings(params_file: Path) -> Iterator[Finding]:
 
 
 def tracking(params: Params) -> Finding:
-    """Whether MLflow can be told of runs."""
+    """Whether MLflow can be reached."""
     from omniopd.tracking.connection import reach  # mlflow takes seconds to import
 
     uri = params.tracking.uri
@@ -181,12 +179,12 @@ def tracking(params: Params) -> Finding:
     except OmniOPDError as error:
         return Finding(
             "MLflow", "doubt", str(error),
-            "runs go on without it, and send what they have when it answers; fix it, or tracking.uri",
+            "runs continue without it, and send their data when it answers; fix it, or tracking.uri",
         )  # fmt: skip
 
 
 def sandbox() -> Finding:
-    """How programs of a model are held, where some will be run."""
+    """The sandbox for programs that a model writes."""
     from omniopd.grading.code.sandbox.modes import mode_of_this_machine
 
     try:
@@ -211,12 +209,8 @@ def teacher(params: Params, root: Path, *, ask: bool) -> Iterator[Finding]:
         yield Finding("key", "wrong", str(error))
         return
     if missing:
-        yield Finding(
-            "key",
-            "wrong",
-            f"{' and '.join(missing)}: not set",
-            f"put it into the environment, or into {root / '.env'}",
-        )
+        remedy = f"put it into the environment, or into {root / '.env'}"
+        yield Finding("key", "wrong", f"{' and '.join(missing)}: not set", remedy)
         return
     yield Finding("key", "ok", "set" if config.base_url is None or config.api_key_env else "none is needed")
     if not ask or config.offline:

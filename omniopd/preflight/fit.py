@@ -1,4 +1,4 @@
-"""Whether what the runs of params.yaml need is there: memory for a training process, disk for the checkpoints."""
+"""Whether the machine has the memory to train and the disk for the checkpoints of the runs in params.yaml."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from omniopd.config import Params, Precision, RunConfig, Train, resolve
+from omniopd.config import Params, Precision, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, OmniOPDError
@@ -32,13 +32,13 @@ from omniopd.training.step import ENTROPY
 
 GIB, MIB = 2**30, 2**20
 BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
-SURE = 0.75  # of the estimate, which is within a quarter: what does not hold so much holds no step
-CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may take
+SURE = 0.75  # the estimate is within a quarter, so less memory than this share of it is an error
+CGROUP = Path("/sys/fs/cgroup/memory.max")  # the limit of a container
 
 
 @dataclass(frozen=True)
 class Room:
-    """The memory that training takes its share of."""
+    """The memory that training runs in."""
 
     name: str
     free: int  # bytes
@@ -46,7 +46,7 @@ class Room:
 
 
 def room() -> Room:
-    """That of the GPU where torch finds one, else of the machine, or of the container that this is."""
+    """The memory of the GPU if torch finds one, else of the container or the machine."""
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return Room(f"the GPU ({torch.cuda.get_device_name()})", free, total)
@@ -60,7 +60,7 @@ def room() -> Room:
 
 @dataclass(frozen=True)
 class Fit:
-    """What one arm's training process takes, and how many of them share the room."""
+    """The memory of one arm's training process, and how many such processes share the room."""
 
     arm: str
     place: str  # of the arm in params.yaml
@@ -69,7 +69,7 @@ class Fit:
 
     @property
     def needed(self) -> int:
-        """Bytes of the room."""
+        """Bytes, of all processes together."""
         return self.memory.peak * self.num_processes
 
 
@@ -81,7 +81,7 @@ def fits(
     longest_prompt: int,
     arms: Sequence[str] = (),
 ) -> list[Fit]:
-    """What each arm's training takes; teacher is that of a model whose weights are at hand.
+    """What each arm's training takes; teacher: of a local model.
 
     Raises:
         ModelError: a model's memory cannot be estimated.
@@ -91,28 +91,29 @@ def fits(
     return [
         Fit(
             arm,
-            f"{'arms' if arm in params.arms else 'ablations'}.{arm}",
-            memory_of(config, student, num_teacher, longest_prompt=longest_prompt),
-            _num_sharing(config),
+            params.key_of(arm),
+            _memory_of(config, student, num_teacher, longest_prompt=longest_prompt),
+            # Without GPUs, of which each process has one, all share the memory of the machine.
+            num_processes=1 if torch.cuda.is_available() else config.compute.num_processes,
         )
         for arm, config in configs.items()
     ]
 
 
-def memory_of(
+def _memory_of(
     config: RunConfig, student: PretrainedConfig, num_teacher: int | None, *, longest_prompt: int
 ) -> Memory:
-    """What one training process of a run takes, of sequences as long as they may be; num_teacher: weights at hand."""
+    """Of one training process at the longest sequences; num_teacher: parameters of a local teacher."""
     train, rollout = config.train, config.rollout
     compute_bytes = BYTES[train.precision]
     size = size_of(
         student, compute_bytes=compute_bytes, weight_bytes=MASTER if train.lora is None else compute_bytes
     )
     num_rows = rollout.num_prompts * rollout.num_samples // train.steps_per_round
-    # With an adapter the student is its own reference.
+    # A student with an adapter is its own reference.
     needs_copy = "reference" in config.method.needs and train.lora is None
     frozen = [size.num_parameters] if needs_copy else []
-    if num_teacher is not None and _holds_teacher(config):
+    if num_teacher is not None and _loads_teacher(config):
         frozen.append(num_teacher)
     seq_len = longest_prompt + rollout.max_new_tokens
     num_sequences = min(train.batch_size, num_rows)
@@ -135,8 +136,8 @@ def memory_of(
     return training_memory(size, step)
 
 
-def _holds_teacher(config: RunConfig) -> bool:
-    """Whether the teacher's weights lie in the process that trains."""
+def _loads_teacher(config: RunConfig) -> bool:
+    """Whether the process that trains also loads the teacher's weights."""
     needs, compute = config.method.needs, config.compute
     if "teacher_logits" in needs:
         return True
@@ -146,13 +147,8 @@ def _holds_teacher(config: RunConfig) -> bool:
     return compute.place_of(asks) == "inline" and compute.place_of("train") == "inline"
 
 
-def _num_sharing(config: RunConfig) -> int:
-    """Training processes on one and the same memory: all of them without GPUs, of which each has one."""
-    return 1 if torch.cuda.is_available() else config.compute.num_processes
-
-
 def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int) -> list[Fit]:
-    """What each arm's training takes, of the models that `base` made or found.
+    """What each arm's training takes with the models of `base`.
 
     Raises:
         DataError: `prepare` or `base` has not run.
@@ -169,13 +165,13 @@ def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), se
     return fits(params, load_config(path), teacher, longest_prompt=longest, arms=arms)
 
 
-def largest(found: Sequence[Fit]) -> Fit:
-    """That of the arm which takes most."""
-    return max(found, key=lambda fit: fit.needed)
+def largest(fits: Sequence[Fit]) -> Fit:
+    """The fit of the arm that takes most memory."""
+    return max(fits, key=lambda fit: fit.needed)
 
 
 def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | None]:
-    """(error, warning) where the arm that takes most cannot fit, or may not."""
+    """(error, warning): set if the arm that takes most memory cannot fit, or may not."""
     processes = f" in {most.num_processes} processes" if most.num_processes > 1 else ""
     line = (
         f"{most.place}: training takes about {size_text(most.needed)}{processes} at its longest sequences, and "
@@ -191,14 +187,14 @@ def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | N
 def disk_verdict(
     params: Params, layout: Layout, student: PretrainedConfig
 ) -> tuple[OmniOPDError | None, str | None]:
-    """(error, warning) where not one of the checkpoints to come fits on the disk, or not all of them do."""
-    sizes = [
-        _checkpoint_size(train, student)
-        for arm, seed in params.runs
-        for train in [resolve(params, arm, seed).train]
-        for round_ in due_rounds(train)
-        if not layout.run(arm, seed).checkpoint(round_).exists()
-    ]
+    """(error, warning): set if not even one of the missing checkpoints fits on the disk, or not all of them."""
+    sizes = []
+    for arm, seed in params.runs:
+        train = resolve(params, arm, seed).train
+        num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
+        paths = [layout.run(arm, seed).checkpoint(round_) for round_ in due_rounds(train)]
+        # Weights and the optimiser's two moments.
+        sizes += [3 * MASTER * num_trained for path in paths if not path.exists()]
     free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
     line = (
         f"train.checkpoint_every: {len(sizes)} checkpoints of up to {size_text(most)} each are to come "
@@ -210,26 +206,20 @@ def disk_verdict(
     return None, line if sum(sizes) > free else None
 
 
-def _checkpoint_size(train: Train, student: PretrainedConfig) -> int:
-    """Bytes of the weights that are trained, and of the optimiser's two moments of each."""
-    num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
-    return 3 * MASTER * num_trained
-
-
-def as_json(found: Sequence[Fit], where: Room) -> dict[str, Any]:
-    """The memory block of the plan for programs, in bytes."""
+def as_json(fits: Sequence[Fit], where: Room) -> dict[str, Any]:
+    """The memory block of `omniopd plan --json`, in bytes."""
     return {
         "room": asdict(where),
         "arms": [
             {"arm": fit.arm, "processes": fit.num_processes, "one_process": asdict(fit.memory)}
-            for fit in found
+            for fit in fits
         ],
-        "fits": largest(found).needed <= where.free,
+        "fits": largest(fits).needed <= where.free,
     }
 
 
 def size_text(count: float) -> str:
-    """Bytes for people.
+    """Bytes in a readable unit.
 
     >>> size_text(3 * 2**30), size_text(5_000_000)
     ('3.0 GiB', '5 MiB')

@@ -1,4 +1,4 @@
-"""plan: what the runs of params.yaml will ask of their teacher, before anything is asked."""
+"""plan: an estimate of the requests that the runs of params.yaml will send to their teacher."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,28 +20,28 @@ from omniopd.teachers import kind_of
 from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
 from omniopd.teachers.prices import Prices
 
-NUM_PROMPTS = 64  # sampled; their responses stand for those of every round
+NUM_PROMPTS = 64  # sampled, as an estimate of every round
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One row of the plan: a run of an arm, or of a setting beside the arms, and how many such runs there are.
+    """One row of the plan: a run of an arm or of an alternative to the arms, and the number of such runs.
 
     >>> Planned("omniopd-fork", 3, Estimate(10240, 3e5, 2e5, 81920)).num_runs
     3
     """
 
     name: str
-    num_runs: int  # 0 for a setting that no arm has
+    num_runs: int  # 0 for an alternative
     one: Estimate  # of one run
 
 
 def plan(
     params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int | None = None
 ) -> list[Planned]:
-    """What each arm asks in one run, and the number of its runs, those of its sweep included.
+    """What each arm asks in one run, and the number of its runs, sweeps included.
 
-    The student, as `base` made or found it, writes NUM_PROMPTS responses, and each method says where it would ask.
+    The student of `base` writes NUM_PROMPTS responses, and each method chooses the positions to ask about.
 
     Raises:
         ConfigError: an arm that does not exist.
@@ -49,34 +49,40 @@ def plan(
     """
     use_threads(params.compute.num_threads)
     seed = params.seeds[0] if seed is None else seed
-    _check_prepared(layout, seed)
-    names = list(arms) or list(params.every_arm)
-    configs = {name: resolve(params, name, seed) for name in names}
-    student = _student(layout, seed)
+    if not (path := layout.prompts(seed, "train")).is_file():
+        raise DataError(
+            f"{path}: no such file; run `omniopd prepare --seed {seed}`, then `omniopd base --seed {seed}`"
+        )
+    configs = {name: resolve(params, name, seed) for name in arms or params.every_arm}
+    student_path = model_in_use(layout, seed, "student", is_local=True)
+    model = load_model(student_path)
+    student = Student(model, load_tokenizer(student_path), weights_digest(model))
 
     def has_students_vocabulary() -> bool:
         path = model_in_use(layout, seed, "teacher", is_local=True)
         return have_same_vocabulary(student.tokenizer, load_tokenizer(path))
 
     profile = kind_of(params.teacher).profile(has_students_vocabulary=has_students_vocabulary)
-    rows = []
-    for name, config in configs.items():
-        one = _one_run(config, config.method, student, layout, profile)
-        rows.append(Planned(name, _num_runs(params, name), one))
+    samples = {name: _sample(config, student, layout) for name, config in configs.items()}
+    rows = [
+        Planned(name, _num_runs(params, name), _one_run(config, config.method, samples[name], profile))
+        for name, config in configs.items()
+    ]
+    first = next(iter(configs))
     rows += [
-        Planned(name, 0, _one_run(next(iter(configs.values())), method, student, layout, profile))
-        for name, method in _beside(params).items()
+        Planned(name, 0, _one_run(configs[first], method, samples[first], profile))
+        for name, method in _alternatives(params).items()
     ]
     return [row for row in rows if row.one.calls]
 
 
 def prices_of(params: Params, layout: Layout) -> Prices:
-    """What the teacher's tokens cost; nothing in this process."""
+    """The prices of the teacher's tokens; zero for a teacher in this process."""
     return kind_of(params.teacher).prices(layout.root)
 
 
 def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dict[str, Any]]:
-    """The plan for programs."""
+    """The rows of `omniopd plan --json`."""
     limits = {
         "requests_per_minute": params.teacher.requests_per_minute,
         "tokens_per_minute": params.teacher.tokens_per_minute,
@@ -97,13 +103,13 @@ def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dic
 
 
 def _num_runs(params: Params, name: str) -> int:
-    """Runs of an arm in the whole pipeline: its seeds, and what its sweep tries."""
+    """Runs of an arm in the whole pipeline, those of its sweep included."""
     seeds = params.seeds if name in params.arms else params.ablation_seeds
-    tried = len(params.sweep.seeds) * len(params.sweep.lrs) if params.is_swept(name) else 0
-    return len(seeds) + tried
+    num_swept = len(params.sweep.seeds) * len(params.sweep.lrs) if params.is_swept(name) else 0
+    return len(seeds) + num_swept
 
 
-def _beside(params: Params) -> dict[str, Method]:
+def _alternatives(params: Params) -> dict[str, Method]:
     """The published form, and the fork posterior with the fewest tokens and with half the calls."""
     published, fork = params.methods.omniopd, params.methods.fork
     return {
@@ -111,20 +117,6 @@ def _beside(params: Params) -> dict[str, Method]:
         "fork, M 8, C 1": Fork.model_validate({**fork.model_dump(), "num_chunks": 8, "chunk_len": 1}),
         "fork, M 4, C 4": Fork.model_validate({**fork.model_dump(), "num_chunks": 4, "chunk_len": 4}),
     }
-
-
-def _check_prepared(layout: Layout, seed: int) -> None:
-    """Raise a DataError that names the command to run where the prompts of the seed do not exist."""
-    if not (path := layout.prompts(seed, "train")).is_file():
-        raise DataError(
-            f"{path}: no such file; run `omniopd prepare --seed {seed}`, then `omniopd base --seed {seed}`"
-        )
-
-
-def _student(layout: Layout, seed: int) -> Student:
-    path = model_in_use(layout, seed, "student", is_local=True)
-    model = load_model(path)
-    return Student(model, load_tokenizer(path), weights_digest(model))
 
 
 def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Trajectory]:
@@ -144,16 +136,8 @@ def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Traject
 
 
 def _one_run(
-    config: RunConfig,
-    method: Method,
-    student: Student,
-    layout: Layout,
-    profile: TeacherProfile,
+    config: RunConfig, method: Method, sample: Sequence[Trajectory], profile: TeacherProfile
 ) -> Estimate:
-    mean = estimate(
-        _sample(config, student, layout),
-        method,
-        num_samples=config.rollout.num_samples,
-        profile=profile,
-    )
-    return mean * (config.train.num_rounds * config.rollout.num_prompts * config.rollout.num_samples)
+    rollout = config.rollout
+    mean = estimate(sample, method, num_samples=rollout.num_samples, profile=profile)
+    return mean * (config.train.num_rounds * rollout.num_prompts * rollout.num_samples)

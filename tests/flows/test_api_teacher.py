@@ -179,10 +179,10 @@ def test_the_way_is_found_by_a_probe_and_kept(project: Project):
     with running(TeacherServer(vendor=Vendor(refuse_prefill=True, max_n=1))) as server:
         _asking(project, server, way="auto")
         run_plain(project.params_file)
-        found = json.loads((project.run_dir() / "teacher.json").read_text())
-        assert found["way"] == "completion"
-        assert found["capabilities"]["samples_per_call"] == 1
-        assert found["shares_tokens"]
+        probe = json.loads((project.run_dir() / "teacher.json").read_text())
+        assert probe["way"] == "completion"
+        assert probe["capabilities"]["samples_per_call"] == 1
+        assert probe["shares_tokens"]
     with running(TeacherServer(vendor=Vendor(ignores_prefill=True))) as server:
         _asking(project, server, way="prefill", cache="other.sqlite")
         with pytest.raises(
@@ -201,9 +201,9 @@ def test_of_a_teacher_with_tokens_of_its_own_more_are_asked_for_and_no_more_than
         for arm in ("omniopd", "omniopd-fork"):
             run_plain(project.params_file, arm)
             assert not json.loads((project.run_dir(arm) / "teacher.json").read_text())["shares_tokens"]
-    own = _first_verdicts(project, "omniopd-fork")
-    assert {len(ids) for verdict in own for ids in verdict.reply_ids} == {1}
-    assert max(len(reply) for verdict in own for reply in verdict.replies) == 2 * (1 + 4)
+    verdicts = _first_verdicts(project, "omniopd-fork")
+    assert {len(ids) for verdict in verdicts for ids in verdict.reply_ids} == {1}
+    assert max(len(reply) for verdict in verdicts for reply in verdict.replies) == 2 * (1 + 4)
     published = _first_verdicts(project, "omniopd")
     assert {len(ids) for verdict in published for ids in verdict.reply_ids} <= {1, 2}
     for verdict in [

@@ -67,10 +67,10 @@ def _mount(*arguments: str | Path) -> None:
 
 def _stopped_with_a_sentence(shop: Shop, process) -> str:
     process.join(240)
-    said = shop.printed.read_text()
-    assert process.exitcode == 2, said
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
+    output = shop.printed.read_text()
+    assert process.exitcode == 2, output
+    assert "Traceback" not in output
+    return output.splitlines()[-1]
 
 
 @pytest.mark.parametrize("arm", ARMS if WHOLE else ["grpo", "omniopd"])
@@ -84,8 +84,8 @@ def test_a_run_whose_disk_fills_up_says_so_in_a_sentence_and_goes_on_when_there_
         assert process.is_alive(), shop.printed.read_text()
         time.sleep(0.005)
     disk.fill()
-    said = _stopped_with_a_sentence(shop, process)
-    assert "cannot be written (No space left on device); make room and run the same command" in said
+    line = _stopped_with_a_sentence(shop, process)
+    assert "cannot be written (No space left on device); make room and run the same command" in line
     assert not half_written(shop.project.root)
     assert 0 <= shop.count_lost() <= MOST_IN_FLIGHT
     disk.grow()
@@ -104,8 +104,8 @@ def test_a_run_on_a_disk_that_became_read_only_says_so_and_goes_on_when_it_is_no
     assert process.exitcode == -signal.SIGKILL
     shop.count_lost()
     disk.lock()
-    said = _stopped_with_a_sentence(shop, shop.start())
-    assert "cannot be written (Read-only file system); make it writable and run the same command" in said
+    line = _stopped_with_a_sentence(shop, shop.start())
+    assert "cannot be written (Read-only file system); make it writable and run the same command" in line
     disk.unlock()
     shop.finish()
     shop.check(expected)
@@ -119,8 +119,8 @@ def test_the_flow_through_prefect_on_a_disk_that_is_full_or_fills_up_and_on_one_
     inside = project.copied_to(disk.folder / "project")
     shutil.rmtree(inside.run_dir())
     disk.fill()
-    assert "the Prefect server of this run does not start (" in (said := _refused(inside))
-    assert "disk is full" in said
+    assert "the Prefect server of this run does not start (" in (line := _refused(inside))
+    assert "disk is full" in line
     disk.clear()
     disk.lock()
     assert "cannot be written (Read-only file system); make it writable" in _refused(inside)
@@ -129,9 +129,9 @@ def test_the_flow_through_prefect_on_a_disk_that_is_full_or_fills_up_and_on_one_
     process = start_flow(inside.edit_paths({"compute.where": {"roll_out": "process"}}))
     wait_until((inside.run_dir() / "manifests" / "round-0000.json").exists, process)
     disk.fill()
-    said = _last_line(process)
-    assert "runs/omniopd-0/" in said
-    assert "cannot be written (No space left on device); make room and run the same command" in said
+    line = _last_line(process)
+    assert "runs/omniopd-0/" in line
+    assert "cannot be written (No space left on device); make room and run the same command" in line
 
     disk.grow()
     finished(start_flow(inside.edit_paths({"compute.where": {}})))

@@ -215,10 +215,12 @@ def test_responses_written_ahead_are_of_the_weights_one_round_old_and_say_so(fin
     written = [trajectories_of(finished, arm, round_) for round_ in range(5)]
     *recorded, _ = metrics_of(finished, arm)
 
-    assert [{item.staleness for item in own} for own in written] == [{0}, {1}, {1}, {1}, {1}]
+    assert [{item.staleness for item in of_round} for of_round in written] == [{0}, {1}, {1}, {1}, {1}]
     assert [row["staleness"] for row in recorded] == [0, 1, 1, 1, 1]
-    weights = [own[0].student for own in written]
-    assert all(item.student == name for own, name in zip(written, weights, strict=True) for item in own)
+    weights = [of_round[0].student for of_round in written]
+    assert all(
+        item.student == name for of_round, name in zip(written, weights, strict=True) for item in of_round
+    )
     assert weights[0] == weights[1]
     assert len(set(weights)) == 4
     before_2 = finished.run_dir(arm) / "checkpoints" / "round-0002"
@@ -236,13 +238,13 @@ def test_the_next_responses_are_written_while_a_round_is_trained_on(
         assert round_ == 4 or rolled[round_ + 1].wait(30)
         return train(run_dir, round_, accuracy)
 
-    def told(run_dir, round_, index):
+    def recorded(run_dir, round_, index):
         path = roll_out(run_dir, round_, index)
         rolled[round_].set()
         return path
 
     monkeypatch.setattr(rounds, "train", waiting)
-    monkeypatch.setattr(rounds, "roll_out", told)
+    monkeypatch.setattr(rounds, "roll_out", recorded)
     run_plain(project.params_file, "omniopd-ahead")
 
 

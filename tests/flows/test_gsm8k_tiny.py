@@ -152,11 +152,11 @@ def test_few_chunks_lie_where_a_token_would_reach_over_their_borders(finished: F
         for verdict in verdicts_of(run)
         for at in (verdict.anchor, verdict.anchor + verdict.chunk_len)
     ]
-    behind = [
+    following = [
         run.models.decoder.text_after(item.response_ids[at - 1] if at else None, item.response_ids[at:])
         for item, at in borders
     ]
-    read = run.models.decoder.read_after([context_of(item, at) for item, at in borders], behind)
+    read = run.models.decoder.read_after([context_of(item, at) for item, at in borders], following)
     assert sum(ids is None for ids in read) / len(read) < 0.2
 
 
@@ -182,17 +182,17 @@ def test_grpo_is_rewarded_by_the_answers_of_the_data_set(finished: Finished):
     run = finished("grpo")
     answer_of = {prompt.id: prompt.answer for prompt in run.prompts("train")}
     rewards = {
-        found.id: found for n in range(NUM_ROUNDS) for found in read_records(run.files.rewards(n), Reward)
+        reward.id: reward for n in range(NUM_ROUNDS) for reward in read_records(run.files.rewards(n), Reward)
     }
     marked = 0
     for item in trajectories_of(run):
-        own, given = rewards[item.id], re.findall(r"####\s*(-?[\d,]+)$", item.response)
+        reward, given = rewards[item.id], re.findall(r"####\s*(-?[\d,]+)$", item.response)
         if item.finish_reason != "stop":
-            assert own.reward == 0.0
+            assert reward.reward == 0.0
         elif given:
             marked += 1
-            assert own.answer == given[-1]
-            assert own.reward == float(_number(given[-1]) == _number(answer_of[item.prompt_id]))
+            assert reward.answer == given[-1]
+            assert reward.reward == float(_number(given[-1]) == _number(answer_of[item.prompt_id]))
 
     assert len(rewards) == 24 * NUM_ROUNDS
     assert marked > 3
@@ -207,10 +207,10 @@ def test_grpo_is_rewarded_by_the_answers_of_the_data_set(finished: Finished):
 
 
 def test_sft_foresees_more_of_the_teachers_text(losses_of: Callable[[str], Losses]):
-    found = losses_of("sft")
+    losses = losses_of("sft")
 
-    assert found.before - found.teacher > 0.4
-    assert found.gain > 0.12
+    assert losses.before - losses.teacher > 0.4
+    assert losses.gain > 0.12
 
 
 def test_opd_comes_nearer_to_the_teachers_distributions_on_its_own_text(finished: Finished):
@@ -224,13 +224,13 @@ def test_the_agreement_of_other_chunks_leads_the_student_elsewhere(
     finished: Finished, losses_of: Callable[[str], Losses]
 ):
     """How much nearer to the teacher's text a chunk's own leads takes more than a seed (docs/experiments.md)."""
-    own, shuffled = losses_of("omniopd"), losses_of("omniopd-shuffled")
+    unshuffled, shuffled = losses_of("omniopd"), losses_of("omniopd-shuffled")
     first, other = (metrics_of(finished(arm))[0] for arm in ("omniopd", "omniopd-shuffled"))
 
-    assert own.before == shuffled.before
+    assert unshuffled.before == shuffled.before
     assert first["k_sem/mean"] == other["k_sem/mean"]
     assert first["grad_norm"] != other["grad_norm"]
-    assert abs(own.after - shuffled.after) > 1e-3
+    assert abs(unshuffled.after - shuffled.after) > 1e-3
 
 
 def test_without_a_baseline_every_chunk_is_reinforced_and_the_student_is_sharpened(finished: Finished):

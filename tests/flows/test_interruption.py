@@ -74,7 +74,7 @@ def test_a_flow_whose_dvc_repro_was_killed_goes_on_and_a_second_is_refused(pipel
     process.kill()
     process.wait()
     process.stdout.close()  # which the flow holds open
-    [flow] = [found for found in psutil.process_iter(["cmdline"]) if _is_flow_in(pipeline.root, found)]
+    [flow] = [process for process in psutil.process_iter(["cmdline"]) if _is_flow_in(pipeline.root, process)]
     flow.suspend()  # so that it cannot end before the second has begun
     second = start(pipeline, "dvc", "repro", "distill@omniopd-0")
     output, _ = second.communicate(timeout=300)
@@ -102,10 +102,10 @@ def test_a_run_that_was_interrupted_in_process_places_and_then_lost_prefect_ends
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=180)
     faulty = (sys.executable, str(TESTS / "faulty_prefect.py"), "8", "distill", "--arm", "omniopd")
-    said = finished(start(project, *faulty))  # its server answers until the work has begun, and never again
-    assert "warning: Prefect's server failed" in said
-    assert "500" in said
-    assert "Traceback" not in said
-    own, expected = digests(project.run_dir()), digests(twin.run_dir())
-    own.pop("config.json"), expected.pop("config.json")  # it names the place
-    assert own == expected
+    output = finished(start(project, *faulty))  # its server answers until the work has begun, and never again
+    assert "warning: Prefect's server failed" in output
+    assert "500" in output
+    assert "Traceback" not in output
+    results, expected = digests(project.run_dir()), digests(twin.run_dir())
+    results.pop("config.json"), expected.pop("config.json")  # it names the place
+    assert results == expected

@@ -31,15 +31,15 @@ def test_its_results_are_those_of_the_settings_and_lie_beside_the_others(project
     overrides = {"train.num_rounds": 2, "arms.omniopd.train.lr": 1e-3}
     _run(project, overrides)
 
-    [beside] = project.root.glob("runs/omniopd-0.with-*")
-    own, expected = digests(beside), digests(twin.run_dir())
-    assert {name for name in own if own[name] != expected.get(name)} <= {"config.json"}
+    [changed] = project.root.glob("runs/omniopd-0.with-*")
+    results, expected = digests(changed), digests(twin.run_dir())
+    assert {name for name in results if results[name] != expected.get(name)} <= {"config.json"}
     assert digests(project.run_dir()) == before
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     [run] = client.search_runs([client.get_experiment_by_name("omniopd").experiment_id])  # pyright: ignore
     assert run.data.tags["omniopd.overrides"] == '{"arms.omniopd.train.lr": 0.001, "train.num_rounds": 2}'
 
-    record = evaluate("omniopd", 0, Layout(project.root), beside.name.removeprefix("omniopd-0"))
+    record = evaluate("omniopd", 0, Layout(project.root), changed.name.removeprefix("omniopd-0"))
     assert record["lr"] == 1e-3
     assert not (project.root / "metrics" / "evaluation" / "omniopd-0.json").exists()
 
@@ -50,13 +50,13 @@ def test_its_files_are_found_by_its_own_name_and_those_of_the_other_by_the_other
     run_plain(project.params_file)
     _run(project, {"train.num_rounds": 2, "train.lr": 1e-3, "arms.omniopd.train.lr": 1e-3})
     lookup = Lookup(load_params(project.params_file).tracking)
-    [beside] = project.root.glob("runs/omniopd-0.with-*")
+    [changed] = project.root.glob("runs/omniopd-0.with-*")
     _run(project, {"compute.timeout_s": 3600.0})  # decides no result: the key is that of the run without
-    [same] = set(project.root.glob("runs/omniopd-0.with-*")) - {beside}
-    for name, num_rounds in {"omniopd-0": 5, beside.name: 2, same.name: 5}.items():
-        found = lookup.find(name)
-        assert len(found.rounds) == num_rounds
-        located = locate(found, Layout(project.root), Store(project.root))
+    [same] = set(project.root.glob("runs/omniopd-0.with-*")) - {changed}
+    for name, num_rounds in {"omniopd-0": 5, changed.name: 2, same.name: 5}.items():
+        tracked = lookup.find(name)
+        assert len(tracked.rounds) == num_rounds
+        located = locate(tracked, Layout(project.root), Store(project.root))
         assert {place and place.kind for place in (file.place for file in located)} == {"workspace"}
 
 

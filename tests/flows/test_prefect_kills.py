@@ -34,14 +34,14 @@ ARMS = {
 
 def _children(process: subprocess.Popen, word: str) -> list[psutil.Process]:
     """Those that it started and whose command has the word in it."""
-    found = []
+    children = []
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
             if word in child.cmdline():
-                found.append(child)
+                children.append(child)
         except psutil.Error:
             continue
-    return found
+    return children
 
 
 def _rounds(project: Project, arm: str) -> int:

@@ -36,9 +36,9 @@ def served(base_project: Project, tmp_path_factory: pytest.TempPathFactory) -> I
     rows = [{"question": f"{i}+1=", "answer": f"#### {i + 1}"} for i in range(4)]
     (project.root / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     save_text_model(project.root / "tiny")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     try:
         assert f"http://127.0.0.1:{port}" in _serve(project, "--port", str(port))
         yield project
@@ -73,13 +73,13 @@ def test_a_deployment_makes_the_run_that_a_command_makes_and_shows_it(served: Pr
     assert digests(served.run_dir()) == digests(twin.run_dir())
 
     shown = _api(served, "artifacts/latest/filter", limit=100)
-    kinds = {found["key"]: found for found in shown}
+    kinds = {artifact["key"]: artifact for artifact in shown}
     assert kinds["omniopd-0-progress"]["data"] == 100.0
     assert [row["round"] for row in json.loads(kinds["omniopd-0-accuracy"]["data"])] == [0, 2, 3]
     assert "http://127.0.0.1:5000/#/experiments/" in kinds["omniopd-0-mlflow"]["data"]
     assert "/artifacts/report.html" in kinds["omniopd-0-report"]["data"]
     assert "| rounds | 3 of 3 |" in kinds["omniopd-0-summary"]["data"]
-    names = {found["name"] for found in _api(served, "task_runs/filter", limit=100)}
+    names = {task["name"] for task in _api(served, "task_runs/filter", limit=100)}
     assert {"round 0002 · verify · shard 1/1", "round 0002 · train", "finish"} <= names
 
     assert "finished successfully" in _run(served, "evaluate/default", "arm=omniopd")
@@ -89,23 +89,23 @@ def test_a_deployment_makes_the_run_that_a_command_makes_and_shows_it(served: Pr
 
 
 def test_a_deployment_measures_any_model_on_benchmarks(served: Project):
-    said = _run(served, "evaluate/default", "model=./tiny", 'suite=["gsm8k"]')
+    output = _run(served, "evaluate/default", "model=./tiny", 'suite=["gsm8k"]')
 
-    assert "finished successfully" in said
+    assert "finished successfully" in output
     record = json.loads((served.root / "metrics" / "benchmarks" / "tiny" / "gsm8k.json").read_text())
     assert record["num_items"] == 4
-    shown = {found["key"]: found for found in _api(served, "artifacts/latest/filter", limit=100)}
+    shown = {artifact["key"]: artifact for artifact in _api(served, "artifacts/latest/filter", limit=100)}
     [row] = json.loads(shown["tiny-benchmarks"]["data"])
     assert (row["benchmark"], row["model"], row["Pass@1"]) == ("gsm8k", "./tiny", record["mean"])
 
 
 def test_the_form_of_a_deployment_says_what_each_parameter_is(served: Project):
-    found = _api(served, "deployments/filter", limit=10)
-    assert sorted(deployment["name"] for deployment in found) == ["default"] * 3
-    forms = [deployment["parameter_openapi_schema"]["properties"] for deployment in found]
+    deployments = _api(served, "deployments/filter", limit=10)
+    assert sorted(deployment["name"] for deployment in deployments) == ["default"] * 3
+    forms = [deployment["parameter_openapi_schema"]["properties"] for deployment in deployments]
     for form in forms:
         assert all(entry["description"] for entry in form.values())
-    [distil] = [deployment for deployment in found if deployment["description"].startswith("Distil")]
+    [distil] = [deployment for deployment in deployments if deployment["description"].startswith("Distil")]
     form = distil["parameter_openapi_schema"]["properties"]
     assert list(form) == ["arm", "seed", "overrides", "params_file"]
     assert (form["arm"]["type"], form["seed"]["type"]) == ("string", "integer")
@@ -119,9 +119,9 @@ def test_a_mistake_in_a_form_is_one_sentence_in_the_run(served: Project):
     process.communicate(timeout=300)
     assert process.returncode != 0
     [failed] = [
-        found
-        for found in _api(served, "flow_runs/filter", limit=50)
-        if found["parameters"].get("arm") == "nope"
+        flow_run
+        for flow_run in _api(served, "flow_runs/filter", limit=50)
+        if flow_run["parameters"].get("arm") == "nope"
     ]
     assert "arms.nope: no such arm" in failed["state"]["message"]
 
@@ -135,7 +135,9 @@ def test_a_cancelled_run_ends_in_seconds_and_goes_on_when_it_is_started_again(se
     limits = _api(served, "v2/concurrency_limits/filter", limit=10)
     assert [limit["name"] for limit in limits] == ["gpu"]
     [running] = [
-        found for found in _api(served, "flow_runs/filter", limit=50) if found["state_type"] == "RUNNING"
+        flow_run
+        for flow_run in _api(served, "flow_runs/filter", limit=50)
+        if flow_run["state_type"] == "RUNNING"
     ]
     before = time.monotonic()
     finished(start(served, "prefect", "flow-run", "cancel", running["id"]))
@@ -151,7 +153,9 @@ def test_a_cancelled_run_ends_in_seconds_and_goes_on_when_it_is_started_again(se
     finished(start(served, *command, "--params", json.dumps({"overrides": overrides})))
     wait_until(lambda: len(list(run_dir.glob("manifests/*"))) > done)
     [again] = [
-        found for found in _api(served, "flow_runs/filter", limit=50) if found["state_type"] == "RUNNING"
+        flow_run
+        for flow_run in _api(served, "flow_runs/filter", limit=50)
+        if flow_run["state_type"] == "RUNNING"
     ]
     finished(start(served, "prefect", "flow-run", "cancel", again["id"]))
     wait_until(lambda: not _flow_processes(served), within_s=180)
@@ -171,7 +175,7 @@ def test_a_second_start_finds_what_runs_and_a_command_shows_its_runs_there(serve
     flow = [sys.executable, "-m", "flows", "distill", "--arm", "omniopd", "--set", "train.num_rounds=1"]
     finished(start(served, *flow))
     runs = _api(served, "flow_runs/filter", limit=50)
-    assert any(found["parameters"].get("overrides") == {"train.num_rounds": 1} for found in runs)
+    assert any(flow_run["parameters"].get("overrides") == {"train.num_rounds": 1} for flow_run in runs)
 
 
 def test_an_address_that_is_taken_is_refused(served: Project, project: Project):

@@ -76,15 +76,15 @@ def test_every_run_is_measured_on_the_benchmarks_before_and_after(reproduced: Pr
         RUNS
     )
     client = MlflowClient(f"sqlite:///{reproduced.root / 'mlflow.db'}")
-    [experiment] = [found for found in client.search_experiments() if found.name == "omniopd"]
+    [experiment] = [experiment for experiment in client.search_experiments() if experiment.name == "omniopd"]
     last = [
-        found
-        for found in client.search_logged_models([experiment.experiment_id])
-        if found.params["round"] == "2"
+        logged
+        for logged in client.search_logged_models([experiment.experiment_id])
+        if logged.params["round"] == "2"
     ]
     assert len(last) == len(RUNS)
     for model in last:
-        names = {own.key for own in model.metrics or []}
+        names = {metric.key for metric in model.metrics or []}
         assert {"benchmark/gsm8k/pass_at_1/before", "benchmark/gsm8k/pass_at_1/after"} < names
 
 
@@ -115,9 +115,9 @@ def test_the_runs_share_a_comparison_and_each_arm_has_a_best_checkpoint(reproduc
         version = client.get_model_version_by_alias(f"omniopd.{arm}", "best")
         weights = Path(version.source.removeprefix("file://")) / "model.safetensors"
         assert hashlib.md5(weights.read_bytes()).hexdigest() == version.tags["omniopd.weights"]
-        found = float(version.tags["omniopd.validation_greedy"])
+        best = float(version.tags["omniopd.validation_greedy"])
         lines = (reproduced.run_dir(arm) / "metrics.jsonl").read_text().splitlines()
-        assert max(json.loads(line)["validation/greedy"] for line in lines[1:]) == found  # of the checkpoints
+        assert max(json.loads(line)["validation/greedy"] for line in lines[1:]) == best  # of the checkpoints
 
 
 def test_the_markdown_table_has_a_row_an_arm(reproduced: Project):
@@ -176,10 +176,10 @@ def test_an_experiment_with_one_arm_sweeps_nothing(reproduced: Project, arm: str
 def test_metrics_and_plots_are_shown(reproduced: Project):
     shown = json.loads(dvc(reproduced, "metrics", "show", "--json"))[""]["data"]
     for record in json.loads((reproduced.root / "metrics" / "comparison.json").read_text()):
-        found = shown[f"metrics/heldout/{record['arm']}-{record['seed']}.json"]["data"]
-        assert found["greedy"]["after"] == record["after"]["greedy"]["accuracy"]
-        assert found["sampled"]["before"] == record["before"]["sampled"]["accuracy"]
-        assert found["teacher_tokens"] == record["teacher_tokens"]
+        heldout = shown[f"metrics/heldout/{record['arm']}-{record['seed']}.json"]["data"]
+        assert heldout["greedy"]["after"] == record["after"]["greedy"]["accuracy"]
+        assert heldout["sampled"]["before"] == record["before"]["sampled"]["accuracy"]
+        assert heldout["teacher_tokens"] == record["teacher_tokens"]
     dvc(reproduced, "plots", "show", "--out", "shown")
     page = (reproduced.root / "shown" / "index.html").read_text()
     assert "Greedy accuracy on validation prompts" in page

@@ -14,7 +14,7 @@ ROWS = [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(40)]
 
 
 @pytest.fixture
-def own(tmp_path) -> Project:
+def project(tmp_path) -> Project:
     """A project whose prompts are in my-prompts.jsonl, under DVC, with the dependency that dvc.yaml suggests."""
     project = make_project(tmp_path / "project")
     tokenizer = character_tokenizer("0123456789+=;>")
@@ -34,11 +34,11 @@ def write(project: Project, rows: list[dict[str, str]]) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_file_of_prompts_makes_them_anew(own: Project):
-    dvc(own, "repro", "prepare@0")
-    assert "up to date" in dvc(own, "status", "prepare@0")
-    write(own, [*ROWS, {"prompt": "50+1=", "answer": "51"}])
+def test_a_changed_file_of_prompts_makes_them_anew(project: Project):
+    dvc(project, "repro", "prepare@0")
+    assert "up to date" in dvc(project, "status", "prepare@0")
+    write(project, [*ROWS, {"prompt": "50+1=", "answer": "51"}])
 
-    assert "Running stage 'prepare@0'" in dvc(own, "repro", "prepare@0")
-    report = json.loads((own.root / "data" / "seed-0" / "prepare-report.json").read_text())
+    assert "Running stage 'prepare@0'" in dvc(project, "repro", "prepare@0")
+    report = json.loads((project.root / "data" / "seed-0" / "prepare-report.json").read_text())
     assert report["rows"] == 41

@@ -1,4 +1,4 @@
-"""doctor: what it finds of a machine that is well, and the sentence for each thing that is not."""
+"""doctor: its findings on a working machine, and the remedy for each problem."""
 
 import importlib.metadata
 import io
@@ -32,51 +32,49 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return make_project(tmp_path).edit(arms={"omniopd": {"method": "omniopd"}})
 
 
-def asking(project: Project, url: str, **more) -> Project:
+def with_api_teacher(project: Project, url: str, **more) -> Project:
     return project.edit_paths({
         "teacher.kind": "api", "teacher.model": "hosted_vllm/demo", "teacher.base_url": url, "teacher.max_attempts": 1,
         **{f"teacher.{name}": value for name, value in more.items()},
     })  # fmt: skip
 
 
-def of_teacher(project: Project, *, ask: bool = True) -> dict[str, Finding]:
-    found = {
-        finding.subject: finding
-        for finding in doctor.teacher(load_params(project.params_file), project.root, ask=ask)
-    }
+def teacher_findings(project: Project, *, ask: bool = True) -> dict[str, Finding]:
+    findings = doctor.teacher(load_params(project.params_file), project.root, ask=ask)
+    by_subject = {finding.subject: finding for finding in findings}
     loop.close()
-    return found
+    return by_subject
 
 
-def test_all_that_a_run_needs_is_looked_at_and_a_machine_that_can_test_this_is_well(project: Project):
+def test_all_that_a_run_needs_is_checked_and_a_machine_that_can_test_this_is_ok(project: Project):
     done = CliRunner().invoke(app, ["doctor", "--params", str(project.params_file), "--json"])
 
-    found = {line["subject"]: line for line in json.loads(done.stdout)}
-    assert list(found) == [
+    findings = {line["subject"]: line for line in json.loads(done.stdout)}
+    assert list(findings) == [
         "Python", "packages", "torch", "memory", "disk", "git", "DVC", "params.yaml", "MLflow", "teacher", "Prefect",
     ]  # fmt: skip
     assert done.exit_code == 0
-    assert {line["state"] for line in found.values()} <= {"ok", "doubt"}
-    assert found["packages"]["found"].endswith("in versions that fit together")
+    assert {line["state"] for line in findings.values()} <= {"ok", "doubt"}
+    assert findings["packages"]["found"].endswith("in versions that fit together")
     assert not (project.root / "mlflow.db").exists()  # nothing is made
 
 
-def test_without_params_the_machine_is_looked_at_all_the_same_and_the_exit_code_is_2(tmp_path: Path):
+def test_without_params_the_machine_is_still_checked_and_the_exit_code_is_2(tmp_path: Path):
     done = CliRunner().invoke(app, ["doctor", "--params", str(tmp_path / "params.yaml"), "--json"])
 
-    found = {line["subject"]: line for line in json.loads(done.stdout)}
+    findings = {line["subject"]: line for line in json.loads(done.stdout)}
     assert done.exit_code == 2
-    assert found["params.yaml"]["state"] == "wrong"
-    assert "params.yaml" in found["params.yaml"]["found"]
-    assert found["Python"]["state"] == "ok"
+    assert findings["params.yaml"]["state"] == "wrong"
+    assert "params.yaml" in findings["params.yaml"]["found"]
+    assert findings["Python"]["state"] == "ok"
 
 
-def test_each_mistake_in_params_is_a_line_of_its_own(project: Project):
+def test_each_mistake_in_params_is_one_finding(project: Project):
     project.edit(train__lr=-1, rollout__num_prompts=0)
 
-    found = list(doctor.examine(project.params_file))
+    findings = list(doctor.examine(project.params_file))
 
-    assert [finding.state for finding in found if finding.subject == "params.yaml"] == ["wrong", "wrong"]
+    assert [finding.state for finding in findings if finding.subject == "params.yaml"] == ["wrong", "wrong"]
 
 
 def test_a_package_of_a_version_that_does_not_fit_is_named_with_what_fits(monkeypatch: pytest.MonkeyPatch):
@@ -85,14 +83,14 @@ def test_a_package_of_a_version_that_does_not_fit_is_named_with_what_fits(monkey
         importlib.metadata, "version", lambda name: "0.140.0" if name == "fastapi" else real(name)
     )
 
-    found = doctor.packages()
+    finding = doctor.packages()
 
-    assert found.state == "wrong"
-    assert found.found == "fastapi 0.140.0, where <0.137,>=0.133 fits"
-    assert "make setup" in found.remedy
+    assert finding.state == "wrong"
+    assert finding.found == "fastapi 0.140.0, where <0.137,>=0.133 fits"
+    assert "make setup" in finding.remedy
 
 
-def test_a_package_that_is_not_there_is_named_but_one_of_an_extra_may_be_missing(
+def test_a_missing_package_is_named_but_one_of_an_extra_may_be_missing(
     monkeypatch: pytest.MonkeyPatch,
 ):
     real = importlib.metadata.version
@@ -152,41 +150,41 @@ def test_a_folder_without_git_and_dvc_is_a_doubt_with_what_to_do(tmp_path: Path)
 def test_an_mlflow_server_that_does_not_answer_is_a_doubt(project: Project):
     project.edit(tracking__uri="http://127.0.0.1:9")
 
-    found = doctor.tracking(load_params(project.params_file))
+    finding = doctor.tracking(load_params(project.params_file))
 
-    assert found.state == "doubt"
-    assert found.found.startswith("http://127.0.0.1:9: ")
-    assert "tracking.uri" in found.remedy
+    assert finding.state == "doubt"
+    assert finding.found.startswith("http://127.0.0.1:9: ")
+    assert "tracking.uri" in finding.remedy
 
 
-def test_a_teacher_that_answers_is_said_with_what_the_question_was_billed(project: Project):
+def test_a_teacher_that_answers_is_reported_with_the_cost_of_the_question(project: Project):
     with running(TeacherServer(AdditionMind())) as server:
-        asking(project, server.url)
-        found = of_teacher(project)
+        with_api_teacher(project, server.url)
+        findings = teacher_findings(project)
 
-    assert found["key"].found == "none is needed"
-    assert found["teacher"].state == "ok"
-    assert "hosted_vllm/demo answers: a question took" in found["teacher"].found
+    assert findings["key"].found == "none is needed"
+    assert findings["teacher"].state == "ok"
+    assert "hosted_vllm/demo answers: a question took" in findings["teacher"].found
     assert not (project.root / "teacher.sqlite").exists()
 
 
 def test_a_teacher_is_not_asked_where_that_is_not_wanted(project: Project):
-    asking(project, "http://127.0.0.1:9/v1")
+    with_api_teacher(project, "http://127.0.0.1:9/v1")
 
-    assert of_teacher(project, ask=False)["teacher"].found == "hosted_vllm/demo: was not asked"
+    assert teacher_findings(project, ask=False)["teacher"].found == "hosted_vllm/demo: was not asked"
 
 
 def test_a_teacher_that_cannot_be_reached_is_wrong_and_no_key_is_shown(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("OWN_KEY", SECRET)
-    asking(project, "http://127.0.0.1:9/v1", api_key_env="OWN_KEY")
+    with_api_teacher(project, "http://127.0.0.1:9/v1", api_key_env="OWN_KEY")
 
-    found = of_teacher(project)
+    findings = teacher_findings(project)
 
-    assert found["key"].found == "set"
-    assert found["teacher"].state == "wrong"
-    assert SECRET not in str(found)
+    assert findings["key"].found == "set"
+    assert findings["teacher"].state == "wrong"
+    assert SECRET not in str(findings)
 
 
 def test_a_key_that_is_not_set_is_named_before_anyone_is_asked(
@@ -195,13 +193,13 @@ def test_a_key_that_is_not_set_is_named_before_anyone_is_asked(
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     project.edit(teacher__kind="api", teacher__model="anthropic/claude-haiku-4-5")
 
-    found = of_teacher(project)
+    findings = teacher_findings(project)
 
-    assert list(found) == ["key"]
-    assert found["key"].state == "wrong"
-    assert "ANTHROPIC_API_KEY" in found["key"].found
+    assert list(findings) == ["key"]
+    assert findings["key"].state == "wrong"
+    assert "ANTHROPIC_API_KEY" in findings["key"].found
     (project.root / ".env").write_text(f"ANTHROPIC_API_KEY={SECRET}\n")
-    assert of_teacher(project, ask=False)["key"].state == "ok"
+    assert teacher_findings(project, ask=False)["key"].state == "ok"
 
 
 def test_a_prefect_server_that_is_named_and_does_not_answer_is_wrong(
@@ -226,12 +224,12 @@ def test_the_table_shows_remedies_and_square_brackets_to_the_letter():
 
 
 @pytest.mark.parametrize(
-    ("states", "said"),
+    ("states", "line"),
     [
         (["ok", "ok"], "all is well"),
         (["ok", "doubt"], "nothing is wrong; 1 of 2 to check"),
         (["wrong", "doubt"], "1 of 2 wrong"),
     ],
 )
-def test_the_last_line_counts(states: list, said: str):
-    assert doctor_line([Finding("it", state, "found") for state in states]).startswith(said)
+def test_the_last_line_counts(states: list, line: str):
+    assert doctor_line([Finding("it", state, "found") for state in states]).startswith(line)

@@ -41,48 +41,50 @@ def params(project: Project) -> Params:
     return load_params(project.edit(arms=ARMS).params_file)
 
 
-def of(params: Params) -> dict[str, fit.Fit]:
-    return {own.arm: own for own in fit.fits(params, STUDENT, TEACHER, longest_prompt=10)}
+def fits_of(params: Params) -> dict[str, fit.Fit]:
+    return {one.arm: one for one in fit.fits(params, STUDENT, TEACHER, longest_prompt=10)}
 
 
 def test_each_arm_holds_the_models_that_it_needs(params: Params):
-    found, (student, teacher) = of(params), (size_of(own).num_parameters for own in (STUDENT, TEACHER))
-    held = {arm: own.memory.frozen // MASTER for arm, own in found.items()}
-    assert held == {"omniopd": student + teacher, "sft": teacher, "opd": teacher, "grpo": 0}
+    student, teacher = (size_of(config).num_parameters for config in (STUDENT, TEACHER))
+    frozen = {arm: one.memory.frozen // MASTER for arm, one in fits_of(params).items()}
+    assert frozen == {"omniopd": student + teacher, "sft": teacher, "opd": teacher, "grpo": 0}
 
 
-def test_a_student_that_writes_while_it_is_trained_is_held_twice(project: Project):
+def test_a_student_that_rolls_out_while_it_trains_is_in_memory_twice(project: Project):
     student = size_of(STUDENT).num_parameters
-    found = [
-        of(load_params(project.edit(arms=ARMS, rollout__overlap=overlap, compute__where=where).params_file))
+    fits = [
+        fits_of(
+            load_params(project.edit(arms=ARMS, rollout__overlap=overlap, compute__where=where).params_file)
+        )
         for overlap, where in ((0, {}), (1, {}), (1, {"train": "process"}))
     ]
-    alone, ahead, elsewhere = (own["grpo"].memory.frozen // MASTER for own in found)
-    assert (alone, ahead, elsewhere) == (0, student, 0)
+    alone, overlapping, in_process = (by_arm["grpo"].memory.frozen // MASTER for by_arm in fits)
+    assert (alone, overlapping, in_process) == (0, student, 0)
 
 
 def test_a_teacher_in_a_process_of_its_own_is_not_counted(project: Project):
     project.edit(arms=ARMS, compute__where={"verify": "process", "roll_out": "process"})
-    held = {arm: own.memory.frozen for arm, own in of(load_params(project.params_file)).items()}
-    assert held["sft"] == 0
-    assert held["omniopd"] == size_of(STUDENT).num_parameters * MASTER
+    frozen = {arm: one.memory.frozen for arm, one in fits_of(load_params(project.params_file)).items()}
+    assert frozen["sft"] == 0
+    assert frozen["omniopd"] == size_of(STUDENT).num_parameters * MASTER
 
 
 def test_longer_sequences_and_larger_batches_take_more(params: Params, project: Project):
-    plain = of(params)["sft"].memory
+    plain = fits_of(params)["sft"].memory
     longer = fit.fits(params, STUDENT, TEACHER, longest_prompt=20, arms=["sft"])[0].memory
     project.edit(train__batch_size=4)
-    smaller = of(load_params(project.params_file))["sft"].memory
+    smaller = fits_of(load_params(project.params_file))["sft"].memory
     assert smaller.activations < plain.activations < longer.activations
 
 
 def test_how_a_step_is_trained_decides_what_it_takes(project: Project):
     project.edit(arms=ARMS, train__batch_size=12)
-    plain = of(load_params(project.params_file))["omniopd"].memory
+    plain = fits_of(load_params(project.params_file))["omniopd"].memory
 
     def with_(**settings: Any) -> Memory:
-        own = project.copied_to(project.root.with_name("-".join(settings)))
-        return of(load_params(own.edit(**settings).params_file))["omniopd"].memory
+        copy = project.copied_to(project.root.with_name("-".join(settings)))
+        return fits_of(load_params(copy.edit(**settings).params_file))["omniopd"].memory
 
     assert with_(train__gradient_checkpointing=True).activations < plain.activations
     halved = with_(train__precision="bfloat16")
@@ -107,10 +109,10 @@ def test_checkpoints_of_an_adapter_are_small(project: Project, with_free: Callab
 
 def test_processes_without_gpus_share_the_machine(project: Project, monkeypatch: pytest.MonkeyPatch):
     project.edit(arms=ARMS, compute__where={"train": "torchrun"}, compute__num_processes=2)
-    own = of(load_params(project.params_file))["sft"]
-    assert own.needed == 2 * own.memory.peak
+    sft = fits_of(load_params(project.params_file))["sft"]
+    assert sft.needed == 2 * sft.memory.peak
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert of(load_params(project.params_file))["sft"].num_processes == 1
+    assert fits_of(load_params(project.params_file))["sft"].num_processes == 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_processes_without_gpus_share_the_machine(project: Project, monkeypatch:
 def test_what_may_not_fit_is_a_warning_and_what_cannot_is_an_error(
     params: Params, free: float, total: float, has_error: bool, has_warning: bool
 ):
-    most = fit.largest(list(of(params).values()))
+    most = fit.largest(list(fits_of(params).values()))
     where = fit.Room("this machine", round(free * most.needed), round(total * most.needed))
 
     error, warning = fit.memory_verdict(most, where)
@@ -175,7 +177,7 @@ def test_checkpoints_to_come_are_counted_against_the_disk(
     assert warning is None
 
 
-def test_checkpoints_that_are_there_need_no_room(
+def test_existing_checkpoints_need_no_room(
     params: Params, project: Project, with_free: Callable[[float], None]
 ):
     layout = Layout(project.root)
@@ -196,10 +198,10 @@ def test_the_plan_has_a_row_of_memory_for_each_arm_and_says_whether_it_fits(
     project.edit(arms=ARMS)
     cli.plan(params=project.params_file, arm=None, seed=None, as_json=True)
 
-    found = json.loads(capsys.readouterr().out)
+    plan = json.loads(capsys.readouterr().out)
 
-    assert {row["arm"] for row in found["asked"]} >= {"omniopd", "sft"}
-    memory = found["memory"]
+    assert {row["arm"] for row in plan["asked"]} >= {"omniopd", "sft"}
+    memory = plan["memory"]
     assert [row["arm"] for row in memory["arms"]] == list(ARMS)
     assert memory["fits"] is True
     weights = AutoModelForCausalLM.from_pretrained(project.root / "models" / "seed-0" / "student")
@@ -220,7 +222,7 @@ def no_model(why: str) -> None:
 
 
 def test_the_table_of_memory_fits_a_terminal_of_80_columns(params: Params):
-    memory = fit.as_json(list(of(params).values()), fit.Room("the GPU (NVIDIA H100 80GB HBM3)", 10, 20))
+    memory = fit.as_json(list(fits_of(params).values()), fit.Room("the GPU (NVIDIA H100 80GB HBM3)", 10, 20))
     large = {"parameters": 123 * 2**30, "peak": 1234 * 2**30}
     for row in memory["arms"]:
         row["arm"] = row["arm"].ljust(20, "x")

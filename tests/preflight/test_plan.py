@@ -1,4 +1,4 @@
-"""What the plan foretells, and what the runs then ask for."""
+"""The estimates of the plan, against what the runs then use."""
 
 import json
 

@@ -131,6 +131,10 @@ class Params(Section):
             (arm, seed) for arm in self.ablations for seed in self.ablation_seeds
         ]
 
+    def key_of(self, arm: str) -> str:
+        """The arm's key in params.yaml, such as `ablations.fork-random`."""
+        return f"{'arms' if arm in self.arms else 'ablations'}.{arm}"
+
     def is_swept(self, arm: str) -> bool:
         """Whether the arm takes the learning rate that its own sweep finds best."""
         return self.every_arm[arm].lr_of == arm

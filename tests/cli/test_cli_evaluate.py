@@ -118,9 +118,9 @@ def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name
     record = json.loads((project.root / "metrics" / "evaluation" / "omniopd-0.json").read_text())
     folder = project.root / "metrics" / "benchmarks" / "omniopd-0"
     for when in ("before", "after"):
-        found = record[when]["benchmarks"]["gsm8k"]
-        assert (found["num_items"], found["sampling"]["max_new_tokens"]) == (5, 3)
-        assert json.loads((folder / when / "gsm8k.json").read_text()) == found
+        result = record[when]["benchmarks"]["gsm8k"]
+        assert (result["num_items"], result["sampling"]["max_new_tokens"]) == (5, 3)
+        assert json.loads((folder / when / "gsm8k.json").read_text()) == result
         assert ["gsm8k", when] in [line.split()[:2] for line in done.stdout.splitlines()]
     before, after = (record[when]["benchmarks"]["gsm8k"]["weights"] for when in ("before", "after"))
     assert before != after
@@ -130,7 +130,7 @@ def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name
 
 
 MISTAKES = {
-    "neither": ([], "give either --arm, whose run is measured, or --model, a directory or a name of the hub"),
+    "neither": ([], "give either --arm, to measure its run, or --model, a directory or a name of the hub"),
     "both": (["--arm", "omniopd", "--model", "tiny"], "give either --arm"),
     "no suite": (["--model", "tiny"], "--model: on which benchmarks? name some: --suite gsm8k,math500"),
     "a benchmark misspelt": (
@@ -164,15 +164,15 @@ MISTAKES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_a_sentence_and_writes_no_figures(
-    evaluate: Evaluate, tiny: Project, arguments: list[str], said: str
+    evaluate: Evaluate, tiny: Project, arguments: list[str], message: str
 ):
     write_sums(tiny.root / "sums.jsonl")
 
     done = evaluate(tiny, *arguments)
 
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tiny.root / "metrics").exists()

@@ -1,0 +1,331 @@
+"""check: directories of models, chat templates and stop tokens, and what cannot be trained or saved."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checked import (
+    ALPHABET,
+    content,
+    generation,
+    refusal,
+    remove,
+    template,
+    warnings_of,
+)
+from projects import Project
+from transformers import AutoModelForCausalLM, Gemma3Config
+
+from omniopd.errors import ConfigError, ModelError
+from omniopd.models.loading import context_len
+from omniopd.preflight.check import check
+from omniopd.training.pretrain import character_tokenizer
+
+KEYS = {"student": "models.student", "teacher": "teacher.model"}
+
+
+def test_a_student_without_a_chat_template_is_warned_of_once(local_project: Project):
+    def about_templates() -> list[str]:
+        _, warnings, _ = check(local_project.params_file)
+        return [line for line in warnings if "chat template" in line]
+
+    [line] = about_templates()
+    assert line.startswith(
+        f"{local_project.params_file}: models.student: {local_project.root}/student: has no chat template, "
+    )
+    template("{{ messages[0]['content'] }}")(local_project.root / "student")
+    assert not [line for line in about_templates() if "has no chat template" in line]
+
+
+# --- directories of models
+
+
+def edit_json(path: Path, **changes: str | None) -> None:
+    """Change keys of a JSON object; None removes one."""
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+
+
+def tokenizer(**changes: str | None) -> Callable[[Path], None]:
+    return lambda folder: edit_json(folder / "tokenizer_config.json", **changes)
+
+
+def cut_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "the directory": (
+        shutil.rmtree,
+        "no such model directory; name a directory, or a hub name (owner/name)",
+    ),
+    "config.json": (
+        remove("config.json"),
+        "has no config.json; name a directory written by save_pretrained",
+    ),
+    "the weights": (
+        remove("model.safetensors"),
+        "holds no weights (model.safetensors); save the model there first",
+    ),
+    "the end token": (
+        tokenizer(eos_token=None),
+        "the tokenizer has no end token; set eos_token and save it again",
+    ),
+    "a pad token of its own": (
+        tokenizer(pad_token="<end>"),
+        "the tokenizer pads with its end token '<end>', so a masked pad would mask the end as well; "
+        "give it a pad_token of its own and save it again",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("damage", "message"), DAMAGED.values(), ids=DAMAGED)
+def test_a_model_directory_without_a_part_is_refused(
+    local_project: Project, role: str, damage: Callable[[Path], None], message: str
+):
+    damage(local_project.root / role)
+
+    assert refusal(local_project, ModelError) == [f"params.yaml: {KEYS[role]}: {role}: {message}"]
+
+
+BROKEN: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "weights cut short": (cut_weights, "model.safetensors ", "; save the model there again"),
+    "no weights in the file": (
+        content("model.safetensors", ""),
+        "model.safetensors ",
+        "; save the model there again",
+    ),
+    "no tokenizer": (
+        remove("tokenizer.json", "tokenizer_config.json"),
+        "holds no tokenizer",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json missing": (
+        remove("tokenizer.json"),
+        "holds no tokenizer",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json cut short": (
+        content("tokenizer.json", "{"),
+        "its tokenizer cannot be loaded (",
+        "; save the tokenizer there",
+    ),
+    "tokenizer.json of nothing": (
+        content("tokenizer.json", "{}"),
+        "its tokenizer cannot be loaded (",
+        "; save the tokenizer there",
+    ),
+    "config.json cut short": (
+        content("config.json", "{"),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+    "config.json of nothing": (
+        content("config.json", "{}"),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+    "config.json of an unknown model": (
+        content("config.json", '{"model_type": "nope"}'),
+        "its config.json cannot be used (",
+        "; save the model there again",
+    ),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("damage", "problem", "remedy"), BROKEN.values(), ids=BROKEN)
+def test_a_model_directory_with_a_broken_file_is_refused(
+    local_project: Project, role: str, damage: Callable[[Path], None], problem: str, remedy: str
+):
+    damage(local_project.root / role)
+
+    [message] = refusal(local_project, ModelError)
+
+    assert message.startswith(f"params.yaml: {KEYS[role]}: {role}: {problem}")
+    assert remedy in message
+
+
+def shard_weights(folder: Path) -> list[Path]:
+    """Save the model again with its weights in several files, and return those."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="4KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 1
+    return shards
+
+
+def test_weights_in_several_files_are_weights(local_project: Project):
+    shard_weights(local_project.root / "student")
+
+    assert check(local_project.params_file)
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_model_directory_that_lacks_one_of_several_files_of_weights_is_refused(
+    local_project: Project, role: str
+):
+    lost = shard_weights(local_project.root / role)[-1]
+    lost.unlink()
+
+    [message] = refusal(local_project, ModelError)
+
+    assert message.startswith(f"params.yaml: {KEYS[role]}: {role}: {lost.name} ")
+    assert "; save the model there again" in message
+
+
+# --- templates and ends
+
+ROLES = (
+    "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}ANSWERED{% else %}>{% endif %}"
+    "{% endfor %}"
+)
+
+
+DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
+    "a template that ends with the end token": (template(ROLES.replace("ANSWERED", "<end>")), []),
+    "another end": (
+        template(ROLES.replace("ANSWERED", ";")),
+        [
+            "its chat template ends a turn with ';' (12), but the tokenizer's end token is '<end>' (15): the student "
+            "does not stop after its answers, but writes to rollout.max_new_tokens; set eos_token of the tokenizer to "
+            "the token that ends a turn in the template"
+        ],
+    ),
+    "another beginning": (
+        template(
+            "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}<end>{% endif %}{% endfor %}"
+            "{% if add_generation_prompt %}>{% endif %}"
+        ),
+        [
+            "its chat template renders another prefix for a given answer than for one to be generated (from '>' on), "
+            "so the student is trained on another text than the model was; make sure that this is intended, as with "
+            "reasoning models"
+        ],
+    ),
+    "no answers": (
+        template(ROLES.replace("ANSWERED", "{{ raise_exception('no assistants') }}")),
+        ["its chat template does not accept an answer (no assistants); fix it"],
+    ),
+    "several ends, the tokenizer's among them": (generation(eos_token_id=[13, 15]), []),
+    "other ends": (
+        generation(eos_token_id=[13, 12]),
+        [
+            "generation_config.json stops at '>' (13), ';' (12), but the tokenizer's end token is '<end>' (15): code "
+            "that waits for one of them does not stop at the other; set eos_token of the tokenizer to the stop token "
+            "that the model was trained to write"
+        ],
+    ),
+    "no generation config": (remove("generation_config.json"), []),
+}
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+@pytest.mark.parametrize(("change", "doubts"), DOUBTS.values(), ids=DOUBTS)
+def test_template_generation_config_and_tokenizer_must_agree_on_the_stop_token(
+    local_project: Project, role: str, change: Callable[[Path], None], doubts: list[str]
+):
+    change(local_project.root / role)
+
+    warnings = warnings_of(local_project)
+
+    assert warnings == [
+        f"{local_project.params_file}: {KEYS[role]}: {local_project.root}/{role}: {doubt}" for doubt in doubts
+    ]
+
+
+def test_a_newline_may_follow_the_end_token(tmp_path: Path):
+    from omniopd.preflight.check_models import end_warnings
+
+    characters = character_tokenizer(f"{ALPHABET}\n")
+    characters.chat_template = ROLES.replace("ANSWERED", "<end>\n")
+    assert end_warnings(str(tmp_path), characters) == []
+    characters.chat_template = ROLES.replace("ANSWERED", "\n")
+    [line] = end_warnings(str(tmp_path), characters)
+    assert "its chat template ends a turn with '4' (4)" in line
+
+
+def test_a_template_that_takes_no_prompt_is_refused(local_project: Project):
+    template("{{ raise_exception('never') }}")(local_project.root / "student")
+
+    assert refusal(local_project, ModelError) == [
+        "params.yaml: models.student: student: its chat template does not take a prompt (never); fix "
+        "chat_template.jinja or tokenizer_config.json"
+    ]
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_has_is_refused(local_project: Project, models: Path):
+    shutil.copy(models / "words" / "tokenizer.json", local_project.root / "student" / "tokenizer.json")
+
+    assert refusal(local_project, ModelError) == [
+        "params.yaml: models.student: student: the tokenizer's last token is 1017, and the model has 18 (vocab_size "
+        "in config.json); save the tokenizer that belongs to the model"
+    ]
+
+
+# --- what cannot be trained or saved
+
+UNSAVED = {
+    "a temperature without sampling": ({"do_sample": False, "temperature": 0.6}, "temperature"),
+    "top_p of no sampling": ({"top_p": 0.9}, "top_p"),
+    "several sequences": ({"num_return_sequences": 3}, "num_return_sequences"),
+    "no new tokens": ({"max_new_tokens": 0}, "max_new_tokens"),
+}
+
+
+@pytest.mark.parametrize(("settings", "named"), UNSAVED.values(), ids=UNSAVED)
+def test_a_generation_config_that_no_checkpoint_could_hold_is_refused(
+    local_project: Project, settings: dict, named: str
+):
+    generation(**settings)(local_project.root / "student")
+
+    [line] = refusal(local_project, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: generation_config.json cannot be ")
+    assert named in line
+
+
+def test_a_generation_config_that_cannot_be_read_is_refused(local_project: Project):
+    (local_project.root / "student" / "generation_config.json").write_text("{")
+
+    [line] = refusal(local_project, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: generation_config.json cannot be used (")
+
+
+LORA = {"rank": 2, "alpha": 4.0}
+TARGETS = {
+    "the head": (["q_proj", "lm_head"], "lm_head is the head"),
+    "no layer": (["q_proj", "c_attn"], "c_attn names no layer of Qwen3ForCausalLM"),
+    "a norm": (["norm"], "norm is a Qwen3RMSNorm, not a linear layer"),
+}
+
+
+@pytest.mark.parametrize(("targets", "reason"), TARGETS.values(), ids=TARGETS)
+def test_what_takes_no_adapter_is_refused_with_the_arm_and_the_reason(
+    local_project: Project, targets: list, reason: str
+):
+    local_project.edit_paths({"arms.omniopd.train": {"lora": {**LORA, "targets": targets}}})
+
+    [line] = refusal(local_project, ConfigError)
+
+    assert line.startswith(f"params.yaml: arms.omniopd: train.lora.targets: {reason}")
+    assert line.endswith("take some of down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj")
+
+
+def test_a_student_that_ignores_its_prompts_is_refused(local_project: Project):
+    template("1+1=")(local_project.root / "student")
+
+    [line] = refusal(local_project, ModelError)
+
+    assert line.startswith("params.yaml: models.student: student: its chat template renders ")
+
+
+def test_the_context_of_a_multimodal_model_is_that_of_its_text():
+    config = Gemma3Config(text_config={"max_position_embeddings": 77}, vision_config={})
+    assert context_len(config) == 77
