@@ -1,4 +1,4 @@
-"""Errors that the user can fix. Each message says where, what was found, and what to do.
+"""Errors that the user can fix. Each message says where the problem is, what it is, and what to do.
 
 The command line prints these as they are, without a traceback, and exits with 2.
 """
@@ -13,7 +13,7 @@ class ConfigError(OmniOPDError, ValueError):
 
 
 class DataError(OmniOPDError, ValueError):
-    """A file of prompts or records is missing, broken, or holds what it must not."""
+    """A file of prompts or records is missing, broken, or has invalid content."""
 
 
 class ModelError(OmniOPDError, ValueError):
@@ -21,38 +21,38 @@ class ModelError(OmniOPDError, ValueError):
 
 
 class AdapterError(ModelError):
-    """An adapter cannot be added to a model, or is another than train.lora describes."""
+    """An adapter cannot be added to a model, or does not match train.lora."""
 
 
 class TeacherError(OmniOPDError, RuntimeError):
-    """The teacher did not answer as the method needs it to."""
+    """The teacher does not answer in the way that the method needs."""
 
 
 class BudgetError(OmniOPDError, RuntimeError):
-    """What may be spent on the teacher is spent."""
+    """The budget of the teacher is exhausted."""
 
 
 class ProcessError(OmniOPDError, RuntimeError):
-    """A process that was started for a piece of work ended without doing it."""
+    """A child process ended without finishing its work."""
 
 
 class RunError(OmniOPDError, RuntimeError):
-    """A run directory is held by another process, or holds what this run did not make."""
+    """A run directory is in use by another process, or contains files of another run."""
 
 
 class TrackingError(OmniOPDError, RuntimeError):
-    """MLflow was asked, and did not answer."""
+    """MLflow does not answer."""
 
 
 class DiskError(OmniOPDError, OSError):
-    """A disk is full, or does not let itself be written."""
+    """A disk is full or not writable."""
 
 
 REASON_LEN = 240  # characters of a library's error in a message
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one printable line of at most REASON_LEN characters; its kind where it says nothing.
+    """The text of an error in one printable line of at most REASON_LEN characters, or its type if it has none.
 
     >>> one_line(ValueError("no such key:\n  'a'."))
     "no such key: 'a'"

@@ -15,24 +15,24 @@ from urllib.parse import quote, quote_plus
 
 MASK = "[key]"
 SHORTEST = 6  # characters of a key that is masked; a shorter one would mask parts of words
-TELLING = 12  # characters of a longer key by which a part of it is known
-LONG = 16  # characters of a key that no text holds by chance
+PART = 12  # characters at the start or end of a long key that are masked on their own
+LONG = 16  # characters of a key that does not occur in a text by chance
 SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
 SHORTEST_OF_ENVIRONMENT = 8
-# Credentials that are known by where they are: after "Bearer", before the host of a URL, or after "Basic", where they
-# are user:password in base64: "basic requirements2024and2025" is prose.
-PLACED = re.compile(
+# Credentials recognised by their position: after "Bearer", before the host of a URL, or after "Basic", where they must
+# be user:password in base64: "basic requirements2024and2025" is prose.
+CREDENTIALS = re.compile(
     r"(?i)(?<=\bbearer )(?=[^\s\"',]*\d)[\w.~+/=-]{8,}|(?<=\bbasic )(?P<basic>[\w+/-]{8,}={0,2})|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"
 )
 
 _known: set[str] = set()
 _forms: re.Pattern[str] | None = None
-_long_forms: re.Pattern[str] | None = None  # of the keys that are in a text for no other reason
+_long_forms: re.Pattern[str] | None = None  # of the keys of at least LONG characters
 _is_installed = False
 
 
 def protect(*keys: str | None) -> None:
-    """Mask these keys from now on; those too short to be told from words are left out."""
+    """Mask these keys from now on, except those shorter than SHORTEST."""
     global _forms, _long_forms
     new = {key for key in keys if key and len(key) >= SHORTEST} - _known
     if not new:
@@ -45,28 +45,23 @@ def protect(*keys: str | None) -> None:
 
 def protect_environment() -> None:
     """Mask the values of all environment variables that are named like a secret."""
-    protect(
-        *(
-            value
-            for name, value in os.environ.items()
-            if SECRET_NAME.search(name) and len(value) >= SHORTEST_OF_ENVIRONMENT
-        )
-    )
+    values = [value for name, value in os.environ.items() if SECRET_NAME.search(name)]
+    protect(*(value for value in values if len(value) >= SHORTEST_OF_ENVIRONMENT))
 
 
 def redacted(text: str) -> str:
-    """The text with a mask in place of each protected key, as it is or URL-, JSON-, HTML- or base64-encoded."""
-    text = PLACED.sub(_mask_of, text)
+    """The text with each protected key masked, whether plain or URL-, JSON-, HTML- or base64-encoded."""
+    text = CREDENTIALS.sub(_mask_of, text)
     return text if _forms is None else _forms.sub(MASK, text)
 
 
 def holds_key(text: str) -> bool:
-    """Whether a protected key is in the text, of those so long that it is there for no other reason."""
+    """Whether a protected key of at least LONG characters is in the text."""
     return _long_forms is not None and _long_forms.search(text) is not None
 
 
 def _mask_of(credential: re.Match[str]) -> str:
-    """The mask, or the text itself where it only looks like one."""
+    """The mask, or the text itself if it only looks like a credential."""
     return credential[0] if credential["basic"] and not _is_basic(credential[0]) else MASK
 
 
@@ -86,7 +81,7 @@ def _pattern(keys: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def _forms_of(key: str) -> Iterator[str]:
-    """Regular expressions of what a key may look like in a message."""
+    """Regular expressions for the forms of a key in a message."""
     plain = {
         key,
         json.dumps(key)[1:-1],
@@ -98,13 +93,13 @@ def _forms_of(key: str) -> Iterator[str]:
     }
     yield from map(re.escape, plain)
     if len(key) >= LONG:
-        yield re.escape(key[:TELLING]) + r"[\w.~+/=-]*"
-        yield re.escape(key[-TELLING:])
+        yield re.escape(key[:PART]) + r"[\w.~+/=-]*"
+        yield re.escape(key[-PART:])
     yield from map(re.escape, _base64_forms(key.encode(errors="surrogatepass")))
 
 
 def _base64_forms(key: bytes) -> Iterator[str]:
-    """The characters that are the same whatever is before and after the key."""
+    """The characters that do not depend on the text before and after the key."""
     for offset in range(3):
         start, num_bits = -(-8 * offset // 6), 8 * (offset + len(key))
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -128,7 +123,7 @@ def _install() -> None:
 def _cleaned(record: logging.LogRecord) -> logging.LogRecord:
     try:
         message = record.getMessage()
-    except Exception:  # its arguments do not fit; logging says so itself
+    except Exception:  # its arguments do not fit; logging reports that itself
         return record
     if (clean := redacted(message)) != message:
         record.msg, record.args = clean, ()

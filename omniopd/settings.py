@@ -4,7 +4,6 @@ from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from pydantic.fields import FieldInfo
 
 
 class Key(Enum):
@@ -22,7 +21,7 @@ class Key(Enum):
 
 
 class Section(BaseModel):
-    """A block of settings: frozen, and closed to names that it does not know."""
+    """A block of settings: frozen, unknown names refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -31,14 +30,9 @@ class Section(BaseModel):
         settings = self.model_dump()
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if Key.NEVER in field.metadata or (
-                Key.IF_CHANGED in field.metadata and _is_default(field, value)
-            ):
+            is_default = value == field.get_default(call_default_factory=True)
+            if Key.NEVER in field.metadata or (Key.IF_CHANGED in field.metadata and is_default):
                 del settings[name]
             elif isinstance(value, Section):
                 settings[name] = value.determining()
         return settings
-
-
-def _is_default(field: FieldInfo, value: object) -> bool:
-    return value == field.get_default(call_default_factory=True)

@@ -1,6 +1,6 @@
-"""DVC: what a run made is recorded there, and any version of a file is found again by its md5.
+"""DVC: the outputs of runs are recorded in it, and any version of a file is looked up by its md5.
 
-A run that `dvc repro` started is recorded by DVC itself. What another program started is recorded by `commit`.
+DVC itself records a run that `dvc repro` started; `commit` records one that another program started.
 """
 
 import os
@@ -25,7 +25,7 @@ _BUSY = re.compile(r"Unable to acquire lock|is being blocked by")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file can be had.
+    """Where a file is available.
 
     >>> Place("remote", "storage").kind
     'remote'
@@ -36,15 +36,15 @@ class Place:
 
 
 def is_recorded_here(root: Path) -> bool:
-    """Whether outputs are to be recorded in DVC by us: not where root is no DVC project, nor where DVC itself runs us.
+    """Whether root is a DVC project and this process must record outputs: not in a stage that DVC runs.
 
-    DVC records what a stage made when the stage has ended, and refuses to before.
+    DVC records the outputs of a stage when it ends, and refuses to do so before.
     """
     return _is_project(root) and not os.environ.get("DVC_STAGE")
 
 
 def commit(root: Path, stages: Sequence[str]) -> str | None:
-    """Record the outputs of those stages of root's dvc.yaml in DVC; a sentence where that could not be done."""
+    """Record the outputs of stages of root's dvc.yaml. Returns a sentence if that was not possible."""
     if not is_recorded_here(root):
         return None
     command = ["dvc", "commit", "--force", *stages]
@@ -53,37 +53,35 @@ def commit(root: Path, stages: Sequence[str]) -> str | None:
     )
     if done.returncode == 0:
         return None
-    said = done.stderr.strip()
-    reason = "another dvc process is at work here" if _BUSY.search(said) else _last_line(said)
-    return (
-        f"DVC did not record {', '.join(stages)} ({reason}); when that has passed, run `{' '.join(command)}`"
-    )
+    busy = _BUSY.search(done.stderr)
+    reason = "another dvc process is running here" if busy else _last_line(done.stderr)
+    return f"DVC did not record {', '.join(stages)} ({reason}); resolve that, then run `{' '.join(command)}`"
 
 
 def remotes(root: Path) -> list[str] | None:
-    """The names of a DVC project's remotes, the default first; None where root is no such project."""
+    """The names of a DVC project's remotes, the default first; None if root is not a DVC project."""
     return Store(root).remotes if _is_project(root) else None
 
 
 class Store:
-    """The cache and the remotes of a DVC project; of a folder that is none, nothing."""
+    """The cache and the remotes of a DVC project; empty for any other folder."""
 
     def __init__(self, root: Path):
         self._root = root
         self.problems: dict[str, str] = {}
-        """Why a remote could not be looked into, by its name."""
+        """Why a remote could not be searched, by name."""
 
     def find(self, digests: Iterable[str]) -> dict[str, Place]:
-        """Where files with these md5s are: in the cache, or else in a remote. What is nowhere is left out."""
-        left = sorted(set(digests))
-        found: dict[str, Place] = {}
-        for digest in left:
-            if self._repo is not None and os.path.exists(path := self._cache.oid_to_path(digest)):
-                found[digest] = Place("cache", path)
+        """Where files with these md5s are: in the cache, or else in a remote. Missing ones are left out."""
+        missing = sorted(set(digests))
+        places: dict[str, Place] = {}
+        for digest in missing:
+            if self._repo is not None and os.path.exists(path := self._repo.cache.local.oid_to_path(digest)):
+                places[digest] = Place("cache", path)
         for name in self.remotes:
-            left = [digest for digest in left if digest not in found]
-            found |= dict.fromkeys(self._in_remote(name, left), Place("remote", name))
-        return found
+            missing = [digest for digest in missing if digest not in places]
+            places |= dict.fromkeys(self._in_remote(name, missing), Place("remote", name))
+        return places
 
     def copy(self, digest: str, place: Place, to: Path) -> None:
         """Copy the file from its place, atomically, and only if its md5 is right.
@@ -98,8 +96,8 @@ class Store:
                 remote.fs.get_file(remote.oid_to_path(digest), str(partial))
             else:
                 shutil.copyfile(place.name, partial)
-            if (found := file_md5(partial)) != digest:
-                raise DataError(f"{place.kind} {place.name}: has md5 {found} for {digest}; delete it there")
+            if (actual := file_md5(partial)) != digest:
+                raise DataError(f"{place.kind} {place.name}: has md5 {actual} for {digest}; delete it there")
 
         try:
             write_atomic(to, fetch)
@@ -113,11 +111,6 @@ class Store:
         from dvc.repo import Repo
 
         return Repo(str(self._root))
-
-    @property
-    def _cache(self) -> Any:
-        assert self._repo is not None
-        return self._repo.cache.local
 
     @property
     def remotes(self) -> list[str]:
@@ -137,7 +130,7 @@ class Store:
         try:
             remote = self._remote(name)
             return [digest for digest in digests if remote.exists(digest)]
-        except Exception as error:  # each kind of remote fails in its vendor's own way
+        except Exception as error:  # each kind of remote raises errors of its own
             self.problems[name] = _last_line(str(error)) or type(error).__name__
             return []
 

@@ -1,4 +1,4 @@
-"""What a run made without `dvc repro` is recorded in DVC, and found there again."""
+"""What a run made without `dvc repro` is recorded in DVC, and can be looked up there."""
 
 import hashlib
 import subprocess
@@ -66,7 +66,7 @@ def test_while_another_dvc_holds_the_lock_a_sentence_says_what_to_run_later(reco
     holder = _hold_lock(recorded)
     try:
         assert commit(recorded.root, ["distill@omniopd-0"]) == (
-            "DVC did not record distill@omniopd-0 (another dvc process is at work here); when that has passed, "
+            "DVC did not record distill@omniopd-0 (another dvc process is running here); resolve that, then "
             "run `dvc commit --force distill@omniopd-0`"
         )
     finally:
@@ -114,18 +114,18 @@ def test_while_a_repro_is_writing_the_same_outputs_a_sentence_says_what_to_run_l
         subprocess.run(["kill", "--", f"-{repro.pid}"], check=True)
         repro.wait()
     assert warning is not None
-    assert "another dvc process is at work here" in warning
+    assert "another dvc process is running here" in warning
 
 
 @pytest.mark.slow
 def test_a_commit_that_fails_says_why_and_what_to_run(recorded: Project):
     warning = commit(recorded.root, ["distill@nothing-0"])
     assert warning is not None
-    assert "Stage 'distill@nothing-0' not found inside 'dvc.yaml' file); when that has passed" in warning
+    assert "Stage 'distill@nothing-0' not found inside 'dvc.yaml' file); resolve that, then run" in warning
     assert warning.endswith("run `dvc commit --force distill@nothing-0`")
 
 
-# --- found again
+# --- looked up
 
 
 def _some_file(project: Project) -> tuple[Path, str]:
@@ -134,7 +134,7 @@ def _some_file(project: Project) -> tuple[Path, str]:
 
 
 @pytest.mark.slow
-def test_a_file_is_found_in_the_cache_then_in_a_remote_then_nowhere(recorded: Project, tmp_path: Path):
+def test_a_file_is_located_in_the_cache_then_in_a_remote_then_nowhere(recorded: Project, tmp_path: Path):
     path, digest = _some_file(recorded)
     dvc(recorded, "remote", "add", "empty", str(tmp_path / "empty"))
     dvc(recorded, "remote", "add", "storage", str(tmp_path / "storage"))

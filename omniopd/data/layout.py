@@ -1,4 +1,4 @@
-"""Where everything lies, below the folder that holds params.yaml."""
+"""The paths of all files, below the folder of params.yaml."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,15 @@ class Layout:
         return self.root / "data" / f"seed-{seed}" / f"{split}.jsonl"
 
     def prompt_report(self, seed: int) -> Path:
-        """What `prepare` found in the source of the prompts; a built-in task has none."""
+        """The report of `prepare` on the source of the prompts; a built-in task has none."""
         return self.prompts(seed, "train").with_name("prepare-report.json")
 
     def models(self, seed: int) -> Path:
-        """The folder of the models that `base` made, and of models.json, which names those in use."""
+        """The folder of the models that `base` trained, and of models.json, which lists those in use."""
         return self.root / "models" / f"seed-{seed}"
 
     def named_model(self, name: str) -> str:
-        """A directory beside params.yaml by its path, a hub name (owner/name) as it is."""
+        """The path of a directory relative to params.yaml, or a hub name (owner/name) unchanged."""
         is_hub_name = name.count("/") == 1 and not name.startswith((".", "/"))
         path = self.root / name
         if self.root == Path() or (is_hub_name and not path.exists()):
@@ -40,22 +40,22 @@ class Layout:
         return str(path.absolute())
 
     def run(self, arm: str, seed: int, variant: str = "") -> "RunLayout":
-        """The folder of one run; `variant` stands behind the name of one that is no run of params.yaml as it is."""
+        """The folder of one run; `variant` is the suffix of a run with overrides."""
         return RunLayout(self.root / "runs" / f"{arm}-{seed}{variant}")
 
     def folders_of(self, name: str) -> list[Path]:
-        """The folders of a run of that name, newest first: the present one, those set aside, those beside it."""
+        """The folders of a run by its name, newest first: the current one, replaced ones, its sweep and variants."""
         runs = self.root / "runs"
-        beside = [path for kind in ("replaced", "lr", "with") for path in runs.glob(f"{name}.{kind}-*")]
-        found = [runs / name, *beside]
-        return sorted(filter(Path.is_dir, found), key=lambda path: path.stat().st_mtime, reverse=True)
+        variants = [path for kind in ("replaced", "lr", "with") for path in runs.glob(f"{name}.{kind}-*")]
+        folders = filter(Path.is_dir, [runs / name, *variants])
+        return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
     def checkout(self, run_id: str) -> Path:
-        """What was checked out of a run of MLflow."""
+        """The files of an MLflow run that were checked out."""
         return self.root / "checkout" / run_id
 
     def reproduced(self, run_id: str) -> Path:
-        """The project in which a run of MLflow is made again."""
+        """The project in which an MLflow run is reproduced."""
         return self.root / "reproduced" / run_id
 
     def sweep_run(self, arm: str, seed: int, lr: float) -> "RunLayout":
@@ -63,17 +63,12 @@ class Layout:
         return self.run(arm, seed, f".lr-{lr:g}")
 
     def sweep(self, arm: str, seed: int) -> Path:
-        """What the learning rates of a sweep came to, for one arm and seed."""
-        return self.sweeps / f"{arm}-{seed}.json"
+        """The results of a sweep for one arm and seed; in git, so that a clone need not sweep."""
+        return self.root / "sweeps" / f"{arm}-{seed}.json"
 
     def sweep_log(self, arm: str, seed: int) -> Path:
-        """The log in detail of all the runs of a sweep."""
+        """The detailed log of all runs of a sweep."""
         return self.root / "runs" / f"{arm}-{seed}.sweep.log"
-
-    @property
-    def sweeps(self) -> Path:
-        """The folder of the sweeps' results; kept in git, so that a clone need not sweep."""
-        return self.root / "sweeps"
 
     @property
     def learning_rates(self) -> Path:
@@ -86,27 +81,27 @@ class Layout:
 
     @property
     def evaluations(self) -> Path:
-        """The folder of those, by the names of the runs."""
+        """The folder of those of all runs."""
         return self.root / "metrics" / "evaluation"
 
     def heldout(self, arm: str, seed: int, variant: str = "") -> Path:
-        """The same accuracies alone, for `dvc metrics`: it shows no lists."""
+        """Only the accuracies, for `dvc metrics`, which shows no lists."""
         return self.root / "metrics" / "heldout" / f"{arm}-{seed}{variant}.json"
 
     def answers(self, name: str, when: str, how: str) -> Path:
-        """The held-out prompts as the student of a run answered them, before or after it, a row a prompt."""
+        """The responses of a run's student to the held-out prompts, before or after the run, a row per prompt."""
         return self.root / "metrics" / "answers" / name / f"{when}-{how}.parquet"
 
     def benchmarks(self, name: str) -> Path:
-        """What benchmarks came to: of a run by its name, of another model by the name that its path gives."""
+        """The folder of benchmark results of a run, or of another model by a name made of its path."""
         return self.root / "metrics" / "benchmarks" / name
 
     def benchmark_work(self, key: str) -> Path:
-        """The parts of a measurement; results are made of them, so they are not tracked."""
+        """The parts of a measurement, from which results are made; not tracked."""
         return self.root / ".cache" / "benchmarks" / key
 
     def benchmark_lock(self, key: str) -> Path:
-        """The lock of whoever makes them."""
+        """The lock of the process that makes them."""
         return self.benchmark_work(f".{key}.lock")
 
     def report(self, name: str) -> Path:
@@ -114,17 +109,17 @@ class Layout:
         return self.root / "reports" / f"{name}.html"
 
     def made(self, stage: str, seed: int) -> Path:
-        """What `prepare` and `base` leave behind of their own making: what it was made from, and its digests."""
+        """The receipt of `prepare` or `base`."""
         folder = {"prepare": self.prompts(seed, "train").parent, "base": self.models(seed)}[stage]
         return folder / "receipt.json"
 
     def making(self, seed: int) -> Path:
-        """The lock of whoever makes the prompts and the models of a seed."""
+        """The lock of the process that makes the prompts or models of a seed."""
         return self.root / "data" / f".seed-{seed}.lock"
 
     @property
     def compared(self) -> "ComparisonLayout":
-        """The comparison of all runs that params list, which DVC versions."""
+        """The comparison of all runs in params, which DVC versions."""
         return ComparisonLayout(self.root / "metrics", self.root / "plots")
 
     @property
@@ -133,7 +128,7 @@ class Layout:
         return ComparisonLayout(self.root / "metrics" / "subset", self.root / "metrics" / "subset" / "plots")
 
     def seconds(self, stage: str) -> Path:
-        """The seconds that a stage last took; of no use to any other stage, so not tracked."""
+        """The seconds that a stage last took; not tracked."""
         return self.root / ".cache" / "seconds" / f"{stage}.json"
 
 
@@ -163,27 +158,27 @@ class RunLayout:
 
     @property
     def config(self) -> Path:
-        """The resolved settings and the digests of what went in."""
+        """The resolved settings and the digests of the inputs."""
         return self.root / "config.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a round; the same bytes whenever the run is repeated."""
+        """One JSON object per round; a repeated run gives the same bytes."""
         return self.root / "metrics.jsonl"
 
     @property
     def timings(self) -> Path:
-        """Seconds by stage; never the same twice, and so kept apart from the metrics."""
+        """Seconds by stage; separate from the metrics, as they differ each time."""
         return self.root / "timings.jsonl"
 
     @property
     def log(self) -> Path:
-        """The log in detail."""
+        """The detailed log."""
         return self.root / "run.log"
 
     @property
     def teacher(self) -> Path:
-        """How a teacher behind an API is asked, as its probe found."""
+        """How requests are sent to the API of a teacher, as its probe determined."""
         return self.root / "teacher.json"
 
     @property
@@ -193,12 +188,12 @@ class RunLayout:
 
     @property
     def lock(self) -> Path:
-        """Held by the one process that writes here; beside the folder, which may be set aside whole."""
+        """The lock of the one process that writes here; outside the folder, which may be renamed."""
         return self.root.with_name(f".{self.root.name}.lock")
 
     @property
     def datasets(self) -> list[Path]:
-        """The folders of one file a round; a method that has no use for one leaves it empty."""
+        """The folders with one file per round; those that a method does not use are empty."""
         return [path.parent for path in (self.trajectories(0), self.verdicts(0), self.rewards(0))]
 
     def trajectories(self, round_: int) -> Path:
@@ -214,7 +209,7 @@ class RunLayout:
         return self.root / "rewards" / f"round-{round_:04d}.parquet"
 
     def manifest(self, round_: int) -> Path:
-        """Written last: the round is complete when it exists and its digests hold."""
+        """Written last: the round is complete if it exists and its digests match."""
         return self.root / "manifests" / f"round-{round_:04d}.json"
 
     def checkpoint(self, round_: int) -> Path:
@@ -222,11 +217,11 @@ class RunLayout:
         return self.root / "checkpoints" / f"round-{round_:04d}"
 
     def state(self, round_: int) -> Path:
-        """The student and the optimiser before that round, for the process that goes on from them."""
+        """The student and the optimiser before that round, for a process that continues from them."""
         return self.work / f"state-{round_:04d}"
 
     def receipt(self, round_: int, name: str) -> Path:
-        """What a finished piece of a round leaves behind: its key and its files' digests."""
+        """The receipt of a finished piece of a round."""
         return self.work / f"round-{round_:04d}" / f"{name}.json"
 
     def shard(self, round_: int, name: str) -> Path:

@@ -99,7 +99,7 @@ METRICS: dict[str, Metric] = {
         "nats per token", "Divergence from the initial student", "anchor KL", is_compared=True,
         rule=Rule(
             "above",
-            "{value:.3g} nats a token lie between the student and where it began",
+            "{value:.3g} nats per token from the initial student",
             "the learning rate is too high, or the anchor too weak",
             "lower train.lr, or raise the method's beta",
         ),

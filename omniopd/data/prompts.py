@@ -202,7 +202,7 @@ def prompts_of_round(prompts: Sequence[Prompt], round_: int, *, count: int, seed
     draws those of an uninterrupted one.
     """
     if not 0 < count <= len(prompts):
-        raise ValueError(f"a round of {count} different prompts cannot be had of {len(prompts)}")
+        raise ValueError(f"a round of {count} different prompts cannot be drawn from {len(prompts)}")
     epoch, index = divmod(round_, len(prompts) // count)
     order = list(range(len(prompts)))
     # A string seed is hashed with SHA-512: stable, unlike hash().

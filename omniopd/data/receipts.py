@@ -1,8 +1,7 @@
-"""Receipts: how a piece of work knows that it is done, without trusting anyone's cache.
+"""Receipts: a piece of work is skipped if its receipt is valid, without trusting anyone's cache.
 
-A receipt names the key of the work (what it depends on) and the digest of every file it wrote. It
-is written last, with a digest of itself. Work is skipped where the key is the same and every digest still holds; a
-file that is gone or damaged is made again.
+A receipt has the key of the work (a hash of its inputs) and the digest of every file that it wrote. It is written
+last, with a digest of itself. It is valid if the key and all digests match, so a missing or damaged file is made again.
 """
 
 import hashlib
@@ -19,21 +18,21 @@ DIGEST = "digest"  # of the rest of a receipt: a damaged number is still JSON
 
 
 def work_key(*parts: object) -> str:
-    """16 hex digits that name the work with these inputs."""
+    """16 hex digits that identify the work with these inputs."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def write_receipt(
     receipt: Path, *, key: str, files: Sequence[Path], base: Path, more: dict[str, Any] | None = None
 ) -> None:
-    """Record finished work: its key, the md5 of its files (paths relative to base), and what else is known."""
+    """Record finished work: its key, the md5 of its files (paths relative to base), and further fields."""
     digests = {path.relative_to(base).as_posix(): file_md5(path) for path in files}
     content = {"key": key, "files": digests, **(more or {})}
     write_json(receipt, content | {DIGEST: _digest(content)})
 
 
 def valid_receipt(receipt: Path, *, key: str, base: Path) -> dict[str, Any] | None:
-    """The receipt's content where the work need not be done again, else None."""
+    """The receipt's content if the work is done, else None."""
     try:
         content = read_json(receipt, "key", "files")
     except DataError:

@@ -37,14 +37,14 @@ Columns = Mapping[str, Tensor]  # each (N,) or (N, K)
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows side by side: [prompt | response | padding], padded on the right, and their N response tokens in a line.
+    """Rows as [prompt | response | padding], padded on the right, and their N response tokens concatenated.
 
-    A causal model never looks right, so padding cannot reach a response token, and no attention
-    mask is needed. Packed, the rows lie one behind the other in one (B = 1), and each sees itself alone.
+    Attention is causal, so padding cannot affect a response token, and no attention mask is needed. Packed rows are
+    concatenated into one sequence (B = 1), and each attends only to itself.
     """
 
     input_ids: Tensor  # (B, L) int64
-    position_ids: Tensor | None  # (B, L) int64 where rows are packed, which tells them apart; else None
+    position_ids: Tensor | None  # (B, L) int64 for packed rows, which start at 0 each; else None
     index: Tensor  # (N,) int64: the position in B · L whose output predicts a response token
     token_ids: Tensor  # (N,) int64: the response tokens, row by row
     columns: Columns
@@ -75,10 +75,10 @@ def collate(rows: Sequence[Row], *, pad_id: int, packed: bool = False) -> Batch:
 def grouped(
     rows: Sequence[Row], *, batch_size: int, batch_tokens: int | None = None, packed: bool = False
 ) -> list[Sequence[Row]]:
-    """The rows of each forward pass: batch_size of them at most, in order.
+    """The rows of each forward pass: at most batch_size, in order.
 
-    Where batch_tokens is given, rows of like length go together, longest first, so many that a batch has no more
-    tokens than that, its padding included; a row that is longer stands alone.
+    With batch_tokens, rows are grouped by length, longest first, and a batch has at most that many tokens, padding
+    included; a longer row gets a batch of its own.
     """
     if batch_tokens is None:
         return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]

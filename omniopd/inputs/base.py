@@ -1,4 +1,4 @@
-"""base: the student and the teacher of a seed, trained here or found, and named in models.json."""
+"""base: the student and the teacher of a seed, trained here or existing, and listed in models.json."""
 
 import hashlib
 import json
@@ -33,20 +33,20 @@ def base(
     *,
     on_step: Callable[[str, int, int], None],
 ) -> dict[str, dict[str, Any]]:
-    """Train the demo's models where params name them, check the others, and write models.json, which is returned.
+    """Train the demo models that params name, check the others, and write models.json; returns its content.
 
-    The demo's student is drawn anew, from the next initialisation, until it starts where params say; its
-    `starts` there are the accuracies of all draws. on_step is told the role, the step done and the number of steps.
+    The demo's student is trained from one initialisation after another until it starts in the range of params;
+    `starts` in models.json lists the accuracies of all draws. on_step gets the role, the step and the number of steps.
 
     Raises:
-        ConfigError: a demo model is asked for, and the prompts are no built-in task.
-        ModelError: a directory that holds no model.
+        ConfigError: params name a demo model, and the prompts are not of a built-in task.
+        ModelError: a directory without a model.
     """
     if problems := demo_problems(params, "params.yaml"):
         raise ConfigError("\n".join(problems))
     use_threads(params.compute.num_threads)
     names = {"student": params.models.student, "teacher": params.teacher.model}
-    found = {}
+    models = {}
     for role, name in names.items():
         if name == DEMO:
             path = layout.models(seed) / role
@@ -57,22 +57,22 @@ def base(
                 model, tokenizer = _train(params, seed, layout, role, 0, on_step)
                 notes = {}
             save_model(path, model, tokenizer)
-            found[role] = {"path": role, "digest": model_digest(path), **notes}
+            models[role] = {"path": role, "digest": model_digest(path), **notes}
         elif role == "teacher" and not params.teacher.is_local:
-            found[role] = {"name": name, "digest": name}
+            models[role] = {"name": name, "digest": name}
         else:
             path = layout.named_model(name)
             check_model_dir(path)
-            found[role] = {"name": name, "digest": model_digest(Path(path))}
-    write_json(layout.models(seed) / "models.json", found)
+            models[role] = {"name": name, "digest": model_digest(Path(path))}
+    write_json(layout.models(seed) / "models.json", models)
     receipt = layout.made("base", seed)
     files = [file for file in sorted(receipt.parent.rglob("*")) if file.is_file() and file != receipt]
     write_receipt(receipt, key=base_key(params, seed, layout), files=files, base=receipt.parent)
-    return found
+    return models
 
 
 def base_key(params: Params, seed: int, layout: Layout) -> str:
-    """What names the models of a seed: all that they are made from; of those in a directory the weights."""
+    """The key of the models of a seed: a hash of everything they are made from, or of the weights in a directory."""
     names = {"student": params.models.student, "teacher": params.teacher.model}
     in_directories = {
         role: model_digest(Path(layout.named_model(name)))
@@ -86,7 +86,7 @@ def base_key(params: Params, seed: int, layout: Layout) -> str:
 
 
 def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:
-    """The directory or hub name of the student or the teacher that `base` recorded; an API's name as it is."""
+    """The directory or hub name of the student or teacher that `base` recorded; for an API its model name."""
     folder = layout.models(seed)
     entry = read_json(folder / "models.json", role, made_by=f"omniopd base --seed {seed}")[role]
     if "path" in entry:
@@ -95,7 +95,7 @@ def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str
 
 
 def model_digest(path: Path) -> str:
-    """16 hex digits over the weight files of a directory; a hub name stands for itself."""
+    """16 hex digits over the weight files of a directory; a hub name is its own digest."""
     if not path.is_dir():
         return path.as_posix()
     digests = [(file.name, file_md5(file)) for file in sorted(path.glob("*.safetensors"))]
@@ -120,7 +120,7 @@ def _train(
 def _train_to_start(
     params: Params, seed: int, layout: Layout, on_step: Callable[[str, int, int], None]
 ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast, list[float]]:
-    """The first student that starts within the range, or the nearest of all; and the accuracy of each drawn."""
+    """The first student that starts in the range, or the nearest of all; and the accuracy of each draw."""
     start = params.models.demo.start
     accuracies: list[float] = []
     drawn: list[tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]] = []

@@ -1,6 +1,7 @@
-"""The prompts and models of a seed, made where a run finds none or finds those of other settings."""
+"""The prompts and models of a seed, made if they are missing or were made with other settings."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from omniopd.config import Params
 from omniopd.data.layout import Layout
@@ -9,30 +10,26 @@ from omniopd.data.receipts import valid_receipt
 from omniopd.inputs.base import base, base_key
 from omniopd.inputs.prepare import prepare, prepare_key
 
-Make = Callable[[], object]
-
 
 def make_prompts(params: Params, seed: int, layout: Layout) -> bool:
-    """Make the prompts of a seed unless they are there, whole and of these settings. Returns whether they were made."""
-    return _unless_made(
-        "prepare", prepare_key(params, seed, layout), seed, layout, lambda: prepare(params, seed, layout)
-    )
+    """Make the prompts of a seed unless they are complete and of these settings. Returns whether they were made."""
+    with one_at_a_time(layout.making(seed)):
+        if _is_made(layout.made("prepare", seed), prepare_key(params, seed, layout)):
+            return False
+        prepare(params, seed, layout)
+    return True
 
 
 def make_models(
     params: Params, seed: int, layout: Layout, *, on_step: Callable[[str, int, int], None]
 ) -> bool:
-    """Make or find the models of a seed, likewise. on_step is told of training: role, step, number of steps."""
-    return _unless_made(
-        "base", base_key(params, seed, layout), seed, layout,
-        lambda: base(params, seed, layout, on_step=on_step),
-    )  # fmt: skip
-
-
-def _unless_made(stage: str, key: str, seed: int, layout: Layout, make: Make) -> bool:
-    receipt = layout.made(stage, seed)
+    """The same for the models of a seed. on_step gets the progress of training: role, step, number of steps."""
     with one_at_a_time(layout.making(seed)):
-        if valid_receipt(receipt, key=key, base=receipt.parent) is not None:
+        if _is_made(layout.made("base", seed), base_key(params, seed, layout)):
             return False
-        make()
+        base(params, seed, layout, on_step=on_step)
     return True
+
+
+def _is_made(receipt: Path, key: str) -> bool:
+    return valid_receipt(receipt, key=key, base=receipt.parent) is not None

@@ -1,4 +1,4 @@
-"""prepare: prompts, drawn or read, split, one JSONL file a split; and of those that were read a report."""
+"""prepare: prompts of a built-in task or a source, one JSONL file per split; for a source also a report."""
 
 import random
 import re
@@ -23,29 +23,31 @@ from omniopd.tasks import TASKS, distinct_problems
 
 
 def prepare(params: Params, seed: int, layout: Layout) -> None:
-    """Write the train, validation and held-out prompts of a seed, and the demo's examples where there is a task.
+    """Write the train, validation and held-out prompts of a seed, and for a built-in task the demo's examples.
 
-    No problem stands in two of the files.
+    No problem is in two of the files.
 
     Raises:
         DataError: prompts.source cannot be used, or holds too few prompts.
     """
-    task = builtin_task(params)
+    task, report = builtin_task(params), layout.prompt_report(seed)
     if task is None:
-        _split_source(params, seed, layout)
+        drawn, findings = draw_prompts(params, [seed], layout)
+        for split, prompts in drawn[seed].items():
+            _write_prompts(split, prompts, seed, layout)
+        write_json(report, findings.report(seed, drawn[seed]))
     else:
-        layout.prompt_report(seed).unlink(missing_ok=True)
-        _draw(task, params, seed, layout)
+        report.unlink(missing_ok=True)
+        _write_task(task, params, seed, layout)
     receipt = layout.made("prepare", seed)
-    report = layout.prompt_report(seed)
     files = [*sorted(receipt.parent.glob("*.jsonl")), *([report] if report.exists() else [])]
     write_receipt(receipt, key=prepare_key(params, seed, layout), files=files, base=receipt.parent)
 
 
 def prepare_key(params: Params, seed: int, layout: Layout) -> str:
-    """What names the prompts of a seed: all that they are made from."""
+    """The key of the prompts of a seed: a hash of everything that they are made from."""
     files: list[str] = []
-    if builtin_task(params) is None:  # a hub dataset stands for itself
+    if builtin_task(params) is None:  # a hub dataset is identified by its name
         sources = [prompt_source(params, layout), *(item for item, _ in _evaluation_sources(params, layout))]
         files = [file_md5(source.path) for source in sources if source.path is not None]
         if params.prompts.max_prompt_tokens:
@@ -53,36 +55,29 @@ def prepare_key(params: Params, seed: int, layout: Layout) -> str:
     return work_key("prepare", seed, prompt_settings(params), files, __version__)
 
 
-def _draw(task_name: str, params: Params, seed: int, layout: Layout) -> None:
+def _write_task(task_name: str, params: Params, seed: int, layout: Layout) -> None:
     problems = distinct_problems(TASKS[task_name], random.Random(f"prepare/{task_name}/{seed}"))
     sizes = params.prompts
     counts = {"heldout": sizes.num_heldout, "validation": sizes.num_validation, "train": sizes.num_train}
     for split, count in counts.items():
-        drawn = [
-            Prompt(f"{split}-{i:05d}", p.prompt, p.answer) for i, p in enumerate(islice(problems, count))
-        ]
-        _write_prompts(split, drawn, seed, layout)
+        drawn = enumerate(islice(problems, count))
+        prompts = [Prompt(f"{split}-{i:05d}", problem.prompt, problem.answer) for i, problem in drawn]
+        _write_prompts(split, prompts, seed, layout)
     for name in ("student", "teacher"):
         count = getattr(params.models.demo, name).num_examples
         examples = [{"prompt": p.prompt, "solution": p.solution} for p in islice(problems, count)]
         write_jsonl(layout.prompts(seed, f"{name}-examples"), examples)
 
 
-def _split_source(params: Params, seed: int, layout: Layout) -> None:
-    drawn, findings = draw_prompts(params, [seed], layout)
-    for split, own in drawn[seed].items():
-        _write_prompts(split, own, seed, layout)
-    write_json(layout.prompt_report(seed), findings.report(seed, drawn[seed]))
-
-
 def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[dict[int, Splits], Findings]:
-    """The prompts of a source by seed and split, within the template; and what was found on the way.
+    """The prompts of a source by seed and split, with the template applied; and the findings.
 
     Raises:
         DataError: prompts.source or an evaluation set cannot be used, or there are too few prompts.
-        ModelError: prompts are to be measured in tokens, and the student has no tokenizer.
+        ModelError: max_prompt_tokens is set, and the student has no tokenizer.
     """
     settings = params.prompts
+    template = settings.template or "{prompt}"
     drawn, findings = draw(
         prompt_source(params, layout),
         Rules(
@@ -93,27 +88,28 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
             answer_pattern=re.compile(settings.answer_pattern) if settings.answer_pattern else None,
             measured_by=grader_of(params.evaluation).needs,
             max_tokens=settings.max_prompt_tokens,
-            count_tokens=_counter(params, layout) if settings.max_prompt_tokens else None,
+            count_tokens=_token_counter(params, layout, template) if settings.max_prompt_tokens else None,
         ),
         seeds,
         evaluation=_evaluation_items(params, layout),
     )
-    return {
-        seed: {name: [_within(settings.template, prompt) for prompt in own] for name, own in splits.items()}
-        for seed, splits in drawn.items()
-    }, findings
+    for splits in drawn.values():
+        for name, prompts in splits.items():
+            splits[name] = [
+                replace(prompt, prompt=template.replace("{prompt}", prompt.prompt)) for prompt in prompts
+            ]
+    return drawn, findings
 
 
 def prompt_source(params: Params, layout: Layout) -> Source:
-    """The file or the hub dataset that prompts.source names."""
+    """The file or hub dataset of prompts.source."""
     settings = params.prompts
     return source_of(settings.source, layout.root, subset=settings.subset, split=settings.split)
 
 
 def _evaluation_sources(params: Params, layout: Layout) -> list[tuple[Source, str]]:
-    """What training prompts may not overlap with, each with the column of its questions."""
-    rule = params.prompts.decontaminate
-    setting = "prompts.decontaminate.against"
+    """The sources that training prompts may not overlap with, each with the column of its questions."""
+    rule, setting = params.prompts.decontaminate, "prompts.decontaminate.against"
     return [
         (
             source_of(item.source, layout.root, subset=item.subset, split=item.split, setting=setting),
@@ -134,36 +130,23 @@ def _evaluation_items(params: Params, layout: Layout) -> EvaluationItems | None:
     return items
 
 
-def _within(template: str | None, prompt: Prompt) -> Prompt:
-    return prompt if template is None else replace(prompt, prompt=_filled(template, prompt.prompt))
-
-
-def _filled(template: str | None, text: str) -> str:
-    return text if template is None else template.replace("{prompt}", text)
-
-
-def _counter(params: Params, layout: Layout) -> Callable[[Sequence[str]], list[int]]:
-    """What counts the tokens of prompts as the student reads them."""
+def _token_counter(params: Params, layout: Layout, template: str) -> Callable[[Sequence[str]], list[int]]:
+    """A function that counts the tokens of prompts as the student reads them: with both templates."""
     from omniopd.models.chat import encode_rendered, render_prompt
     from omniopd.models.loading import load_tokenizer
 
-    tokenizer, template = load_tokenizer(layout.named_model(params.models.student)), params.prompts.template
+    tokenizer = load_tokenizer(layout.named_model(params.models.student))
 
     def count(texts: Sequence[str]) -> list[int]:
-        rendered = [render_prompt(tokenizer, _filled(template, text)) for text in texts]
+        rendered = [render_prompt(tokenizer, template.replace("{prompt}", text)) for text in texts]
         return list(map(len, encode_rendered(tokenizer, rendered)))
 
     return count
 
 
 def _tokenizer_md5(params: Params, layout: Layout) -> list[str]:
-    """What a count of tokens depends on besides the student's name."""
-    folder = Path(layout.named_model(params.models.student))
-    return [
-        file_md5(file)
-        for file in sorted(folder.glob("*"))
-        if file.suffix in (".json", ".jinja", ".model", ".txt")
-    ]
+    files = sorted(Path(layout.named_model(params.models.student)).glob("*"))
+    return [file_md5(file) for file in files if file.suffix in (".json", ".jinja", ".model", ".txt")]
 
 
 def _write_prompts(split: str, prompts: Sequence[Prompt], seed: int, layout: Layout) -> None:

@@ -1,6 +1,6 @@
 """resolved/: the settings that decide the outputs of each stage of dvc.yaml, one small file per stage.
 
-DVC compares files. So a stage runs again when a setting that its outputs depend on has changed, and only then.
+DVC compares files, so a stage runs again only when a setting that its outputs depend on has changed.
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,26 @@ from omniopd.versions import commit, is_recorded_here
 
 
 def record(params: Params, layout: Layout, stages: Sequence[str]) -> str | None:
-    """Have DVC version the outputs of stages that it did not run. Returns a sentence if it does not.
+    """Have DVC record the outputs of stages that it did not run. Returns a sentence if they are not recorded.
 
-    DVC would record them as made under the present params.yaml, so it does not where that gives them other settings.
+    DVC would record them as outputs of the current params.yaml, so they are not recorded if its settings differ.
     """
     if not is_recorded_here(layout.root):
         return None
     path = layout.root / "params.yaml"
     try:
-        present = load_params(path)
+        current = load_params(path)
     except ConfigError as error:
         return f"DVC did not record {', '.join(stages)} ({error})"
-    used, given = stage_settings(params), stage_settings(present)
-    if any(used.get(name) != given.get(name) for name in map(_file_of, stages)):
+    used, wanted = stage_settings(params), stage_settings(current)
+    if any(used.get(name) != wanted.get(name) for name in map(_file_of, stages)):
         return f"DVC did not record {', '.join(stages)}: {path} has changed since; `dvc repro` runs what it asks for"
-    write_resolved(present, layout)
+    write_resolved(current, layout)
     return commit(layout.root, ["resolve", *stages])
 
 
 def _file_of(stage: str) -> str:
-    """The name in resolved/ of the settings of a stage of dvc.yaml.
+    """The name in resolved/ of the settings of a stage in dvc.yaml.
 
     >>> _file_of("ablate@fork-random-0"), _file_of("evaluate-ablation@fork-random-0"), _file_of("prepare@0")
     ('distill-fork-random-0', 'evaluate', 'prepare')
@@ -44,7 +44,7 @@ def _file_of(stage: str) -> str:
 
 
 def write_resolved(params: Params, layout: Layout) -> None:
-    """Write resolved/, and remove the files of runs that params no longer list."""
+    """Write resolved/, and remove the files of runs that are no longer in params."""
     wanted = stage_settings(params)
     for stale in layout.resolved.glob("*.json"):
         if stale.stem not in wanted:
@@ -54,7 +54,7 @@ def write_resolved(params: Params, layout: Layout) -> None:
 
 
 def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
-    """The settings that decide what each stage makes: of `prepare`, `base`, …, `distill-ARM-SEED`, `sweep-ARM-SEED`."""
+    """The settings that decide the outputs of each stage: of `prepare`, `base`, …, `distill-ARM-SEED`, and so on."""
     return {
         "prepare": prompt_settings(params),
         "base": model_settings(params),
@@ -78,7 +78,7 @@ def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
 
 
 def prompt_settings(params: Params) -> dict[str, Any]:
-    """What decides the prompts of a seed, besides the files that they are read from."""
+    """The settings that decide the prompts of a seed; the files of the source count too."""
     settings: dict[str, Any] = {"prompts": params.prompts.determining()}
     if builtin_task(params) is not None:
         demo = params.models.demo
@@ -91,7 +91,7 @@ def prompt_settings(params: Params) -> dict[str, Any]:
 
 
 def model_settings(params: Params) -> dict[str, Any]:
-    """What decides the models of a seed, besides the files of those that are named by a directory."""
+    """The settings that decide the models of a seed; the weights of a directory count too."""
     names = {"student": params.models.student, "teacher": params.teacher.model}
     settings: dict[str, Any] = {**names, "kind": params.teacher.kind}
     if DEMO in names.values():
@@ -105,7 +105,7 @@ def model_settings(params: Params) -> dict[str, Any]:
 
 
 def run_settings(params: Params, arm: str, seed: int) -> dict[str, Any]:
-    """What decides the results of a run, besides its inputs and the learning rate that a sweep chose."""
+    """The settings that decide the results of a run, without the learning rate that a sweep chooses."""
     settings = resolve(params, arm, seed).determining()
     if params.every_arm[arm].lr_of is not None:
         del settings["train"]["lr"]

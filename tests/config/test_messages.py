@@ -175,7 +175,7 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize(("edits", "fragments", "jargon"), UNCLEAR.values(), ids=UNCLEAR)
-def test_a_message_names_what_was_found_in_the_readers_words(
+def test_a_message_names_the_value_in_the_readers_words(
     tmp_path: Path, edits: dict[str, Any], fragments: list[str], jargon: list[str]
 ):
     [line] = refusal(edited(tmp_path, edits))
@@ -196,7 +196,7 @@ def test_two_mistakes_are_two_lines(tmp_path: Path):
     ]
 
 
-def test_mistakes_of_arms_are_told_beside_those_of_the_blocks_that_they_change(tmp_path: Path):
+def test_mistakes_of_arms_are_reported_with_those_of_the_blocks_that_they_override(tmp_path: Path):
     edits = {
         "methods.omniopd.chunk_len": 0,
         "train.lr": -1.0,
@@ -212,7 +212,7 @@ def test_mistakes_of_arms_are_told_beside_those_of_the_blocks_that_they_change(t
     ]
 
 
-def test_an_arm_named_by_a_number_is_told_to_be_quoted(tmp_path: Path):
+def test_an_arm_named_by_a_number_must_be_quoted(tmp_path: Path):
     path = edited(tmp_path, {"arms": {7: {"method": "omniopd"}}})
 
     assert refusal(path) == ["params.yaml: arms: the name 7 is no text; put it in quotes"]
@@ -227,7 +227,7 @@ def test_the_mistakes_of_two_arms_are_two_lines(tmp_path: Path):
     ]
 
 
-def test_chunks_longer_than_any_response_are_told_for_each_arm(tmp_path: Path):
+def test_chunks_longer_than_any_response_are_reported_for_each_arm(tmp_path: Path):
     path = edited(tmp_path, {"methods.omniopd.chunk_len": 50})
     problem = TOO_LONG.format(chunk_len=50, room=48)
 
@@ -237,7 +237,7 @@ def test_chunks_longer_than_any_response_are_told_for_each_arm(tmp_path: Path):
     ]
 
 
-def test_a_round_of_more_prompts_than_there_are_is_told_for_the_arm_that_asks_it(tmp_path: Path):
+def test_a_round_of_more_prompts_than_there_are_is_reported_for_the_arm_that_draws_them(tmp_path: Path):
     edits = {"prompts.num_train": 128, "arms.omniopd.rollout": {"num_prompts": 129}}
 
     assert refusal(edited(tmp_path, edits)) == [
@@ -246,7 +246,7 @@ def test_a_round_of_more_prompts_than_there_are_is_told_for_the_arm_that_asks_it
     ]
 
 
-def test_the_mistakes_of_one_arm_are_told_together(tmp_path: Path):
+def test_the_mistakes_of_one_arm_are_reported_together(tmp_path: Path):
     edits = {
         "arms.omniopd.train": {"lr": 0},
         "arms.omniopd.rollout": {"num_prompt": 1},

@@ -61,7 +61,7 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, text: bytes):
     ["!!float abc", "!!int ''", "!!bool maybe", "2001-99-99", "9" * 5000, r'"\U00110000"', r'"\UFFFFFFFF"',
      "{[{}]: 1}"],
 )  # fmt: skip
-def test_a_value_that_is_none_of_its_type_is_refused_in_one_line(tmp_path: Path, value: str):
+def test_a_value_that_does_not_fit_its_type_is_refused_in_one_line(tmp_path: Path, value: str):
     [line] = refusal(written(tmp_path, f"seeds: [0]\ntrain: {value}\n"))
 
     assert line.startswith("params.yaml: not YAML: ")
@@ -84,7 +84,7 @@ def test_what_no_file_name_or_database_takes_is_no_setting(
     assert named in line
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path):
+def test_a_repeated_key_is_refused_with_its_line(tmp_path: Path):
     [line] = refusal(written(tmp_path, "seeds: [0]\ntrain: {}\nseeds: [1]\n"))
 
     assert "'seeds'" in line or '"seeds"' in line
@@ -93,7 +93,7 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path):
     assert "suppress" not in line  # and not how to have it accepted
 
 
-def test_a_key_that_stands_twice_deep_inside_is_refused(tmp_path: Path):
+def test_a_repeated_key_deep_inside_is_refused(tmp_path: Path):
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("    chunk_len: 2", "    chunk_len: 2\n    chunk_len: 3"))

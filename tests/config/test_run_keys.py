@@ -42,7 +42,7 @@ CHANGES_RESULTS = {
     "number of prompts": {"rollout.num_prompts": 64},
     "batch size, by rounding": {"rollout.batch_size": 64},
     "who writes the responses": {"rollout.engine": "vllm"},
-    "whether responses are written ahead": {"rollout.overlap": 1},
+    "whether responses are sampled during training": {"rollout.overlap": 1},
     "whose entropies choose": {"rollout.selection_entropy": "engine"},
     "threads, by rounding": {"compute.num_threads": 1},
     "temperature of the teacher": {"teacher.temperature": 0.5},
@@ -91,15 +91,15 @@ def test_every_other_setting_decides_the_results(tmp_path: Path, edits: dict[str
 
 
 def test_what_the_engine_is_given_decides_the_results(tmp_path: Path):
-    found = [
+    settings = [
         resolve(
             load_params(edited(tmp_path, {"rollout.engine": "vllm", **edits})), "omniopd", 0
         ).determining()
         for edits in ({}, {"rollout.engine_settings": {"dtype": "bfloat16"}}, {"rollout.num_shards": 2})
     ]
 
-    assert found[0] != found[1]
-    assert found[0] == found[2]
+    assert settings[0] != settings[1]
+    assert settings[0] == settings[2]
 
 
 def test_the_seed_decides_the_results(tmp_path: Path):

@@ -168,7 +168,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("edits", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_mistake_is_one_line_with_the_place_what_was_found_and_what_to_do(
+def test_a_mistake_is_one_line_with_the_setting_its_value_and_the_remedy(
     tmp_path: Path, edits: dict[str, Any], message: str
 ):
     assert refusal(edited(tmp_path, edits)) == [f"params.yaml: {message}"]

@@ -8,10 +8,10 @@ ITEM = "Natalia sold clips to 48 of her friends in April, and then she sold half
 
 
 def items(*texts: str, ngram: int = 5) -> EvaluationItems:
-    found = EvaluationItems(ngram)
+    evaluation = EvaluationItems(ngram)
     for number, text in enumerate(texts, start=1):
-        found.add(f"test.jsonl, row {number}", text)
-    return found
+        evaluation.add(f"test.jsonl, row {number}", text)
+    return evaluation
 
 
 def test_the_item_and_the_shared_words_are_named():

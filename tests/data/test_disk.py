@@ -37,18 +37,18 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize(("error", "said"), ERRORS.values(), ids=ERRORS)
-def test_the_sentence_names_the_file_and_the_remedy(error: Exception, said: str):
+@pytest.mark.parametrize(("error", "sentence"), ERRORS.values(), ids=ERRORS)
+def test_the_sentence_names_the_file_and_the_remedy(error: Exception, sentence: str):
     with pytest.raises(DiskError) as caught, naming(Path("runs/a/metrics.jsonl")):
         raise error
     assert str(caught.value).startswith("runs/a/metrics.jsonl: cannot be written (")
-    assert said in str(caught.value)
+    assert sentence in str(caught.value)
     assert caught.value.__cause__ is error
 
 
 def test_the_file_that_an_error_names_is_nearer_to_the_fault():
-    found = disk_error(PermissionError(errno.EACCES, "no", "run.lock"), Path("project"))
-    assert str(found).startswith(
+    error = disk_error(PermissionError(errno.EACCES, "no", "run.lock"), Path("project"))
+    assert str(error).startswith(
         f"run.lock: cannot be written ({os.strerror(errno.EACCES)}); make it writable"
     )
 

@@ -9,7 +9,7 @@ from omniopd.data.metrics import METRICS, Metric, compared
 from omniopd.report.page.curves import charts
 
 
-def test_a_metric_of_ones_own_is_drawn_by_the_report(monkeypatch: pytest.MonkeyPatch):
+def test_an_added_metric_is_drawn_by_the_report(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(METRICS, "surprise", Metric("surprise of the teacher", "nats", "Surprise", "mean"))
     rounds = [{"round": 0, "surprise": 0.5, "entropy": 1.0}, {"round": 1, "surprise": 0.25, "entropy": 0.9}]
 

@@ -15,7 +15,7 @@ def _ids(round_: int, count: int = 4, seed: int = 0) -> list[str]:
     return [prompt.id for prompt in prompts_of_round(PROMPTS, round_, count=count, seed=seed)]
 
 
-def test_no_prompt_is_asked_twice_in_an_epoch_and_what_fills_no_round_stands_back():
+def test_no_prompt_is_drawn_twice_in_an_epoch_and_an_incomplete_round_is_skipped():
     epochs = [_ids(round_) + _ids(round_ + 1) for round_ in range(0, 10, 2)]
 
     assert all(len(epoch) == len(set(epoch)) == 8 for epoch in epochs)
@@ -34,8 +34,8 @@ def test_a_round_is_a_function_of_its_number_and_the_seed():
 
 
 @pytest.mark.parametrize("count", [0, 11])
-def test_a_round_that_cannot_be_had_is_refused(count: int):
-    with pytest.raises(ValueError, match=f"{count} different prompts cannot be had of 10"):
+def test_a_round_of_more_prompts_than_there_are_is_refused(count: int):
+    with pytest.raises(ValueError, match=f"{count} different prompts cannot be drawn from 10"):
         _ids(0, count=count)
 
 

@@ -1,4 +1,4 @@
-"""Rows side by side, one behind the other, and within a budget."""
+"""Rows in padded and packed batches, and within a budget of tokens."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ def test_each_row_is_in_one_group_and_groups_keep_within_the_budget(sizes, batch
 
 
 @given(lengths, st.booleans())
-def test_index_points_before_each_response_token_and_columns_stand_beside_it(sizes, packed: bool):
+def test_index_points_before_each_response_token_and_columns_match_it(sizes, packed: bool):
     rows = _rows(sizes)
     batch = collate(rows, pad_id=0, packed=packed)
     tokens = batch.input_ids.flatten()

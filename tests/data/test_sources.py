@@ -1,4 +1,4 @@
-"""Rows of every kind of source, and what is said where one cannot be read."""
+"""Rows of every kind of source, and the message for one that cannot be read."""
 
 import csv
 import gzip
@@ -117,7 +117,7 @@ def test_a_path_that_leads_nowhere_is_refused_with_those_that_lead_somewhere(tmp
     assert "'reward_model.ground_truth', 'reward_model.style'" in refusal(named("a.parquet", tmp_path), wrong)
 
 
-def test_answers_of_a_csv_are_the_text_that_stands_there(tmp_path: Path):
+def test_answers_of_a_csv_are_text_as_written(tmp_path: Path):
     (tmp_path / "a.csv").write_text('id,prompt,answer\n007,"one, or\ntwo",18.0\n8,x,\n')
 
     assert prompts_in(named("a.csv", tmp_path)) == [Prompt("007", "one, or\ntwo", "18.0"), Prompt("8", "x")]
@@ -156,7 +156,7 @@ def test_a_file_goes_before_a_hub_dataset_of_the_same_name(tmp_path: Path):
 # --- the hub
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_the_way_of_a_local_file(tmp_path: Path):
+def test_an_unreachable_hub_is_refused_with_the_remedy_of_a_local_file(tmp_path: Path):
     source = source_of("openai/gsm8k", tmp_path, subset="main", split="train")
 
     message = refusal(source)  # the suite is offline
@@ -199,7 +199,7 @@ def test_a_hub_dataset_is_asked_for_by_name_subset_and_split(tmp_path: Path, hub
         (RuntimeError("Dataset scripts are no longer supported, but found n.py"), ["scripts", "Parquet"]),
     ],
 )  # fmt: skip
-def test_what_the_hub_refuses_is_said_in_a_line(
+def test_an_error_of_the_hub_is_one_line(
     tmp_path: Path, hub: dict[str, Any], error: Exception, words: list[str]
 ):
     hub["gives"] = error
@@ -211,7 +211,7 @@ def test_what_the_hub_refuses_is_said_in_a_line(
     assert all(word in message for word in words)
 
 
-# --- JSON, and keys that stand twice
+# --- JSON, and repeated keys
 
 TWICE = '{"id": "b", "prompt": "1", "prompt": "2", "answer": "3"}'
 TWICE_INSIDE = '{"id": "b", "prompt": "1", "meta": [{"a": 1, "a": 1}]}'
@@ -219,7 +219,7 @@ FINE = '{"id": "a", "prompt": "0"}'
 
 
 @pytest.mark.parametrize(("row", "key"), [(TWICE, "prompt"), (TWICE_INSIDE, "a")])
-def test_a_key_that_stands_twice_is_named_with_file_and_row(tmp_path, row: str, key: str):
+def test_a_repeated_key_is_named_with_file_and_row(tmp_path, row: str, key: str):
     (tmp_path / "a.jsonl").write_text(f"{FINE}\n{row}\n")
     (tmp_path / "a.json").write_text(f"[{FINE},\n {row}]")
     assert f"a.jsonl:2: the key '{key}' occurs twice" in refusal(named("a.jsonl", tmp_path))
@@ -240,7 +240,7 @@ def test_a_json_file_is_a_list_of_rows_or_rows_one_after_the_other(tmp_path, tex
 @pytest.mark.parametrize(
     "text", ["[{0}", "[{0},", "[{0},]", "[{0} {0}]", "[{0}] {0}", "[{0}, 7]", "nope", "[{0}, nan"]
 )
-def test_a_broken_json_file_is_told_in_one_line(tmp_path, text: str):
+def test_a_broken_json_file_is_refused_in_one_line(tmp_path, text: str):
     (tmp_path / "a.json").write_text(text.replace("{0}", FINE))
     [line] = refusal(named("a.json", tmp_path)).splitlines()
     assert "a.json" in line

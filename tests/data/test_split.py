@@ -48,7 +48,7 @@ def test_neither_the_order_of_rows_nor_repeats_change_a_split_or_its_report(tmp_
 
     assert first == second
     assert (findings.num_repeated, found_again.num_repeated) == (0, 80)
-    assert len({text for own in texts(first[0]).values() for text in own}) == 30
+    assert len({text for split in texts(first[0]).values() for text in split}) == 30
 
 
 def test_seeds_drawn_together_are_those_drawn_alone(tmp_path: Path):
@@ -79,15 +79,15 @@ def test_a_set_that_repeats_each_prompt_a_hundred_times_gives_each_once(tmp_path
     drawn, findings = draw(table(tmp_path / "dapo.parquet", rows), rules, [0])
 
     assert (findings.num_rows, findings.num_repeated) == (3000, 2970)
-    kept = [text for own in texts(drawn[0]).values() for text in own]
+    kept = [text for split in texts(drawn[0]).values() for text in split]
     assert sorted(kept) == sorted(f"Problem {i}." for i in range(30))
 
 
-def test_of_a_text_that_stands_twice_the_row_with_an_answer_is_kept_however_late(tmp_path: Path):
+def test_of_a_repeated_text_the_row_with_an_answer_is_kept_however_late(tmp_path: Path):
     mute = [{"id": f"a{i}", "prompt": row["prompt"]} for i, row in enumerate(ROWS)]
     drawn, findings = draw(lines(tmp_path / "a.jsonl", mute + ROWS), RULES, [0])
 
-    assert all(prompt.answer for own in drawn[0].values() for prompt in own)
+    assert all(prompt.answer for split in drawn[0].values() for prompt in split)
     assert findings.without_answer.count == 40
 
 
@@ -141,12 +141,14 @@ def test_a_mapped_column_that_no_line_has_is_refused_with_those_that_there_are(t
     )
 
 
-def test_prompts_that_are_too_long_stand_in_no_split_and_are_listed(tmp_path: Path):
+def test_prompts_that_are_too_long_are_in_no_split_and_are_listed(tmp_path: Path):
     rows = ROWS + [{"id": f"long{i}", "prompt": "1+" * 50 + f"{i}=", "answer": "1"} for i in range(7)] * 2
     rules = Rules(PLAIN, 30, 4, 6, max_tokens=8, count_tokens=lambda texts: list(map(len, texts)))
     drawn, findings = draw(lines(tmp_path / "a.jsonl", rows), rules, [0, 1])
 
-    assert max(len(text) for splits in drawn.values() for own in texts(splits).values() for text in own) <= 8
+    assert (
+        max(len(text) for splits in drawn.values() for split in texts(splits).values() for text in split) <= 8
+    )
     listed = findings.report(0, drawn[0])["too_long"]
     assert listed["count"] == 7
     assert {entry["id"]: entry["tokens"] for entry in listed["listed"]}["long3"] == 102
@@ -232,6 +234,6 @@ def test_gsm8k_is_read_whole(shared_data: Path):
     assert {entry["with"] for entry in report["contaminated"]["listed"]} >= {
         "test.jsonl, row 633"
     }  # stamps, a snowflake
-    answers = {prompt.prompt[:14]: prompt.answer for own in drawn[0].values() for prompt in own}
+    answers = {prompt.prompt[:14]: prompt.answer for split in drawn[0].values() for prompt in split}
     assert answers.get("Natalia sold c", "72") == "72"
     assert all(re.fullmatch(r"-?[\d,.]+", answer) for answer in answers.values() if answer)

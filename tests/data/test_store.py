@@ -219,7 +219,7 @@ def test_a_value_of_another_type_is_named_with_its_file_and_key(tmp_path, key: s
     assert "delete it and run again" in line
 
 
-def test_values_are_read_as_they_stand(tmp_path):
+def test_values_are_read_unchanged(tmp_path):
     student = {"digest": "d", "name": "a", "starts": [0.1]}
     written = {"metrics": {"gap": float("inf"), "loss": 1}, "student": student}
     write_json(tmp_path / "a.json", written)

@@ -1,4 +1,4 @@
-"""base: models trained or found, and what models.json says of them."""
+"""base: models that are trained or exist, and their entries in models.json."""
 
 import json
 import shutil
@@ -53,14 +53,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_models_json_names_both_demo_models_by_place_and_digest(prepared: Project):
-    found = run(prepared)
+    models_json = run(prepared)
 
     digests = {role: model_digest(models(prepared) / role) for role in ROLES}
-    assert found == {
+    assert models_json == {
         "student": {"path": "student", "digest": digests["student"], "starts": [0.0]},
         "teacher": {"path": "teacher", "digest": digests["teacher"]},
     }
-    assert found["student"]["digest"] != found["teacher"]["digest"]
+    assert models_json["student"]["digest"] != models_json["teacher"]["digest"]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -125,17 +125,17 @@ def test_another_seed_gives_other_models_from_the_same_prompts(prepared: Project
         assert first[role]["digest"] != second[role]["digest"]
 
 
-def test_every_step_of_both_models_is_told_in_order(prepared: Project):
-    told: list[tuple[str, int, int]] = []
+def test_every_step_of_both_models_is_reported_in_order(prepared: Project):
+    steps: list[tuple[str, int, int]] = []
 
     base(
         load_params(prepared.params_file),
         0,
         Layout(prepared.root),
-        on_step=lambda role, step, total: told.append((role, step, total)),
+        on_step=lambda role, step, total: steps.append((role, step, total)),
     )
 
-    assert told == [
+    assert steps == [
         ("student", 1, 2),
         ("student", 2, 2),
         ("teacher", 1, 3),
@@ -156,7 +156,7 @@ def test_every_step_of_both_models_is_told_in_order(prepared: Project):
         "one draw",
     ],
 )
-def test_the_student_is_drawn_anew_until_it_starts_within_the_range(
+def test_the_student_is_redrawn_until_it_starts_within_the_range(
     prepared: Project, monkeypatch: pytest.MonkeyPatch, max_draws: int, measured: list[int], kept: int
 ):
     answers = iter(measured)
@@ -173,10 +173,10 @@ def test_the_student_is_drawn_anew_until_it_starts_within_the_range(
         models__demo__start__max_draws=max_draws,
     )
 
-    found = run(prepared)
+    models_json = run(prepared)
 
     num_draws = kept + 1 if 3 <= measured[kept] <= 5 else len(measured)
-    assert found["student"]["starts"] == [count / 10 for count in measured[:num_draws]]
+    assert models_json["student"]["starts"] == [count / 10 for count in measured[:num_draws]]
     assert len({w.sum().item() for w in weights}) == num_draws  # every draw is another student
     saved = AutoModelForCausalLM.from_pretrained(models(prepared) / "student")
     assert torch.equal(saved.lm_head.weight, weights[kept])
@@ -221,11 +221,11 @@ def named(base_project: Project, tmp_path: Path) -> Project:
 
 
 def test_a_named_directory_is_recorded_by_name_and_digest_and_not_copied(named: Project):
-    found = run(named)
+    models_json = run(named)
 
     params = load_params(named.params_file)
     for role, name in (("student", params.models.student), ("teacher", params.teacher.model)):
-        assert found[role] == {"name": name, "digest": model_digest(Path(name))}
+        assert models_json[role] == {"name": name, "digest": model_digest(Path(name))}
     assert sorted(path.name for path in models(named).rglob("*")) == ["models.json", "receipt.json"]
 
 
@@ -253,12 +253,12 @@ def test_the_digest_follows_the_weights_and_nothing_else(named: Project):
     assert after["teacher"] == before["teacher"]
 
 
-def test_a_demo_student_and_a_named_teacher_stand_side_by_side(prepared: Project, base_project: Project):
+def test_a_demo_student_and_a_named_teacher_are_combined(prepared: Project, base_project: Project):
     teacher = models(base_project) / "teacher"
-    found = run(prepared.edit(teacher__model=str(teacher)))
+    models_json = run(prepared.edit(teacher__model=str(teacher)))
 
-    assert found["student"]["path"] == "student"
-    assert found["teacher"] == {"name": str(teacher), "digest": model_digest(teacher)}
+    assert models_json["student"]["path"] == "student"
+    assert models_json["teacher"] == {"name": str(teacher), "digest": model_digest(teacher)}
     assert not (models(prepared) / "teacher").exists()
 
 

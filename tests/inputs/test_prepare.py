@@ -82,13 +82,13 @@ def test_ids_say_the_split_and_count_from_zero(drawn: Project):
 
 @pytest.mark.usefixtures("two_digits")
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_problem_stands_twice_not_even_with_its_operands_swapped(drawn: Project, seed: int):
+def test_no_problem_occurs_twice_not_even_with_its_operands_swapped(drawn: Project, seed: int):
     files = run(drawn, seed)
     problems = {name: {frozenset(operands(row)) for row in rows(content)} for name, content in files.items()}
 
     for one, other in combinations(problems, 2):
         assert not problems[one] & problems[other], (one, other)
-    assert {name: len(found) for name, found in problems.items()} == SIZES
+    assert {name: len(drawn_prompts) for name, drawn_prompts in problems.items()} == SIZES
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "heldout"])
@@ -179,13 +179,13 @@ def test_a_file_is_split_into_the_sizes_and_into_nothing_else(given: Project):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_each_prompt_of_a_file_stands_in_one_split_with_its_own_text(given: Project, seed: int):
+def test_each_prompt_of_a_file_is_in_one_split_with_its_text(given: Project, seed: int):
     files = run(given, seed)
     prompt_of = {prompt.id: prompt for prompt in read_prompts(given.root / "prompts.jsonl")}
-    found = [row for content in files.values() for row in rows(content)]
+    written = [row for content in files.values() for row in rows(content)]
 
-    assert max(Counter(row["id"] for row in found).values()) == 1
-    for row in found:
+    assert max(Counter(row["id"] for row in written).values()) == 1
+    for row in written:
         assert row["prompt"] == prompt_of[row["id"]].prompt
 
 
@@ -252,7 +252,7 @@ def test_a_broken_file_is_refused_and_nothing_is_written(given: Project):
     assert refusal(given).startswith(f"{given.root}/prompts.jsonl:1: not a JSON object (")
 
 
-def test_a_text_under_two_ids_stands_in_one_split_alone(given: Project):
+def test_a_text_under_two_ids_is_in_only_one_split(given: Project):
     twice = [
         {"id": f"{name}{i}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(40) for name in "ab"
     ]
@@ -312,14 +312,14 @@ def report_of(project: Project) -> dict[str, Any]:
     return json.loads(report_bytes(project))
 
 
-def test_columns_are_mapped_and_answers_found_by_the_pattern(mapped: Project):
+def test_columns_are_mapped_and_answers_extracted_by_the_pattern(mapped: Project):
     files = run(mapped)
-    found = [row for content in files.values() for row in rows(content)]
+    written = [row for content in files.values() for row in rows(content)]
 
-    assert {row["prompt"]: row.get("answer") for row in found} == {
+    assert {row["prompt"]: row.get("answer") for row in written} == {
         f"{i}+1=": str(i + 1) if i % 4 else None for i in range(40)
     }
-    assert len({row["id"] for row in found}) == 40
+    assert len({row["id"] for row in written}) == 40
     assert report_of(mapped)["without_answer"]["count"] == 10
 
 
@@ -332,7 +332,7 @@ def test_ids_that_are_made_of_the_text_are_the_same_in_every_split_and_seed(mapp
     assert ids[0] == ids[1]
 
 
-def test_the_template_stands_around_every_prompt(mapped: Project):
+def test_the_template_is_applied_to_every_prompt(mapped: Project):
     without = run(mapped)
     within = run(mapped.edit(prompts__template="Think {first}.\n{prompt}\nIn \\boxed{}."))
 
@@ -384,7 +384,7 @@ def test_training_prompts_that_overlap_with_a_file_are_left_out_and_listed(given
     assert trained[0] not in {row["id"] for row in rows(files["train"])}
 
 
-def test_files_and_report_are_the_same_bytes_again_wherever_the_project_lies(
+def test_files_and_report_are_the_same_bytes_again_wherever_the_project_is(
     mapped: Project, tmp_path_factory: pytest.TempPathFactory
 ):
     mapped.edit(prompts__decontaminate={"against": [], "ngram": 2})
@@ -396,7 +396,7 @@ def test_files_and_report_are_the_same_bytes_again_wherever_the_project_lies(
     assert report_bytes(copy) == report
 
 
-def test_prompts_are_made_anew_where_their_file_or_that_of_an_evaluation_set_changes(given: Project):
+def test_prompts_are_made_again_where_their_file_or_that_of_an_evaluation_set_changes(given: Project):
     (given.root / "test.jsonl").write_text('{"prompt": "7+1="}\n')
     given.edit(prompts__decontaminate={"against": ["test.jsonl"], "ngram": 5}, prompts__num_train=20)
     layout, params = Layout(given.root), load_params(given.params_file)
@@ -412,7 +412,7 @@ def test_prompts_are_made_anew_where_their_file_or_that_of_an_evaluation_set_cha
     assert make_prompts(params, 0, layout)
 
 
-def test_a_built_in_task_leaves_no_report_of_a_file_behind(given: Project):
+def test_a_built_in_task_leaves_no_report_of_a_file(given: Project):
     run(given)
     assert report_of(given)["rows"] == 40
 
