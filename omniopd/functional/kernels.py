@@ -138,7 +138,7 @@ def _statistics(
     Z_SCALE: tl.constexpr, Z_CAP: tl.constexpr, R_SCALE: tl.constexpr, R_CAP: tl.constexpr,
     Q_SCALE: tl.constexpr, Q_CAP: tl.constexpr,
 ):  # fmt: skip
-    """One row. Sums of exp(logit − top), each lane with a top of its own until the end.
+    """One row. Sums of exp(logit − top), each lane with its own top until the end.
 
     A lane is what a thread reads at once, so that it needs neither its neighbours nor more than one sum of each kind.
     """

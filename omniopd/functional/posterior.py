@@ -21,7 +21,7 @@ def posterior_target(k_sem: float, *, num_replies: int, pi_bar: float, alpha: fl
     alpha → ∞ tends to pi_bar; alpha = 0 is k_sem / N.
 
     Raises:
-        ValueError: the target lies outside [0, 1], which only a fault upstream can cause.
+        ValueError: the target is outside [0, 1], which only a bug in the caller can cause.
     """
     target = (k_sem + alpha * pi_bar) / (num_replies + alpha)
     # Rounding may leave [0, 1] by an ulp or two; anything more is a bug.

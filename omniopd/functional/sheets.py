@@ -231,7 +231,7 @@ class Sheets:
         """The gradient of a slice's logits as (n, V), and a factor per position, (n,)."""
         p = self._sheet[: at.stop - at.start]
         level = torch.zeros_like(p[:, 0])  # a of the module's formula
-        single: list[tuple[Tensor, Tensor]] = []  # tokens (n, k), and what is added to their gradient
+        single: list[tuple[Tensor, Tensor]] = []  # tokens (n, k), and the terms of their gradient
         if (slope := by_score.get("logp")) is not None:
             level -= slope
             single.append((self.positions.token_ids[at, None], slope[:, None]))

@@ -188,7 +188,7 @@ def _finish_reason(stated: Any) -> str:
 
 
 def _booked(stated: Any, reserved: Reserved, reply_bytes: int, prices: Prices) -> tuple[Usage, bool]:
-    """The stated usage within what is possible, and whether it was not.
+    """The stated usage, limited to the possible range, and whether it was outside.
 
     A count that is missing or impossible is booked at all that was reserved for it.
     """

@@ -28,8 +28,8 @@ SHARING_S = 5.0  # between counts of the processes that ask the same teacher
 BACKOFF_S = 0.5  # doubled with each failure, to LONGEST_PAUSE_S
 BYTES_PER_TOKEN = 4  # about, of a prompt
 MISSTATED = (
-    "the server states no count of tokens, or one that cannot be; what is missing is booked at the most that was "
-    "reserved for the call"
+    "the server states no count of tokens, or an impossible one; the maximum that was reserved for the call is booked "
+    "in its place"
 )
 NO_REPLY = {
     ONLY_THINKING: "the teacher thought and wrote no answer; turn its thinking off in teacher.request",

@@ -31,7 +31,7 @@ def verify(
 ) -> list[Verdict]:
     """One verdict per anchor, trajectories and anchors in the order given. The teacher never sees the chunk.
 
-    end_id is the student's end token, which stands for the end of an answer.
+    end_id: the student's end token, appended to replies that ended.
 
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for.

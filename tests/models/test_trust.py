@@ -84,7 +84,7 @@ def test_allowed_code_is_warned_of_and_the_run_continues_from_its_checkpoints(
 
     last = run_plain(with_code.params_file)
     monkeypatch.setattr(runs, "_open_runs", {})
-    again = runs.open_run(Layout(with_code.root).run("omniopd", 0).root).load_student(str(last))
+    again = runs.open_run(Layout(with_code.root).run("omniopd", 0).root).models.load_student(str(last))
     assert type(again).__name__ == "OwnModel"
 
 
