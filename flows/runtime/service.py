@@ -75,10 +75,10 @@ def start(root: Path, *, host: str, port: int) -> dict[str, Any]:
     else:
         url = earlier["url"]
     record = {"url": url, "ui": url.removesuffix("/api"), "server": _identity(server)}
-    write_json(_file(root), record)
+    write_json(_state(root, "service.json"), record)
     if not answers(url, within_s=START_S, process=server):
         stop(root)
-        raise RunError(f"{url}: the Prefect server did not start; see {_log(root, 'server')}")
+        raise RunError(f"{url}: the Prefect server did not start; see {_state(root, 'server.log')}")
     toml = PREFECT_TOML.format(url=url)
     write_atomic(root / "prefect.toml", lambda partial: partial.write_text(toml, encoding="utf-8"))
     worker = _process(earlier.get("worker"))
@@ -86,7 +86,7 @@ def start(root: Path, *, host: str, port: int) -> dict[str, Any]:
         _deploy(root, url)
         worker = _started(root, "worker", ["worker", "start", "--pool", POOL, "--type", "process"], url)
     record["worker"] = _identity(worker)
-    write_json(_file(root), record)
+    write_json(_state(root, "service.json"), record)
     return record
 
 
@@ -97,7 +97,7 @@ def stop(root: Path) -> list[str]:
         if (process := _process(record.get(name))) is not None:
             _end_tree(process)
             ended.append(f"{name} (process {process.pid})")
-    _file(root).unlink(missing_ok=True)
+    _state(root, "service.json").unlink(missing_ok=True)
     toml = root / "prefect.toml"
     if toml.exists() and toml.read_text(encoding="utf-8").startswith(PREFECT_TOML.splitlines()[0]):
         toml.unlink()
@@ -151,12 +151,12 @@ def _prefect(root: Path, url: str, command: Sequence[str], *, may_fail: bool = F
     )  # fmt: skip
     if done.returncode and not may_fail:
         output = " ".join((done.stdout + done.stderr).split())[-400:]
-        raise RunError(f"prefect {' '.join(command)}: failed ({output}); see {_log(root, 'server')}")
+        raise RunError(f"prefect {' '.join(command)}: failed ({output}); see {_state(root, 'server.log')}")
     return not done.returncode
 
 
 def _started(root: Path, name: str, command: Sequence[str], url: str) -> psutil.Process:
-    log = _log(root, name)
+    log = _state(root, f"{name}.log")
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as file:
         child = subprocess.Popen(
@@ -175,17 +175,13 @@ def _environment(root: Path, url: str) -> dict[str, str]:
 
 def _record(root: Path) -> dict[str, Any]:
     try:
-        return read_json(_file(root))
+        return read_json(_state(root, "service.json"))
     except DataError:
         return {}
 
 
-def _file(root: Path) -> Path:
-    return root / ".prefect" / "service.json"
-
-
-def _log(root: Path, name: str) -> Path:
-    return root / ".prefect" / f"{name}.log"
+def _state(root: Path, name: str) -> Path:
+    return root / ".prefect" / name
 
 
 def _identity(process: psutil.Process) -> dict[str, Any]:

@@ -1,26 +1,15 @@
 """The commands that show prompts as the student reads them, and the findings in their source."""
 
-from enum import StrEnum
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from omniopd.command import PARAMS_FILE, ParamsFile, say
+from omniopd.command import PARAMS_FILE, ParamsFile, Seed, say
 from omniopd.data.layout import Layout
 from omniopd.errors import DataError
 
 prompts = typer.Typer(no_args_is_help=True)
-
-Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
-
-
-class Split(StrEnum):
-    """The splits that `prepare` writes."""
-
-    train = "train"
-    validation = "validation"
-    heldout = "heldout"
 
 
 @prompts.callback()
@@ -31,7 +20,7 @@ def about() -> None:
 @prompts.command()
 def show(
     seed: Seed = 0,
-    split: Annotated[Split, typer.Option(help="The split.")] = Split.train,
+    split: Annotated[Literal["train", "validation", "heldout"], typer.Option(help="The split.")] = "train",
     num: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 3,
     raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
     params: ParamsFile = PARAMS_FILE,

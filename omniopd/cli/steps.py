@@ -56,7 +56,7 @@ def plan(
     layout = Layout(params.parent)
     seed, arms = checked.seeds[0] if seed is None else seed, arm or ()
     planned = planning.plan(checked, layout, arms=arms, seed=seed)
-    rows = planning.as_json(planned, checked, planning.prices_of(checked, layout))
+    rows = planning.as_json(planned, checked, layout)
     memory = None
     try:
         memory = fit.as_json(fit.planned_fits(checked, layout, arms=arms, seed=seed), fit.room())

@@ -18,7 +18,6 @@ from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.teachers import kind_of
 from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
-from omniopd.teachers.prices import Prices
 
 NUM_PROMPTS = 64  # sampled, as an estimate of every round
 
@@ -76,13 +75,9 @@ def plan(
     return [row for row in rows if row.one.calls]
 
 
-def prices_of(params: Params, layout: Layout) -> Prices:
-    """The prices of the teacher's tokens; zero for a teacher in this process."""
-    return kind_of(params.teacher).prices(layout.root)
-
-
-def as_json(rows: Sequence[Planned], params: Params, prices: Prices) -> list[dict[str, Any]]:
+def as_json(rows: Sequence[Planned], params: Params, layout: Layout) -> list[dict[str, Any]]:
     """The rows of `omniopd plan --json`."""
+    prices = kind_of(params.teacher).prices(layout.root)
     limits = {
         "requests_per_minute": params.teacher.requests_per_minute,
         "tokens_per_minute": params.teacher.tokens_per_minute,

@@ -74,9 +74,7 @@ def test_the_demo_ends_where_it_does_in_process_through_a_kill_and_again_offline
     asking = served.project.copied_to(tmp_path / "asking")
     asking.make_base()
     params, layout = load_params(asking.params_file), Layout(asking.root)
-    [planned, *_] = planning.as_json(
-        planning.plan(params, layout, arms=[ARM]), params, planning.prices_of(params, layout)
-    )
+    [planned, *_] = planning.as_json(planning.plan(params, layout, arms=[ARM]), params, layout)
 
     _killed_at(asking, num_rounds=40, calls_after=100)
     assert len(_metrics(asking)) < 80

@@ -88,8 +88,7 @@ def test_the_plan_is_within_a_tenth_of_what_the_runs_use(project: Project):
         params, layout = load_params(project.params_file), Layout(project.root)
         rows = planning.plan(params, layout)
         assert server.num_requests == 0
-        prices = planning.prices_of(params, layout)
-        planned = {row["arm"]: row for row in planning.as_json(rows, params, prices)}
+        planned = {row["arm"]: row for row in planning.as_json(rows, params, layout)}
         assert planned.keys() == {
             "omniopd",
             "omniopd-fork",
