@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -33,16 +32,16 @@ def run_flow(flow: Flow[..., Any], **given: Any) -> Any:
     If Prefect's API fails before or during the work, the work continues without Prefect from the files on disk.
     If it fails afterwards, only Prefect's pages miss the end.
     """
-    outcome: Future[Any] = Future()
+    outcome: dict[str, Any] = {}  # plain values: Dask pickles the flow
 
     @functools.wraps(flow.fn)
     def recorded(*args: Any, **kwargs: Any) -> Any:
         try:
             value = flow.fn(*args, **kwargs)
         except Exception as error:
-            outcome.set_exception(error)
+            outcome["error"] = error
             raise
-        outcome.set_result(value)
+        outcome["value"] = value
         return value
 
     attempt = copy.copy(flow)
@@ -51,14 +50,14 @@ def run_flow(flow: Flow[..., Any], **given: Any) -> Any:
         return attempt(**given)
     except Exception as error:
         log.warning("Prefect, or the work, failed", exc_info=True)
-        failure = outcome.exception() if outcome.done() else None
+        failure = outcome.get("error")
         if failure is not None and not isinstance(failure, CLIENT_ERRORS):
             if error is not failure:
                 warn([_failure_text(error, "its pages do not show why the run ended")])
             raise failure from None
-        if outcome.done() and failure is None:
+        if "value" in outcome:
             warn([_failure_text(error, "its pages do not show that the run is complete")])
-            return outcome.result()
+            return outcome["value"]
         warn([_failure_text(error, "the run continues without it")])
     with leaving_soon():
         return flow.fn(**given)
