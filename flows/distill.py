@@ -207,12 +207,10 @@ def _one_round(
     the responses of the next round if this one started them.
     """
     run_dir = run.files.root
-    if run.config.compute.num_processes > 1:
+    if run.config.compute.num_processes > 1:  # rebuilt by all of them: one alone would round differently
         for before in sorted({run.config.rollout.weights_of(round_), round_}):
             if run.saved(before) is None:
-                tasks.limited(tasks.rebuild, run)(
-                    run_dir, before
-                )  # one process alone would round differently
+                tasks.limited(tasks.rebuild, run)(run_dir, before)
     is_due = round_ % run.config.train.validate_every == 0
     accuracy = tasks.limited(tasks.validate, run)(run_dir, round_) if is_due else None
     responses = prefetched.result() if prefetched else shards(tasks.roll_out, run_dir, round_)

@@ -18,7 +18,7 @@ SHORTEST = 6  # characters of a key that is masked; a shorter one would mask par
 PART = 12  # characters at the start or end of a long key that are masked on their own
 LONG = 16  # characters of a key that does not occur in a text by chance
 SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL)S?$", re.IGNORECASE)
-SHORTEST_OF_ENVIRONMENT = 8
+MIN_ENVIRONMENT_LEN = 8
 # Credentials recognised by their position: after "Bearer", before the host of a URL, or after "Basic", where they must
 # be user:password in base64: "basic requirements2024and2025" is prose.
 CREDENTIALS = re.compile(
@@ -46,7 +46,7 @@ def protect(*keys: str | None) -> None:
 def protect_environment() -> None:
     """Mask the values of all environment variables that are named like a secret."""
     values = [value for name, value in os.environ.items() if SECRET_NAME.search(name)]
-    protect(*(value for value in values if len(value) >= SHORTEST_OF_ENVIRONMENT))
+    protect(*(value for value in values if len(value) >= MIN_ENVIRONMENT_LEN))
 
 
 def redacted(text: str) -> str:

@@ -33,7 +33,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["campaign", "flows.distill", "omniopd.teachers.api"])
 
 WHOLE = bool(os.environ.get("OMNIOPD_TEST_KILLS"))  # as make test-faults runs them
-MOST_IN_FLIGHT = 4
+MAX_IN_FLIGHT = 4
 ARMS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft"},
     "grpo": {"method": "grpo", "rollout": {"num_prompts": 3, "num_samples": 4}},
@@ -66,7 +66,7 @@ class Shop:
         settings = {"arms": {arm: ARMS[arm]}, "tracking.enabled": True, "tracking.uri": "sqlite:///mlflow.db"}
         asked = {
             "kind": "api", "model": "hosted_vllm/demo", "base_url": server.url, "way": "completion",
-            "max_concurrency": MOST_IN_FLIGHT, "prices": {"input": 1.0, "output": 5.0},
+            "max_concurrency": MAX_IN_FLIGHT, "prices": {"input": 1.0, "output": 5.0},
         }  # fmt: skip
         if arm not in OWN_TEACHER:
             settings |= {f"teacher.{name}": value for name, value in asked.items()}

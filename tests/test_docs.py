@@ -190,3 +190,12 @@ def test_each_equation_of_the_method_names_its_function_and_its_test():
         file, words = re.fullmatch(r"`(\S+)`: ([^…|]+)…?[ |]*", test).groups()
         code = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
         assert f"def test_{words.strip().replace(' ', '_')}" in code, words
+
+
+@pytest.mark.parametrize("page", ["adding-a-method", "adding-a-teacher"])
+def test_members_that_a_guide_names_exist(page: str):
+    rooms = [importlib.import_module(f"omniopd.{name}") for name in ("teachers", "methods", "data.records")]
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    for owner, member in re.findall(r"\b([A-Z]\w+)\.([a-z]\w+)\b", text):
+        classes = [getattr(room, owner) for room in rooms if hasattr(room, owner)]
+        assert all(hasattr(kind, member) for kind in classes), f"{owner}.{member}"

@@ -20,10 +20,8 @@ from omniopd.command import warn
 log = logging.getLogger(__name__)
 
 INTERRUPTED_S = 10.0  # for threads to end after an interruption
-CLIENT_ERRORS = (
-    httpx.HTTPError,
-    PrefectException,
-)  # raised by Prefect's client inside the work, as for a subflow
+# Raised by Prefect's client inside the work, as for a subflow.
+CLIENT_ERRORS = (httpx.HTTPError, PrefectException)
 
 
 def run_flow(flow: Flow[..., Any], **given: Any) -> Any:

@@ -40,7 +40,7 @@ def dispatch(name: Step, step: Callable[..., Any], run_dir: Path, *arguments: An
         return step(run_dir, *arguments)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={compute.num_processes}"]
     command = guarded(*(torchrun if place == "torchrun" else []), "-m", WORKER)
-    return _in_process(command, step.__name__, run_dir, arguments, timeout_s=compute.timeout_s)
+    return _in_child(command, step.__name__, run_dir, arguments, timeout_s=compute.timeout_s)
 
 
 def end_children() -> None:
@@ -51,7 +51,7 @@ def end_children() -> None:
         _end(child)
 
 
-def _in_process(
+def _in_child(
     command: list[str], step: str, run_dir: Path, arguments: tuple[Any, ...], *, timeout_s: float
 ) -> Any:
     given, log = json.dumps([str(run_dir.resolve()), *arguments], default=str), RunLayout(run_dir).log

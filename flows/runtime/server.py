@@ -20,7 +20,7 @@ from omniopd.errors import RunError
 
 START_S = 120.0
 POLL_S = 0.5  # between two checks that the server of a run still runs
-MOST_STARTS = 10
+MAX_STARTS = 10
 # For a server of one run: no deployments to schedule, no automations to trigger, and task states written in
 # batches, because it shares the cores that train. The user's own settings win.
 SETTINGS = {
@@ -118,7 +118,7 @@ class EmbeddedServer:
     def _watch(self) -> None:
         num_starts = 1
         while not self._ending.wait(POLL_S):  # until the end: a process ends with the thread that started it
-            if self._process.poll() is not None and num_starts < MOST_STARTS:
+            if self._process.poll() is not None and num_starts < MAX_STARTS:
                 self._process = self._start()
                 num_starts += 1
 

@@ -19,16 +19,16 @@ def leave_one_out(
     """
     if pools is None:
         pools = [None] * len(values)
-    totals: dict[Hashable, float] = defaultdict(float)  # of a pool, and of a group in it
-    counts: Counter[Hashable] = Counter()
+    of_pool: dict[Hashable, float] = defaultdict(float)  # the sum of its values
+    of_group: dict[Hashable, float] = defaultdict(float)
     for value, group, pool in zip(values, groups, pools, strict=True):
-        for key in (pool,), (pool, group):
-            totals[key] += value
-            counts[key] += 1
+        of_pool[pool] += value
+        of_group[pool, group] += value
+    pool_len, group_len = Counter(pools), Counter(zip(pools, groups, strict=True))
 
     def others_mean(group: Hashable, pool: Hashable) -> float:
-        num_others = counts[pool,] - counts[pool, group]
-        return (totals[pool,] - totals[pool, group]) / num_others if num_others else 0.0
+        num_others = pool_len[pool] - group_len[pool, group]
+        return (of_pool[pool] - of_group[pool, group]) / num_others if num_others else 0.0
 
     return [
         value - others_mean(group, pool) for value, group, pool in zip(values, groups, pools, strict=True)

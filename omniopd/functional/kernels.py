@@ -220,11 +220,11 @@ def _gradient(
     z_logp = _less(x, tl.load(lse + row))
     p = tl.exp(z_logp)
     inner = tl.zeros((COLUMNS,), dtype)
-    sparse = tl.zeros((COLUMNS,), dtype)
+    added = tl.zeros((COLUMNS,), dtype)
     if BY_LOGP:
         slope = tl.load(by_logp + row)
         inner -= slope
-        sparse += tl.where(at == tl.load(ids + row), slope, 0.0)
+        added += tl.where(at == tl.load(ids + row), slope, 0.0)
     if BY_ENTROPY:
         inner -= tl.load(by_entropy + row) * (z_logp + tl.load(entropy + row))
     if BY_REF_KL or BY_KL_TO_REF:
@@ -233,7 +233,7 @@ def _gradient(
         if BY_REF_KL:
             slope = tl.load(by_ref_kl + row)
             inner += slope
-            sparse -= slope * tl.exp(logr)
+            added -= slope * tl.exp(logr)
         if BY_KL_TO_REF:
             inner += tl.load(by_kl_to_ref + row) * (z_logp - logr - tl.load(kl_to_ref + row))
     if BY_KL_TO_TEACHER:
@@ -245,8 +245,8 @@ def _gradient(
         inner += slope * (tl.load(ceiling + row) - tl.load(posterior_kl + row))
         for k in range(num_votes):
             vote = row * num_votes + k
-            sparse -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(gains + vote), 0.0)
-    gradient = (p * inner + sparse) * Z_SCALE
+            added -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(gains + vote), 0.0)
+    gradient = (p * inner + added) * Z_SCALE
     if Z_CAP > 0.0:
         gradient *= 1.0 - (x / Z_CAP) * (x / Z_CAP)
     tl.store(z + row * size + at, gradient.to(z.dtype.element_ty), mask=there)

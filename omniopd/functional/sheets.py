@@ -127,7 +127,7 @@ class Sheets:
         return weights
 
     def slices(self) -> Iterator[slice]:
-        return _steps(len(self.positions), self._slice_len)
+        return _slices(len(self.positions), self._slice_len)
 
     @torch.no_grad()
     def scores(self, at: slice) -> dict[Score, Tensor]:
@@ -306,7 +306,7 @@ class Sheets:
             out.add_(head.bias[: self._size])
 
     def _rows(self, num: int) -> Iterator[slice]:
-        return _steps(num, self._block_rows)
+        return _slices(num, self._block_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,8 +332,8 @@ def voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> Voted:
     return Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
 
 
-def _steps(num: int, step: int) -> Iterator[slice]:
-    return (slice(first, min(first + step, num)) for first in range(0, num, max(1, step)))
+def _slices(num: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, num)) for first in range(0, num, max(1, size)))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class Method(Section, abc.ABC):
             return []
         return [
             f"train.steps_per_round is {plan.steps_per_round}, and this method trains on what the student "
-            "would write now; after one step its rollouts are old. Set it to 1"
+            "would write now; after one step its rollouts are old; set it to 1"
         ]
 
     def warnings(self, *, vocab_size: int) -> list[str]:

@@ -61,9 +61,8 @@ class TextDecoder:
         context and the text are encoded together. Where the result begins with the context's own tokens, or else with
         the tokens of the context encoded alone, the rest is returned.
         """
-        prefix_of: dict[
-            tuple[str, tuple[int, ...]], str | None
-        ] = {}  # None where it does not show all tokens
+        # None where the text does not show all tokens.
+        prefix_of: dict[tuple[str, tuple[int, ...]], str | None] = {}
         prefixes: list[str | None] = []
         for context in contexts:  # the replies to a chunk share one
             key = context.prompt, tuple(context.response_ids)

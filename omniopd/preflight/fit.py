@@ -124,7 +124,7 @@ def _memory_of(
         seq_len=seq_len,
         response_len=rollout.max_new_tokens,
         scores=config.method.scores | ENTROPY,
-        frozen=frozen,
+        frozen_parameters=frozen,
         compute_bytes=compute_bytes,
         gradient_checkpointing=train.gradient_checkpointing,
         lora_parameters=None if train.lora is None else count_adapter(student, train.lora),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from omniopd.models.loading import (
     check_same_vocabulary,
@@ -29,23 +29,26 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ModelPool:
-    """The student, the teacher and the frozen models of a run, and its engine.
+class RoundStates:
+    """The student between rounds, which `rounds.state` keeps: each with the round before which it has its weights."""
 
-    `rounds.state` keeps the student here between rounds, each form with the round before which it has these weights.
-    """
+    trainer: tuple[int, Trainer] | None = None
+    student: tuple[int, Student] | None = None
+    # With `rollout.overlap`, a copy that training leaves alone.
+    rollout_student: tuple[int, Student] | None = None
+    digests: dict[int, str] = field(default_factory=dict)  # of the weights before each round trained here
+
+
+@dataclass
+class ModelPool:
+    """The teacher, the engine and the frozen models of a run, each loaded when first used, and its round states."""
 
     run: Run
     lock: threading.RLock = field(default_factory=threading.RLock)
-    trainer: tuple[int, Trainer] | None = None
-    student: tuple[int, Student] | None = None
-    rollout_student: tuple[int, Student] | None = (
-        None  # with `rollout.overlap`, a copy that training leaves alone
-    )
-    digests: dict[int, str] = field(default_factory=dict)  # of the weights before each round trained here
+    states: RoundStates = field(default_factory=RoundStates)
 
     @cached_property
-    def tokenizer(self):
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         return load_tokenizer(self.run.model_path("student"))
 
     @cached_property

@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omniopd.config import RunConfig, make_importable, method_class
 from omniopd.config.messages import validated
@@ -20,9 +19,6 @@ from omniopd.inputs.base import model_in_use
 from omniopd.models.trust import allow_code
 from omniopd.training import parallel
 from omniopd.training.checkpoints import checkpoint_is_whole
-
-if TYPE_CHECKING:
-    from omniopd.rounds.pool import ModelPool
 
 
 @dataclass
@@ -36,12 +32,10 @@ class Run:
     _prompts: dict[str, Sequence[Prompt]] = field(default_factory=dict)
     _timings_lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @cached_property
-    def models(self) -> "ModelPool":
-        """The run's models in this process."""
+    def __post_init__(self) -> None:
         from omniopd.rounds.pool import ModelPool
 
-        return ModelPool(self)
+        self.models = ModelPool(self)  # made here, since threads share them and their lock
 
     def model_path(self, role: str) -> str:
         """The directory or hub name of the student or the teacher that `base` recorded."""

@@ -21,17 +21,17 @@ from omniopd.training.trainer import Trainer
 def student_at(run: Run, round_: int) -> Student:
     """The student before that round; loaded without its optimiser where another process trains."""
     use_threads(run.config.compute.num_threads)
-    models = run.models
+    models, states = run.models, run.models.states
     with models.lock:
-        if models.student is None or models.student[0] != round_:
-            models.student = None
+        if states.student is None or states.student[0] != round_:
+            states.student = None
             is_trained_here = not run.config.compute.hands_over or (
-                models.trainer and models.trainer[0] == round_
+                states.trainer and states.trainer[0] == round_
             )
             path = None if is_trained_here else run.saved(round_)
             model = trainer_at(run, round_).model if path is None else models.load_student(path)
-            models.student = (round_, Student(model, models.tokenizer, weights_digest(model)))
-        return models.student[1]
+            states.student = (round_, Student(model, models.tokenizer, weights_digest(model)))
+        return states.student[1]
 
 
 def rollout_student(run: Run, round_: int) -> Student:
@@ -39,15 +39,15 @@ def rollout_student(run: Run, round_: int) -> Student:
     weights_round = run.config.rollout.weights_of(round_)
     if not run.config.rollout.overlap:
         return student_at(run, weights_round)
-    models = run.models
+    models, states = run.models, run.models.states
     with models.lock:
-        if models.rollout_student is None or models.rollout_student[0] != weights_round:
-            models.rollout_student = None
+        if states.rollout_student is None or states.rollout_student[0] != weights_round:
+            states.rollout_student = None
             student = student_at(run, weights_round)
-            if models.trainer is not None and student.model is models.trainer[1].model:
+            if states.trainer is not None and student.model is states.trainer[1].model:
                 student = replace(student, model=copy.deepcopy(student.model))
-            models.rollout_student = (weights_round, student)
-        return models.rollout_student[1]
+            states.rollout_student = (weights_round, student)
+        return states.rollout_student[1]
 
 
 def keep_rollout_student(run: Run, round_: int) -> None:
@@ -64,19 +64,19 @@ def trainer_at(run: Run, round_: int) -> Trainer:
     can rebuild it, and a checkpoint need not be written every round.
     """
     use_threads(run.config.compute.num_threads)
-    models = run.models
+    models, states = run.models, run.models.states
     with models.lock:
-        if models.trainer is None or models.trainer[0] != round_:
-            models.trainer = models.student = None
-            models.trainer = (round_, _rebuild(run, round_))
-        return models.trainer[1]
+        if states.trainer is None or states.trainer[0] != round_:
+            states.trainer = states.student = None
+            states.trainer = (round_, _rebuild(run, round_))
+        return states.trainer[1]
 
 
 def advance(run: Run, round_: int, trainer: Trainer) -> None:
     """Keep the trainer as the state before `round_`: in memory, and on disk if other processes continue from it."""
-    models = run.models
+    models, states = run.models, run.models.states
     with models.lock:
-        models.trainer, models.student = (round_, trainer), None
+        states.trainer, states.student = (round_, trainer), None
     if run.config.compute.hands_over:
         hand_over(run, round_, trainer)
 
@@ -91,7 +91,7 @@ def hand_over(run: Run, round_: int, trainer: Trainer) -> None:
 def forget(run: Run) -> None:
     """Drop the trainer and its student, as after a step that failed half-way."""
     with run.models.lock:
-        run.models.trainer = run.models.student = None
+        run.models.states.trainer = run.models.states.student = None
 
 
 def _rebuild(run: Run, round_: int) -> Trainer:
@@ -126,7 +126,7 @@ def recorded_round(run: Run, round_: int, trainer: Trainer) -> list[Annotated]:
 
 def _check_weights(run: Run, round_: int, trajectory: Trajectory, trainer: Trainer) -> None:
     """Compare the digest that a round's responses name with the trainer's, if this process had those weights."""
-    digests = run.models.digests
+    digests = run.models.states.digests
     digests[round_] = weights_digest(trainer.model)
     digest = digests.get(run.config.rollout.weights_of(round_))
     if digest not in (trajectory.student, None):

@@ -152,7 +152,7 @@ def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
 
 
 def reward(run_dir: Path, round_: int) -> Path:
-    """The verifier's rewards on the round's responses."""
+    """The grader's rewards on the round's responses."""
     run = open_run(run_dir)
     path = run.files.rewards(round_)
 

@@ -1,7 +1,6 @@
 """The learning rate of an arm, chosen by a sweep on seeds and prompts that are used for nothing else."""
 
 from collections.abc import Mapping
-from statistics import fmean as mean
 from typing import Any
 
 from omniopd.config import Params
@@ -81,4 +80,4 @@ def _means(params: Params, arm: str, lrs: list[float], layout: Layout) -> dict[f
             )
         for lr in lrs:
             accuracies[lr].append(tried[lr])
-    return {lr: mean(values) for lr, values in accuracies.items()}
+    return {lr: sum(values) / len(values) for lr, values in accuracies.items()}

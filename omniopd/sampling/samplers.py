@@ -89,7 +89,7 @@ class InProcessSampler:
 
 
 def vllm_student() -> "type[VllmStudent]":
-    """The class, imported when used.
+    """`VllmStudent`, imported when used: vLLM is optional.
 
     Raises:
         ConfigError: vLLM cannot be imported.

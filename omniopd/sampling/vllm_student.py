@@ -179,9 +179,8 @@ def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample
         versions = list(dict.fromkeys([*versions, adapter.lora_name]))
     finish_reason = "stop" if ids[-1:] == [end_id] else "length"
     entropies, logps = [], []
-    if (
-        completion.logprobs is not None
-    ):  # a flat list: at each position the token's, then those of the likeliest
+    if completion.logprobs is not None:
+        # A flat list: at each position the token's, then those of the likeliest.
         flat = torch.tensor(completion.logprobs.logprobs, dtype=torch.float64)
         logprobs = flat.view(len(completion.logprobs), -1)  # (T, 1 + K)
         entropies, logps = top_entropy(logprobs[:, 1:]).tolist(), logprobs[:, 0].tolist()

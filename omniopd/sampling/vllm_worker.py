@@ -10,10 +10,8 @@ from omniopd.models.engine_worker import EngineWorker
 from omniopd.sampling.weight_sync import MODULUS, saved_weights, weight_sum
 
 ROWS = 1024  # of the identity matrix by which a packed layer is read, at once
-STACKED = {
-    "lora_a_stacked": "lora_A",
-    "lora_b_stacked": "lora_B",
-}  # vLLM's name of an adapter's matrix: peft's
+# vLLM's name of an adapter's matrix: peft's.
+STACKED = {"lora_a_stacked": "lora_A", "lora_b_stacked": "lora_B"}
 
 
 class StudentWorker(EngineWorker):

@@ -13,11 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from omniopd.data.processes import has_ended, this_process
-from omniopd.models import adapters
-from omniopd.models.adapters import adapter_state, has_adapter, save_adapter
+from omniopd.models.adapters import PREFIX, adapter_state, has_adapter, save_adapter
 
 SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "omniopd-weights"
+FOLDER_PREFIX = "omniopd-weights"
 MODULUS = 2**64
 PIECE = 2**24  # values summed at once, which limits the memory for copies
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -29,14 +28,14 @@ def exported(model: PreTrainedModel) -> Iterator[str]:
 
     It is in memory if that has room for the weights twice. Folders of killed processes are removed from there first.
     """
-    for folder in SHARED_MEMORY.glob(f"{PREFIX}.*"):
+    for folder in SHARED_MEMORY.glob(f"{FOLDER_PREFIX}.*"):
         if has_ended(folder.name.split(".")[1]):
             shutil.rmtree(folder, ignore_errors=True)
     state = adapter_state(model) if has_adapter(model) else model.state_dict()
     size = sum(weight.numel() * weight.element_size() for weight in state.values())
     has_room = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * size
     place = SHARED_MEMORY if has_room else None
-    with tempfile.TemporaryDirectory(dir=place, prefix=f"{PREFIX}.{this_process()}.") as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix=f"{FOLDER_PREFIX}.{this_process()}.") as folder:
         if has_adapter(model):
             save_adapter(Path(folder), model, state, base=str(model.config.name_or_path))
         else:
@@ -73,7 +72,7 @@ def weight_sums(weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype) -> di
 def adapter_sums(weights: Iterable[tuple[str, Tensor]], scale: float, dtype: torch.dtype) -> dict[str, int]:
     """The sums of a saved adapter's weights as engines load them: under names of the model, lora_B scaled."""
     return {
-        name.removeprefix(adapters.PREFIX): weight_sum(
+        name.removeprefix(PREFIX): weight_sum(
             weight.to(dtype) * scale if ".lora_B." in name else weight, dtype
         )
         for name, weight in weights

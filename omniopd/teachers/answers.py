@@ -13,7 +13,7 @@ from omniopd.teachers.cache import Usage
 from omniopd.teachers.prices import Prices
 
 BYTES_PER_TOKEN = 8  # the mean over a text is below this in every vocabulary
-MOST_TEMPLATE_TOKENS = 64  # that an API puts around a prompt
+MAX_TEMPLATE_TOKENS = 64  # that an API puts around a prompt
 FINISHED = ("stop", "length")
 UNREADABLE, ONLY_THINKING, EMPTY = "unreadable", "only_thinking", "empty"
 # Servers' finish reasons, in lower case, as ours; others are "stop".
@@ -27,8 +27,8 @@ FINISH_REASONS = {
     "tool_calls": "tool_calls",
     "function_call": "function_call",
 }
-# A leading block of thoughts, which some servers leave in the content of a chat.
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which no file can store
+# A leading block of thoughts, which some servers leave in the content of a chat.
 THOUGHT = re.compile(r"<(think|thinking|budget:thinking)>.*?</(think|thinking|budget:thinking)>", re.DOTALL)
 
 
@@ -46,7 +46,7 @@ class Reserved:
     @property
     def prompt_tokens(self) -> int:
         """An upper bound: no token is shorter than one byte."""
-        return self.prompt_bytes + MOST_TEMPLATE_TOKENS
+        return self.prompt_bytes + MAX_TEMPLATE_TOKENS
 
     def usage(self, prices: Prices) -> Usage:
         """The usage of a call that uses all of it."""

@@ -22,7 +22,7 @@ from omniopd.teachers.ways import payload_of
 
 NO_KEY = "none"  # sent to a server of the user's own that needs no key
 MILLION = 1e6
-MIN_MAX_TOKENS = 16  # some APIs refuse fewer
+QUESTION_MAX_TOKENS = 16  # some APIs refuse fewer
 
 
 def api_teacher(config: TeacherConfig, probed: ProbeResult, *, root: Path) -> ApiTeacher:
@@ -120,8 +120,8 @@ def ask_question(config: TeacherConfig, *, root: Path) -> str:
     way = known.ways[0] if config.way == "auto" else config.way
     payload = payload_of(way, "1+1=", "", prefill=known.prefill, strips=False, marks_cache=False)
     question = call(
-        endpoint, payload, num_replies=1, max_tokens=MIN_MAX_TOKENS, temperature=None, seed=None,
-        timeout_s=config.timeout_s, reserved=Reserved(payload.num_bytes, MIN_MAX_TOKENS),
+        endpoint, payload, num_replies=1, max_tokens=QUESTION_MAX_TOKENS, temperature=None, seed=None,
+        timeout_s=config.timeout_s, reserved=Reserved(payload.num_bytes, QUESTION_MAX_TOKENS),
     )  # fmt: skip
     start = time.monotonic()
     try:

@@ -52,6 +52,11 @@ class TeacherAnswer:
     cost_usd: float = 0.0
     failure: str = ""
 
+    @classmethod
+    def failed(cls, failure: str, *, mode: str) -> "TeacherAnswer":
+        """An answer without replies; `failure` is the reason in a word."""
+        return cls([], [], mode=mode, prompt_tokens=0, completion_tokens=0, failure=failure)
+
 
 class Teacher(Protocol):
     """Answers requests in their order."""

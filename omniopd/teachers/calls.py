@@ -58,9 +58,9 @@ FATAL = (
 OPENAI_TEXT = "text-completion-openai/"
 FATAL_STATUS = (401, 402, 403, 404)
 OPENAI_PATH = "/completions"  # the end of the paths whose answers have OpenAI's form
-LONGEST_PAUSE_S = 60.0  # before a retry, whatever the server requests
+MAX_PAUSE_S = 60.0  # before a retry, whatever the server requests
 # Characters of a server's message: redacted, and kept.
-LONGEST_READ, LONGEST_MESSAGE = 4000, 300
+MAX_READ_LEN, MAX_MESSAGE_LEN = 4000, 300
 
 _make_transport = AsyncHTTPHandler.create_async_transport
 
@@ -89,7 +89,7 @@ class CallError(Exception):
         retry_after_s: float | None = None,
         usage: Usage | None = None,
     ):
-        super().__init__(" ".join(redacted(message[:LONGEST_READ]).split())[:LONGEST_MESSAGE])
+        super().__init__(" ".join(redacted(message[:MAX_READ_LEN]).split())[:MAX_MESSAGE_LEN])
         self.reason = reason
         self.passes = passes
         self.fatal = fatal
@@ -288,7 +288,7 @@ def _retry_after(error: Exception) -> float | None:
 
 
 def pause_s(retry_after: str) -> float | None:
-    """The seconds of a Retry-After header, at most LONGEST_PAUSE_S; None where it cannot be read.
+    """The seconds of a Retry-After header, at most MAX_PAUSE_S; None where it cannot be read.
 
     >>> pause_s("1.5"), pause_s("inf"), pause_s("nan"), pause_s("-3")
     (1.5, 60.0, None, 0.0)
@@ -300,4 +300,4 @@ def pause_s(retry_after: str) -> float | None:
             seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
         except (ValueError, OverflowError, OSError):
             return None
-    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_PAUSE_S)
+    return None if math.isnan(seconds) else min(max(0.0, seconds), MAX_PAUSE_S)

@@ -30,7 +30,7 @@ class Capabilities:
 FLAGGED = ("deepseek", "mistral")
 SERVED = ("openai", "hosted_vllm")  # with an address of the user's own: vLLM and its like
 ANTHROPIC = ("anthropic", "bedrock", "vertex_ai")
-MOST_SAMPLES = 16
+MAX_SAMPLES = 16
 MIN_CACHED_TOKENS = 1024  # the shortest prefix that most vendors cache
 
 
@@ -58,7 +58,7 @@ def tabled(model: str, *, has_base_url: bool) -> Capabilities:
         caches_from = int(info.get("prompt_cache_min_tokens", MIN_CACHED_TOKENS))
     return Capabilities(
         ways=_ways(provider, info.get("mode"), info.get("supports_assistant_prefill"), is_served=is_served),
-        samples_per_call=MOST_SAMPLES if "n" in accepted else 1,
+        samples_per_call=MAX_SAMPLES if "n" in accepted else 1,
         takes_seed="seed" in accepted,
         takes_temperature="temperature" in accepted,
         prefill="flag" if provider in FLAGGED else "setting" if is_served else "turn",

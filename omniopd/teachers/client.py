@@ -15,7 +15,7 @@ from omniopd.teachers import loop
 from omniopd.teachers.answers import EMPTY, FINISHED, ONLY_THINKING, UNREADABLE, Answer, Reserved
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 from omniopd.teachers.cache import Budget, CachedReply, ReplyCache, reply_key
-from omniopd.teachers.calls import LONGEST_PAUSE_S, CallError, Endpoint, call
+from omniopd.teachers.calls import MAX_PAUSE_S, CallError, Endpoint, call
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.limits import Bucket
 from omniopd.teachers.ways import Payload, Way, continuation, payload_of
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN_S = 30.0  # beyond a call's own timeout, until its reservation counts as abandoned
 POLL_S = 0.05  # between look-ups of a reply that another process is buying
 SHARING_S = 5.0  # between counts of the processes that ask the same teacher
-BACKOFF_S = 0.5  # doubled with each failure, to LONGEST_PAUSE_S
+BACKOFF_S = 0.5  # doubled with each failure, to MAX_PAUSE_S
 BYTES_PER_TOKEN = 4  # about, of a prompt
 MISSTATED = (
     "the server states no count of tokens, or an impossible one; the maximum that was reserved for the call is booked "
@@ -123,9 +123,7 @@ class ApiTeacher:
         if len(cached) < len(keys):
             failure = await self._buy(request, payload, keys, cached)
             if failure is not None:
-                return TeacherAnswer(
-                    [], [], mode=self._way, prompt_tokens=0, completion_tokens=0, failure=failure
-                )
+                return TeacherAnswer.failed(failure, mode=self._way)
         replies = [cached[key] for key in keys]
         usages = {reply.call: reply.usage for reply in replies}.values()
         return TeacherAnswer(
@@ -174,7 +172,7 @@ class ApiTeacher:
                 return reason
             if num_failed:
                 # Doubled each time, and jittered so that clients do not retry together.
-                backoff_s = min(BACKOFF_S * 2 ** (num_failed - 1), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
+                backoff_s = min(BACKOFF_S * 2 ** (num_failed - 1), MAX_PAUSE_S) * random.uniform(0.5, 1.0)
                 await asyncio.sleep(max(wait_s, backoff_s))
         return None
 

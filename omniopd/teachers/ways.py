@@ -18,7 +18,7 @@ An answer to this was begun. Here it is, between two lines of dashes:
 Go on exactly where it stops: the first character that you write comes right after its last. Write only what \
 follows: do not repeat it, do not start again, do not comment."""
 # Characters of a prefix that a reply repeats, rather than begins with by chance: "(a+b)" is written twice.
-SHORTEST_ECHO = 16
+MIN_ECHO_LEN = 16
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def continuation(way: Way, payload: Payload, prefix: str, text: str) -> str:
     """
     if way == "instruct" and text.startswith(prefix):
         visible = prefix.strip()
-        if len(visible) >= SHORTEST_ECHO and not _is_periodic(visible):
+        if len(visible) >= MIN_ECHO_LEN and not _is_periodic(visible):
             return text[len(prefix) :]
     if not payload.stripped:
         return text

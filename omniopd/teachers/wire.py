@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-MOST_BYTES = 16 * 2**20  # of a decompressed body
+MAX_BYTES = 16 * 2**20  # of a decompressed body
 CODINGS = "gzip, deflate"
 HEADERS_OF_CODING = ("content-encoding", "content-length", "transfer-encoding")
 
 
 class TooLargeError(Exception):
-    """An answer is longer than MOST_BYTES, or compressed in an unrequested way."""
+    """An answer is longer than MAX_BYTES, or compressed in an unrequested way."""
 
 
 class RedirectError(Exception):
@@ -107,9 +107,9 @@ async def _body(response: httpx.Response) -> bytes:
     decode = _decoder(response.headers.get("content-encoding", "identity").strip().lower())
     body = bytearray()
     async for raw in response.aiter_raw():
-        body += decode(raw, MOST_BYTES + 1 - len(body))
-        if len(body) > MOST_BYTES:
-            raise TooLargeError(f"the answer is longer than {MOST_BYTES / 2**20:g} MiB")
+        body += decode(raw, MAX_BYTES + 1 - len(body))
+        if len(body) > MAX_BYTES:
+            raise TooLargeError(f"the answer is longer than {MAX_BYTES / 2**20:g} MiB")
     return bytes(body)
 
 

@@ -51,12 +51,10 @@ class StepShape:
     seq_len: int  # tokens of the longest sequence, prompt and response
     response_len: int  # tokens of the longest response
     scores: Set[Score]  # that the loss is made of
-    frozen: Sequence[
-        int
-    ] = ()  # weights of each frozen model; in compute_bytes, or float32 where they are divided
-    compute_bytes: int = (
-        4  # of the numbers in products: 4 (float32) or 2 (bfloat16); trained weights stay float32
-    )
+    # Of each frozen model; stored in compute_bytes, or in float32 where they are divided.
+    frozen_parameters: Sequence[int] = ()
+    # Of the numbers in products: 4 (float32) or 2 (bfloat16). Trained weights stay float32.
+    compute_bytes: int = 4
     gradient_checkpointing: bool = False
     lora_parameters: int | None = None  # weights of the adapter; None where the whole model is trained
     num_sharing: int = 1  # processes among which weights, gradients and moments are divided
@@ -105,7 +103,7 @@ def training_memory(model: ModelSize, step: StepShape) -> Memory:
     if step.lora_parameters is not None:
         parameters = model.num_parameters * step.compute_bytes + step.lora_parameters * MASTER
     frozen = step.num_copies * parameters
-    frozen += sum(step.frozen) * (step.compute_bytes if step.num_sharing == 1 else MASTER)
+    frozen += sum(step.frozen_parameters) * (step.compute_bytes if step.num_sharing == 1 else MASTER)
     parameters, gradients, moments, frozen = (
         -(-size // step.num_sharing)
         for size in (parameters, num_trained * MASTER, 2 * num_trained * MASTER, frozen)
@@ -140,7 +138,7 @@ def _loss(model: ModelSize, step: StepShape) -> int:
         compute_bytes=step.compute_bytes,
         on_gpu=step.on_gpu,
     )
-    loss += num_scored * model.width * (4 + step.compute_bytes * (1 + len(step.frozen)))
+    loss += num_scored * model.width * (4 + step.compute_bytes * (1 + len(step.frozen_parameters)))
     loss += model.head_size * MASTER * step.trains_head
     if step.compute_bytes < MASTER:
         loss += model.head_size * step.compute_bytes

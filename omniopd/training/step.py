@@ -35,11 +35,11 @@ class Step(nn.Module):
         return "teacher_logits" if "teacher_logits" in method.needs and self.teacher is None else None
 
     def forward(
-        self, batch: Batch, method: Method, divisor: float, share: float
+        self, batch: Batch, method: Method, divisor: float, weight: float
     ) -> tuple[Tensor, dict[str, Tensor], dict[Score, Tensor]]:
         """The batch's share of the loss, its parts and the scores of its tokens.
 
-        `share` is 0 for a batch that is repeated while other processes still have one: with divided weights, all
+        `weight` is 0 for a batch that is repeated while other processes still have one: with divided weights, all
         processes sum gradients at once.
         """
         device = self.student.device
@@ -57,7 +57,7 @@ class Step(nn.Module):
 
         def loss_of(scores: TokenScores, at: slice) -> Mapping[str, Tensor]:
             parts = method.loss(scores, {name: column[at] for name, column in columns.items()})
-            return parts if share else {name: value * 0.0 for name, value in parts.items()}
+            return parts if weight else {name: value * 0.0 for name, value in parts.items()}
 
         fused: Fused = fused_loss(positions, method.scores | ENTROPY, loss_of, divisor=divisor)
         return fused.loss, fused.parts, fused.scores

@@ -118,11 +118,11 @@ class Trainer:
         groups = grouped(
             rows, batch_size=settings.batch_size, batch_tokens=settings.batch_tokens, packed=settings.packing
         )
-        for group, share in parallel.share_of(groups, in_step=settings.shard):
+        for group, weight in parallel.share_of(groups, in_step=settings.shard):
             batch = collate(group, pad_id=0, packed=settings.packing)
-            loss, parts, scores = self._step(batch, method, float(len(rows)), share)
+            loss, parts, scores = self._step(batch, method, float(len(rows)), weight)
             loss.backward()
-            if share:
+            if weight:
                 sums.add(parts, scores)
         if not settings.shard:
             parallel.add_gradients(self._trained)

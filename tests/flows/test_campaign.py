@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from campaign import ARMS, MOST_IN_FLIGHT, Shop, account, where_it_stands
+from campaign import ARMS, MAX_IN_FLIGHT, Shop, account, where_it_stands
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def test_a_loop_killed_at_any_moment_ends_with_the_same_bytes_and_pays_for_nothi
             arms[arm] += 1
             kills[where_it_stands(shop)] += 1
             seconds *= 1.1  # however slow the machine has become, the run gets on
-            assert 0 <= shop.count_lost() <= MOST_IN_FLIGHT
+            assert 0 <= shop.count_lost() <= MAX_IN_FLIGHT
         # It may have ended between the look and the signal; one more start finds nothing left to do.
         shop.finish()
         shop.check(expected)

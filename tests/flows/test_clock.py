@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from campaign import MOST_IN_FLIGHT, Shop
+from campaign import MAX_IN_FLIGHT, Shop
 from started import finished, start, wait_until
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_run_whose_clock_jumps_and_that_is_killed_ends_as_one_whose_clock_did_
     wait_until(lambda: _has(shop, 2), first)
     first.kill()
     first.communicate()
-    assert 0 <= shop.count_lost() <= MOST_IN_FLIGHT
+    assert 0 <= shop.count_lost() <= MAX_IN_FLIGHT
 
     clock.shift(-YEAR_S)
     second = start(shop.project, *flow)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from campaign import ARMS, MOST_IN_FLIGHT, WHOLE, Shop, half_written
+from campaign import ARMS, MAX_IN_FLIGHT, WHOLE, Shop, half_written
 from projects import Project, digests, run_plain
 from started import finished, start_flow, wait_until
 
@@ -87,7 +87,7 @@ def test_a_run_whose_disk_fills_up_says_so_in_a_sentence_and_goes_on_when_there_
     line = _stopped_with_a_sentence(shop, process)
     assert "cannot be written (No space left on device); make room and run the same command" in line
     assert not half_written(shop.project.root)
-    assert 0 <= shop.count_lost() <= MOST_IN_FLIGHT
+    assert 0 <= shop.count_lost() <= MAX_IN_FLIGHT
     disk.grow()
     shop.finish()
     shop.check(expected)

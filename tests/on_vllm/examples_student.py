@@ -27,8 +27,8 @@ STUDENT = {
 ENGINE = {"enforce_eager": True, "max_model_len": 128, "block_size": 32, "enable_chunked_prefill": False}
 PROMPTS = [Prompt(f"p{i}", f"{i}185+5874=", None) for i in range(10)]
 COUNT = 4000  # samples that are counted
-LEAST_P = 1e-4  # one correct pair of engines in ten thousand would fail
-MOST_P = 1e-7  # of another temperature
+MIN_P = 1e-4  # one correct pair of engines in ten thousand would fail
+MAX_P = 1e-7  # of another temperature
 
 
 def moved(model: PreTrainedModel, seed: int, *, least: float = 0.01) -> PreTrainedModel:

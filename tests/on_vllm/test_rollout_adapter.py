@@ -10,8 +10,8 @@ import pytest
 from examples_student import (
     COUNT,
     ENGINE,
-    LEAST_P,
-    MOST_P,
+    MAX_P,
+    MIN_P,
     STUDENT,
     check_greedy,
     greedy,
@@ -90,8 +90,8 @@ def test_samples_have_the_distribution_of_the_other_engine_after_each_update(ser
             for one in (student, other)
         )
         lines.append(f"adapter {n}: {sync_s:.2f} s, p {right:.3g}, and {stale:.3g} with another")
-        assert right > LEAST_P
-        assert stale < MOST_P
+        assert right > MIN_P
+        assert stale < MAX_P
     with capsys.disabled():
         print("", *lines, sep="\n")
 
@@ -145,6 +145,6 @@ def test_a_run_with_an_adapter_writes_each_round_with_the_one_before_it(tmp_path
     written = [
         read_records(project.run_dir() / f"trajectories/round-000{n}.parquet", Trajectory) for n in range(2)
     ]
-    digests = [{item.student for item in names} for names in written]
+    digests = [{trajectory.student for trajectory in trajectories} for trajectories in written]
     assert [len(names) for names in digests] == [1, 1]
     assert digests[0] != digests[1]

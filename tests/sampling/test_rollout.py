@@ -234,7 +234,7 @@ def test_weights_that_a_killed_process_left_in_memory_are_removed(model, tmp_pat
     monkeypatch.setattr(weight_sync, "SHARED_MEMORY", tmp_path)
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     left, others = (
-        tmp_path / f"{weight_sync.PREFIX}.{name_of(pid)}.xyz" for pid in (ended.pid, os.getppid())
+        tmp_path / f"{weight_sync.FOLDER_PREFIX}.{name_of(pid)}.xyz" for pid in (ended.pid, os.getppid())
     )
     for folder in (left, others):
         folder.mkdir()

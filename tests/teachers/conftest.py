@@ -11,7 +11,7 @@ from omniopd.teachers import loop
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow at once, also where the server asks for a pause."""
     monkeypatch.setattr("omniopd.teachers.client.BACKOFF_S", 0.001)
-    monkeypatch.setattr("omniopd.teachers.client.LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("omniopd.teachers.client.MAX_PAUSE_S", 0.01)
 
 
 @pytest.fixture(scope="module")

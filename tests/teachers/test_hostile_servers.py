@@ -384,7 +384,7 @@ def _bomb(coding: str) -> bytes:
     + [("completion", "hosted_vllm/demo", coding) for coding in ("deflate", "identity")],
 )
 def test_an_answer_has_a_size_limit_decompressed(tmp_path, teacher_of, monkeypatch, way, model, coding):
-    monkeypatch.setattr(wire, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(wire, "MAX_BYTES", 2**20)
     sent = Sent(_bomb(coding), headers={"Content-Encoding": coding})
     with sending(lambda *_: sent) as server:
         teacher = teacher_of(server, way, model)

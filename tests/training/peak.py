@@ -88,7 +88,7 @@ def main() -> None:
         trainer.step(rows, method)
         shape = StepShape(
             num_sequences=batch_size, seq_len=length, response_len=RESPONSE_LEN,
-            scores=method.scores | {"entropy"}, frozen=[size.num_parameters] * len(roles),
+            scores=method.scores | {"entropy"}, frozen_parameters=[size.num_parameters] * len(roles),
             compute_bytes=compute_bytes, gradient_checkpointing=settings.gradient_checkpointing,
             accumulates=num_batches > 1,
         )  # fmt: skip

@@ -67,7 +67,7 @@ def test_a_tied_embedding_is_counted_once():
 
 def test_the_parts_are_what_their_names_say():
     size = size_of(SMALL)
-    memory = training_memory(size, replace(STEP, frozen=[1000]))
+    memory = training_memory(size, replace(STEP, frozen_parameters=[1000]))
     assert memory.parameters == memory.gradients == size.num_parameters * MASTER
     assert memory.moments == 2 * memory.gradients
     assert memory.frozen == 1000 * 4
@@ -121,7 +121,9 @@ def test_what_makes_it_less():
     shared = training_memory(size, replace(STEP, num_sharing=4))
     assert shared.moments == plain.moments / 4
     assert plain.parameters / 4 < shared.parameters
-    halved = training_memory(size_of(SMALL, compute_bytes=2), replace(STEP, compute_bytes=2, frozen=[1000]))
+    halved = training_memory(
+        size_of(SMALL, compute_bytes=2), replace(STEP, compute_bytes=2, frozen_parameters=[1000])
+    )
     assert halved.frozen == 2000
     assert halved.parameters == plain.parameters  # weights that are trained stay float32
     assert halved.activations < plain.activations + 2 * size.num_parameters
