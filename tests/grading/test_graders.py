@@ -2,6 +2,7 @@
 
 import pkgutil
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,6 @@ from omniopd.data.records import Reward, Trajectory
 from omniopd.data.store import write_records
 from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.grading import Case, Grade, Grader, failure_counts, grade, grader_of, rewards
-from omniopd.grading.code.sandbox.run import Job
 from omniopd.grading.pattern import answer_of
 from omniopd.rounds.ledger import failures_of_round
 
@@ -183,15 +183,24 @@ def test_a_sandbox_that_breaks_is_an_error_and_not_a_wrong_response(monkeypatch:
         grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
 
 
+def test_without_a_temporary_directory_no_response_is_graded_as_wrong(monkeypatch: pytest.MonkeyPatch):
+    def no_directory():
+        raise FileNotFoundError("no directory is writable")
+
+    monkeypatch.setattr("tempfile.gettempdir", no_directory)
+    with pytest.raises(ProcessError, match="no directory is writable"):
+        grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
+
+
 def test_a_program_that_alone_cannot_be_run_is_wrong(monkeypatch: pytest.MonkeyPatch):
-    run_job = pkgutil.resolve_name("omniopd.grading.code.sandbox.run_job")
+    run_in = pkgutil.resolve_name("omniopd.grading.code.sandbox.run_in")
 
-    def broken(job: Job):
-        if "one" in job["program"]:
+    def broken(mode: str, program: str, **given: Any):
+        if "one" in program:
             raise ProcessError("no room for this program")
-        return run_job(job)
+        return run_in(mode, program, **given)
 
-    monkeypatch.setattr("omniopd.grading.code.sandbox.run_job", broken)
+    monkeypatch.setattr("omniopd.grading.code.sandbox.run_in", broken)
     (only,) = grade([Case(TESTED, "def one(): return 1", finished=True)], named("code"))
     assert (only.is_right, only.reason) == (False, "grader error: the sandbox failed")
 

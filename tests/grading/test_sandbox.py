@@ -99,6 +99,22 @@ def test_a_mode_that_does_not_work_on_this_machine_is_refused(
         run_program("", mode=MODES[0])
 
 
+def test_a_machine_without_a_temporary_directory_runs_no_program_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("tempfile.gettempdir", _no_temporary_directory)
+    why = "FileNotFoundError: no directory is writable; see docs/grading.md"
+
+    with pytest.raises(ProcessError, match=f"could not be run in the sandbox 'limits': {why}"):
+        run_program("", mode=MODES[-1])
+    with pytest.raises(ProcessError, match=f"no program can be run on this machine .*'limits': {why}"):
+        mode_of_this_machine.__wrapped__()
+
+
+def _no_temporary_directory():
+    raise FileNotFoundError("no directory is writable")
+
+
 def test_threads_get_each_its_own_outcome():
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(lambda i: run_program(f"print({i})"), range(8)))

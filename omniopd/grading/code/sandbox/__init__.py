@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from omniopd.errors import ProcessError
 from omniopd.grading.code.sandbox.modes import MODES, mode_of_this_machine
 from omniopd.grading.code.sandbox.records import Limits, Mode, Outcome, Tests
-from omniopd.grading.code.sandbox.run import JOB_ERRORS, job_of, run_job
+from omniopd.grading.code.sandbox.run import run_in
 
 __all__ = [
     "MODES",
@@ -43,13 +43,11 @@ def run_program(
     """
     mode = mode or mode_of_this_machine()
     try:
-        return run_job(
-            job_of(
-                mode.name, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
-            )
+        return run_in(
+            mode.name, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
         )  # fmt: skip
-    except (ProcessError, *JOB_ERRORS) as error:
-        run_job(job_of(mode.name, ""))  # raises if the mode is the cause, not the program
+    except ProcessError as error:
+        run_in(mode.name, "")  # raises if the mode is the cause, not the program
         passed = None if tests is None else False
         return Outcome(
             "", str(error), exit_code=None, limit="", passed=passed, reason=SANDBOX_FAILED, wall_s=0.0

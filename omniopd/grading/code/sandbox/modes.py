@@ -8,7 +8,7 @@ import shutil
 from omniopd.errors import ProcessError
 from omniopd.grading.code.sandbox.isolated import landlock, seccomp
 from omniopd.grading.code.sandbox.records import Mode
-from omniopd.grading.code.sandbox.run import job_of, run_job
+from omniopd.grading.code.sandbox.run import run_in
 
 _FULL = "a file system, process table and network of its own, and no system call that starts processes or widens rights"
 MODES = (
@@ -62,7 +62,7 @@ def mode_of_this_machine() -> Mode:
         if not is_possible[mode.name]:
             continue
         try:
-            if run_job(job_of(mode.name, "print(1 + 1)")).stdout == "2\n":
+            if run_in(mode.name, "print(1 + 1)").stdout == "2\n":
                 is_full = has_seccomp or mode.name == "limits"
                 return mode if is_full else Mode(mode.name, _WITHOUT_SECCOMP.format(machine=machine))
             why.append(f"{mode.name}: the program printed nothing")

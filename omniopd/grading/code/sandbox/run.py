@@ -20,12 +20,41 @@ from omniopd.grading.code.sandbox.records import Limits, Outcome, Tests, exceede
 
 GRACE_S = 30  # for the supervisor to start, and to clean up
 CODE = Path(__file__).parent  # the folder of the package `isolated`
-JOB_ERRORS = (OSError, ValueError, TypeError, EOFError, RecursionError, MemoryError)
 _BOOT = f"import sys; sys.path.append({str(CODE)!r}); from isolated.supervisor import main; main()"
 _REPORTED = {"reason": str, "exit_code": int, "cpu_s": float}
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/usr/share/zoneinfo",
               "/etc/localtime", "/nix/store")  # fmt: skip
 Job = dict[str, Any]
+
+
+def run_in(
+    mode: str,
+    program: str,
+    *,
+    stdin: str = "",
+    limits: Limits | None = None,
+    tests: Tests | None = None,
+    lent: Mapping[str, tuple[str, str]] | None = None,
+    exit_is_success: bool = False,
+) -> Outcome:
+    """How the program ended in the mode of that name; the other arguments as in `run_program`.
+
+    Raises:
+        ProcessError: the program could not be run at all.
+    """
+    try:
+        job = job_of(
+            mode, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
+        )
+        if mode == "bubblewrap" and not job["bwrap"]:
+            raise _error(mode, "bwrap is not installed")
+        result = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
+    except (OSError, ValueError, TypeError, EOFError, RecursionError, MemoryError) as error:
+        raise _error(mode, f"{type(error).__name__}: {error}") from error
+    if "failed" in result or not result["began"]:
+        why = result.get("failed") or result["stderr"].strip()[-300:] or "it ended before it began"
+        raise _error(mode, why)
+    return _outcome(result, job)
 
 
 def job_of(
@@ -38,10 +67,11 @@ def job_of(
     lent: Mapping[str, tuple[str, str]] | None = None,
     exit_is_success: bool = False,
 ) -> Job:
-    """The job of the supervisor; arguments as in `run_program`, and the name of the mode.
+    """The job of the supervisor; arguments as in `run_in`.
 
     Raises:
         TypeError, ValueError, RecursionError: the tests cannot be written as JSON.
+        FileNotFoundError: no temporary directory is writable.
     """
     python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
     return {
@@ -62,28 +92,8 @@ def job_of(
     }
 
 
-def run_job(job: Job) -> Outcome:
-    """How the program of the job ended.
-
-    Raises:
-        ProcessError: it could not be run at all.
-    """
-    if job["mode"] == "bubblewrap" and not job["bwrap"]:
-        raise _error(job, "bwrap is not installed")
-    try:
-        result = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
-    except JOB_ERRORS as error:
-        raise _error(job, f"{type(error).__name__}: {error}") from error
-    if "failed" in result or not result["began"]:
-        why = result.get("failed") or result["stderr"].strip()[-300:] or "it ended before it began"
-        raise _error(job, why)
-    return _outcome(result, job)
-
-
-def _error(job: Job, why: str) -> ProcessError:
-    return ProcessError(
-        f"a program could not be run in the sandbox {job['mode']!r}: {why}; see docs/grading.md"
-    )
+def _error(mode: str, why: str) -> ProcessError:
+    return ProcessError(f"a program could not be run in the sandbox {mode!r}: {why}; see docs/grading.md")
 
 
 def _readable(python: str) -> list[str]:
