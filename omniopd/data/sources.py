@@ -143,7 +143,7 @@ def stream(source: Source, columns: Columns) -> Iterator[Row]:
 
 
 def fields_of(source: Source) -> Mapping[str, Any]:
-    """The fields of the rows by name; of JSON those of the first PEEKED rows.
+    """The fields of the rows by name; of JSON those that are not null in all of the first PEEKED rows.
 
     Raises:
         DataError: the source is missing, unreachable or damaged.
@@ -159,7 +159,7 @@ def fields_of(source: Source) -> Mapping[str, Any]:
             return _hub_dataset(source)[1]
     fields: dict[str, Any] = {}
     for row in islice(_lines(source) if source.kind == "jsonl" else _json_rows(source), PEEKED):
-        fields |= row.values()
+        fields |= {name: value for name, value in row.values().items() if value is not None}
     return fields
 
 

@@ -1,4 +1,6 @@
-"""A stream of prompts → the splits of seeds, drawn by hash: memory holds the kept prompts and a digest of each text.
+"""A stream of prompts → the splits of seeds, drawn by hash.
+
+Memory holds at most twice the kept prompts, and a digest of each text.
 
 A prompt's place is a hash of the seed and its text. Held-out and validation prompts are those of lowest hash that can
 be measured on, training prompts the next of all: neither the order of the rows nor repeated ones change a split.

@@ -78,7 +78,7 @@ def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
 
 
 def prompt_settings(params: Params) -> dict[str, Any]:
-    """The settings that decide the prompts of a seed; the files of the source count too."""
+    """The settings that decide the prompts of a seed, besides the files of the source."""
     settings: dict[str, Any] = {"prompts": params.prompts.determining()}
     if builtin_task(params) is not None:
         demo = params.models.demo
@@ -91,7 +91,7 @@ def prompt_settings(params: Params) -> dict[str, Any]:
 
 
 def model_settings(params: Params) -> dict[str, Any]:
-    """The settings that decide the models of a seed; the weights of a directory count too."""
+    """The settings that decide the models of a seed, besides the files of models in a directory."""
     names = {"student": params.models.student, "teacher": params.teacher.model}
     settings: dict[str, Any] = {**names, "kind": params.teacher.kind}
     if DEMO in names.values():

@@ -201,8 +201,8 @@ def _check_logits(params: Params, configs: Configs, layout: Layout) -> None:
     from omniopd.models.loading import check_same_vocabulary, load_tokenizer
 
     teacher = layout.named_model(params.teacher.model)
-    tokenizer = load_tokenizer(layout.named_model(params.models.student))
     with _named(arms[0]):
+        tokenizer = load_tokenizer(layout.named_model(params.models.student))
         check_same_vocabulary(tokenizer, load_tokenizer(teacher), teacher_name=teacher)
 
 

@@ -191,10 +191,13 @@ def disk_verdict(
     sizes = []
     for arm, seed in params.runs:
         train = resolve(params, arm, seed).train
-        num_trained = count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
         paths = [layout.run(arm, seed).checkpoint(round_) for round_ in due_rounds(train)]
-        # Weights and the optimiser's two moments.
-        sizes += [3 * MASTER * num_trained for path in paths if not path.exists()]
+        num_missing = sum(not path.exists() for path in paths)
+        if num_missing:
+            num_trained = (
+                count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
+            )
+            sizes += [3 * MASTER * num_trained] * num_missing  # weights and the optimiser's two moments
     free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
     line = (
         f"train.checkpoint_every: {len(sizes)} checkpoints of up to {size_text(most)} each are to come "

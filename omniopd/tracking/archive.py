@@ -29,7 +29,9 @@ def locate(run: TrackedRun, layout: Layout, store: Store, *, round_: int | None 
         DataError: MLflow has no such round.
     """
     if round_ is not None and round_ not in run.rounds:
-        known = f"rounds {min(run.rounds)} to {max(run.rounds)}" if run.rounds else "none"
+        known = "none; take another run"
+        if run.rounds:
+            known = f"rounds {min(run.rounds)} to {max(run.rounds)}; take one of those"
         raise DataError(f"{run}: MLflow has no round {round_}; it has {known}")
     rounds = run.rounds if round_ is None else {round_: run.rounds[round_]}
     files = [(number, file) for number, of_round in rounds.items() for file in of_round]

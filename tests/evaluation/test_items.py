@@ -108,6 +108,16 @@ def test_a_file_without_ids_has_them_made_of_its_texts(tmp_path: Path):
     assert len({prompt.id for prompt in prompts}) == 30
 
 
+@pytest.mark.parametrize("file", ["items.jsonl", "items.json"])
+def test_ids_that_are_null_in_all_rows_are_made_of_the_texts(tmp_path: Path, file: str):
+    rows = [{**task, "task_id": None} for task in TASKS]
+
+    ids = {prompt.id for prompt in read("mbpp", tmp_path, rows, file).prompts}
+
+    assert len(ids) == len(TASKS)
+    assert None not in ids
+
+
 def test_a_file_without_the_columns_is_refused_with_those_that_it_has(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         read("gsm8k", tmp_path, [{"question": "1+1?", "solution": "2"}], "items.parquet")

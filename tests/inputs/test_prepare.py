@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import DataError
-from omniopd.inputs.ensure import make_prompts
+from omniopd.inputs.ensure import make_models, make_prompts
 from omniopd.inputs.prepare import prepare
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer
@@ -410,6 +411,24 @@ def test_prompts_are_made_again_where_their_file_or_that_of_an_evaluation_set_ch
     assert make_prompts(params, 0, layout)
     layout.prompt_report(0).unlink()
     assert make_prompts(params, 0, layout)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "base"])
+def test_inputs_are_digested_before_the_lock_is_taken(
+    given: Project, stage: str, monkeypatch: pytest.MonkeyPatch
+):
+    params, layout, is_locked = load_params(given.params_file), Layout(given.root), []
+
+    def key(*_: object) -> str:
+        is_locked.append(layout.making(0).exists())
+        raise DataError("unreadable")
+
+    monkeypatch.setattr(f"omniopd.inputs.ensure.{stage}_key", key)
+    make = {"prepare": make_prompts, "base": partial(make_models, on_step=print)}[stage]
+    with pytest.raises(DataError, match="unreadable"):
+        make(params, 0, layout)
+
+    assert is_locked == [False]
 
 
 def test_a_built_in_task_leaves_no_report_of_a_file(given: Project):

@@ -220,6 +220,18 @@ def test_a_teacher_of_another_vocabulary_cannot_be_read_by_opd(local_project: Pr
     check(local_project.params_file)
 
 
+def test_a_student_without_a_tokenizer_is_refused_for_the_arm_that_reads_distributions(
+    local_project: Project,
+):
+    local_project.edit(arms={"white-box": {"method": "opd"}})
+    (local_project.root / "student" / "tokenizer.json").unlink()
+    (local_project.root / "student" / "tokenizer_config.json").unlink(missing_ok=True)
+
+    lines = refusal(local_project, ModelError)
+
+    assert any(line.startswith("params.yaml: arms.white-box (opd): student: ") for line in lines)
+
+
 def test_a_grader_that_cannot_be_imported_is_one_mistake(local_project: Project):
     local_project.edit(evaluation__grader="no_such:Grader")
 

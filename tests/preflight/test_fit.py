@@ -178,13 +178,14 @@ def test_checkpoints_to_come_are_counted_against_the_disk(
 
 
 def test_existing_checkpoints_need_no_room(
-    params: Params, project: Project, with_free: Callable[[float], None]
+    params: Params, project: Project, with_free: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ):
     layout = Layout(project.root)
     for arm in ARMS:
         for round_ in (2, 4, 5):
             layout.run(arm, 0).checkpoint(round_).mkdir(parents=True)
     with_free(0.5)
+    monkeypatch.setattr(fit, "count_parameters", pytest.fail)
     assert fit.disk_verdict(params, layout, STUDENT) == (None, None)
 
 

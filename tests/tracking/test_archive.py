@@ -164,7 +164,7 @@ def test_an_unknown_run_or_round_is_named_with_the_known_ones(recorded: Project,
     for name, message in {
         "sft-0": "sft-0: sqlite:.* has no run of this id or name; `omniopd data list` shows the runs of",
         "0123456789": "0123456789: sqlite:.* has no run",
-        "omniopd-0/7": f"run {run_id[:8]} .omniopd-0.: MLflow has no round 7; it has rounds 0 to 1",
+        "omniopd-0/7": f"run {run_id[:8]} .omniopd-0.: MLflow has no round 7; it has rounds 0 to 1; take one of those",
         "omniopd-0/last": "'last' is not the number of a round; write RUN or RUN/ROUND, such as omniopd-0/7",
     }.items():
         with pytest.raises(DataError, match=message):
