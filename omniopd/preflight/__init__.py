@@ -1,1 +1,1 @@
-"""Everything that is said before work starts: checks, plans, memory and disk."""
+"""Checks and estimates before a run: settings, prompts, models, teacher cost, memory and disk."""
