@@ -112,9 +112,8 @@ def _measure_run(
 ) -> None:
     from omniopd.config import resolve, variant_of
 
-    resolve(
-        loaded, arm, seed, file=str(params)
-    )  # fails early on the most frequent mistakes: torch takes seconds
+    # Fails early on the most frequent mistakes: torch takes seconds.
+    resolve(loaded, arm, seed, file=str(params))
     from omniopd.evaluation.evaluate import evaluate as measure
     from omniopd.report.benchmarks import benchmarks_table
     from omniopd.tracking.track import track_evaluation

@@ -1,6 +1,5 @@
 """The commands that show prompts as the student reads them, and the findings in their source."""
 
-from itertools import islice
 from typing import Annotated, Any, Literal
 
 import typer
@@ -26,26 +25,16 @@ def show(
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Show prompts exactly as the student reads them: chat template, special tokens, number of tokens."""
-    from omniopd.config import DEMO, load_params
-    from omniopd.data.prompts import read_prompts
-    from omniopd.models.chat import encode_prompt
-    from omniopd.models.loading import load_tokenizer
-    from omniopd.tasks import TASKS
-    from omniopd.training.pretrain import character_tokenizer
+    from omniopd.config import load_params
+    from omniopd.preflight.show import show as shown
 
-    settings, layout = load_params(params), _layout_with(params, seed)
-    name = settings.models.student
-    if name == DEMO:  # made from the task's alphabet, whether or not `base` has run
-        tokenizer = character_tokenizer(TASKS[settings.prompts.source].alphabet)
-    else:
-        tokenizer = load_tokenizer(layout.named_model(name))
-    for prompt in islice(read_prompts(layout.prompts(seed, split)), num):
-        ids = encode_prompt(tokenizer, prompt.prompt)
-        head = [f"--- {prompt.id}: {len(ids):,} tokens"]
-        head += [f"answer {prompt.answer}"] if prompt.answer is not None else []
-        head += ["with tests"] if prompt.tests is not None else []
+    for entry in shown(load_params(params), seed, split, _layout_with(params, seed), num=num):
+        answer, tests = entry.prompt.answer, entry.prompt.tests
+        head = [f"--- {entry.prompt.id}: {entry.num_tokens:,} tokens"]
+        head += [f"answer {answer}"] if answer is not None else []
+        head += ["with tests"] if tests is not None else []
         say("; ".join(head))
-        say(prompt.prompt if raw else str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)))
+        say(entry.prompt.prompt if raw else entry.text)
 
 
 @prompts.command()
@@ -65,7 +54,6 @@ def report(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 
 def _layout_with(params: ParamsFile, seed: int):
     """The layout of a project whose prompts of the seed exist."""
-
     layout = Layout(params.parent)
     if not layout.prompts(seed, "train").exists():
         raise DataError(

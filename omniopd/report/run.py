@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from omniopd.config import RunConfig
 from omniopd.data.metrics import ACCURACY
-from omniopd.report.page.facts import total
-from omniopd.report.summary import dollars, short_count
+from omniopd.report.summary import dollars, short_count, total
 
 
 def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, page: str) -> str:

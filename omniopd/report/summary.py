@@ -1,6 +1,6 @@
 """The arms over their seeds: means, intervals, paired differences, and a Markdown table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired
 
@@ -241,6 +241,11 @@ def _change(before: Mean | None, after: Mean | None) -> str:
 
 def _k(count: float) -> str:
     return short_count(round(count)) if count else "0"
+
+
+def total(rounds: Sequence[Mapping[str, float]], name: str) -> float:
+    """A metric's sum over the rounds."""
+    return sum(row.get(name, 0.0) for row in rounds)
 
 
 def short_count(count: int) -> str:

@@ -1,22 +1,35 @@
 """The MLflow run of one of our runs: found by its key, or created with everything needed to repeat it."""
 
+import json
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, LoggedModel, LoggedModelOutput, LoggedModelStatus, Param, Run
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Param,
+    Run,
+)
 from mlflow.exceptions import MlflowException
 
 from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
 from omniopd.errors import TrackingError, one_line
 from omniopd.tracking.origin import changes, code_tags
-from omniopd.tracking.records import CONTEXT, PROMPTS, Origin, dataset_input, slices
+from omniopd.tracking.records import CONTEXT, PROMPTS, DataFile, Origin
 from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, is_made
 
+T = TypeVar("T")
 RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin is logged completely
 FOLDER = "omniopd.folder"  # the tag with the run's folder below runs/
 ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
@@ -142,6 +155,23 @@ def logged_model(
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=step)])
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     return model
+
+
+def dataset_input(file: DataFile, tags: Mapping[str, str]) -> DatasetInput:
+    """A file of data as an input of a run. MLflow keeps one input per name and digest, so the name is the file's."""
+    source, profile = json.dumps({"uri": file.name}), json.dumps({"num_rows": file.num_rows})
+    dataset = Dataset(file.label, file.digest, "local", source, profile=profile)
+    return DatasetInput(dataset, [InputTag(name, value) for name, value in tags.items()])
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, MLflow's unit of time."""
+    return time.time_ns() // 1_000_000
+
+
+def slices(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in order, at most `size` at a time."""
+    return [items[first : first + size] for first in range(0, len(items), size)]
 
 
 def _log_origin(client: MlflowClient, run: Run, config: RunConfig, origin: Origin, root: Path) -> None:

@@ -9,9 +9,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from omniopd.config import Tracking
-from omniopd.tracking.connection import experiment_id_of, logged_model
+from omniopd.tracking.connection import experiment_id_of, logged_model, now_ms
 from omniopd.tracking.origin import code_tags
-from omniopd.tracking.records import now_ms
 from omniopd.tracking.store import client_of, no_answer
 from omniopd.tracking.tracker import FAILURES
 

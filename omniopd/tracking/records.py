@@ -1,15 +1,8 @@
-"""What is logged to MLflow, a record each; and data files and metrics as MLflow's entities."""
+"""What is logged to MLflow, a record each."""
 
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-
-T = TypeVar("T")
 
 # The tags of an input; `round` is also the metric whose steps are the rounds that MLflow has.
 CONTEXT, ROUND = "mlflow.data.context", "round"
@@ -72,27 +65,3 @@ class Checkpoint:
     path: Path
     digest: str
     parent: str  # of the checkpoint before it, or of the initial student
-
-
-def dataset_input(file: DataFile, tags: Mapping[str, str]) -> DatasetInput:
-    """A file of data as an input of a run. MLflow keeps one input per name and digest, so the name is the file's."""
-    source, profile = json.dumps({"uri": file.name}), json.dumps({"num_rows": file.num_rows})
-    dataset = Dataset(file.label, file.digest, "local", source, profile=profile)
-    return DatasetInput(dataset, [InputTag(name, value) for name, value in tags.items()])
-
-
-def round_metrics(record: RoundRecord) -> list[Metric]:
-    """The metrics of a round, and the mark that they are logged."""
-    now = now_ms()
-    pairs = [*record.metrics.items(), (ROUND, float(record.round))]
-    return [Metric(name, value, now, record.round) for name, value in pairs]
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970, MLflow's unit of time."""
-    return time.time_ns() // 1_000_000
-
-
-def slices(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """The items in order, at most `size` at a time."""
-    return [items[first : first + size] for first in range(0, len(items), size)]

@@ -14,11 +14,8 @@ from omniopd.data.lock import holder, try_lock
 from omniopd.data.store import write_atomic
 from omniopd.errors import TrackingError
 
-STORE_ERRORS = (
-    MlflowException,
-    SQLAlchemyError,
-    OSError,
-)  # of a store that is down, locked, full or misconfigured
+# Of a store that is down, locked, full or misconfigured.
+STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 MAKING_S = 120.0  # for the first processes to wait for each other; making the tables takes about ten seconds
 ARTIFACTS = "./mlruns"  # MLflow's default, for its experiment 0
 # By default MLflow waits 120 s for a server and retries seven times, so that a call to one that hangs takes twenty

@@ -12,23 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from omniopd.config import RunConfig
 from omniopd.errors import TrackingError
-from omniopd.tracking.connection import ALREADY_EXISTS, Connection, connect, logged_model
-from omniopd.tracking.machine import Machine
-from omniopd.tracking.records import (
-    CONTEXT,
-    ROUND,
-    TRAINING,
-    Checkpoint,
-    Origin,
-    RoundRecord,
+from omniopd.tracking.connection import (
+    ALREADY_EXISTS,
+    Connection,
+    connect,
     dataset_input,
-    round_metrics,
+    logged_model,
+    now_ms,
     slices,
 )
+from omniopd.tracking.machine import Machine
+from omniopd.tracking.records import CONTEXT, ROUND, TRAINING, Checkpoint, Origin, RoundRecord
 from omniopd.tracking.store import STORE_ERRORS, no_answer
 
 log = logging.getLogger(__name__)
@@ -230,7 +229,7 @@ class Tracker:
         per_record = 1 + max((len(record.metrics) for record in records), default=0)
         # Whole rounds in a batch: the mark is logged with its round's metrics or not at all.
         for group in slices(records, max(1, MAX_METRICS // per_record)):
-            metrics = [metric for record in group for metric in round_metrics(record)]
+            metrics = [metric for record in group for metric in _metrics_of(record)]
             to.client.log_batch(to.run_id, metrics=metrics)
         self._pending.clear()
         while self._checkpoints:
@@ -281,3 +280,10 @@ class Tracker:
             params={"arm": arm, "seed": str(seed), "round": str(round_)},
             model_type="checkpoint",
         ).model_id
+
+
+def _metrics_of(record: RoundRecord) -> list[Metric]:
+    """The metrics of a round, and the mark that they are logged."""
+    now = now_ms()
+    pairs = [*record.metrics.items(), (ROUND, float(record.round))]
+    return [Metric(name, value, now, record.round) for name, value in pairs]

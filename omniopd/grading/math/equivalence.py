@@ -153,7 +153,7 @@ def _as_point(side: Form) -> Form:
     return Row("(", tuple(item.value for item in items if isinstance(item, Named)), ")", name=",".join(names))
 
 
-def _in_order_of(reference: Row, answer: Row) -> Row | None:
+def _in_order_of(answer: Row, reference: Row) -> Row | None:
     """The answer with its coordinates in the reference's order; None if the names differ or the order is ambiguous.
 
     If only the answer has names, its order counts as written, unless neighbours in the alphabet are swapped: (y, x).
@@ -171,7 +171,7 @@ def _in_order_of(reference: Row, answer: Row) -> Row | None:
 
 def _same_row(answer: Row, reference: Row, ask: Ask) -> bool:
     """Compare items in order and brackets; with three or more items [1, 2, 3] equals (1, 2, 3)."""
-    ordered = _in_order_of(reference, answer)
+    ordered = _in_order_of(answer, reference)
     if ordered is None or len(ordered.items) != len(reference.items):
         return False
     ends = [row.opening + row.closing for row in (ordered, reference)]

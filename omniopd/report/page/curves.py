@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from omniopd.data.metrics import ACCURACY, LOSS_PARTS, METRICS
 from omniopd.data.metrics import charts as metrics_by_chart
-from omniopd.report.page.facts import total
+from omniopd.report.summary import total
 
 Rounds = Sequence[Mapping[str, float]]
 

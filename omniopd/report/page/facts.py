@@ -1,10 +1,8 @@
 """The head of a run's page: its settings and results, in words."""
 
-from collections.abc import Mapping, Sequence
-
 from omniopd.data.metrics import ACCURACY
 from omniopd.report.page.story import RunStory
-from omniopd.report.summary import dollars, short_count
+from omniopd.report.summary import dollars, short_count, total
 
 
 def tables(story: RunStory) -> dict[str, dict[str, str]]:
@@ -25,11 +23,6 @@ def seconds_by_stage(story: RunStory) -> list[tuple[str, float, float]]:
     total_s = sum(story.seconds.values())
     longest = sorted(story.seconds.items(), key=lambda item: (-item[1], item[0]))
     return [(stage, seconds, seconds / total_s if total_s else 0.0) for stage, seconds in longest]
-
-
-def total(rounds: Sequence[Mapping[str, float]], name: str) -> float:
-    """A metric's sum over the rounds."""
-    return sum(row.get(name, 0.0) for row in rounds)
 
 
 def _run(story: RunStory) -> dict[str, str]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
-from .typed import Any
+from .annotations import Any
 
 SMALL = 2**62  # larger whole numbers are sent as hexadecimal text, whose length is not limited
 

@@ -15,7 +15,7 @@ import time
 import types
 
 from . import landlock, namespaces, rights, seccomp
-from .typed import Any, NoReturn
+from .annotations import Any, NoReturn
 
 SOURCE, TESTS, VERDICT = 3, 4, 5
 MOST_DESCRIPTORS = 256
@@ -51,9 +51,8 @@ def main() -> None:
 
 def _with_tests(job: dict[str, Any], source: str) -> NoReturn:
     """The tests here, the program in a child, and two pipes between them."""
-    from . import (
-        judge,
-    )  # only if there are tests, as it takes a third of the start; before the fork, for both
+    # Only if there are tests, as it takes a third of the start; before the fork, for both.
+    from . import judge
 
     (to_program, asks), (hears, to_tests) = os.pipe(), os.pipe()
     child = os.fork()

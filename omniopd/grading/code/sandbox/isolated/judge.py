@@ -11,9 +11,9 @@ import signal
 import sys
 import types
 
+from .annotations import Any, Iterator, NoReturn
 from .peer import DEFINED, ENDED, FAILED, RAISED, Peer, ProgramError
 from .remote import Remote
-from .typed import Any, Iterator, NoReturn
 
 MODULES = ("bisect", "cmath", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq",
            "itertools", "json", "math", "operator", "random", "re", "statistics", "string", "typing")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from .typed import Any
+from .annotations import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 

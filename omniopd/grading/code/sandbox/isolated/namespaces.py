@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+from .annotations import Any
 from .linux import SYS_MOUNT_SETATTR, call
-from .typed import Any
 
 # linux/sched.h, sys/mount.h, linux/mount.h
 NEW_MOUNTS, NEW_CGROUPS, NEW_NAMES, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000

@@ -15,9 +15,9 @@ import itertools
 import json
 from collections import Counter, OrderedDict, defaultdict, deque
 
+from .annotations import Any, BinaryIO, Iterator, NoReturn, TypeGuard
 from .codec import decode, encode
 from .remote import Remote
-from .typed import Any, BinaryIO, Iterator, NoReturn, TypeGuard
 
 LONGEST = 2**26  # bytes of a message
 MAX_OBJECTS = 2**53

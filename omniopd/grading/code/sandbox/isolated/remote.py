@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .typed import TYPE_CHECKING, Any
+from .annotations import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .peer import Peer

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from . import linux
-from .typed import Any
+from .annotations import Any
 
 OPEN_FILES = 64
 STACK_BYTES = 120 * 2**20  # of the main thread; the kernel leaves 128 MiB of addresses for it

@@ -15,8 +15,8 @@ import sys
 import time
 
 from . import namespaces, rights
+from .annotations import Any, NoReturn
 from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
-from .typed import Any, NoReturn
 
 TICK_S = 0.05
 BLOCK = 65536
