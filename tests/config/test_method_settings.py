@@ -46,51 +46,59 @@ def test_both_dangers_are_two_warnings():
 
 
 @pytest.mark.parametrize(
-    ("edits", "line"),
+    ("edits", "place", "named"),
     [
         (
             {"arms.omniopd.train": {"steps_per_round": 2}},
-            "params.yaml: arms.omniopd (methods.omniopd): train.steps_per_round is 2, and this method learns from what "
-            "the student would write now, which after one step is no longer what was rolled out; set it to 1",
+            "arms.omniopd (methods.omniopd)",
+            ["train.steps_per_round is 2", "set it to 1"],
         ),
         (
             {"arms.omniopd": {"method": "sft", "train": {"steps_per_round": 129}}},
-            "params.yaml: arms.omniopd: a round of 128 responses cannot be split over train.steps_per_round = 129; "
-            "lower it",
+            "arms.omniopd",
+            ["128 responses", "train.steps_per_round = 129", "lower it"],
         ),
         (
             {"arms.omniopd": {"method": "grpo"}},
-            "params.yaml: arms.omniopd (methods.grpo): rollout.num_samples is 1, and a reward is compared with those "
-            "of other responses to the same prompt; give the arm `rollout: { num_samples: 8 }` or the like",
+            "arms.omniopd (methods.grpo)",
+            ["rollout.num_samples is 1", "`rollout: { num_samples: 8 }`"],
         ),
         (
             {"arms.omniopd.settings": {"baseline": "prompt"}},
-            "params.yaml: arms.omniopd (methods.omniopd): baseline is 'prompt', and rollout.num_samples is 1: a "
-            "prompt's one response has no other to be compared with; raise num_samples, or take the baseline 'batch'",
+            "arms.omniopd (methods.omniopd)",
+            ["baseline is 'prompt'", "rollout.num_samples is 1", "raise num_samples", "batch"],
         ),
         (
             {"arms.omniopd.settings": {"spare_tokens": 2}},
-            "params.yaml: arms.omniopd (methods.omniopd): spare_tokens are asked for and compared as if they were the "
-            "chunk's; set clip_replies: true",
+            "arms.omniopd (methods.omniopd)",
+            ["spare_tokens", "set clip_replies: true"],
         ),
         (
             {"arms.omniopd": {"method": "fork", "settings": {"chunk_len": 49}}},
-            f"params.yaml: arms.omniopd (methods.fork): {TOO_LONG.format(chunk_len=49, room=48)}",
+            "arms.omniopd (methods.fork)",
+            [TOO_LONG.format(chunk_len=49, room=48)],
         ),
         (
             {"arms.omniopd": {"method": "fork", "settings": {"alpha": 0.0}}},
-            "params.yaml: arms.omniopd.settings.alpha: 0.0 is not positive; the default is 1.0",
+            "arms.omniopd.settings.alpha",
+            ["0.0 is not positive; the default is 1.0"],
         ),
         (
             {"arms.omniopd": {"method": "no_such_package:Method"}},
-            "params.yaml: arms.omniopd.method: 'no_such_package:Method' cannot be imported (No module named "
-            "'no_such_package'); fix it, or install its package",
+            "arms.omniopd.method",
+            ["'no_such_package:Method' cannot be imported", "install its package"],
         ),
         (
             {"arms.omniopd": {"method": "math:tau"}},
-            "params.yaml: arms.omniopd.method: 'math:tau' is not an omniopd.methods.Method; derive the class from it",
+            "arms.omniopd.method",
+            ["'math:tau' is not an omniopd.methods.Method", "derive the class from it"],
         ),
     ],
 )
-def test_what_a_method_cannot_do_is_refused(tmp_path: Path, edits: dict[str, Any], line: str):
-    assert refusal(edited(tmp_path, edits)) == [line]
+def test_what_a_method_cannot_do_is_refused(
+    tmp_path: Path, edits: dict[str, Any], place: str, named: list[str]
+):
+    [line] = refusal(edited(tmp_path, edits))
+
+    assert line.startswith(f"params.yaml: {place}: ")
+    assert [name for name in named if name not in line] == []
