@@ -16,6 +16,7 @@ from benchmarks.step import NUM_PROMPTS, PARAMS, RESPONSE_LEN, digits_model
 from omniopd.config import load_params
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ConfigError
+from omniopd.models.chat import Chat
 from omniopd.models.loading import weights_digest
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts
@@ -34,7 +35,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     use_threads(params.compute.num_threads)
     tokenizer = character_tokenizer(TASKS["addition"].alphabet)
     model = digits_model(tokenizer, params.models.demo.student.model_copy(update={"num_heads": 2}))
-    student = Student(model, tokenizer, weights_digest(model))
+    student = Student(model, Chat(tokenizer), weights_digest(model))
     texts = [f"{i:04d}+{(7 * i) % 10_000:04d}=" for i in range(1000, 1000 + num)]
     prompts = [Prompt(text, text, "") for text in texts]
 
@@ -78,7 +79,7 @@ def _vllm(student: Student, batch_size: int) -> Iterator:
         "VLLM_NO_USAGE_STATS": "1",
     }
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder), student.model, student.tokenizer)
+        save_model(Path(folder), student.model, student.chat.tokenizer)
         served = vllm_student()(folder, batch_size=batch_size, precision="float32", settings=ENGINE)
         try:
             yield served

@@ -21,7 +21,7 @@ from omniopd.config import DemoModel, Params, load_params
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row, collate
 from omniopd.methods import OPD
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 from omniopd.models.scoring import response_states
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
@@ -92,7 +92,7 @@ def digits_model(tokenizer: PreTrainedTokenizerFast, settings: DemoModel) -> Pre
     endless = copy.deepcopy(tokenizer)
     endless.eos_token = "0"
     model = train_demo_model(examples, endless, settings, seed=0, on_step=lambda _: None)
-    _end_with(model, end_token(tokenizer))
+    _end_with(model, Chat(tokenizer).end_id)
     return model
 
 
@@ -100,7 +100,7 @@ def never_ending(tokenizer: PreTrainedTokenizerFast, *models: PreTrainedModel) -
     """Set an end token that the models cannot write: it is not in their vocabulary."""
     tokenizer.add_special_tokens({"eos_token": "<never>"})
     for model in models:
-        _end_with(model, end_token(tokenizer))
+        _end_with(model, Chat(tokenizer).end_id)
 
 
 def _end_with(model: PreTrainedModel, token: int) -> None:
@@ -117,7 +117,7 @@ class Ours:
         self, params: Params, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
         prompts: list[str], response_len: int = RESPONSE_LEN, trainer: Trainer | None = None,
     ):  # fmt: skip
-        self._student, self._teacher = Student(student, tokenizer, "w"), teacher
+        self._student, self._teacher = Student(student, Chat(tokenizer), "w"), teacher
         self.trainer = trainer or Trainer(student, params.train, teacher=teacher)
         self._response_len = response_len
         self._prompts = [Prompt(prompt, prompt, "") for prompt in prompts]

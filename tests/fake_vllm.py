@@ -177,15 +177,15 @@ class LLM:
         for _, layer in adapted(self.model):
             layer.is_used = lora_request is not None
         [shape] = {
-            (sampling.temperature, sampling.max_tokens, sampling.logprobs, *sampling.stop_token_ids)
+            (sampling.temperature, sampling.max_tokens, sampling.logprobs, tuple(sampling.stop_token_ids))
             for sampling in params
         }
-        temperature, max_tokens, num_top, end_id = shape
+        temperature, max_tokens, num_top, stop_ids = shape
         outputs = []
         for prompt, sampling in zip(prompts, params, strict=True):
             [[one]] = generate(
                 self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]], max_new_tokens=max_tokens,
-                temperature=temperature, end_id=end_id,
+                temperature=temperature, stop_ids=stop_ids,
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
             logprobs = num_top and self._logprobs(prompt["prompt_token_ids"], one.token_ids, num_top)

@@ -15,7 +15,7 @@ from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.rows import Row
 from omniopd.methods import Annotated, OmniOPD
-from omniopd.models.chat import encode_rendered, render_prompt
+from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model
 from omniopd.models.scoring import score
 from omniopd.models.threads import use_threads
@@ -106,8 +106,9 @@ def make_models(folder: Path, train_file: Path, *, seed: int) -> None:
     use_threads(1)
     rows = examples(train_file)
     tokenizer = bpe_tokenizer([text for row in rows for text in (row.question, row.solution)])
-    pairs = [(render_prompt(tokenizer, TEMPLATE.format(prompt=row.question)), row.solution) for row in rows]
-    lengths = map(len, encode_rendered(tokenizer, ["".join(pair) for pair in pairs]))
+    chat = Chat(tokenizer)
+    pairs = [(chat.render(TEMPLATE.format(prompt=row.question)), row.solution) for row in rows]
+    lengths = map(len, chat.encode_rendered(["".join(pair) for pair in pairs]))
     short = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= MAX_TOKENS]
     for role, settings in (("teacher", TEACHER), ("student", STUDENT)):
         model = train_demo_model(
@@ -189,7 +190,7 @@ def written_by_teacher(run: Run) -> list[Trajectory]:
         run.prompts("heldout"),
         teacher=run.models.teacher,
         temperature=TEMPERATURE,
-        tokenizer=run.models.tokenizer,
+        chat=run.models.chat,
         student="",
         round_=0,
         num_samples=2,

@@ -15,6 +15,7 @@ from projects import REPOSITORY
 
 from omniopd.config import RunConfig, load_params, resolve
 from omniopd.data.records import ItemResult, Reward, Trajectory, Verdict
+from omniopd.models.chat import Chat
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.story import AuditedTrajectory, RunStory
 from omniopd.training.pretrain import character_tokenizer
@@ -53,7 +54,7 @@ END = len(ALPHABET) + 1  # the id of the end token
 @lru_cache
 def decoder() -> TextDecoder:
     """A token a character."""
-    return TextDecoder(character_tokenizer(ALPHABET))
+    return TextDecoder(Chat(character_tokenizer(ALPHABET)))
 
 
 @lru_cache

@@ -15,9 +15,9 @@ from omniopd.models.loading import (
     check_model_dir,
     check_weights,
     context_len,
+    load_chat,
     load_config,
     load_model,
-    load_tokenizer,
 )
 from omniopd.models.threads import use_threads
 from omniopd.models.trust import allow_code
@@ -35,7 +35,7 @@ def saved_student(run: Run, round_: int) -> Student:
     assert path is not None, "a run is measured at its start and at its end"
     digests = [model_digest(Path(folder)) for folder in dict.fromkeys((base, path))]
     models, digest = run.models, digests[0] if path == base else work_key(*digests)
-    return Student(models.load_student(path), models.tokenizer, digest)
+    return Student(models.load_student(path), models.chat, digest)
 
 
 def student_of(run: Run, writer: Writer) -> Subject:
@@ -46,7 +46,7 @@ def student_of(run: Run, writer: Writer) -> Subject:
     }  # fmt: skip
     return Subject(
         writer.weights,
-        writer.tokenizer,
+        writer.chat,
         lambda: writer,
         engine,
         config.rollout.batch_size,
@@ -70,7 +70,7 @@ def measure_model(
     folder = folder_of(name)
     into = layout.benchmarks(folder)
     with model_at(name, params, layout) as subject:
-        for line in template_warning(name, subject.tokenizer):
+        for line in template_warning(name, subject.chat):
             warn(line)
         measured = measure_suite(subject, params.benchmarks, layout, into=into, on_items=on_items)
     if params.tracking.enabled:
@@ -96,7 +96,7 @@ def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
     """
     path = layout.named_model(name)
     check_model_dir(path) if params.rollout.engine == "vllm" else check_weights(path)
-    tokenizer, weights = load_tokenizer(path), model_digest(Path(path))
+    chat, weights = load_chat(path, params.models.chat_template_kwargs), model_digest(Path(path))
     rollout, precision, batch_size = params.rollout, params.train.precision, params.evaluation.batch_size
     with ExitStack() as stack:
 
@@ -104,15 +104,15 @@ def model_at(name: str, params: Params, layout: Layout) -> Iterator[Subject]:
         def writer() -> Writer:
             if rollout.engine == "transformers":
                 model = load_model(path, precision=precision, trained=False)
-                return in_process(Student(model, tokenizer, weights), batch_size=batch_size)
+                return in_process(Student(model, chat, weights), batch_size=batch_size)
             engine = vllm_student()(
                 path, batch_size=batch_size, precision=precision, settings=rollout.engine_settings
             )
             stack.callback(engine.close)
-            return Writer(engine.as_loaded(weights), tokenizer, weights)
+            return Writer(engine.as_loaded(weights), chat, weights)
 
         determining = {"engine": rollout.engine, "precision": precision, **params.compute.determining()}
-        yield Subject(weights, tokenizer, writer, determining, batch_size, context_len(load_config(path)))
+        yield Subject(weights, chat, writer, determining, batch_size, context_len(load_config(path)))
 
 
 def folder_of(name: str) -> str:

@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from omniopd import __version__
 from omniopd.config import Benchmarks
 from omniopd.data.layout import Layout
@@ -22,7 +20,7 @@ from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
 from omniopd.grading.accuracy import graded
-from omniopd.models.chat import encode_prompts
+from omniopd.models.chat import Chat
 from omniopd.sampling.responses import Writer, respond
 from omniopd.sampling.samplers import batches
 
@@ -36,7 +34,7 @@ class Subject:
     """A model that is measured. `writer` loads it, and is called only if responses are missing."""
 
     weights: str  # a digest
-    tokenizer: PreTrainedTokenizerBase
+    chat: Chat
     writer: Callable[[], Writer]
     engine: dict[str, Any]  # settings that rounding depends on, besides the batch
     batch_size: int
@@ -78,7 +76,7 @@ def _measure(
     key = work_key(
         "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
         benchmark.grader, sampling.model_dump(), [asdict(prompt) for prompt in items.prompts],
-        subject.tokenizer.chat_template,
+        subject.chat.tokenizer.chat_template, *filter(None, [dict(subject.chat.template_kwargs)]),
     )  # fmt: skip
     with one_at_a_time(layout.benchmark_lock(key)):
         results = _results(
@@ -106,7 +104,7 @@ def _within_context(
     """The sampling, with no more new tokens than fit after the longest prompt, and a remark if that lowered them."""
     if subject.context is None:
         return sampling, []
-    encoded = encode_prompts(subject.tokenizer, [prompt.prompt for prompt in prompts])
+    encoded = subject.chat.encode([prompt.prompt for prompt in prompts])
     lengths = [len(ids) for ids in encoded]
     longest = max(lengths)
     room = subject.context - longest

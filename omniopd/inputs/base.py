@@ -18,6 +18,7 @@ from omniopd.errors import ConfigError, DataError
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.inputs.stages import model_settings
+from omniopd.models.chat import Chat
 from omniopd.models.loading import check_model_dir
 from omniopd.models.threads import use_threads
 from omniopd.sampling.responses import in_process
@@ -136,7 +137,7 @@ def _train_to_start(
 def _accuracy(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, params: Params, seed: int, layout: Layout
 ) -> float:
-    writer = in_process(Student(model, tokenizer, ""), batch_size=params.evaluation.batch_size)
+    writer = in_process(Student(model, Chat(tokenizer), ""), batch_size=params.evaluation.batch_size)
     results = answered(
         writer,
         read_prompts(layout.prompts(seed, "validation")),

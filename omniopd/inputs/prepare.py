@@ -132,16 +132,10 @@ def _evaluation_items(params: Params, layout: Layout) -> EvaluationItems | None:
 
 def _token_counter(params: Params, layout: Layout, template: str) -> Callable[[Sequence[str]], list[int]]:
     """A function that counts the tokens of prompts as the student reads them: with both templates."""
-    from omniopd.models.chat import encode_rendered, render_prompt
-    from omniopd.models.loading import load_tokenizer
+    from omniopd.models.loading import load_chat
 
-    tokenizer = load_tokenizer(layout.named_model(params.models.student))
-
-    def count(texts: Sequence[str]) -> list[int]:
-        rendered = [render_prompt(tokenizer, template.replace("{prompt}", text)) for text in texts]
-        return list(map(len, encode_rendered(tokenizer, rendered)))
-
-    return count
+    chat = load_chat(layout.named_model(params.models.student), params.models.chat_template_kwargs)
+    return lambda texts: list(map(len, chat.encode([template.replace("{prompt}", text) for text in texts])))
 
 
 def _tokenizer_md5(params: Params, layout: Layout) -> list[str]:

@@ -1,7 +1,10 @@
-"""Prompts as a model reads them: rendered by its chat template, and encoded."""
+"""Prompts as a model reads them: rendered by its chat template, encoded, and with the tokens that end a turn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import takewhile
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,55 +14,110 @@ from omniopd.errors import ModelError, one_line
 _TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
 PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
 PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
+THOUGHT = ("<think>", "</think>")
 SHOWN_LEN = 120  # characters of a prompt in a message
+_ANSWER = "Forty-two."  # of a conversation that shows how the template ends a turn
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """The prompt's tokens, rendered by the chat template if there is one."""
-    return encode_prompts(tokenizer, [prompt])[0]
+@dataclass(frozen=True, eq=False)
+class Chat:
+    """A tokenizer with the settings of its chat template, and the tokens that end a turn.
 
-
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """The tokens of each prompt, as encode_prompt."""
-    return encode_rendered(tokenizer, [render_prompt(tokenizer, prompt) for prompt in prompts])
-
-
-def encode_rendered(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """The tokens of texts that begin with a rendered prompt."""
-    if not texts:
-        return []
-    if tokenizer.chat_template:  # which brings its own special tokens
-        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
-    # Else the tokenizer adds them. Those at the end are dropped: the text is to be continued.
-    encoded = tokenizer(list(texts), return_special_tokens_mask=True)
-    pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
-    return [ids[: len(ids) - len(list(takewhile(bool, reversed(mask))))] for ids, mask in pairs]
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt's text, rendered by the chat template if there is one.
-
-    Raises:
-        ModelError: the chat template fails on it.
+    `generation_ends` are the end tokens of the model's generation config. Without a chat template a prompt is its text.
     """
-    if not tokenizer.chat_template:
-        return prompt
-    message = [{"role": "user", "content": prompt}]
-    try:
-        return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-    except Exception as error:  # a template can raise anything
-        raise ModelError(
-            f"{tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); fix "
-            "chat_template.jinja or tokenizer_config.json"
-        ) from error
+
+    tokenizer: PreTrainedTokenizerBase
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    generation_ends: Sequence[int] = ()
+
+    def render(self, prompt: str) -> str:
+        """The prompt's text, rendered by the chat template if there is one.
+
+        Raises:
+            ModelError: the chat template fails on it.
+        """
+        if not self.tokenizer.chat_template:
+            return prompt
+        try:
+            return self.render_conversation([{"role": "user", "content": prompt}], add_generation_prompt=True)
+        except Exception as error:  # a template can raise anything
+            raise ModelError(
+                f"{self.tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); fix "
+                "chat_template.jinja or tokenizer_config.json"
+            ) from error
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each prompt, rendered."""
+        return self.encode_rendered([self.render(prompt) for prompt in prompts])
+
+    def encode_rendered(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of texts that begin with a rendered prompt."""
+        if not texts:
+            return []
+        if self.tokenizer.chat_template:  # which brings its own special tokens
+            return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # pyright: ignore[reportReturnType]
+        # Else the tokenizer adds them. Those at the end are dropped: the text is to be continued.
+        encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
+        pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
+        return [ids[: len(ids) - len(list(takewhile(bool, reversed(mask))))] for ids, mask in pairs]
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a turn: the one that the chat template writes after an answer, else the tokenizer's.
+
+        The student is trained to write it, and it is audited.
+        """
+        assert self.stop_ids, "load_tokenizer requires an end token"
+        return self.stop_ids[0]
+
+    @cached_property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens at which generation stops: the end token, the tokenizer's, and those of the generation config."""
+        special = self.tokenizer.added_tokens_decoder  # pyright: ignore[reportAttributeAccessIssue]
+        ends = [id for id in self.turn_end()[:1] if id in special]
+        ends += [id for id in (self.tokenizer.eos_token_id,) if isinstance(id, int)]
+        return tuple(dict.fromkeys([*ends, *self.generation_ends]))
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the chat template lets the model think before it answers: it has thoughts and leaves them open."""
+        has_thoughts = THOUGHT[0] in str(self.tokenizer.chat_template or "")
+        return has_thoughts and not self.render("2+2=").rstrip().endswith(THOUGHT[1])
+
+    def turn_end(self) -> list[int]:
+        """The tokens that the chat template writes after an answer; empty without a template that accepts answers."""
+        if not self.tokenizer.chat_template:
+            return []
+        try:
+            conversation = self.render_conversation(
+                [{"role": "user", "content": "2+2="}, {"role": "assistant", "content": _ANSWER}]
+            )
+        except Exception:  # a template can raise anything; check reports it
+            return []
+        _, _, after = conversation.rpartition(_ANSWER)
+        ids = self.tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
+        return list(ids)  # pyright: ignore[reportArgumentType]
+
+    def render_conversation(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
+    ) -> str:
+        """The text of a conversation by the chat template. Any error of the template passes."""
+        return str(
+            self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **self.template_kwargs,
+            )
+        )
 
 
-def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
+def check_template(name: str, chat: Chat, prompts: Sequence[str]) -> None:
     """Raise where the chat template renders two different prompts alike, so that one cannot be told from the other.
 
     Args:
         name: The directory or hub name.
-        tokenizer: The tokenizer with the chat template.
+        chat: Its tokenizer with the chat template.
         prompts: Texts that differ by more than white space.
 
     Raises:
@@ -67,7 +125,7 @@ def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Seque
     """
     first: dict[str, str] = {}
     for prompt in dict.fromkeys([*PROBES, *prompts]):
-        rendered = render_prompt(tokenizer, prompt)
+        rendered = chat.render(prompt)
         other = first.setdefault(rendered, prompt)
         if other.split() != prompt.split():
             raise ModelError(
@@ -76,18 +134,11 @@ def check_template(name: str, tokenizer: PreTrainedTokenizerBase, prompts: Seque
             )
 
 
-def template_warning(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def template_warning(name: str, chat: Chat) -> list[str]:
     """A warning where there is no chat template."""
-    if tokenizer.chat_template:
+    if chat.tokenizer.chat_template:
         return []
     return [
-        f"{name}: has no chat template, so that prompts are given to it as they are; that is right for a base "
-        "model, and else take the tokenizer that belongs to the model"
+        f"{name}: has no chat template, so prompts are given to it as they are; that is right for a base model, and "
+        "else take the tokenizer that belongs to the model"
     ]
-
-
-def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the end token, which load_tokenizer requires."""
-    end_id = tokenizer.eos_token_id
-    assert isinstance(end_id, int)
-    return end_id

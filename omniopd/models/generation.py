@@ -15,7 +15,7 @@ from omniopd.functional import token_entropy, token_logp
 
 @dataclass(frozen=True)
 class Generation:
-    """The tokens that a model wrote after a prompt; the end token, if written, is the last.
+    """The tokens that a model wrote after a prompt; the stop token, if written, is the last.
 
     `entropies[t]` and `logps[t]` (nats, at temperature 1) are of the distribution that produced token t; empty unless
     requested.
@@ -25,7 +25,7 @@ class Generation:
     """
 
     token_ids: list[int]
-    finish_reason: str  # "stop": the end token was written; "length": max_new_tokens were
+    finish_reason: str  # "stop": a stop token was written; "length": max_new_tokens were
     entropies: list[float] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
 
@@ -38,10 +38,12 @@ def generate(
     seeds: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float,
-    end_id: int,
+    stop_ids: Sequence[int],
     scored: bool = False,
 ) -> list[list[Generation]]:
     """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy. scored: add entropies, logps.
+
+    A sample ends at the first of stop_ids, which it includes.
 
     Each sample draws from the stream of its seed, one uniform number per token, independently of the batch. Its logits
     depend on the batch by rounding: for identical bytes, pass the same batches in the same order. Common prefixes, of
@@ -53,19 +55,20 @@ def generate(
     uniforms = _uniforms(chain.from_iterable(seeds), max_new_tokens).to(model.device)
     cache = DynamicCache(config=model.config)
     # Of S states, at first the prompts: logits of the next token, row of the cache, mask over that row.
-    logits, cached, mask = _read(model, prompts, cache, pad_id=end_id)  # (S, V), (S,), (S, L)
+    logits, cached, mask = _read(model, prompts, cache, pad_id=stop_ids[0])  # (S, V), (S,), (S, L)
     # Without padding no mask is needed, and attention takes its fast path.
     padded = not bool(mask.all())
     state = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)  # (B,)
-    written = torch.full((len(state), max_new_tokens), end_id, device=model.device)
+    stops = torch.tensor(stop_ids, device=model.device)
+    written = torch.full((len(state), max_new_tokens), stop_ids[0], device=model.device)
     scores = torch.zeros(2, len(state), max_new_tokens if scored else 0, device=model.device)
     running = torch.ones(len(state), dtype=torch.bool, device=model.device)
     for step in range(max_new_tokens):
-        token = torch.where(running, _sample(logits[state], uniforms[:, step], temperature), end_id)
+        token = torch.where(running, _sample(logits[state], uniforms[:, step], temperature), stop_ids[0])
         written[:, step] = token
         if scored:
             scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
-        running = running & (token != end_id)
+        running = running & ~torch.isin(token, stops)
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
         parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
@@ -77,7 +80,7 @@ def generate(
         out = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, **step_inputs)
         logits = out.logits[:, -1]
     samples = [
-        _generation(row, end_id, *row_scores)
+        _generation(row, stop_ids, *row_scores)
         for row, *row_scores in zip(written.tolist(), *scores.tolist(), strict=True)
     ]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
@@ -144,9 +147,11 @@ def _advance(
     )
 
 
-def _generation(token_ids: list[int], end_id: int, entropies: list[float], logps: list[float]) -> Generation:
-    has_ended = end_id in token_ids
-    length = token_ids.index(end_id) + 1 if has_ended else len(token_ids)
+def _generation(
+    token_ids: list[int], stop_ids: Sequence[int], entropies: list[float], logps: list[float]
+) -> Generation:
+    length = next((t + 1 for t, id in enumerate(token_ids) if id in stop_ids), len(token_ids))
+    has_ended = token_ids[length - 1] in stop_ids
     return Generation(
         token_ids[:length], "stop" if has_ended else "length", entropies[:length], logps[:length]
     )

@@ -25,6 +25,17 @@ def generation_config(name: str) -> GenerationConfig | None:
         ) from error
 
 
+def generation_ends(name: str) -> list[int]:
+    """The end tokens that the generation config names; a list in Llama 3, Gemma and Qwen.
+
+    Raises:
+        ModelError: as `generation_config`.
+    """
+    config = generation_config(name)
+    ends = config.eos_token_id if config is not None else None
+    return [ends] if isinstance(ends, int) else list(ends or ())
+
+
 def check_generation_config(name: str) -> None:
     """Raise where a checkpoint of the model could not be saved: transformers rejects contradictory settings.
 

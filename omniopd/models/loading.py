@@ -23,7 +23,8 @@ from omniopd.config import Precision
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.errors import ModelError, one_line
 from omniopd.models.adapters import adapter_state, base_state, has_adapter
-from omniopd.models.generation_config import generation_config
+from omniopd.models.chat import Chat
+from omniopd.models.generation_config import generation_config, generation_ends
 from omniopd.models.integrity import check_finite, check_loading, check_numbers
 from omniopd.models.precision import DTYPES, compute_in
 from omniopd.models.sharding import whole
@@ -91,7 +92,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved with a model.
 
     Raises:
-        ModelError: it cannot be loaded, has no end token, or pads with its end token.
+        ModelError: it cannot be loaded, or has no end token.
     """
     path = Path(name)
     if path.is_dir() and not any((path / file).is_file() for file in TOKENIZER_FILES):
@@ -102,12 +103,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=code_is_allowed())
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
-    if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise ModelError(
-            f"{name}: the tokenizer pads with its end token {tokenizer.eos_token!r}, so a masked pad would "
-            "mask the end as well; give it a pad_token of its own and save it again"
-        )
     return tokenizer
+
+
+def load_chat(name: str, template_kwargs: Mapping[str, Any] | None = None) -> Chat:
+    """The tokenizer saved with a model, with the settings of its chat template and the end tokens of its generation.
+
+    Raises:
+        ModelError: as `load_tokenizer`, or the generation config cannot be read.
+    """
+    return Chat(load_tokenizer(name), template_kwargs or {}, generation_ends(name))
 
 
 def have_same_vocabulary(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> bool:

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from transformers import PreTrainedTokenizerBase
-
-from omniopd.models.chat import encode_rendered, render_prompt
+from omniopd.models.chat import Chat
 
 PART = "\ufffd"  # a partial character, as byte-level tokenizers decode it
 
@@ -36,19 +34,21 @@ class TextDecoder:
     text removed again. Results are cached, since short chunks recur.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
+    def __init__(self, chat: Chat):
+        self._chat, self._tokenizer = chat, chat.tokenizer
         self._after = lru_cache(maxsize=65_536)(self._decode_after)
         # The text of a token after the token before it, or of a first one (None).
         self.token_after = lru_cache(maxsize=65_536)(
             lambda before, token_id: self._decode_after(before, (token_id,))
         )
-        added = tokenizer.added_tokens_decoder  # pyright: ignore[reportAttributeAccessIssue]
-        self._special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+        added = self._tokenizer.added_tokens_decoder  # pyright: ignore[reportAttributeAccessIssue]
+        special = (id for id, token in added.items() if token.special)
+        self._special = {*self._tokenizer.all_special_ids, *chat.stop_ids, *special}
 
     def text(self, token_ids: list[int]) -> str:
         """The text of a whole response."""
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+        shown = [id for id in token_ids if id not in self._special]
+        return str(self._tokenizer.decode(shown, skip_special_tokens=True))
 
     def text_after(self, before: int | None, token_ids: list[int]) -> str:
         """The text of token_ids after the token `before`, or at the start (None)."""
@@ -92,12 +92,12 @@ class TextDecoder:
         shows_all = self._special.isdisjoint(ids) or text == self._tokenizer.decode(ids)
         if not shows_all or PART in text:
             return None
-        return render_prompt(self._tokenizer, context.prompt) + text
+        return self._chat.render(context.prompt) + text
 
     def _encoded(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The tokens of each text, equal ones encoded once."""
         distinct = list(dict.fromkeys(texts))
-        return dict(zip(distinct, encode_rendered(self._tokenizer, distinct), strict=True))
+        return dict(zip(distinct, self._chat.encode_rendered(distinct), strict=True))
 
     def read_alone(self, text: str) -> list[int]:
         """The tokens of a text without a context."""

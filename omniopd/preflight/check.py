@@ -65,8 +65,13 @@ def check(
         )
     student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, place))
     mistakes.caught_in(lambda: _check_logits(params, configs, layout), place=place)
-    warnings = [*_code_warnings(params), *(student.warnings if student else []), *(of_teacher or [])]
+    teacher_warnings, teacher_thinks = of_teacher or ([], None)
+    warnings = [*_code_warnings(params), *(student.warnings if student else []), *teacher_warnings]
     if student is not None:
+        from omniopd.preflight.check_models import thought_warnings
+
+        shortest = min(config.rollout.max_new_tokens for config in configs.values())
+        warnings += thought_warnings(student.thinks, teacher_thinks, max_new_tokens=shortest)
         mistakes.caught_in(lambda: _check_training(params, configs, layout, student), place=place)
         for error, warning in mistakes.caught_in(lambda: _room_verdicts(params, layout, student)) or []:
             mistakes.errors += [type(error)(f"{place}{error}")] if error else []
@@ -153,17 +158,21 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
         raise DataError(f"files.{name}: {layout.root / file}: no such file of items; fix it, or leave it out")
 
 
-def _check_teacher(params: Params, layout: Layout) -> list[str]:
-    """The warnings of a usable teacher."""
+def _check_teacher(params: Params, layout: Layout) -> tuple[list[str], bool | None]:
+    """(warnings, whether it thinks before it answers) of a usable teacher; None where that is unknown."""
     kind = kind_of(params.teacher)
     kind.check(layout.root)
     if not params.teacher.is_local or params.teacher.model == DEMO:
-        return []
+        return [], None
     from omniopd.preflight.check_models import check_teacher
 
     with _named("teacher.model"):
-        warnings = check_teacher(layout.named_model(params.teacher.model), on_vllm=not kind.in_process)
-    return [f"teacher.model: {line}" for line in warnings]
+        warnings, thinks = check_teacher(
+            layout.named_model(params.teacher.model),
+            params.teacher.chat_template_kwargs,
+            on_vllm=not kind.in_process,
+        )
+    return [f"teacher.model: {line}" for line in warnings], thinks
 
 
 def _code_warnings(params: Params) -> list[str]:
@@ -218,7 +227,7 @@ def _check_student(
     from omniopd.preflight.check_models import check_student
 
     with _named(f"{place}models.student"):
-        facts = check_student(layout.named_model(name), prompts)
+        facts = check_student(layout.named_model(name), params.models.chat_template_kwargs, prompts)
     if facts.context is not None:
         _check_lengths(params, configs, prompts, facts.prompt_lens, facts.context)
     return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])

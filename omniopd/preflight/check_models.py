@@ -1,28 +1,23 @@
 """The part of check that reads models, in a module of its own because transformers takes seconds to import."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError, one_line
-from omniopd.models.chat import (
-    check_template,
-    encode_prompt,
-    encode_prompts,
-    encode_rendered,
-    template_warning,
-)
-from omniopd.models.generation_config import generation_config
+from omniopd.models.chat import Chat, check_template, template_warning
 from omniopd.models.loading import (
     check_model_dir,
     check_weights,
     context_len,
+    load_chat,
     load_config,
-    load_tokenizer,
 )
 
+THOUGHT_LEN = 2048  # tokens of a response that leave room for thoughts
 CONVERSATION = ({"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"})
 
 
@@ -34,11 +29,14 @@ class StudentFacts:
     vocab_size: int
     context: int | None  # tokens; None if its configuration does not say
     prompt_lens: list[int]  # tokens of each prompt
+    thinks: bool  # before it answers
     warnings: list[str]
 
 
-def check_teacher(teacher: str, *, on_vllm: bool) -> list[str]:
-    """The warnings of a usable local teacher.
+def check_teacher(
+    teacher: str, template_kwargs: Mapping[str, Any], *, on_vllm: bool
+) -> tuple[list[str], bool]:
+    """(warnings, whether it thinks before it answers) of a usable local teacher.
 
     vLLM reads formats of weights that transformers does not, so only the files are checked there.
 
@@ -46,10 +44,13 @@ def check_teacher(teacher: str, *, on_vllm: bool) -> list[str]:
         ModelError: the teacher cannot be used.
     """
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
-    return end_warnings(teacher, _checked_tokenizer(teacher, load_config(teacher)))
+    chat = _checked_chat(teacher, template_kwargs, load_config(teacher))
+    return end_warnings(teacher, chat), chat.thinks
 
 
-def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
+def check_student(
+    student: str, template_kwargs: Mapping[str, Any], prompts: Sequence[Prompt]
+) -> StudentFacts:
     """The facts of a student that can read the prompts.
 
     Raises:
@@ -57,46 +58,36 @@ def check_student(student: str, prompts: Sequence[Prompt]) -> StudentFacts:
     """
     check_weights(student)
     config = load_config(student)
-    tokenizer = _checked_tokenizer(student, config)
-    check_template(student, tokenizer, [prompt.prompt for prompt in prompts])
-    lengths = [len(ids) for ids in encode_prompts(tokenizer, [prompt.prompt for prompt in prompts])]
-    warnings = [*end_warnings(student, tokenizer), *template_warning(student, tokenizer)]
-    return StudentFacts(config, len(tokenizer), context_len(config), lengths, warnings)
+    chat = _checked_chat(student, template_kwargs, config)
+    check_template(student, chat, [prompt.prompt for prompt in prompts])
+    lengths = [len(ids) for ids in chat.encode([prompt.prompt for prompt in prompts])]
+    warnings = [*end_warnings(student, chat), *template_warning(student, chat)]
+    return StudentFacts(config, len(chat.tokenizer), context_len(config), lengths, chat.thinks, warnings)
 
 
-def _checked_tokenizer(name: str, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    tokenizer = load_tokenizer(name)
-    num_embeddings, last = config.get_text_config().vocab_size, max(tokenizer.get_vocab().values())
+def _checked_chat(name: str, template_kwargs: Mapping[str, Any], config: PretrainedConfig) -> Chat:
+    chat = load_chat(name, template_kwargs)
+    num_embeddings, last = config.get_text_config().vocab_size, max(chat.tokenizer.get_vocab().values())
     if last >= num_embeddings:
         raise ModelError(
             f"{name}: the tokenizer's last token is {last}, and the model has {num_embeddings} (vocab_size in "
             "config.json); save the tokenizer that belongs to the model"
         )
-    check_template(name, tokenizer, [])
-    return tokenizer
+    check_template(name, chat, [])
+    return chat
 
 
-def end_warnings(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Where chat template, generation config and tokenizer disagree on how a turn begins or ends."""
-    warnings, eos = [], f"{tokenizer.eos_token!r} ({tokenizer.eos_token_id})"
-    config = generation_config(name)
-    ends = config.eos_token_id if config is not None else None
-    ends = [ends] if isinstance(ends, int) else ends
-    if ends and tokenizer.eos_token_id not in ends:
-        listed = ", ".join(f"{tokenizer.convert_ids_to_tokens(end)!r} ({end})" for end in ends)
-        warnings.append(
-            f"{name}: generation_config.json stops at {listed}, but the tokenizer's end token is {eos}: code that "
-            "waits for one of them does not stop at the other; set eos_token of the tokenizer to the stop token that "
-            "the model was trained to write"
-        )
+def end_warnings(name: str, chat: Chat) -> list[str]:
+    """Where the chat template does not show how a turn begins or ends."""
+    tokenizer = chat.tokenizer
     if not tokenizer.chat_template:
-        return warnings
+        return []
     try:
-        conversation = str(tokenizer.apply_chat_template(list(CONVERSATION), tokenize=False))
+        conversation = chat.render_conversation(CONVERSATION)
     except Exception as error:  # whatever a template raises
-        return [*warnings, f"{name}: its chat template does not accept an answer ({one_line(error)}); fix it"]
-    prompt = encode_prompt(tokenizer, CONVERSATION[0]["content"])
-    turn = encode_rendered(tokenizer, [conversation])[0]
+        return [f"{name}: its chat template does not accept an answer ({one_line(error)}); fix it"]
+    warnings = []
+    [prompt], [turn] = chat.encode([CONVERSATION[0]["content"]]), chat.encode_rendered([conversation])
     if turn[: len(prompt)] != prompt:
         pairs = zip(prompt, turn, strict=False)
         common = next((i for i, (wanted, given) in enumerate(pairs) if wanted != given), len(turn))
@@ -105,13 +96,31 @@ def end_warnings(name: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
             f"{tokenizer.decode(prompt[common:])!r} on), so the student is trained on another text than the model was; "
             "make sure that this is intended, as with reasoning models"
         )
-    while turn and not str(tokenizer.decode(turn[-1:])).strip():
-        turn.pop()  # a newline after the end token
-    if not turn or turn[-1] != tokenizer.eos_token_id:
-        last = f"{tokenizer.decode(turn[-1:])!r} ({turn[-1]})" if turn else "nothing"
+    after = chat.turn_end()
+    if not after or after[0] != chat.end_id:
+        last = f"{tokenizer.decode(after)!r}" if after else "nothing"
         warnings.append(
-            f"{name}: its chat template ends a turn with {last}, but the tokenizer's end token is {eos}: the student "
-            "does not stop after its answers, but writes to rollout.max_new_tokens; set eos_token of the tokenizer to "
-            "the token that ends a turn in the template"
+            f"{name}: its chat template ends a turn with {last}, which is no special token: the tokenizer's end token "
+            f"{tokenizer.eos_token!r} ({chat.end_id}) is trained and stops generation; if the model was trained "
+            "to write another token, set eos_token of the tokenizer to that"
+        )
+    return warnings
+
+
+def thought_warnings(student_thinks: bool, teacher_thinks: bool | None, *, max_new_tokens: int) -> list[str]:
+    """Where only one side thinks before it answers, or a response has no room for thoughts; None: unknown."""
+    warnings = []
+    if teacher_thinks is not None and teacher_thinks != student_thinks:
+        who, other = ("teacher", "student") if teacher_thinks else ("student", "teacher")
+        warnings.append(
+            f"teacher.chat_template_kwargs: the {who}'s chat template lets it think before it answers, the {other}'s "
+            "does not, so one would continue the other's answers as thoughts; set it and models.chat_template_kwargs "
+            "alike, such as { enable_thinking: false }"
+        )
+    if student_thinks and max_new_tokens < THOUGHT_LEN:
+        warnings.append(
+            "models.chat_template_kwargs: the student's chat template lets it think before it answers, and with "
+            f"rollout.max_new_tokens {max_new_tokens} most responses would be cut within their thoughts; set "
+            f"{{ enable_thinking: false }}, or raise max_new_tokens to {THOUGHT_LEN} or more"
         )
     return warnings

@@ -15,8 +15,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.inputs.base import model_in_use
-from omniopd.models.chat import encode_rendered, render_prompt
-from omniopd.models.loading import load_config, load_tokenizer
+from omniopd.models.loading import load_chat, load_config
 from omniopd.rounds.ledger import due_rounds
 from omniopd.teachers import kind_of
 from omniopd.training.memory import (
@@ -158,10 +157,9 @@ def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), se
     teacher = (
         load_config(model_in_use(layout, seed, "teacher", is_local=True)) if params.teacher.is_local else None
     )
-    tokenizer = load_tokenizer(path)
+    chat = load_chat(path, params.models.chat_template_kwargs)
     prompts = read_prompts(layout.prompts(seed, "train"))
-    rendered = [render_prompt(tokenizer, prompt.prompt) for prompt in prompts]
-    longest = max(map(len, encode_rendered(tokenizer, rendered)))
+    longest = max(map(len, chat.encode([prompt.prompt for prompt in prompts])))
     return fits(params, load_config(path), teacher, longest_prompt=longest, arms=arms)
 
 

@@ -11,7 +11,13 @@ from omniopd.data.records import Trajectory
 from omniopd.errors import ConfigError, DataError
 from omniopd.inputs.base import model_in_use
 from omniopd.methods import Fork, Method, OmniOPD
-from omniopd.models.loading import have_same_vocabulary, load_model, load_tokenizer, weights_digest
+from omniopd.models.loading import (
+    have_same_vocabulary,
+    load_chat,
+    load_model,
+    load_tokenizer,
+    weights_digest,
+)
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
@@ -55,11 +61,12 @@ def plan(
     configs = {name: resolve(params, name, seed) for name in arms or params.every_arm}
     student_path = model_in_use(layout, seed, "student", is_local=True)
     model = load_model(student_path)
-    student = Student(model, load_tokenizer(student_path), weights_digest(model))
+    chat = load_chat(student_path, params.models.chat_template_kwargs)
+    student = Student(model, chat, weights_digest(model))
 
     def has_students_vocabulary() -> bool:
         path = model_in_use(layout, seed, "teacher", is_local=True)
-        return have_same_vocabulary(student.tokenizer, load_tokenizer(path))
+        return have_same_vocabulary(chat.tokenizer, load_tokenizer(path))
 
     profile = kind_of(params.teacher).profile(has_students_vocabulary=has_students_vocabulary)
     samples = {name: _sample(config, student, layout) for name, config in configs.items()}

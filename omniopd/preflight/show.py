@@ -7,8 +7,8 @@ from itertools import islice
 from omniopd.config import DEMO, Params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, read_prompts
-from omniopd.models.chat import encode_prompt
-from omniopd.models.loading import load_tokenizer
+from omniopd.models.chat import Chat
+from omniopd.models.loading import load_chat
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer
 
@@ -31,9 +31,9 @@ def show(params: Params, seed: int, split: str, layout: Layout, *, num: int) -> 
     """
     name = params.models.student
     if name == DEMO:  # made from the task's alphabet, whether or not `base` has run
-        tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
+        chat = Chat(character_tokenizer(TASKS[params.prompts.source].alphabet))
     else:
-        tokenizer = load_tokenizer(layout.named_model(name))
+        chat = load_chat(layout.named_model(name), params.models.chat_template_kwargs)
     for prompt in islice(read_prompts(layout.prompts(seed, split)), num):
-        ids = encode_prompt(tokenizer, prompt.prompt)
-        yield Shown(prompt, str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)), len(ids))
+        [ids] = chat.encode([prompt.prompt])
+        yield Shown(prompt, str(chat.tokenizer.decode(ids, clean_up_tokenization_spaces=False)), len(ids))

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from omniopd.models.chat import Chat
 from omniopd.models.loading import (
     check_same_vocabulary,
     have_same_vocabulary,
+    load_chat,
     load_model,
     load_tokenizer,
 )
@@ -48,12 +50,12 @@ class ModelPool:
     states: RoundStates = field(default_factory=RoundStates)
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self.run.model_path("student"))
+    def chat(self) -> Chat:
+        return load_chat(self.run.model_path("student"), self.run.config.models.chat_template_kwargs)
 
     @cached_property
     def decoder(self) -> TextDecoder:
-        return TextDecoder(self.tokenizer)
+        return TextDecoder(self.chat)
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -123,7 +125,7 @@ class ModelPool:
             assert probe is not None, "the flow probes an API before it asks"
             return probe.shares_tokens
         return not config.is_local or have_same_vocabulary(
-            self.tokenizer, load_tokenizer(self.run.model_path("teacher"))
+            self.chat.tokenizer, load_tokenizer(self.run.model_path("teacher"))
         )
 
     @cached_property
@@ -136,7 +138,7 @@ class ModelPool:
         if "teacher_logits" not in self.run.config.method.needs:
             return None
         path = self.run.model_path("teacher")
-        check_same_vocabulary(self.tokenizer, load_tokenizer(path), teacher_name=path)
+        check_same_vocabulary(self.chat.tokenizer, load_tokenizer(path), teacher_name=path)
         return self._frozen(path)
 
     def load_student(self, path: str) -> PreTrainedModel:
@@ -149,7 +151,7 @@ class ModelPool:
         if not self.run.config.teacher.is_local:
             return None
         path = self.run.model_path("teacher")
-        if not have_same_vocabulary(self.tokenizer, load_tokenizer(path)):
+        if not have_same_vocabulary(self.chat.tokenizer, load_tokenizer(path)):
             return None
         return self._frozen(path)
 

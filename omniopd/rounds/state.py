@@ -30,7 +30,7 @@ def student_at(run: Run, round_: int) -> Student:
             )
             path = None if is_trained_here else run.saved(round_)
             model = trainer_at(run, round_).model if path is None else models.load_student(path)
-            states.student = (round_, Student(model, models.tokenizer, weights_digest(model)))
+            states.student = (round_, Student(model, models.chat, weights_digest(model)))
         return states.student[1]
 
 
@@ -85,7 +85,7 @@ def hand_over(run: Run, round_: int, trainer: Trainer) -> None:
     """Save the state before `round_` for the other processes of the run."""
     key = work_key(run.key, "state", round_)
     base = run.model_path("student")
-    save_checkpoint(run.files.state(round_), trainer, run.models.tokenizer, key=key, base=base)
+    save_checkpoint(run.files.state(round_), trainer, run.models.chat.tokenizer, key=key, base=base)
 
 
 def forget(run: Run) -> None:

@@ -13,7 +13,6 @@ from omniopd.grading import rewards
 from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.grading.graders import grader_of
 from omniopd.methods import Annotated
-from omniopd.models.chat import end_token
 from omniopd.models.threads import use_threads
 from omniopd.rounds import state
 from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
@@ -76,7 +75,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
         prompts,
         teacher=run.models.teacher,
         temperature=run.config.method.teacher_temperature,
-        tokenizer=run.models.tokenizer,
+        chat=run.models.chat,
         student=state.rollout_student(run, round_).digest,
         round_=round_,
         num_samples=settings.num_samples,
@@ -128,7 +127,7 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
                 teacher=run.models.teacher,
                 audit=audit,
                 decoder=run.models.decoder,
-                end_id=end_token(run.models.tokenizer),
+                end_id=run.models.chat.end_id,
                 seed=run.config.seed,
             )
         write_records(path, verdicts, Verdict)
@@ -251,7 +250,7 @@ def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None]
 def _save(run: Run, round_: int, trainer: Trainer) -> None:
     key = work_key(run.key, "checkpoint", round_)
     base = run.model_path("student")
-    save_checkpoint(run.files.checkpoint(round_), trainer, run.models.tokenizer, key=key, base=base)
+    save_checkpoint(run.files.checkpoint(round_), trainer, run.models.chat.tokenizer, key=key, base=base)
 
 
 def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dict[str, float]:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
 from omniopd.data.prompts import Prompt
 from omniopd.errors import RunError
-from omniopd.models.chat import encode_prompts, end_token
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation
 from omniopd.models.text import TextDecoder
 from omniopd.sampling.samplers import InProcessSampler, Sampler, Student
@@ -15,10 +13,10 @@ from omniopd.sampling.samplers import InProcessSampler, Sampler, Student
 
 @dataclass(frozen=True)
 class Writer:
-    """A sampler, the tokenizer of its model, and the digest of the weights that it must sample with."""
+    """A sampler, the chat of its model, and the digest of the weights that it must sample with."""
 
     sampler: Sampler
-    tokenizer: PreTrainedTokenizerBase
+    chat: Chat
     weights: str
 
 
@@ -46,7 +44,7 @@ class Response:
 
 def writer_for(student: Student, sampler: Sampler) -> Writer:
     """A writer whose sampler must have the student's weights."""
-    return Writer(sampler, student.tokenizer, student.digest)
+    return Writer(sampler, student.chat, student.digest)
 
 
 def in_process(student: Student, *, batch_size: int, scores: bool = False) -> Writer:
@@ -70,14 +68,14 @@ def respond(
     Raises:
         RunError: a response was sampled with weights other than the writer's.
     """
-    decoder = TextDecoder(writer.tokenizer)
-    prompt_ids = encode_prompts(writer.tokenizer, [prompt.prompt for prompt in prompts])
+    decoder = TextDecoder(writer.chat)
+    prompt_ids = writer.chat.encode([prompt.prompt for prompt in prompts])
     samples = writer.sampler.sample(
         prompt_ids,
         seeds=seeds,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
-        end_id=end_token(writer.tokenizer),
+        stop_ids=writer.chat.stop_ids,
     )
     responses = []
     for prompt, ids, prompt_seeds, prompt_samples in zip(prompts, prompt_ids, seeds, samples, strict=True):

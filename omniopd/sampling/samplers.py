@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from omniopd.errors import ConfigError
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation, generate
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Student:
-    """A model, its tokenizer, and the digest of its weights."""
+    """A model, its chat, and the digest of its weights."""
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    chat: Chat
     digest: str
 
 
@@ -44,7 +45,7 @@ class Sampler(Protocol):
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
         temperature: float,
-        end_id: int,
+        stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
         """len(seeds[i]) samples after each prompt i, the same number for each; temperature 0 is greedy."""
         ...
@@ -69,7 +70,7 @@ class InProcessSampler:
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
         temperature: float,
-        end_id: int,
+        stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
         samples: list[list[Sample]] = [[] for _ in prompts]
         for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
@@ -80,7 +81,7 @@ class InProcessSampler:
                     seeds=[[seeds[i][n] for n in numbers] for i in group],
                     max_new_tokens=max_new_tokens,
                     temperature=temperature,
-                    end_id=end_id,
+                    stop_ids=stop_ids,
                     scored=self._scores,
                 )
                 for i, prompt_generations in zip(group, generations, strict=True):

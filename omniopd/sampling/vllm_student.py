@@ -106,7 +106,7 @@ class VllmStudent:
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
         temperature: float,
-        end_id: int,
+        stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
         longest, context_len = max(map(len, prompts), default=0), self._engine.model_config.max_model_len
         if longest + max_new_tokens > context_len:
@@ -120,7 +120,7 @@ class VllmStudent:
             [{"prompt_token_ids": prompt} for prompt, _ in requests],
             [
                 SamplingParams(
-                    temperature=temperature, max_tokens=max_new_tokens, seed=seed, stop_token_ids=[end_id],
+                    temperature=temperature, max_tokens=max_new_tokens, seed=seed, stop_token_ids=list(stop_ids),
                     ignore_eos=True, detokenize=False, logprobs=num_top, flat_logprobs=True,
                 )
                 for _, seed in requests
@@ -128,7 +128,7 @@ class VllmStudent:
             lora_request=self._adapter,
             use_tqdm=False,
         )  # fmt: skip
-        samples = iter([_sample(output.outputs[0], output.lora_request, end_id) for output in outputs])
+        samples = iter([_sample(output.outputs[0], output.lora_request, stop_ids) for output in outputs])
         return [list(islice(samples, len(group))) for group in seeds]
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class VllmStudent:
         self._engine.update_weight_version(student.digest)
 
 
-def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample:
+def _sample(completion: Any, adapter: LoRARequest | None, stop_ids: Sequence[int]) -> Sample:
     ids = list(completion.token_ids)
     if completion.finish_reason not in ("stop", "length"):
         raise RunError(
@@ -177,7 +177,7 @@ def _sample(completion: Any, adapter: LoRARequest | None, end_id: int) -> Sample
     versions = [span.version for span in completion.weight_versions or []]
     if adapter is not None:  # named by the digest of its weights
         versions = list(dict.fromkeys([*versions, adapter.lora_name]))
-    finish_reason = "stop" if ids[-1:] == [end_id] else "length"
+    finish_reason = "stop" if ids and ids[-1] in stop_ids else "length"
     entropies, logps = [], []
     if completion.logprobs is not None:
         # A flat list: at each position the token's, then those of the likeliest.

@@ -13,7 +13,7 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import Reserved
 from omniopd.teachers.cache import ReplyCache
-from omniopd.teachers.calls import CallError, Endpoint, absent_keys, call
+from omniopd.teachers.calls import CallError, Endpoint, absent_keys, call, merged
 from omniopd.teachers.capabilities import Capabilities, tabled, tabled_prices
 from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.prices import Prices
@@ -81,11 +81,19 @@ def endpoint_of(config: TeacherConfig, *, root: Path) -> Endpoint:
             f"teacher.budget_usd: no price of {config.model} is known; give teacher.prices, such as "
             "{ input: 1.0, output: 5.0 } (dollars per million tokens), or limit budget_tokens"
         )
+    request = config.request
+    if config.chat_template_kwargs:
+        if config.base_url is None:
+            raise ConfigError(
+                "teacher.chat_template_kwargs: a vendor's API takes no settings of a chat template; set base_url if "
+                "the server is yours, or use the vendor's setting in teacher.request, such as reasoning_effort"
+            )
+        request = merged(request, {"extra_body": {"chat_template_kwargs": config.chat_template_kwargs}})
     return Endpoint(
         model=config.model,
         base_url=config.base_url,
         api_key=_key(config),
-        request=config.request,
+        request=request,
         prices=prices or Prices(),
     )
 

@@ -1,11 +1,11 @@
 """A teacher in this process: a causal language model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
-from omniopd.models.chat import encode_rendered, end_token, render_prompt
 from omniopd.models.generation import generate, nested
-from omniopd.models.loading import load_model, load_tokenizer
+from omniopd.models.loading import load_chat, load_model
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
@@ -16,11 +16,14 @@ class InProcessTeacher:
     A prefix that begins another is read with it, and does not count in batch_size.
     """
 
-    def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
+    def __init__(
+        self, path: str, *, name: str, temperature: float, batch_size: int,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         self.name = name
-        self._tokenizer = load_tokenizer(path)
+        self._chat = load_chat(path, template_kwargs)
         self._model = load_model(path)
-        self._decoder = TextDecoder(self._tokenizer)
+        self._decoder = TextDecoder(self._chat)
         self._temperature = temperature
         self._batch_size = batch_size
 
@@ -30,8 +33,8 @@ class InProcessTeacher:
         shape = {(request.num_replies, request.max_tokens, request.temperature) for request in requests}
         if len(shape) != 1:
             raise ValueError(f"requests must agree in replies, tokens and temperature, found {shape}")
-        texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
-        prefixes = encode_rendered(self._tokenizer, texts)
+        texts = [self._chat.render(request.prompt) + request.prefix for request in requests]
+        prefixes = self._chat.encode_rendered(texts)
         temperature = requests[0].temperature
         answers: dict[int, TeacherAnswer] = {}
         for indices in _batches(prefixes, self._batch_size):
@@ -41,7 +44,7 @@ class InProcessTeacher:
                 seeds=[[requests[i].seed + n for n in range(requests[i].num_replies)] for i in indices],
                 max_new_tokens=requests[0].max_tokens,
                 temperature=self._temperature if temperature is None else temperature,
-                end_id=end_token(self._tokenizer),
+                stop_ids=self._chat.stop_ids,
             )
             for i, replies in zip(indices, generations, strict=True):
                 answers[i] = TeacherAnswer(

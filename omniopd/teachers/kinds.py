@@ -55,8 +55,9 @@ class Kind:
         """
         del root, probed
         config = self.config
+        optional = {"template_kwargs": config.chat_template_kwargs} if config.chat_template_kwargs else {}
         return self.make_class()(
-            path, name=config.model, temperature=config.temperature, batch_size=config.batch_size
+            path, name=config.model, temperature=config.temperature, batch_size=config.batch_size, **optional
         )
 
     def probe(

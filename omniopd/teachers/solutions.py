@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from transformers import PreTrainedTokenizerBase
-
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory, trajectory_id
 from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
-from omniopd.models.chat import encode_prompt, end_token
+from omniopd.models.chat import Chat
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
 
@@ -19,7 +17,7 @@ def solutions(
     *,
     teacher: Teacher,
     temperature: float,
-    tokenizer: PreTrainedTokenizerBase,
+    chat: Chat,
     student: str,
     round_: int,
     num_samples: int,
@@ -42,17 +40,20 @@ def solutions(
         )
         for prompt in prompts
     ]  # fmt: skip
-    decoder, trajectories = TextDecoder(tokenizer), []
-    for prompt, request, answer in zip(prompts, requests, ask(teacher, requests), strict=True):
+    decoder, trajectories = TextDecoder(chat), []
+    prompt_ids = chat.encode([prompt.prompt for prompt in prompts])
+    for prompt, ids, request, answer in zip(
+        prompts, prompt_ids, requests, ask(teacher, requests), strict=True
+    ):
         empty = Trajectory(
             id=trajectory_id(round_, prompt.id, 0), round=round_, prompt_id=prompt.id, prompt=prompt.prompt,
-            prompt_ids=encode_prompt(tokenizer, prompt.prompt), response="", response_ids=[],
+            prompt_ids=ids, response="", response_ids=[],
             finish_reason="length", temperature=temperature, seed=request.seed, student=student,
             entropies=[], logps=[], writer=teacher.name, failure=answer.failure,
         )  # fmt: skip
         solved = [empty] * num_samples
         if answer.replies:
-            solved = _with_replies(empty, answer, decoder, end_token(tokenizer), max_new_tokens)
+            solved = _with_replies(empty, answer, decoder, chat.end_id, max_new_tokens)
         costs = {
             "teacher_prompt_tokens": answer.prompt_tokens, "teacher_tokens": answer.completion_tokens,
             "cost_usd": answer.cost_usd,

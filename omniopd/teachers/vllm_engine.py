@@ -7,8 +7,7 @@ from typing import Any
 from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
 from omniopd.data.processes import this_process
-from omniopd.models.chat import encode_rendered, end_token, render_prompt
-from omniopd.models.loading import load_tokenizer
+from omniopd.models.loading import load_chat
 from omniopd.models.text import TextDecoder
 from omniopd.models.trust import code_is_allowed
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
@@ -25,11 +24,12 @@ class VllmTeacher:
     """
 
     def __init__(
-        self, path: str, *, name: str, temperature: float, batch_size: int, engine: Mapping[str, Any]
-    ):
+        self, path: str, *, name: str, temperature: float, batch_size: int, engine: Mapping[str, Any],
+        template_kwargs: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         self.name = name
-        self._tokenizer = load_tokenizer(path)
-        self._decoder = TextDecoder(self._tokenizer)
+        self._chat = load_chat(path, template_kwargs)
+        self._decoder = TextDecoder(self._chat)
         self._temperature = temperature
         settings = {
             "max_num_seqs": batch_size, "enable_prefix_caching": True, "generation_config": "vllm",
@@ -41,9 +41,8 @@ class VllmTeacher:
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:
             return []
-        texts = [render_prompt(self._tokenizer, request.prompt) + request.prefix for request in requests]
-        prefixes = encode_rendered(self._tokenizer, texts)
-        end_id = end_token(self._tokenizer)
+        texts = [self._chat.render(request.prompt) + request.prefix for request in requests]
+        prefixes = self._chat.encode_rendered(texts)
         outputs = self._engine.generate(
             [{"prompt_token_ids": prefix} for prefix in prefixes],
             [
@@ -52,29 +51,24 @@ class VllmTeacher:
                     temperature=self._temperature if request.temperature is None else request.temperature,
                     max_tokens=request.max_tokens,
                     seed=request.seed % SEED_RANGE,
-                    stop_token_ids=[end_id],
+                    stop_token_ids=list(self._chat.stop_ids),
                     detokenize=False,
                 )
                 for request in requests
             ],
             use_tqdm=False,
         )
-        return [
-            self._answer(prefix, output, end_id) for prefix, output in zip(prefixes, outputs, strict=True)
-        ]
+        return [self._answer(prefix, output) for prefix, output in zip(prefixes, outputs, strict=True)]
 
     def close(self) -> None:
         """End the engine's processes, which frees their memory."""
         self._engine.llm_engine.engine_core.shutdown()
 
-    def _answer(self, prefix: list[int], output: Any, end_id: int) -> TeacherAnswer:
+    def _answer(self, prefix: list[int], output: Any) -> TeacherAnswer:
         replies = [list(reply.token_ids) for reply in sorted(output.outputs, key=lambda reply: reply.index)]
-        reasons = ["stop" if ids[-1:] == [end_id] else "length" for ids in replies]
-        written = [
-            ids[:-1] if reason == "stop" else ids for ids, reason in zip(replies, reasons, strict=True)
-        ]
+        reasons = ["stop" if ids and ids[-1] in self._chat.stop_ids else "length" for ids in replies]
         return TeacherAnswer(
-            replies=[self._decoder.text_after(prefix[-1], ids) for ids in written],
+            replies=[self._decoder.text_after(prefix[-1], ids) for ids in replies],
             finish_reasons=reasons,
             mode="completion",
             prompt_tokens=len(prefix),

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from omniopd.config import DEMO_CONTEXT, DemoModel
 from omniopd.data.rows import Row, collate
 from omniopd.data.store import write_dir_atomic
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 
 # With the library's defaults (rotary base 10,000, 0.02) neither model learns the task in so few steps; the
 # distances here are short (docs/experiments.md).
@@ -89,7 +89,7 @@ def _rows(tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]
     prompts, solutions = (list(texts) for texts in zip(*examples, strict=True))
     prompt_ids: list[list[int]] = tokenizer(prompts)["input_ids"]  # pyright: ignore[reportAssignmentType]
     solution_ids: list[list[int]] = tokenizer(solutions)["input_ids"]  # pyright: ignore[reportAssignmentType]
-    end_id = end_token(tokenizer)
+    end_id = Chat(tokenizer).end_id
     return [
         Row(prompt, prompt_tokens, [*solution_tokens, end_id])
         for prompt, prompt_tokens, solution_tokens in zip(prompts, prompt_ids, solution_ids, strict=True)
@@ -111,7 +111,7 @@ def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel, conte
         initializer_range=INIT_STD,
         pad_token_id=tokenizer.get_vocab()["<pad>"],
         bos_token_id=tokenizer.get_vocab()["<start>"],
-        eos_token_id=end_token(tokenizer),
+        eos_token_id=Chat(tokenizer).end_id,
     )
 
 

@@ -19,11 +19,13 @@ from omniopd.errors import ConfigError, ModelError, RunError
 from omniopd.evaluation import suites as stage
 from omniopd.evaluation.subjects import folder_of, measure_model
 from omniopd.evaluation.suites import Measured, Subject, measure_suite
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation
 from omniopd.sampling.responses import Writer
 from omniopd.sampling.samplers import Sample
 
 TOKENIZER = text_tokenizer()
+CHAT = Chat(TOKENIZER)
 END = TOKENIZER.eos_token_id
 
 
@@ -40,12 +42,12 @@ class Scripted:
         self.num_opened += 1
         return self
 
-    def sample(self, prompts, *, seeds, max_new_tokens, temperature, end_id) -> list[list[Sample]]:
+    def sample(self, prompts, *, seeds, max_new_tokens, temperature, stop_ids) -> list[list[Sample]]:
         self.limits.add((max_new_tokens, temperature))
         texts = [str(TOKENIZER.decode(prompt)) for prompt in prompts]
         self.asked += [(text, tuple(prompt_seeds)) for text, prompt_seeds in zip(texts, seeds, strict=True)]
         return [
-            [Sample(_generation(self.write(text, seed), end_id), self.weights) for seed in prompt_seeds]
+            [Sample(_generation(self.write(text, seed), stop_ids[0]), self.weights) for seed in prompt_seeds]
             for text, prompt_seeds in zip(texts, seeds, strict=True)
         ]
 
@@ -58,11 +60,11 @@ def _generation(text: str, end_id: int) -> Generation:
 
 def subject(sampler: Scripted, **changes: Any) -> Subject:
     settings: dict[str, Any] = {
-        "weights": "w", "tokenizer": TOKENIZER, "engine": {}, "batch_size": 2, "context": None,
+        "weights": "w", "chat": CHAT, "engine": {}, "batch_size": 2, "context": None,
     } | changes  # fmt: skip
 
     def writer() -> Writer:
-        return Writer(sampler.opened(), TOKENIZER, settings["weights"])
+        return Writer(sampler.opened(), CHAT, settings["weights"])
 
     return Subject(**settings, writer=functools.cache(writer))
 

@@ -25,7 +25,6 @@ from rapidfuzz.distance import Levenshtein
 
 from omniopd.data.records import Reward, Trajectory, Verdict
 from omniopd.data.store import read_json, read_records
-from omniopd.models.chat import encode_prompt
 from omniopd.models.text import Context
 from omniopd.rounds.ledger import recorded_metrics
 from omniopd.rounds.run import Run, open_run
@@ -83,7 +82,7 @@ def test_questions_are_read_whole_within_both_templates(finished: Finished, ques
     for item in trajectories_of(run):
         question = item.prompt.removesuffix("\nShow each step.")
         assert question in questions
-        assert run.models.tokenizer.decode(item.prompt_ids) == (
+        assert run.models.chat.tokenizer.decode(item.prompt_ids) == (
             f"<start>user\n{question}\nShow each step.<end>\n<start>assistant\n"
         )
         assert len(item.prompt_ids) <= MAX_PROMPT_TOKENS
@@ -96,7 +95,7 @@ def test_prompts_have_the_answers_of_the_data_set_and_long_ones_are_left_out(
     report = read_json(run.layout.prompt_report(run.config.seed))
     splits = [run.prompts(split) for split in ("train", "validation", "heldout")]
     solution_of = {f"{question}\nShow each step.": solution for question, solution in questions.items()}
-    lengths = [len(encode_prompt(run.models.tokenizer, prompt)) for prompt in solution_of]
+    lengths = list(map(len, run.models.chat.encode(list(solution_of))))
 
     assert report["rows"] == len(questions) == 1319
     assert report["too_long"]["count"] == sum(length > MAX_PROMPT_TOKENS for length in lengths) > 300

@@ -7,6 +7,7 @@ from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
 from omniopd.grading import answer_of
 from omniopd.grading.accuracy import Accuracy, accuracy_of, answered, wilson_interval
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation
 from omniopd.sampling.responses import Writer
 from omniopd.sampling.samplers import Sample
@@ -59,7 +60,10 @@ class Scripted:
 def _measure(text: str, finish_reason: str, answer: str | None = "46") -> Accuracy:
     """The accuracy of a model that writes `text`."""
     settings = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
-    writer, prompts = Writer(Scripted(text, finish_reason), TOKENIZER, "w"), [Prompt("p", "1+2=", answer)]
+    writer, prompts = (
+        Writer(Scripted(text, finish_reason), Chat(TOKENIZER), "w"),
+        [Prompt("p", "1+2=", answer)],
+    )
     results = answered(writer, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
     return accuracy_of(results)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation, generate, nested
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
@@ -13,7 +13,7 @@ NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]
 def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
     prompts = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
     generations = generate(
-        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, end_id=end_token(tokenizer)
+        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, stop_ids=Chat(tokenizer).stop_ids
     )
     for prompt, (sample,) in zip(prompts, generations, strict=True):
         out = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
@@ -23,7 +23,7 @@ def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(
 
 def test_samples_follow_the_model_and_belong_to_their_seeds(model, tokenizer):
     prompt, count = [1, 10, 2, 11], 4000
-    run = {"max_new_tokens": 1, "temperature": 1.0, "end_id": end_token(tokenizer)}
+    run = {"max_new_tokens": 1, "temperature": 1.0, "stop_ids": Chat(tokenizer).stop_ids}
     (samples,) = generate(model, [prompt], seeds=[list(range(count))], **run)
     with torch.no_grad():
         p = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
@@ -53,9 +53,9 @@ def _one_by_one(model, prompt: list[int], seed: int, max_new_tokens: int, end_id
 def test_samples_equal_those_written_one_by_one_whatever_their_neighbours(
     model, tokenizer, prompts: list[list[int]], num_samples: int
 ):
-    end_id = end_token(tokenizer)
+    end_id = Chat(tokenizer).end_id
     seeds = [[100 * i + n for n in range(num_samples)] for i in range(len(prompts))]
-    generations = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, end_id=end_id)
+    generations = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, stop_ids=[end_id])
     for prompt, prompt_seeds, samples in zip(prompts, seeds, generations, strict=True):
         assert samples == [_one_by_one(model, prompt, seed, 12, end_id) for seed in prompt_seeds]
     if num_samples == 40:
@@ -75,11 +75,12 @@ def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_fini
 
     monkeypatch.setattr(model, "forward", counted)
     (samples,) = generate(
-        model, PROMPTS[:1], seeds=[list(range(60))], max_new_tokens=6, temperature=1.0, end_id=end_token(tokenizer)
+        model, PROMPTS[:1], seeds=[list(range(60))], max_new_tokens=6, temperature=1.0,
+        stop_ids=Chat(tokenizer).stop_ids,
     )  # fmt: skip
     expected = [len({tuple(s.token_ids[:n]) for s in samples if len(s.token_ids) > n}) for n in range(6)]
     assert rows_read == expected
-    assert rows_read[:2] == [1, len({sample.token_ids[0] for sample in samples} - {end_token(tokenizer)})]
+    assert rows_read[:2] == [1, len({sample.token_ids[0] for sample in samples} - {Chat(tokenizer).end_id})]
 
 
 def test_a_prompt_that_another_begins_with_is_read_with_it(model, tokenizer, monkeypatch: pytest.MonkeyPatch):
@@ -90,7 +91,7 @@ def test_a_prompt_that_another_begins_with_is_read_with_it(model, tokenizer, mon
     )
 
     generate(
-        model, NESTED, seeds=[[0]] * 6, max_new_tokens=1, temperature=1.0, end_id=end_token(tokenizer)
+        model, NESTED, seeds=[[0]] * 6, max_new_tokens=1, temperature=1.0, stop_ids=Chat(tokenizer).stop_ids
     )  # fmt: skip
 
     [ids] = read
@@ -111,4 +112,4 @@ def test_prompts_are_nested_in_one_that_continues_them():
 
 def test_prompts_and_seeds_that_do_not_match_are_refused(model):
     with pytest.raises(ValueError, match="same number of seeds"):
-        generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, temperature=1.0, end_id=15)
+        generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, temperature=1.0, stop_ids=[15])

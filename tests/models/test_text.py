@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.errors import ModelError
-from omniopd.models.chat import check_template, encode_rendered
+from omniopd.models.chat import Chat, check_template
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.training.pretrain import character_tokenizer
 
@@ -30,7 +30,7 @@ def words(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
 
 
 def test_the_pieces_of_a_response_join_to_the_whole(words: PreTrainedTokenizerFast):
-    decoder = TextDecoder(words)
+    decoder = TextDecoder(Chat(words))
     ids = words.encode("the sum of nine and five", add_special_tokens=False)
     assert len(ids) >= 4
     for cut in range(1, len(ids)):
@@ -40,12 +40,12 @@ def test_the_pieces_of_a_response_join_to_the_whole(words: PreTrainedTokenizerFa
 def test_a_chunk_keeps_the_space_before_it(words: PreTrainedTokenizerFast):
     ids = words.encode("the sum of", add_special_tokens=False)
     cut = next(i for i in range(1, len(ids)) if words.decode(ids[:i]) == "the")
-    assert TextDecoder(words).text_after(ids[cut - 1], ids[cut:]) == " sum of"
+    assert TextDecoder(Chat(words)).text_after(ids[cut - 1], ids[cut:]) == " sum of"
 
 
 def test_the_end_token_has_no_text():
     tokenizer = character_tokenizer("09>")
-    decoder = TextDecoder(tokenizer)
+    decoder = TextDecoder(Chat(tokenizer))
     assert decoder.text_after(0, [1, tokenizer.eos_token_id]) == "9"
     assert decoder.text_after(0, [tokenizer.eos_token_id]) == ""
     assert decoder.text_after(None, [2, 0]) == ">0"
@@ -69,7 +69,9 @@ def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
 
 
 def read(tokenizer: PreTrainedTokenizerFast, response_ids: list[int], text: str) -> list[int] | None:
-    [ids] = TextDecoder(tokenizer).read_after([Context("b", ids_of(tokenizer, "b"), response_ids)], [text])
+    [ids] = TextDecoder(Chat(tokenizer)).read_after(
+        [Context("b", ids_of(tokenizer, "b"), response_ids)], [text]
+    )
     return ids
 
 
@@ -97,7 +99,7 @@ def test_no_text_is_read_after_tokens_that_their_text_does_not_show(bytes_bpe: P
 
 
 def test_what_a_cut_leaves_of_a_character_is_not_legible(bytes_bpe: PreTrainedTokenizerFast):
-    half = TextDecoder(bytes_bpe).text(bytes_bpe.encode("5 €")[:-1])
+    half = TextDecoder(Chat(bytes_bpe)).text(bytes_bpe.encode("5 €")[:-1])
 
     assert legible(half, "length") == "5 "
     assert legible("5 €", "length") == "5 €"
@@ -123,18 +125,18 @@ def test_an_end_token_that_the_tokenizer_appends_is_not_part_of_a_prompt(
     assert other("the sum")["input_ids"][-1] == other.eos_token_id
     bare = words("the sum")["input_ids"]
     before = [other.convert_tokens_to_ids("<unk>")] if form.startswith("<unk>") else []
-    assert encode_rendered(other, ["the sum", "the sum<end>", ""]) == [
+    assert Chat(other).encode_rendered(["the sum", "the sum<end>", ""]) == [
         [*before, *bare], [*before, *bare, other.eos_token_id], [],
     ]  # fmt: skip
-    assert encode_rendered(words, ["the sum"]) == [bare]
+    assert Chat(words).encode_rendered(["the sum"]) == [bare]
 
 
 def test_replies_are_read_after_such_a_prompt(words: PreTrainedTokenizerFast):
     other = ending(words, "<unk> $A <end>")
-    [prompt_ids] = encode_rendered(other, ["the sum"])
-    [whole] = encode_rendered(other, ["the sum of four and"])
+    [prompt_ids] = Chat(other).encode_rendered(["the sum"])
+    [whole] = Chat(other).encode_rendered(["the sum of four and"])
     response = whole[len(prompt_ids) :]
-    ids = TextDecoder(other).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
+    ids = TextDecoder(Chat(other)).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
     assert ids == [response[1:]]
 
 
@@ -154,7 +156,7 @@ def test_a_template_that_loses_of_the_prompt_is_refused(words: PreTrainedTokeniz
     other = copy.deepcopy(words)
     other.chat_template = template
     with pytest.raises(ModelError) as caught:
-        check_template("student", other, [])
+        check_template("student", Chat(other), [])
     [line] = str(caught.value).splitlines()
     assert line.startswith("student: its chat template renders ")
     assert "alike" in line
@@ -166,6 +168,6 @@ def test_a_template_that_loses_one_word_is_refused_where_two_prompts_differ_by_i
 ):
     other = copy.deepcopy(words)
     other.chat_template = "{{ messages[0]['content'] | replace('cat', 'dog') | trim }}"
-    check_template("student", other, ["a cat", " a cat "])
+    check_template("student", Chat(other), ["a cat", " a cat "])
     with pytest.raises(ModelError, match="'a cat' and 'a dog'"):
-        check_template("student", other, ["a cat", "a dog"])
+        check_template("student", Chat(other), ["a cat", "a dog"])

@@ -26,6 +26,7 @@ from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
 from omniopd.errors import RunError
+from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
 from omniopd.sampling.responses import writer_for
@@ -48,7 +49,7 @@ def students(tokenizer) -> list[Student]:
     models = [model]
     for seed in range(4):
         models.append(moved(models[-1], seed))
-    return [Student(model, tokenizer, weights_digest(model)) for model in models]
+    return [Student(model, Chat(tokenizer), weights_digest(model)) for model in models]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students
         first, again = sampled(sampler), sampled(sampler)
     assert [item.response_ids for item in first] == [item.response_ids for item in again]
     assert {item.finish_reason for item in first} == {"stop", "length"}
-    end_id = student.tokenizer.eos_token_id
+    end_id = student.chat.end_id
     for item in first:
         assert end_id not in item.response_ids[:-1]
         assert (item.finish_reason == "stop") == (item.response_ids[-1] == end_id)

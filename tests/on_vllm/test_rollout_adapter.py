@@ -27,6 +27,7 @@ from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
 from omniopd.errors import RunError
 from omniopd.models.adapters import add_adapter
+from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.sampling.samplers import InProcessSampler, Student, vllm_student
 from omniopd.sampling.weight_sync import exported
@@ -54,7 +55,7 @@ def with_adapters(base: str, precision: Precision) -> list[Student]:
     for seed in range(2):
         models.append(moved(models[-1], seed, least=0.2))
     tokenizer = character_tokenizer("0123456789+=;>")
-    return [Student(model, tokenizer, weights_digest(model)) for model in models]
+    return [Student(model, Chat(tokenizer), weights_digest(model)) for model in models]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from omniopd.config import DemoModel
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
 from omniopd.functional import peak_entropy
+from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.rollout import rollouts, scored
@@ -30,7 +31,7 @@ def student(tmp_path_factory) -> tuple[str, Student]:
     model = train_demo_model(examples, tokenizer, DemoModel(**STUDENT), seed=0, on_step=lambda *_: None)
     path = str(tmp_path_factory.mktemp("student"))
     save_model(Path(path), model, tokenizer)
-    return path, Student(model, tokenizer, weights_digest(model))
+    return path, Student(model, Chat(tokenizer), weights_digest(model))
 
 
 def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(student, capsys):
@@ -73,7 +74,7 @@ def test_a_run_on_them_takes_no_forward_pass_for_scores(tmp_path: Path, monkeypa
     model = load_model(str(project.run_dir() / "checkpoints/round-0001"))
     tokenizer = character_tokenizer("0123456789+=;>")
     for item, exact in zip(
-        written, scored(Student(model, tokenizer, "w"), written, batch_size=12), strict=True
+        written, scored(Student(model, Chat(tokenizer), "w"), written, batch_size=12), strict=True
     ):
         assert item.logps == pytest.approx(exact.logps, abs=ROUNDING)
         assert item.entropies == pytest.approx(exact.entropies, abs=ROUNDING), (

@@ -10,7 +10,7 @@ from examples_served import request
 from served import Served
 
 from omniopd.config import TeacherConfig
-from omniopd.models.loading import load_tokenizer
+from omniopd.models.loading import load_chat
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import InProcessTeacher, TeacherRequest, loop
 from omniopd.teachers.cache import ReplyCache
@@ -87,7 +87,7 @@ def test_the_probe_finds_the_prefill_and_whose_tokens_they_are(served, teacher_o
     result = probe(
         prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, has_base_url=True),
         teacher_of=lambda result: teacher_of(model, result.way, result.capabilities),
-        tokens_of=TextDecoder(load_tokenizer(str(served.teacher))).read_alone,
+        tokens_of=TextDecoder(load_chat(str(served.teacher))).read_alone,
     )  # fmt: skip
     assert result.way == "prefill"
     assert result.shares_tokens

@@ -19,8 +19,10 @@ from projects import Project
 from transformers import AutoModelForCausalLM, Gemma3Config
 
 from omniopd.errors import ConfigError, ModelError
+from omniopd.models.chat import Chat
 from omniopd.models.loading import context_len
 from omniopd.preflight.check import check
+from omniopd.preflight.check_models import THOUGHT_LEN, thought_warnings
 from omniopd.training.pretrain import character_tokenizer
 
 KEYS = {"student": "models.student", "teacher": "teacher.model"}
@@ -73,11 +75,6 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "the end token": (
         tokenizer(eos_token=None),
         "the tokenizer has no end token; set eos_token and save it again",
-    ),
-    "a pad token of its own": (
-        tokenizer(pad_token="<end>"),
-        "the tokenizer pads with its end token '<end>', so a masked pad would mask the end as well; "
-        "give it a pad_token of its own and save it again",
     ),
 }
 
@@ -192,9 +189,9 @@ DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "another end": (
         template(ROLES.replace("ANSWERED", ";")),
         [
-            "its chat template ends a turn with ';' (12), but the tokenizer's end token is '<end>' (15): the student "
-            "does not stop after its answers, but writes to rollout.max_new_tokens; set eos_token of the tokenizer to "
-            "the token that ends a turn in the template"
+            "its chat template ends a turn with ';', which is no special token: the tokenizer's end token '<end>' (15) "
+            "is trained and stops generation; if the model was trained to write another token, set eos_token of the "
+            "tokenizer to that"
         ],
     ),
     "another beginning": (
@@ -212,22 +209,16 @@ DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         template(ROLES.replace("ANSWERED", "{{ raise_exception('no assistants') }}")),
         ["its chat template does not accept an answer (no assistants); fix it"],
     ),
-    "several ends, the tokenizer's among them": (generation(eos_token_id=[13, 15]), []),
-    "other ends": (
-        generation(eos_token_id=[13, 12]),
-        [
-            "generation_config.json stops at '>' (13), ';' (12), but the tokenizer's end token is '<end>' (15): code "
-            "that waits for one of them does not stop at the other; set eos_token of the tokenizer to the stop token "
-            "that the model was trained to write"
-        ],
-    ),
+    "several ends": (generation(eos_token_id=[13, 12]), []),
+    "padding with the end token": (tokenizer(pad_token="<end>"), []),
+    "no padding token": (tokenizer(pad_token=None), []),
     "no generation config": (remove("generation_config.json"), []),
 }
 
 
 @pytest.mark.parametrize("role", ["student", "teacher"])
 @pytest.mark.parametrize(("change", "doubts"), DOUBTS.values(), ids=DOUBTS)
-def test_template_generation_config_and_tokenizer_must_agree_on_the_stop_token(
+def test_where_the_template_does_not_show_the_end_of_a_turn_check_warns(
     local_project: Project, role: str, change: Callable[[Path], None], doubts: list[str]
 ):
     change(local_project.root / role)
@@ -239,15 +230,45 @@ def test_template_generation_config_and_tokenizer_must_agree_on_the_stop_token(
     ]
 
 
+THINKS = (
+    "{% for m in messages %}{{ m['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+)
+
+
+def test_a_side_that_thinks_alone_and_thoughts_that_would_be_cut_are_warned_of(local_project: Project):
+    template(THINKS)(local_project.root / "student")
+
+    alone, cut = warnings_of(local_project)
+
+    assert alone.startswith(
+        f"{local_project.params_file}: teacher.chat_template_kwargs: the student's chat template "
+    )
+    assert cut.startswith(f"{local_project.params_file}: models.chat_template_kwargs: ")
+    assert "rollout.max_new_tokens 48" in cut
+    local_project.edit(models__chat_template_kwargs={"enable_thinking": False})
+    assert not [line for line in warnings_of(local_project) if "chat_template_kwargs" in line]
+
+
+def test_both_sides_may_think_and_responses_be_long_enough(local_project: Project):
+    for role in ("student", "teacher"):
+        template(THINKS)(local_project.root / role)
+
+    [cut] = warnings_of(local_project)
+
+    assert "models.chat_template_kwargs" in cut
+    assert thought_warnings(True, None, max_new_tokens=THOUGHT_LEN) == []
+
+
 def test_a_newline_may_follow_the_end_token(tmp_path: Path):
     from omniopd.preflight.check_models import end_warnings
 
     characters = character_tokenizer(f"{ALPHABET}\n")
     characters.chat_template = ROLES.replace("ANSWERED", "<end>\n")
-    assert end_warnings(str(tmp_path), characters) == []
+    assert end_warnings(str(tmp_path), Chat(characters)) == []
     characters.chat_template = ROLES.replace("ANSWERED", "\n")
-    [line] = end_warnings(str(tmp_path), characters)
-    assert "its chat template ends a turn with '4' (4)" in line
+    [line] = end_warnings(str(tmp_path), Chat(characters))
+    assert "its chat template ends a turn with nothing" in line
 
 
 def test_a_template_that_takes_no_prompt_is_refused(local_project: Project):

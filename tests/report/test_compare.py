@@ -59,7 +59,7 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
 
     size = run.config.rollout.batch_size
     rows = sampled_rows(
-        in_process(Student(student, run.models.tokenizer, "w"), batch_size=size), prompts, run.config
+        in_process(Student(student, run.models.chat, "w"), batch_size=size), prompts, run.config
     )
     forks, student_entropy = forks_of(student, rows, batch_size=size)
     assert all(len(fork.positions) == min(NUM_FORKS, len(fork.row.response_ids)) for fork in forks)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.records import Reward
 from omniopd.methods import SFT, Fork, Method, OmniOPD
+from omniopd.models.chat import Chat
 from omniopd.models.text import TextDecoder
 from omniopd.report.page.readings import pieces, readings
 from omniopd.report.page.story import AuditedTrajectory
@@ -22,9 +23,8 @@ def byte_decoder() -> TextDecoder:
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return TextDecoder(
-        PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False)
+    return TextDecoder(Chat(fast))
 
 
 def test_the_text_of_a_character_of_several_tokens_is_at_the_last_of_them():

@@ -18,6 +18,7 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
 from omniopd.errors import ConfigError, RunError
+from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
@@ -47,7 +48,7 @@ def path(model, tokenizer, tmp_path) -> str:
 
 
 def student_of(model: PreTrainedModel, tokenizer) -> Student:
-    return Student(model, tokenizer, weights_digest(model))
+    return Student(model, Chat(tokenizer), weights_digest(model))
 
 
 def moved(model: PreTrainedModel, *, seed: int) -> PreTrainedModel:

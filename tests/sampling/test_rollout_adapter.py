@@ -16,6 +16,7 @@ from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
 from omniopd.errors import ConfigError, RunError
 from omniopd.models.adapters import WEIGHTS, add_adapter
+from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model, weights_digest
 from omniopd.rounds.rollout import rollouts
 from omniopd.sampling import weight_sync
@@ -42,7 +43,7 @@ def students(path: str, tokenizer) -> list[Student]:
     add_adapter(models[0], LORA, seed=0)
     for seed in range(2):
         models.append(moved(models[-1], seed))
-    return [Student(model, tokenizer, weights_digest(model)) for model in models]
+    return [Student(model, Chat(tokenizer), weights_digest(model)) for model in models]
 
 
 def moved(model: PreTrainedModel, seed: int) -> PreTrainedModel:

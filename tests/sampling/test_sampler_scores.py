@@ -7,6 +7,7 @@ from projects import Project, run_plain
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
+from omniopd.models.chat import Chat
 from omniopd.models.loading import weights_digest
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.rollout import rollouts, scored
@@ -32,7 +33,7 @@ def written(student: Student, sampler: Sampler, temperature: float = 1.0) -> lis
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
 def test_in_process_they_are_the_trainers_to_rounding_whatever_the_temperature(model, tokenizer, temperature):
-    student = Student(model, tokenizer, "w")
+    student = Student(model, Chat(tokenizer), "w")
     sampled = written(student, InProcessSampler(student, batch_size=8, scores=True), temperature)
     plain = written(student, InProcessSampler(student, batch_size=8), temperature)
     assert [item.response_ids for item in sampled] == [item.response_ids for item in plain]
@@ -47,7 +48,7 @@ def test_vllms_entropies_are_lower_bounds_and_exact_where_they_cover_the_vocabul
     model, tokenizer, tmp_path, monkeypatch, num_top: int
 ):
     save_model(tmp_path, model, tokenizer)
-    student = Student(model, tokenizer, weights_digest(model))
+    student = Student(model, Chat(tokenizer), weights_digest(model))
     with fake_vllm.installed():
         monkeypatch.setattr(f"{vllm_student().__module__}.NUM_TOP", num_top)
         served = vllm_student()(str(tmp_path), batch_size=8, precision="float32", settings={}, scores=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 from omniopd.models.generation import generate
 from omniopd.teachers import InProcessTeacher, TeacherRequest
 from omniopd.training.pretrain import character_tokenizer, save_model
@@ -46,7 +46,7 @@ def test_each_answer_is_what_the_model_writes_after_that_prefix_in_any_batch(
             seeds=[[asked.seed, asked.seed + 1, asked.seed + 2]],
             max_new_tokens=4,
             temperature=1.0,
-            end_id=end_token(tokenizer),
+            stop_ids=Chat(tokenizer).stop_ids,
         )
         texts = [tokenizer.decode(sample.token_ids, skip_special_tokens=True) for sample in written]
         assert answer.replies == texts

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.prompts import Prompt
 from omniopd.errors import TeacherError
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 from omniopd.teachers import TeacherAnswer, TeacherRequest, solutions
 from omniopd.training.pretrain import character_tokenizer
 
@@ -36,7 +36,7 @@ class Solver:
 
 def _solutions(teacher: Solver, tokenizer=TOKENIZER, **changes):
     settings = {
-        "teacher": teacher, "temperature": 0.0, "tokenizer": tokenizer, "student": "w", "round_": 7,
+        "teacher": teacher, "temperature": 0.0, "chat": Chat(tokenizer), "student": "w", "round_": 7,
         "num_samples": len(teacher.replies), "max_new_tokens": 6, "seed": 0,
     } | changes  # fmt: skip
     return solutions(PROMPTS, **settings)
@@ -46,7 +46,7 @@ def test_a_solution_is_the_tokens_of_its_text_and_the_end_where_the_teacher_ende
     [first, second] = _solutions(Solver((";3>3", "stop")))
 
     assert first.prompt_ids == TOKENIZER.encode("1+2=")
-    assert first.response_ids == [*TOKENIZER.encode(";3>3"), end_token(TOKENIZER)]
+    assert first.response_ids == [*TOKENIZER.encode(";3>3"), Chat(TOKENIZER).end_id]
     assert (first.id, first.prompt_id, first.round) == ("r0007-p0-0", "p0", 7)
     assert (first.response, first.finish_reason, first.student, first.writer) == (
         ";3>3",
@@ -64,7 +64,7 @@ def test_a_solution_that_is_cut_has_no_end_and_one_that_is_too_long_for_the_stud
 
     assert (cut.response_ids, cut.finish_reason) == (TOKENIZER.encode(";3>"), "length")
     assert (long.response_ids, long.finish_reason) == (TOKENIZER.encode("123456"), "length")
-    assert (exact.response_ids[-1], exact.finish_reason) == (end_token(TOKENIZER), "stop")
+    assert (exact.response_ids[-1], exact.finish_reason) == (Chat(TOKENIZER).end_id, "stop")
 
 
 def test_the_teacher_is_asked_for_whole_answers_at_the_methods_temperature_and_paid_for_once():
@@ -98,7 +98,7 @@ def test_text_that_would_join_the_prompt_is_read_alone():
     )
     prompts = [replace(PROMPTS[0], prompt="ba")]
     [trajectory] = solutions(
-        prompts, teacher=Solver(("bab", "stop")), temperature=0.0, tokenizer=joined, student="w", round_=0,
+        prompts, teacher=Solver(("bab", "stop")), temperature=0.0, chat=Chat(joined), student="w", round_=0,
         num_samples=1, max_new_tokens=6, seed=0,
     )  # fmt: skip
     assert (trajectory.prompt_ids, trajectory.response_ids) == ([1, 0], [1, 2, 3])
@@ -106,6 +106,6 @@ def test_text_that_would_join_the_prompt_is_read_alone():
 
 def test_nothing_written_and_cut_is_an_error_and_an_empty_answer_is_its_end():
     [empty, *_] = _solutions(Solver(("", "stop")))
-    assert empty.response_ids == [end_token(TOKENIZER)]
+    assert empty.response_ids == [Chat(TOKENIZER).end_id]
     with pytest.raises(TeacherError, match="solver: an empty solution of 'p0', cut; ask again"):
         _solutions(Solver(("", "length")))

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from omniopd.data.records import Trajectory
 from omniopd.errors import TeacherError
 from omniopd.methods import Audit, Stopping
-from omniopd.models.chat import end_token
+from omniopd.models.chat import Chat
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import TeacherAnswer, TeacherRequest, verify
 from omniopd.teachers.verify import Anchored
@@ -20,7 +20,7 @@ from omniopd.training.pretrain import character_tokenizer
 
 AUDIT = Audit(num_replies=3, chunk_len=2, similarity="edit")
 TOKENIZER = character_tokenizer("0123456789+=;>")
-DECODER = TextDecoder(TOKENIZER)
+DECODER = TextDecoder(Chat(TOKENIZER))
 
 
 class Recorder:
@@ -58,7 +58,7 @@ def _anchored(id_: str = "t0", response: str = "5+4+0=09", anchors: tuple[int, .
 
 
 def _verify(items: list[Anchored], teacher: Recorder, seed: int = 0, audit: Audit = AUDIT):
-    end_id = end_token(TOKENIZER)
+    end_id = Chat(TOKENIZER).end_id
     return verify(items, teacher=teacher, audit=audit, decoder=DECODER, end_id=end_id, seed=seed)
 
 
@@ -154,7 +154,7 @@ class Teacher(Recorder):
 def test_replies_are_read_as_tokens_of_the_student_and_the_end_of_an_answer_is_its_end_token():
     teacher = Teacher(("+4", "length"), ("=", "stop"), ("", "stop"))
     [verdict] = _verify([_anchored(anchors=(1,))], teacher, audit=READ)
-    end = end_token(TOKENIZER)
+    end = Chat(TOKENIZER).end_id
     assert verdict.reply_ids == [TOKENIZER.encode("+4"), [*TOKENIZER.encode("="), end], [end]]
     assert verdict.finish_reasons == ["length", "stop", "stop"]
     assert not verdict.boundary
@@ -168,7 +168,7 @@ def test_with_spare_tokens_the_last_token_of_a_cut_reply_is_dropped_and_no_more_
     assert verdict.reply_ids == [
         TOKENIZER.encode("+4"),
         TOKENIZER.encode("+"),
-        [*TOKENIZER.encode("+"), end_token(TOKENIZER)],
+        [*TOKENIZER.encode("+"), Chat(TOKENIZER).end_id],
     ]
 
 
@@ -187,7 +187,7 @@ def test_a_reply_that_changes_the_tokens_before_it_is_a_boundary_and_leaves_the_
         teacher = Teacher(*[(text, "length") for text in replies])
         [audited] = verify(
             [Anchored(trajectory, [1])],
-            teacher=teacher, audit=audit, decoder=TextDecoder(joined), end_id=3, seed=0,
+            teacher=teacher, audit=audit, decoder=TextDecoder(Chat(joined)), end_id=3, seed=0,
         )  # fmt: skip
         return audited
 
@@ -203,7 +203,7 @@ def test_a_reply_that_is_cut_within_a_character_casts_no_vote_for_what_nobody_wr
     of_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     of_bytes.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=of_bytes, eos_token="<end>")
-    decoder, five = TextDecoder(tokenizer), tokenizer.encode("5")
+    decoder, five = TextDecoder(Chat(tokenizer)), tokenizer.encode("5")
     trajectory = replace(
         _anchored().trajectory, prompt="5", prompt_ids=five, response_ids=five * 2, logps=[-0.1] * 2
     )

@@ -1,9 +1,14 @@
 """How a prefix is sent to an API, and how its answer is read."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omniopd.config import TeacherConfig
+from omniopd.errors import ConfigError
+from omniopd.teachers.api import endpoint_of
 from omniopd.teachers.ways import Payload, Prefill, _is_periodic, continuation, payload_of
 
 
@@ -124,3 +129,16 @@ def test_prefix_and_reply_are_what_a_teacher_that_writes_on_exactly_has_written(
 def test_no_way_makes_more_tokens_than_bytes_are_counted(prefix: str):
     for way in ("completion", "prefill", "instruct"):
         assert _payload(way, prefix=prefix).num_bytes >= len(prefix.rstrip().encode())
+
+
+def test_settings_of_a_chat_template_are_sent_to_a_server_of_ones_own_alone(tmp_path: Path):
+    config = TeacherConfig(
+        kind="api", model="hosted_vllm/demo", base_url="http://127.0.0.1:1/v1", request={"extra_body": {"top_k": 20}},
+        chat_template_kwargs={"enable_thinking": False},
+    )  # fmt: skip
+
+    sent = endpoint_of(config, root=tmp_path).request
+
+    assert sent == {"extra_body": {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}}
+    with pytest.raises(ConfigError, match="teacher.chat_template_kwargs: .*base_url.*teacher.request"):
+        endpoint_of(config.model_copy(update={"base_url": None}), root=tmp_path)

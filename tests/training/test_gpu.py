@@ -68,7 +68,7 @@ def test_it_writes_what_the_cpu_writes(model):
     prompts, seeds = [[1, 10, 2, 11], [3, 4], [1, 10]], [[0, 1], [2, 3], [4, 5]]
     for temperature in (0.0, 1.0):
         expected, actual = (
-            generate(each, prompts, seeds=seeds, max_new_tokens=9, temperature=temperature, end_id=16)
+            generate(each, prompts, seeds=seeds, max_new_tokens=9, temperature=temperature, stop_ids=[16])
             for each in (model, on_gpu(model))
         )
         assert actual == expected

@@ -81,4 +81,8 @@ class Models(Section):
         default=False,
         description="run Python code that comes with a model, with your permissions; read it first",
     )
+    chat_template_kwargs: Annotated[dict[str, Any], Key.IF_CHANGED] = Field(
+        default={},
+        description="settings of the student's chat template, such as { enable_thinking: false }, wherever it is used",
+    )
     demo: DemoModels = DemoModels()

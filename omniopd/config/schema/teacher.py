@@ -75,6 +75,10 @@ class TeacherConfig(Section):
     request: dict[str, Any] = Field(
         default={}, description="further fields of every request, such as { reasoning_effort: none }"
     )
+    chat_template_kwargs: Annotated[dict[str, Any], Key.IF_CHANGED] = Field(
+        default={},
+        description="settings of the teacher's chat template; an API takes them if it is your own server (base_url)",
+    )
     engine: Annotated[dict[str, Any], Key.NEVER] = Field(
         default={}, description="engine arguments of kind vllm, such as { tensor_parallel_size: 2 }"
     )
