@@ -76,7 +76,7 @@ def _measure(
     key = work_key(
         "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
         benchmark.grader, sampling.model_dump(), [asdict(prompt) for prompt in items.prompts],
-        subject.chat.tokenizer.chat_template, *filter(None, [dict(subject.chat.template_kwargs)]),
+        subject.chat.tokenizer.chat_template, dict(subject.chat.template_kwargs), subject.chat.stop_ids,
     )  # fmt: skip
     with one_at_a_time(layout.benchmark_lock(key)):
         results = _results(

@@ -227,8 +227,9 @@ def test_an_interrupted_measurement_resumes_after_its_complete_parts(
     [
         {"model": {"weights": "other"}}, {"model": {"seed": 1}}, {"max_new_tokens": 7}, {"num_items": 9},
         {"temperature": 0.5}, {"model": {"engine": {"engine": "vllm"}}},
+        {"model": {"chat": Chat(TOKENIZER, {"thinks": False})}}, {"model": {"chat": Chat(TOKENIZER, {}, [3])}},
     ],
-    ids=str,
+    ids=lambda changes: str(list(changes.items()))[:40],
 )  # fmt: skip
 def test_other_weights_settings_or_items_are_measured_again(sums: Path, changes: dict[str, Any]):
     measured(Scripted(right), sums)
