@@ -279,7 +279,7 @@ def test_text_has_enough_contrast_with_every_shade_of_entropy_and_mark_of_differ
 
 
 SHADED = """() => [...document.querySelectorAll('#response [class*=entropy], #audit del, #audit ins')].map(element => [
-    [...own.classList].find(name => name.startsWith('entropy')) ?? element.localName,
+    [...element.classList].find(name => name.startsWith('entropy')) ?? element.localName,
     ...[getComputedStyle(element).color, getComputedStyle(element).backgroundColor,
         getComputedStyle(element.closest('.text')).backgroundColor].map(text => text.match(/[\\d.]+/g).map(Number))])"""
 
