@@ -95,8 +95,9 @@ def test_a_run_comes_out_the_same_though_its_reproduction_was_killed_on_the_way(
     out, errors = done.communicate(timeout=480)
 
     assert done.returncode == 0, errors
-    assert [line.split() for line in out.splitlines()] == [
-        ["run", run.short_id, "(omniopd-0)", "is", "made", "again", "in", str(into)],
+    first_line, *table = [line.split() for line in out.splitlines()]
+    assert {run.short_id, "(omniopd-0)", str(into)} <= set(first_line)
+    assert table == [
         ["what", "the", "same", "of", "first", "that", "differs"],
         ["inputs", "4", "4", "–"],
         ["data", "6", "6", "–"],
