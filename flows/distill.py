@@ -77,7 +77,7 @@ def distill(
         arm: One of `arms` or `ablations` in params.yaml.
         seed: Selects prompts, models and random streams.
         overrides: Settings to change for this run, by path, such as {"train.num_rounds": 20}. Such a run has a
-            directory of its own, and DVC does not version it.
+            separate directory, and DVC does not version it.
         params_file: The settings; results are written to its directory.
     """
     params, layout = checked(params_file, overrides), Layout(params_file.parent)

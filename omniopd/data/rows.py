@@ -78,7 +78,7 @@ def grouped(
     """The rows of each forward pass: at most batch_size, in order.
 
     With batch_tokens, rows are grouped by length, longest first, and a batch has at most that many tokens, padding
-    included; a longer row gets a batch of its own.
+    included; a longer row is a batch alone.
     """
     if batch_tokens is None:
         return [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]

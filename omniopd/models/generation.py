@@ -150,11 +150,8 @@ def _advance(
 def _generation(
     token_ids: list[int], stop_ids: Sequence[int], entropies: list[float], logps: list[float]
 ) -> Generation:
-    length = next((t + 1 for t, id in enumerate(token_ids) if id in stop_ids), len(token_ids))
-    has_ended = token_ids[length - 1] in stop_ids
-    return Generation(
-        token_ids[:length], "stop" if has_ended else "length", entropies[:length], logps[:length]
-    )
+    end = next((t + 1 for t, id in enumerate(token_ids) if id in stop_ids), None)
+    return Generation(token_ids[:end], "length" if end is None else "stop", entropies[:end], logps[:end])
 
 
 def _sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:

@@ -46,9 +46,10 @@ class TextDecoder:
         self._special = {*self._tokenizer.all_special_ids, *chat.stop_ids, *special}
 
     def text(self, token_ids: list[int]) -> str:
-        """The text of a whole response."""
-        shown = [id for id in token_ids if id not in self._special]
-        return str(self._tokenizer.decode(shown, skip_special_tokens=True))
+        """The text of a whole response, without the stop token at its end."""
+        if token_ids and token_ids[-1] in self._chat.stop_ids:
+            token_ids = token_ids[:-1]
+        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
 
     def text_after(self, before: int | None, token_ids: list[int]) -> str:
         """The text of token_ids after the token `before`, or at the start (None)."""

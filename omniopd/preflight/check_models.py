@@ -1,4 +1,4 @@
-"""The part of check that reads models, in a module of its own because transformers takes seconds to import."""
+"""The checks that read models, in a separate module because transformers takes seconds to import."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

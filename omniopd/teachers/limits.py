@@ -1,6 +1,6 @@
 """Rate limits: one limiter per process, whose rate is divided by the number of processes that ask the same teacher.
 
-Our own, since existing limiters can neither change their rate while callers wait nor take more than they hold.
+Existing limiters cannot change their rate while callers wait, nor take more than their capacity.
 """
 
 import asyncio

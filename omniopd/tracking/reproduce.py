@@ -1,4 +1,4 @@
-"""A run repeated from its record in MLflow, in a project of its own, and compared digest by digest."""
+"""A run repeated from its record in MLflow, in a separate project, and compared digest by digest."""
 
 import os
 import subprocess

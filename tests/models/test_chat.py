@@ -137,3 +137,13 @@ def test_a_tokenizer_may_pad_with_its_end_token_or_with_none(
         model, chat.encode(["1+2="]), seeds=[[0]], max_new_tokens=4, temperature=0.0, stop_ids=chat.stop_ids
     )
     assert TextDecoder(chat).text(sample.token_ids)
+
+
+def test_an_ordinary_token_that_stops_generation_is_text_within_a_solution_of_the_teacher(path: str):
+    chat = load_chat(path)
+    decoder = TextDecoder(chat)
+    ids = decoder.read_alone("1;2;3")
+
+    assert decoder.text(ids) == "1;2;3"
+    assert decoder.text([*ids, chat.end_id]) == "1;2;3"
+    assert decoder.text(ids[:2]) == "1"

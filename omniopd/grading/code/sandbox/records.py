@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one program. Its tests run in a process of their own, with the same limits again.
+    """The limits of one program. Its tests run in a separate process with the same limits.
 
     >>> Limits(cpu_s=2).cpu_s
     2

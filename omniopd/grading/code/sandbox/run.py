@@ -1,4 +1,4 @@
-"""One program in one sandbox, started and watched by a process of its own, `isolated.supervisor`."""
+"""One program in one sandbox, started and watched by a separate process, `isolated.supervisor`."""
 
 import json
 import marshal

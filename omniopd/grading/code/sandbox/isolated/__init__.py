@@ -4,7 +4,7 @@
 program starts in milliseconds and finds nothing else. That is why they import each other relatively.
 
     supervisor   starts a program in a mode, watches it, and ends it with everything that it left
-    namespaces   a file system, network and process table of the program's own, also by bwrap
+    namespaces   a private file system, network and process table, also by bwrap
     inside       the first code in the sandbox: drops rights, starts the program, reports its end
     judge        tests, in a process that the program cannot reach; `peer`, `remote` and `codec` carry the calls
     seccomp      system calls that are refused

@@ -1,4 +1,4 @@
-"""A file system, process table, network and user of the program's own, by the kernel's namespaces or by bwrap."""
+"""A private file system, process table, network and user, by the kernel's namespaces or by bwrap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRIVATE, DETACH = 1 << 18, 2
 AT_RECURSIVE = 0x8000
 NOBODY = 65534
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-ROOT = "/tmp"  # where the new file system is assembled, in a mount namespace of the program's own
+ROOT = "/tmp"  # where the new file system is assembled, in the program's mount namespace
 SCRATCH = "/scratch"
 NAMES_PER_MIB = 256  # files and folders in the scratch folder
 
