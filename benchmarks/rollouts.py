@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.figure import Figure, in_turns
 from benchmarks.step import NUM_PROMPTS, PARAMS, RESPONSE_LEN, digits_model
 from omniopd.config import load_params
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ConfigError
 from omniopd.models.chat import Chat
@@ -42,7 +43,7 @@ def figures(num: int = NUM_PROMPTS, rounds: int = ROUNDS) -> list[Figure]:
     def written_by(sampler: Sampler) -> int:
         trajectories = rollouts(
             writer_for(student, sampler), prompts, round_=0, num_samples=1, max_new_tokens=RESPONSE_LEN,
-            temperature=1.0, seed=0,
+            decoding=Decoding(), seed=0,
         )  # fmt: skip
         return sum(len(item.response_ids) for item in trajectories)
 

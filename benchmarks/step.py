@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.figure import Figure, in_turns
 from omniopd.config import DemoModel, Params, load_params
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row, collate
 from omniopd.methods import OPD
@@ -128,7 +129,7 @@ class Ours:
     def _rolled_out(self):
         return rollouts(
             in_process(self._student, batch_size=self._size), self._prompts, round_=0, num_samples=1,
-            max_new_tokens=self._response_len, temperature=1.0, seed=0,
+            max_new_tokens=self._response_len, decoding=Decoding(), seed=0,
         )  # fmt: skip
 
     def generate(self) -> int:

@@ -4,6 +4,7 @@
 """
 
 import copy
+import dataclasses
 import json
 import sys
 import types
@@ -16,9 +17,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from omniopd.data.decoding import Decoding
 from omniopd.models.adapters import PREFIX
 from omniopd.models.generation import generate
-from omniopd.models.loading import load_model
+from omniopd.models.loading import load_chat, load_model
 from omniopd.sampling.vllm_worker import StudentWorker
 from omniopd.sampling.weight_sync import saved_weights
 
@@ -28,6 +30,10 @@ MODULE = "omniopd.sampling.vllm_student"
 @dataclass
 class SamplingParams:
     temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    stop: list[str]
     max_tokens: int
     seed: int
     stop_token_ids: list[int]
@@ -117,7 +123,7 @@ class LLM:
     def __init__(self, model: str, *, worker_extension_cls: str, **settings: Any):
         assert worker_extension_cls == f"{StudentWorker.__module__}.{StudentWorker.__name__}"
         self.settings, self.calls = settings, []
-        self.model = copy.deepcopy(load_model(model))
+        self.model, self.chat = copy.deepcopy(load_model(model)), load_chat(model)
         if settings.get("enable_lora"):
             self._make_room(settings["max_lora_rank"])
         self.model_config = types.SimpleNamespace(
@@ -176,22 +182,23 @@ class LLM:
         self.calls.append("generate")
         for _, layer in adapted(self.model):
             layer.is_used = lora_request is not None
-        [shape] = {
-            (sampling.temperature, sampling.max_tokens, sampling.logprobs, tuple(sampling.stop_token_ids))
-            for sampling in params
-        }
-        temperature, max_tokens, num_top, stop_ids = shape
+        assert len({repr(dataclasses.replace(sampling, seed=0)) for sampling in params}) == 1
+        shared, num_top = params[0], params[0].logprobs
+        assert shared.detokenize == bool(shared.stop), "stop strings are found in text"
+        decoding = Decoding(shared.temperature, shared.top_p, shared.top_k or None, shared.min_p)
+        ends = self.chat.ends_at(shared.stop) if shared.stop else None
         outputs = []
         for prompt, sampling in zip(prompts, params, strict=True):
             [[one]] = generate(
-                self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]], max_new_tokens=max_tokens,
-                temperature=temperature, stop_ids=stop_ids,
+                self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]],
+                max_new_tokens=shared.max_tokens, decoding=decoding, stop_ids=shared.stop_token_ids, ends=ends,
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
             logprobs = num_top and self._logprobs(prompt["prompt_token_ids"], one.token_ids, num_top)
             completion = types.SimpleNamespace(
                 token_ids=one.token_ids,
                 finish_reason=one.finish_reason,
+                stop_reason=shared.stop[0] if ends and ends(one.token_ids) else None,
                 weight_versions=[span],
                 logprobs=logprobs,
             )

@@ -26,6 +26,7 @@ def show(
 ) -> None:
     """Show prompts exactly as the student reads them: chat template, special tokens, number of tokens."""
     from omniopd.config import load_params
+    from omniopd.data.conversation import transcript
     from omniopd.preflight.show import show as shown
 
     for entry in shown(load_params(params), seed, split, _layout_with(params, seed), num=num):
@@ -34,7 +35,7 @@ def show(
         head += [f"answer {answer}"] if answer is not None else []
         head += ["with tests"] if tests is not None else []
         say("; ".join(head))
-        say(entry.prompt.prompt if raw else entry.text)
+        say(transcript(entry.prompt.messages) if raw else entry.text)
 
 
 @prompts.command()

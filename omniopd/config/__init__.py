@@ -11,9 +11,11 @@ from omniopd.config.load import (
 )
 from omniopd.config.overrides import nested, parsed, variant_of
 from omniopd.config.plugins import imported, make_importable
-from omniopd.config.schema.evaluation import Benchmarks, Evaluation
+from omniopd.config.schema.evaluation import Benchmarks, Evaluation, Example
 from omniopd.config.schema.models import DEMO, DEMO_CONTEXT, DemoModel
 from omniopd.config.schema.params import Arm, Methods, Params, RunConfig
+from omniopd.config.schema.prompts import Prompts
+from omniopd.config.schema.sampling import MinP, Stop, TopK, TopP
 from omniopd.config.schema.teacher import TeacherConfig
 from omniopd.config.schema.tracking import Tracking
 from omniopd.config.schema.training import Lora, Precision, Rollout, Train
@@ -26,14 +28,20 @@ __all__ = [
     "Benchmarks",
     "DemoModel",
     "Evaluation",
+    "Example",
     "Lora",
     "Methods",
+    "MinP",
     "Params",
     "Precision",
+    "Prompts",
     "Rollout",
     "RunConfig",
     "Section",
+    "Stop",
     "TeacherConfig",
+    "TopK",
+    "TopP",
     "Tracking",
     "Train",
     "as_yaml",

@@ -225,11 +225,19 @@ def demo_problems(params: Params, file: str) -> list[str]:
 def task_problems(params: Params, file: str) -> list[str]:
     """Settings of how a source is read do not apply to the prompts of a built-in task."""
     task = builtin_task(params)
-    names = ("subset", "template", "answer_pattern", "max_prompt_tokens", "decontaminate")
+    names = (
+        "subset",
+        "template",
+        "system",
+        "examples",
+        "answer_pattern",
+        "max_prompt_tokens",
+        "decontaminate",
+    )
     return [
-        f"{file}: prompts.{name}: does not apply to {task}, which is a built-in task; set it to null"
+        f"{file}: prompts.{name}: does not apply to {task}, which is a built-in task; leave it out"
         for name in names
-        if task is not None and getattr(params.prompts, name) is not None
+        if task is not None and getattr(params.prompts, name)
     ]
 
 

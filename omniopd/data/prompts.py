@@ -1,15 +1,19 @@
-"""Prompts: read from the rows of a source, and JSONL files of {"id", "prompt"} with optional "answer" and "tests"."""
+"""Prompts: read from the rows of a source, and JSONL files of {"id", "prompt"} with optional "answer" and "tests".
+
+A prompt is a text, or a list of messages where there is more than one message of the user.
+"""
 
 import json
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from omniopd.data.columns import PLAIN, Columns, quoted, value_at
+from omniopd.data.conversation import Conversation, Message, parsed, plain_text
 from omniopd.data.dedup import text_digest
 from omniopd.data.sources import Row, Source, stream
 from omniopd.errors import DataError
@@ -24,6 +28,8 @@ Reference = Literal["answer", "tests"]  # the field that a response is graded ag
 class Prompt:
     """One question for the student. Only prompts to measure on need an answer or tests.
 
+    `history` are the messages before the question: a system message, worked examples, earlier turns.
+
     >>> Prompt(id="heldout-00000", prompt="4185+5874=", answer="10059").answer
     '10059'
     """
@@ -32,14 +38,41 @@ class Prompt:
     prompt: str
     answer: str | None = None
     tests: str | None = None  # of a program: code, or JSON
+    history: Conversation = ()
+
+    @property
+    def messages(self) -> Conversation:
+        """What a model reads: the history and the question."""
+        return (*self.history, Message("user", self.prompt))
+
+    @property
+    def text(self) -> str:
+        """The text of all messages, by which prompts are told apart."""
+        return plain_text(self.messages)
+
+    def behind(self, system: str | None, examples: Iterable[tuple[str, str]] = ()) -> "Prompt":
+        """The prompt behind a system message, unless it has one, and worked examples: prompts with their responses.
+
+        >>> Prompt("p", "3+5=").behind("Be brief.", [("2+2=", "4")]).text
+        'Be brief.\\n\\n2+2=4\\n\\n3+5='
+        """
+        of_row = self.history[:1] if self.history and self.history[0].role == "system" else ()
+        first = of_row or ((Message("system", system),) if system else ())
+        turns = [
+            message
+            for prompt, response in examples
+            for message in (Message("user", prompt), Message("assistant", response))
+        ]
+        return replace(self, history=(*first, *turns, *self.history[len(of_row) :]))
 
     def has(self, reference: Reference) -> bool:
         """Whether the prompt has this reference."""
         return getattr(self, reference) is not None
 
-    def as_row(self) -> dict[str, str]:
+    def as_row(self) -> dict[str, Any]:
         """The prompt as a line of a JSONL file, without the fields that are None."""
-        known = {"id": self.id, "prompt": self.prompt, "answer": self.answer, "tests": self.tests}
+        prompt = [message.as_row() for message in self.messages] if self.history else self.prompt
+        known = {"id": self.id, "prompt": prompt, "answer": self.answer, "tests": self.tests}
         return {name: value for name, value in known.items() if value is not None}
 
 
@@ -48,17 +81,17 @@ def prompt_of(
 ) -> tuple[Prompt, str]:
     """The prompt of a row, and why it has no answer: empty where it has one, or no column is mapped to it.
 
-    Of a list of messages the prompt is the last of role user. A missing id is replaced by a hash of the text.
+    A list of messages is read up to the last one of the user. A missing id is replaced by a hash of the text.
 
     Raises:
         DataError: the row has no usable prompt, or an id that is no text.
     """
     values = row.values()
-    text = _text_of(values, columns.prompt, row)
+    *history, question = _messages_of(values, columns.prompt, row)
     answer, reason = _answer_of(values, columns, answer_pattern)
     id_ = None if columns.id is None else value_at(values, columns.id)
     if id_ is None:
-        id_ = text_digest(text).hex()[:16]
+        id_ = text_digest(plain_text([*history, question])).hex()[:16]
     elif (number := _whole_number(id_)) is not None:
         id_ = number
     elif not isinstance(id_, str) or not id_ or not _is_unicode(id_):
@@ -69,28 +102,28 @@ def prompt_of(
     tests = None if columns.tests is None else value_at(values, columns.tests)
     if tests is not None and not isinstance(tests, str):
         tests = json.dumps(tests, ensure_ascii=False)
-    return Prompt(id_, text, answer, tests), reason
+    return Prompt(id_, question.content, answer, tests, tuple(history)), reason
 
 
-def _text_of(values: Mapping[str, Any], path: str, row: Row) -> str:
-    text = value_at(values, path)
-    if isinstance(text, list | tuple):
-        messages = [message for message in text if isinstance(message, Mapping)]
-        text = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
-        if text is None:
-            raise DataError(
-                f"{row.place}: field {path!r} holds no message of a user; fix or leave out the row"
-            )
-    if text is None:
+def _messages_of(values: Mapping[str, Any], path: str, row: Row) -> Conversation:
+    value = value_at(values, path)
+    if value is None:
         where = "" if path == "prompt" else " (prompts.columns.prompt)"
         raise DataError(f"{row.place}: has no field {path!r}{where}; it has {quoted(values)}")
-    if not isinstance(text, str):
-        raise DataError(f"{row.place}: field {path!r} is {text!r}, not a string; put it in quotes")
-    if not text or text.isspace():
+    if isinstance(value, list | tuple):
+        try:
+            messages = parsed(value)
+        except ValueError as error:
+            raise DataError(f"{row.place}: field {path!r} {error}") from error
+    elif not isinstance(value, str):
+        raise DataError(f"{row.place}: field {path!r} is {value!r}, not a string; put it in quotes")
+    elif not value or value.isspace():
         raise DataError(f"{row.place}: field {path!r} is empty; fill it or delete the line")
-    if not _is_unicode(text):
+    else:
+        messages = (Message("user", value),)
+    if not all(_is_unicode(message.content) for message in messages):
         raise DataError(f"{row.place}: field {path!r} holds half a character; save the file again as UTF-8")
-    return text
+    return messages
 
 
 def _answer_of(
@@ -190,7 +223,7 @@ def check_ids(prompts: Iterable[Prompt], where: object) -> None:
         other = by_id.setdefault(prompt.id, prompt)
         if other is not prompt:
             raise DataError(
-                f"{where}: id {prompt.id!r} belongs to {other.prompt[:SHOWN]!r} and to {prompt.prompt[:SHOWN]!r}; make "
+                f"{where}: id {prompt.id!r} belongs to {other.text[:SHOWN]!r} and to {prompt.text[:SHOWN]!r}; make "
                 "ids unique, or set prompts.columns.id: null to use hashes of the texts"
             )
 

@@ -1,9 +1,14 @@
 """The records that a run makes, one row each, and their Parquet schemas."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
+
+from omniopd.data.conversation import Conversation, Message
 
 STUDENT = "student"  # the writer of a trajectory that the student sampled
 
@@ -21,12 +26,28 @@ def trajectory_id(round_: int, prompt_id: str, n: int) -> str:
     return f"r{round_:04d}-{prompt_id}-{n}"
 
 
+def history_text(messages: Sequence[Message]) -> str:
+    """The history of a prompt as it is in a record; `history_of` reads it.
+
+    >>> history_of(history_text([Message("system", "Be brief.")]))
+    (Message(role='system', content='Be brief.'),)
+    """
+    return json.dumps([message.as_row() for message in messages], ensure_ascii=False) if messages else ""
+
+
+@lru_cache(maxsize=1024)  # prompts that share worked examples share the text
+def history_of(text: str) -> Conversation:
+    """The messages in the history of a record."""
+    return tuple(Message(**row) for row in json.loads(text)) if text else ()
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """One response, with the values of the trainer's forward pass.
 
     `entropies[t]` and `logps[t]` (nats) are those of the distribution that produced `response_ids[t]`, under the
-    weights named by `student`. The stop token, if written, is the last response token. `writer` is STUDENT, or the
+    weights named by `student`. The stop token, if written, is the last response token. `history` holds the messages
+    before the prompt, as JSON; empty where there are none. `writer` is STUDENT, or the
     name of the teacher that wrote the response; `response_ids` are the student's tokens in both cases. The teacher_*
     counts and the cost are the teacher's. `failure` says in a word why a teacher wrote nothing: such a trajectory is
     empty and trains nothing. `staleness` is the number of rounds of training between the weights that sampled the
@@ -62,6 +83,12 @@ class Trajectory:
     cost_usd: float = 0.0
     failure: str = ""
     staleness: Int32 = 0
+    history: str = ""
+
+    @property
+    def messages(self) -> Conversation:
+        """What the student read: the history and the prompt."""
+        return (*history_of(self.history), Message("user", self.prompt))
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ class Rules:
     num_heldout: int
     answer_pattern: re.Pattern[str] | None = None
     measured_by: Reference = "answer"
+    shown: Sequence[str] = ()  # prompts of worked examples, which are neither trained nor measured on
     max_tokens: int | None = None
-    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None  # required with max_tokens
+    count_tokens: Callable[[Sequence[Prompt]], Sequence[int]] | None = None  # required with max_tokens
 
     @property
     def num_measured(self) -> int:
@@ -107,21 +108,21 @@ def draw(
 ) -> tuple[dict[int, Splits], Findings]:
     """The splits of each seed, and the findings; no text is in two splits of a seed.
 
-    Of rows with the same text one that can be measured on is kept, and of those the one of lowest id. With evaluation
-    items the source is read twice, and no training prompt overlaps with one of them, or with a prompt that its seed
-    measures on.
+    Rows that repeat a worked example are left out. Of rows with the same text one that can be measured on is kept, and
+    of those the one of lowest id. With evaluation items the source is read twice, and no training prompt overlaps with
+    one of them, or with a prompt that its seed measures on.
 
     Raises:
         DataError: the source cannot be used, or holds too few prompts.
     """
     findings = Findings(source, num_items=None if evaluation is None else len(evaluation))
     candidates = {seed: _Candidates(seed, rules) for seed in dict.fromkeys(seeds)}
-    too_long = _read_all(source, rules, candidates.values(), findings, trains=evaluation is None)
+    left_out = _read_all(source, rules, candidates.values(), findings, trains=evaluation is None)
     for of_seed in candidates.values():
         of_seed.choose_measured(findings)
     if evaluation is not None:
         findings.contaminated = {seed: Listed() for seed in candidates}
-        _read_train(source, rules, candidates.values(), findings, evaluation, too_long)
+        _read_train(source, rules, candidates.values(), findings, evaluation, left_out)
     return {seed: of_seed.splits(findings) for seed, of_seed in candidates.items()}, findings
 
 
@@ -194,7 +195,7 @@ class _Candidates:
     def _preference(self, prompt: Prompt) -> tuple[bool, str, str, str, str]:
         """Of rows with the same text the one of lowest value is kept."""
         lacks_reference = not prompt.has(self._rules.measured_by)
-        return lacks_reference, prompt.id, prompt.answer or "", prompt.tests or "", prompt.prompt
+        return lacks_reference, prompt.id, prompt.answer or "", prompt.tests or "", prompt.text
 
     def choose_measured(self, findings: Findings) -> None:
         """Fix the prompts to measure on; raises where there are too few."""
@@ -236,25 +237,25 @@ def _read_all(
 ) -> set[bytes]:
     """Read the source once, for the findings, the prompts to measure on and, if `trains`, those to train on.
 
-    Returns the digests of the texts that are too long.
+    Returns the digests of the texts that are left out: worked examples, and those that are too long.
     """
-    seen: set[bytes] = set()
-    too_long: set[bytes] = set()
+    left_out = set(map(text_digest, rules.shown))
+    seen = set(left_out)
     rows = read_rows(source, rules.columns, findings, rules.answer_pattern)
     while batch := list(islice(rows, BATCH)):
-        digests = [text_digest(prompt.prompt) for _, prompt, _ in batch]
+        digests = [text_digest(prompt.text) for _, prompt, _ in batch]
         new: dict[bytes, Prompt] = {}
         for (_, prompt, _), digest in zip(batch, digests, strict=True):
             if digest not in seen:
                 new.setdefault(digest, prompt)
         seen.update(new)
         findings.num_repeated += len(batch) - len(new)
-        too_long |= _long_ones(new, rules, findings)
+        left_out |= _long_ones(new, rules, findings)
         for (_, prompt, reason), digest in zip(batch, digests, strict=True):
             if reason:
                 entry = {"id": prompt.id, "reason": reason}
                 findings.without_answer.add(int.from_bytes(digest, "big"), entry)
-            if digest in too_long:
+            if digest in left_out:
                 continue
             for of_seed in candidates:
                 place = of_seed.place(digest)
@@ -262,14 +263,14 @@ def _read_all(
                     of_seed.add_train(place, prompt)
                 if prompt.has(rules.measured_by):
                     of_seed.add_measured(place, prompt)
-    return too_long
+    return left_out
 
 
 def _long_ones(prompts: Mapping[bytes, Prompt], rules: Rules, findings: Findings) -> set[bytes]:
     if rules.max_tokens is None or not prompts:
         return set()
     assert rules.count_tokens is not None
-    lengths = rules.count_tokens([prompt.prompt for prompt in prompts.values()])
+    lengths = rules.count_tokens(list(prompts.values()))
     too_long = set()
     for (digest, prompt), length in zip(prompts.items(), lengths, strict=True):
         if length > rules.max_tokens:
@@ -284,28 +285,28 @@ def _read_train(
     candidates: Iterable[_Candidates],
     findings: Findings,
     evaluation: EvaluationItems,
-    too_long: set[bytes],
+    left_out: set[bytes],
 ) -> None:
     """Read the source again, for the prompts to train on: those that overlap with none to measure on."""
     seeds: list[tuple[_Candidates, EvaluationItems, set[bytes]]] = []  # with the digests of overlapping texts
     for of_seed in candidates:
         items = EvaluationItems(evaluation.ngram)
         for prompt in of_seed.measured.values():
-            items.add(f"{prompt.id} of this set", prompt.prompt)
+            items.add(f"{prompt.id} of this set", prompt.text)
         seeds.append((of_seed, items, set()))
     seen: set[bytes] = set()
     for _, prompt, _ in read_rows(source, rules.columns, Findings(source), rules.answer_pattern):
-        digest = text_digest(prompt.prompt)
-        if digest in too_long:
+        digest = text_digest(prompt.text)
+        if digest in left_out:
             continue
         is_new = digest not in seen
         seen.add(digest)
-        with_evaluation = evaluation.overlap(prompt.prompt) if is_new else None
+        with_evaluation = evaluation.overlap(prompt.text) if is_new else None
         for of_seed, items, overlapping in seeds:
             place = of_seed.place(digest)
             if place in of_seed.measured or digest in overlapping:
                 continue
-            overlap = (with_evaluation or items.overlap(prompt.prompt)) if is_new else None
+            overlap = (with_evaluation or items.overlap(prompt.text)) if is_new else None
             if overlap is None:
                 of_seed.add_train(place, prompt)
                 continue

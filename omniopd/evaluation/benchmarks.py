@@ -5,15 +5,17 @@ Each has a file in the folder `suite`, which holds none of its items.
 
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 
-from omniopd.config import Evaluation, Section
+from omniopd.config import Evaluation, MinP, Section, Stop, TopK, TopP
 from omniopd.config.messages import nearest, validated
+from omniopd.data.decoding import Decoding
 from omniopd.errors import ConfigError
 from omniopd.grading.graders import Grader, grader_of
+from omniopd.settings import Key
 
 SUITE = files("omniopd.evaluation") / "suite"
 
@@ -35,11 +37,20 @@ class BenchmarkColumns(Section):
 
 
 class Sampling(Section):
-    """The responses to an item: how many, how long, and at which temperature; 0 is greedy."""
+    """The responses to an item: how many, how long, and how they are sampled; temperature 0 is greedy."""
 
     temperature: float = Field(ge=0)
     num_samples: int = Field(gt=0)
     max_new_tokens: int = Field(gt=0)
+    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
+    top_k: Annotated[TopK, Key.IF_CHANGED] = None
+    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
+    stop: Annotated[Stop, Key.IF_CHANGED] = Field(default=[])
+
+    @property
+    def decoding(self) -> Decoding:
+        """How tokens are chosen."""
+        return Decoding(self.temperature, self.top_p, self.top_k, self.min_p, tuple(self.stop))
 
     @model_validator(mode="after")
     def _differ(self) -> "Sampling":
@@ -84,7 +95,7 @@ class Benchmark(Section):
         """The grader of its responses."""
         return grader_of(Evaluation(grader=self.grader))
 
-    def sampling_with(self, **changes: float | None) -> Sampling:
+    def sampling_with(self, **changes: Any) -> Sampling:
         """The benchmark's sampling with these fields of it changed; None changes nothing.
 
         >>> benchmark_named("gsm8k").sampling_with(num_samples=4, temperature=0.6).num_samples

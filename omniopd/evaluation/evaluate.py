@@ -18,7 +18,7 @@ from omniopd.evaluation.sharpness import Forks, entropy_at, forks_of, sampled_ro
 from omniopd.evaluation.subjects import saved_student, student_of
 from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suite
 from omniopd.grading import failure_counts
-from omniopd.grading.accuracy import TEMPERATURES, accuracy_of, answered
+from omniopd.grading.accuracy import WAYS, accuracy_of, answered
 from omniopd.models.threads import use_threads
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
@@ -45,9 +45,7 @@ def evaluate(
     with reading(layout.run(arm, seed, variant).root, still=True) as run:
         record = _record(run, benchmarks, on_items)
     write_json(layout.evaluation(arm, seed, variant), record)
-    accuracies = {
-        how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in TEMPERATURES
-    }
+    accuracies = {how: {when: record[when][how]["accuracy"] for when in ("before", "after")} for how in WAYS}
     write_json(layout.heldout(arm, seed, variant), {**accuracies, "teacher_tokens": record["teacher_tokens"]})
     return record
 
@@ -131,11 +129,12 @@ def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None
 def _accuracies(run: Run, writer: Writer, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
     """The accuracies of a student; its answers are written, a row for each prompt."""
     accuracies = {}
-    for how, temperature in TEMPERATURES.items():
+    decodings = run.config.evaluation.decodings(run.config.rollout.stop)
+    for how, decoding in decodings.items():
         results = answered(
             writer,
             prompts,
-            temperature=temperature,
+            decoding=decoding,
             max_new_tokens=run.config.rollout.max_new_tokens,
             settings=run.config.evaluation,
             seed=run.config.seed,

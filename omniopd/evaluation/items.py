@@ -92,7 +92,7 @@ def read_items(
     by_id = _measurable(benchmark, source, findings)
     kept = set(by_id)
     if num_items is not None:
-        kept = set(nsmallest(num_items, by_id, key=lambda id_: (text_digest(by_id[id_].prompt), id_)))
+        kept = set(nsmallest(num_items, by_id, key=lambda id_: (text_digest(by_id[id_].text), id_)))
     prompts = [_asked(benchmark, prompt) for id_, prompt in by_id.items() if id_ in kept]
     return Items(benchmark, prompts, len(by_id), findings)
 
@@ -210,12 +210,17 @@ def _why_not(benchmark: Benchmark, columns: Columns, row: Row, prompt: Prompt, r
 
 
 def _asked(benchmark: Benchmark, prompt: Prompt) -> Prompt:
-    """The item in the benchmark's template; white space around filled-in texts is stripped."""
+    """The item in the benchmark's template."""
     fields = {"prompt": prompt.prompt, **(_fields(prompt) if _shown(benchmark) else {})}
+    return replace(prompt, prompt=in_template(benchmark, fields))
+
+
+def in_template(benchmark: Benchmark, fields: Mapping[str, Any]) -> str:
+    """The benchmark's template with the fields filled in, without white space around them; others are empty."""
     template = benchmark.template
     for name, other in benchmark.template_with.items():
         template = other if fields.get(name) else template
-    return replace(prompt, prompt=_PLACE.sub(lambda place: _text(fields[place[1]]), template))
+    return _PLACE.sub(lambda place: _text(fields.get(place[1])), template)
 
 
 def _shown(benchmark: Benchmark) -> list[str]:

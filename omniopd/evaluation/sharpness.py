@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from omniopd.config import RunConfig
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row
 from omniopd.functional import peak_entropy
@@ -34,7 +35,7 @@ def sampled_rows(writer: Writer, prompts: Sequence[Prompt], config: RunConfig) -
         round_=0,
         num_samples=1,
         max_new_tokens=config.rollout.max_new_tokens,
-        temperature=1.0,
+        decoding=Decoding(),
         seed=config.seed,
     )
     return [Row(item.id, item.prompt_ids, item.response_ids) for item in written if item.response_ids]

@@ -1,7 +1,7 @@
 """benchmark: a model's graded responses to the items of benchmarks, made in parts, each only once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_json, write_records
 from omniopd.errors import ConfigError
 from omniopd.evaluation.benchmarks import Benchmark, Sampling, benchmark_named
-from omniopd.evaluation.items import read_items
+from omniopd.evaluation.items import in_template, read_items
 from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
@@ -71,17 +71,20 @@ def _measure(
 ) -> Measured:  # fmt: skip
     benchmark = benchmark_named(name)
     items = read_items(benchmark, layout.root, file=suite.files.get(name), num_items=suite.num_items)
+    examples = [
+        (in_template(benchmark, {"prompt": example.prompt}), example.response)
+        for example in suite.examples.get(name, ())
+    ]
+    prompts = [prompt.behind(suite.system, examples) for prompt in items.prompts]
     sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
-    sampling, notes = _within_context(subject, benchmark, sampling, items.prompts)
+    sampling, notes = _within_context(subject, benchmark, sampling, prompts)
     key = work_key(
         "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
-        benchmark.grader, sampling.model_dump(), [asdict(prompt) for prompt in items.prompts],
+        benchmark.grader, sampling.determining(), [prompt.as_row() for prompt in prompts],
         subject.chat.tokenizer.chat_template, dict(subject.chat.template_kwargs), subject.chat.stop_ids,
     )  # fmt: skip
     with one_at_a_time(layout.benchmark_lock(key)):
-        results = _results(
-            subject, benchmark, sampling, items.prompts, layout.benchmark_work(key), key, on_items
-        )
+        results = _results(subject, benchmark, sampling, prompts, layout.benchmark_work(key), key, on_items)
     record = {
         "benchmark": name,
         "key": key,
@@ -104,7 +107,7 @@ def _within_context(
     """The sampling, with no more new tokens than fit after the longest prompt, and a remark if that lowered them."""
     if subject.context is None:
         return sampling, []
-    encoded = subject.chat.encode([prompt.prompt for prompt in prompts])
+    encoded = subject.chat.encode([prompt.messages for prompt in prompts])
     lengths = [len(ids) for ids in encoded]
     longest = max(lengths)
     room = subject.context - longest
@@ -158,7 +161,7 @@ def _answered(
         prompts,
         seeds=seeds,
         max_new_tokens=sampling.max_new_tokens,
-        temperature=sampling.temperature,
+        decoding=sampling.decoding,
         purpose=benchmark.name,
     )
     return graded(responses, benchmark.judge)

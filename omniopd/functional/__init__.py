@@ -2,7 +2,14 @@
 
 from omniopd.functional.advantage import group_normalised, leave_one_out
 from omniopd.functional.anchors import peak_entropy, random_anchors, uniform_stride
-from omniopd.functional.distributions import forward_kl, reverse_kl, token_entropy, token_logp, top_entropy
+from omniopd.functional.distributions import (
+    forward_kl,
+    reverse_kl,
+    token_entropy,
+    token_logp,
+    top_entropy,
+    truncated,
+)
 from omniopd.functional.fused import Fused, LossOf, fused_loss, has_kernels, token_scores
 from omniopd.functional.losses import audited_loss, clipped_ratio, importance, masked_sum, policy_gradient
 from omniopd.functional.positions import Head, Positions, Score, States, TokenScores, Votes
@@ -56,5 +63,6 @@ __all__ = [
     "token_posterior",
     "token_scores",
     "top_entropy",
+    "truncated",
     "uniform_stride",
 ]

@@ -4,6 +4,8 @@ Position t of a result is of the distribution that *produced* token t, so the lo
 position before it.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,6 +61,27 @@ def reverse_kl(logits: Float[Tensor, "*B V"], target_logits: Float[Tensor, "*B V
     p = logp.exp()
     # Where the student has no mass the term is 0, and so is its gradient, also when a log is −inf.
     return (p * (logp - target_logp).masked_fill(p == 0, 0.0)).sum(-1)
+
+
+def truncated(
+    logits: Float[Tensor, "*B V"], *, top_p: float = 1.0, top_k: int | None = None, min_p: float = 0.0
+) -> Float[Tensor, "*B V"]:
+    """Logits with −inf for the tokens that truncated sampling leaves out: by min_p, then top_k, then top_p.
+
+    min_p keeps tokens at least that likely relative to the likeliest; top_k keeps the k likeliest, and those that tie
+    with the last; top_p keeps the likeliest whose probabilities first sum to it (Holtzman et al., 2020). The likeliest
+    token is always kept.
+    """
+    z = logits
+    if min_p > 0:
+        z = z.masked_fill(z < z.amax(-1, keepdim=True) + math.log(min_p), -math.inf)
+    if top_k is not None and top_k < z.shape[-1]:
+        z = z.masked_fill(z < z.topk(top_k).values[..., -1:], -math.inf)
+    if top_p < 1:
+        p, order = z.softmax(-1).sort(dim=-1, descending=True, stable=True)
+        left_out = p.cumsum(-1) - p >= top_p  # those before it suffice
+        z = z.masked_fill(torch.zeros_like(left_out).scatter(-1, order, left_out), -math.inf)
+    return z
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

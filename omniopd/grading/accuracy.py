@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omniopd.config import Evaluation
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading.graders import Case, Grader, grade, grader_of
 from omniopd.sampling.responses import Response, Writer, respond
 
-TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
-"""How held-out prompts are sampled."""
+WAYS = ("greedy", "sampled")  # of answering held-out prompts
 
 Z_95 = 1.959964
 
@@ -59,12 +59,12 @@ def answered(
     writer: Writer,
     prompts: Sequence[Prompt],
     *,
-    temperature: float,
+    decoding: Decoding,
     max_new_tokens: int,
     settings: Evaluation,
     seed: int,
 ) -> list[ItemResult]:
-    """One response per prompt, in order, graded by the grader of the settings; temperature 0 is greedy.
+    """One response per prompt, in order, graded by the grader of the settings.
 
     Raises:
         DataError: a prompt lacks the answer or tests that the grader needs.
@@ -74,7 +74,7 @@ def answered(
         prompts,
         seeds=[[stable_seed("evaluate", seed, prompt.id)] for prompt in prompts],
         max_new_tokens=max_new_tokens,
-        temperature=temperature,
+        decoding=decoding,
         purpose="evaluation",
     )
     return graded(responses, grader_of(settings))

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from omniopd import __version__
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
+from omniopd.data.decoding import GREEDY
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.receipts import work_key, write_receipt
@@ -141,7 +142,7 @@ def _accuracy(
     results = answered(
         writer,
         read_prompts(layout.prompts(seed, "validation")),
-        temperature=0.0,
+        decoding=GREEDY,
         max_new_tokens=params.rollout.max_new_tokens,
         settings=params.evaluation,
         seed=seed,

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from omniopd import __version__
-from omniopd.config import Params, builtin_task
+from omniopd.config import Params, Prompts, builtin_task
 from omniopd.data.columns import Columns
 from omniopd.data.decontaminate import EvaluationItems
 from omniopd.data.layout import Layout
@@ -77,7 +77,6 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
         ModelError: max_prompt_tokens is set, and the student has no tokenizer.
     """
     settings = params.prompts
-    template = settings.template or "{prompt}"
     drawn, findings = draw(
         prompt_source(params, layout),
         Rules(
@@ -88,17 +87,26 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
             answer_pattern=re.compile(settings.answer_pattern) if settings.answer_pattern else None,
             measured_by=grader_of(params.evaluation).needs,
             max_tokens=settings.max_prompt_tokens,
-            count_tokens=_token_counter(params, layout, template) if settings.max_prompt_tokens else None,
+            shown=[example.prompt for example in settings.examples],
+            count_tokens=_token_counter(params, layout) if settings.max_prompt_tokens else None,
         ),
         seeds,
         evaluation=_evaluation_items(params, layout),
     )
     for splits in drawn.values():
         for name, prompts in splits.items():
-            splits[name] = [
-                replace(prompt, prompt=template.replace("{prompt}", prompt.prompt)) for prompt in prompts
-            ]
+            splits[name] = [_asked(prompt, settings) for prompt in prompts]
     return drawn, findings
+
+
+def _asked(prompt: Prompt, settings: Prompts) -> Prompt:
+    """The prompt in its template, behind the system message and the worked examples."""
+
+    def filled(text: str) -> str:
+        return settings.template.replace("{prompt}", text) if settings.template else text
+
+    examples = [(filled(example.prompt), example.response) for example in settings.examples]
+    return replace(prompt, prompt=filled(prompt.prompt)).behind(settings.system, examples)
 
 
 def prompt_source(params: Params, layout: Layout) -> Source:
@@ -126,16 +134,18 @@ def _evaluation_items(params: Params, layout: Layout) -> EvaluationItems | None:
     for source, column in _evaluation_sources(params, layout):
         columns = Columns(prompt=column, answer=None, id=None, tests=None)
         for row, prompt, _ in read_rows(source, columns, Findings(source)):
-            items.add(f"{source.name}, row {row.number}", prompt.prompt)
+            items.add(f"{source.name}, row {row.number}", prompt.text)
     return items
 
 
-def _token_counter(params: Params, layout: Layout, template: str) -> Callable[[Sequence[str]], list[int]]:
-    """A function that counts the tokens of prompts as the student reads them: with both templates."""
+def _token_counter(params: Params, layout: Layout) -> Callable[[Sequence[Prompt]], list[int]]:
+    """A function that counts the tokens of prompts as the student reads them: with all that is put around them."""
     from omniopd.models.loading import load_chat
 
     chat = load_chat(layout.named_model(params.models.student), params.models.chat_template_kwargs)
-    return lambda texts: list(map(len, chat.encode([template.replace("{prompt}", text) for text in texts])))
+    return lambda prompts: list(
+        map(len, chat.encode([_asked(prompt, params.prompts).messages for prompt in prompts]))
+    )
 
 
 def _tokenizer_md5(params: Params, layout: Layout) -> list[str]:

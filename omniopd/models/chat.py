@@ -1,6 +1,6 @@
 """Prompts as a model reads them: rendered by its chat template, encoded, and with the tokens that end a turn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from omniopd.data.conversation import Conversation, Message, conversation, plain_text
 from omniopd.errors import ModelError, one_line
 
 # Prompts that differ only at the beginning, in the middle or at the end.
@@ -15,6 +16,7 @@ _TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and
 PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
 PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
 THOUGHT = ("<think>", "</think>")
+STOP_MARGIN = 8  # tokens without text that may lie within a stop string
 SHOWN_LEN = 120  # characters of a prompt in a message
 _ANSWER = "Forty-two."  # of a conversation that shows how the template ends a turn
 
@@ -23,30 +25,35 @@ _ANSWER = "Forty-two."  # of a conversation that shows how the template ends a t
 class Chat:
     """A tokenizer with the settings of its chat template, and the tokens that end a turn.
 
-    `generation_ends` are the end tokens of the model's generation config. Without a chat template a prompt is its text.
+    `generation_ends` are the end tokens of the model's generation config. A prompt is a list of messages, and a string
+    is one message of the user. Without a chat template a prompt is its text, see `plain_text`.
     """
 
     tokenizer: PreTrainedTokenizerBase
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     generation_ends: Sequence[int] = ()
 
-    def render(self, prompt: str) -> str:
+    def render(self, prompt: str | Sequence[Message]) -> str:
         """The prompt's text, rendered by the chat template if there is one.
 
         Raises:
             ModelError: the chat template fails on it.
         """
+        messages = conversation(prompt)
         if not self.tokenizer.chat_template:
-            return prompt
+            return plain_text(messages)
         try:
-            return self.render_conversation([{"role": "user", "content": prompt}], add_generation_prompt=True)
+            return self.render_conversation(messages, add_generation_prompt=True)
         except Exception as error:  # a template can raise anything
+            roles = ", ".join(dict.fromkeys(message.role for message in messages))
+            what = "a prompt" if len(messages) == 1 else f"messages of {roles}"
             raise ModelError(
-                f"{self.tokenizer.name_or_path}: its chat template does not take a prompt ({one_line(error)}); fix "
+                f"{self.tokenizer.name_or_path}: its chat template does not take {what} ({one_line(error)}); fix "
                 "chat_template.jinja or tokenizer_config.json"
+                + ("" if len(messages) == 1 else ", or leave such messages out")
             ) from error
 
-    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+    def encode(self, prompts: Sequence[str | Sequence[Message]]) -> list[list[int]]:
         """The tokens of each prompt, rendered."""
         return self.encode_rendered([self.render(prompt) for prompt in prompts])
 
@@ -78,6 +85,17 @@ class Chat:
         ends += [id for id in (self.tokenizer.eos_token_id,) if isinstance(id, int)]
         return tuple(dict.fromkeys([*ends, *self.generation_ends]))
 
+    def ends_at(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+        """Whether tokens, one more at each call, have just completed a stop string."""
+        # Every token has a byte, except special ones, which have no text.
+        num_read = max(len(string.encode()) for string in stop) + STOP_MARGIN
+
+        def ends(token_ids: Sequence[int]) -> bool:
+            tail = str(self.tokenizer.decode(list(token_ids[-num_read:]), skip_special_tokens=True))
+            return any(string in tail for string in stop)
+
+        return ends
+
     @cached_property
     def thinks(self) -> bool:
         """Whether the chat template lets the model think before it answers: it has thoughts and leaves them open."""
@@ -89,22 +107,18 @@ class Chat:
         if not self.tokenizer.chat_template:
             return []
         try:
-            conversation = self.render_conversation(
-                [{"role": "user", "content": "2+2="}, {"role": "assistant", "content": _ANSWER}]
-            )
+            text = self.render_conversation([Message("user", "2+2="), Message("assistant", _ANSWER)])
         except Exception:  # a template can raise anything; check reports it
             return []
-        _, _, after = conversation.rpartition(_ANSWER)
+        _, _, after = text.rpartition(_ANSWER)
         ids = self.tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
         return list(ids)  # pyright: ignore[reportArgumentType]
 
-    def render_conversation(
-        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
-    ) -> str:
+    def render_conversation(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The text of a conversation by the chat template. Any error of the template passes."""
         return str(
             self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+                [message.as_row() for message in messages],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 **self.template_kwargs,
@@ -112,26 +126,37 @@ class Chat:
         )
 
 
-def check_template(name: str, chat: Chat, prompts: Sequence[str]) -> None:
-    """Raise where the chat template renders two different prompts alike, so that one cannot be told from the other.
+def check_template(name: str, chat: Chat, prompts: Sequence[Conversation]) -> None:
+    """Raise where the chat template loses a part of a prompt: it renders two prompts alike, or leaves out a message.
 
     Args:
         name: The directory or hub name.
         chat: Its tokenizer with the chat template.
-        prompts: Texts that differ by more than white space.
+        prompts: Conversations that differ by more than white space.
 
     Raises:
-        ModelError: naming two of them.
+        ModelError: naming two prompts, or the message.
     """
-    first: dict[str, str] = {}
-    for prompt in dict.fromkeys([*PROBES, *prompts]):
-        rendered = chat.render(prompt)
-        other = first.setdefault(rendered, prompt)
-        if other.split() != prompt.split():
+    first: dict[str, Conversation] = {}
+    for prompt in dict.fromkeys([*map(conversation, PROBES), *prompts]):
+        other = first.setdefault(chat.render(prompt), prompt)
+        if plain_text(other).split() != plain_text(prompt).split():
             raise ModelError(
-                f"{name}: its chat template renders {other[:SHOWN_LEN]!r} and {prompt[:SHOWN_LEN]!r} alike, so that "
-                "prompts do not reach the model; fix chat_template.jinja or tokenizer_config.json"
+                f"{name}: its chat template renders {plain_text(other)[:SHOWN_LEN]!r} and "
+                f"{plain_text(prompt)[:SHOWN_LEN]!r} alike, so that prompts do not reach the model; fix "
+                "chat_template.jinja or tokenizer_config.json"
             )
+    # One prompt of each kind of history: a template treats messages by their roles.
+    histories = {tuple(message.role for message in prompt): prompt for prompt in prompts}
+    for prompt in histories.values():
+        for i, message in enumerate(prompt[:-1]):
+            changed = Message(message.role, f"{message.content} ({PROBES[0]})")
+            if chat.render(prompt) == chat.render([*prompt[:i], changed, *prompt[i + 1 :]]):
+                raise ModelError(
+                    f"{name}: its chat template leaves out the {message.role} message "
+                    f"{message.content[:SHOWN_LEN]!r}, so that it does not reach the model; fix chat_template.jinja or "
+                    "tokenizer_config.json, or take the message out of the prompts"
+                )
 
 
 def template_warning(name: str, chat: Chat) -> list[str]:

@@ -1,6 +1,6 @@
 """Batched sampling with a KV cache, one random stream per sequence. Axes: B sequences, V vocabulary."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
-from omniopd.functional import token_entropy, token_logp
+from omniopd.data.decoding import Decoding
+from omniopd.functional import token_entropy, token_logp, truncated
 
 
 @dataclass(frozen=True)
 class Generation:
-    """The tokens that a model wrote after a prompt; the stop token, if written, is the last.
+    """The tokens that a model wrote after a prompt, up to a stop token or the end of a stop string if it wrote one.
 
     `entropies[t]` and `logps[t]` (nats, at temperature 1) are of the distribution that produced token t; empty unless
     requested.
@@ -25,7 +26,7 @@ class Generation:
     """
 
     token_ids: list[int]
-    finish_reason: str  # "stop": a stop token was written; "length": max_new_tokens were
+    finish_reason: str  # "stop": a stop token or string was written; "length": max_new_tokens were
     entropies: list[float] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
 
@@ -37,13 +38,15 @@ def generate(
     *,
     seeds: Sequence[Sequence[int]],
     max_new_tokens: int,
-    temperature: float,
+    decoding: Decoding,
     stop_ids: Sequence[int],
+    ends: Callable[[list[int]], bool] | None = None,
     scored: bool = False,
 ) -> list[list[Generation]]:
-    """len(seeds[i]) samples after each prompt i, as one batch; temperature 0 is greedy. scored: add entropies, logps.
+    """len(seeds[i]) samples after each prompt i, as one batch. scored: add entropies, logps.
 
-    A sample ends at the first of stop_ids, which it includes.
+    A sample ends at the first of stop_ids, which it includes, or where `ends` holds of its tokens so far: at a stop
+    string of the decoding, which only a tokenizer can find.
 
     Each sample draws from the stream of its seed, one uniform number per token, independently of the batch. Its logits
     depend on the batch by rounding: for identical bytes, pass the same batches in the same order. Common prefixes, of
@@ -63,12 +66,17 @@ def generate(
     written = torch.full((len(state), max_new_tokens), stop_ids[0], device=model.device)
     scores = torch.zeros(2, len(state), max_new_tokens if scored else 0, device=model.device)
     running = torch.ones(len(state), dtype=torch.bool, device=model.device)
+    ended_at: dict[int, int] = {}  # the last step of samples that a stop string ended
     for step in range(max_new_tokens):
-        token = torch.where(running, _sample(logits[state], uniforms[:, step], temperature), stop_ids[0])
+        token = torch.where(running, _sample(logits[state], uniforms[:, step], decoding), stop_ids[0])
         written[:, step] = token
         if scored:
             scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
         running = running & ~torch.isin(token, stops)
+        if ends is not None:
+            for row in running.nonzero().flatten().tolist():
+                if ends(written[row, : step + 1].tolist()):
+                    running[row], ended_at[row] = False, step
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
         parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
@@ -80,8 +88,8 @@ def generate(
         out = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, **step_inputs)
         logits = out.logits[:, -1]
     samples = [
-        _generation(row, stop_ids, *row_scores)
-        for row, *row_scores in zip(written.tolist(), *scores.tolist(), strict=True)
+        _generation(row, stop_ids, ended_at.get(i), *row_scores)
+        for i, (row, *row_scores) in enumerate(zip(written.tolist(), *scores.tolist(), strict=True))
     ]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
@@ -148,17 +156,27 @@ def _advance(
 
 
 def _generation(
-    token_ids: list[int], stop_ids: Sequence[int], entropies: list[float], logps: list[float]
+    token_ids: list[int],
+    stop_ids: Sequence[int],
+    ended_at: int | None,
+    entropies: list[float],
+    logps: list[float],
 ) -> Generation:
-    end = next((t + 1 for t, id in enumerate(token_ids) if id in stop_ids), None)
+    last = (
+        next((t for t, id in enumerate(token_ids) if id in stop_ids), None) if ended_at is None else ended_at
+    )
+    end = None if last is None else last + 1
     return Generation(token_ids[:end], "length" if end is None else "stop", entropies[:end], logps[:end])
 
 
-def _sample(logits: Tensor, uniform: Tensor, temperature: float) -> Tensor:
+def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Tensor:
     """The token at which the cumulative probability first exceeds the uniform number. (B, V) → (B,)"""
-    if temperature == 0:
+    if decoding.temperature == 0:
         return logits.argmax(-1)
-    cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    scaled = logits.double() / decoding.temperature
+    if decoding.is_truncated:
+        scaled = truncated(scaled, top_p=decoding.top_p, top_k=decoding.top_k, min_p=decoding.min_p)
+    cumulative = scaled.softmax(-1).cumsum(-1)
     # Scaled by the last sum, which is 1 up to rounding, so that the draw stays in range.
     token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
     return token.squeeze(-1).clamp_(max=logits.shape[-1] - 1)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from omniopd.data.conversation import Conversation
 from omniopd.models.chat import Chat
 
 PART = "\ufffd"  # a partial character, as byte-level tokenizers decode it
@@ -18,11 +19,11 @@ def legible(text: str, finish_reason: str) -> str:
 class Context:
     """What precedes a text: a prompt, and the tokens of a response so far.
 
-    >>> Context("1+2=", [1, 10, 2, 11], [3]).response_ids
+    >>> Context(conversation("1+2="), [1, 10, 2, 11], [3]).response_ids
     [3]
     """
 
-    prompt: str
+    prompt: Conversation
     prompt_ids: list[int]
     response_ids: list[int]
 
@@ -63,7 +64,7 @@ class TextDecoder:
         the tokens of the context encoded alone, the rest is returned.
         """
         # None where the text does not show all tokens.
-        prefix_of: dict[tuple[str, tuple[int, ...]], str | None] = {}
+        prefix_of: dict[tuple[Conversation, tuple[int, ...]], str | None] = {}
         prefixes: list[str | None] = []
         for context in contexts:  # the replies to a chunk share one
             key = context.prompt, tuple(context.response_ids)

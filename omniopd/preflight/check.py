@@ -57,7 +57,7 @@ def check(
     if grader is not None:
         drawn = mistakes.caught_in(lambda: _prompts(params, configs, layout, grader.needs))
         prompts, prompts_text = drawn or ([], "")
-    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, layout), place=place)
+    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
     for name in dict.fromkeys([*params.benchmarks.suite, *params.benchmarks.files]):
         mistakes.caught_in(
@@ -66,7 +66,12 @@ def check(
     student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, place))
     mistakes.caught_in(lambda: _check_logits(params, configs, layout), place=place)
     teacher_warnings, teacher_thinks = of_teacher or ([], None)
-    warnings = [*_code_warnings(params), *(student.warnings if student else []), *teacher_warnings]
+    warnings = [
+        *_code_warnings(params),
+        *_sampling_warnings(configs),
+        *(student.warnings if student else []),
+        *teacher_warnings,
+    ]
     if student is not None:
         from omniopd.preflight.check_models import thought_warnings
 
@@ -158,7 +163,9 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
         raise DataError(f"files.{name}: {layout.root / file}: no such file of items; fix it, or leave it out")
 
 
-def _check_teacher(params: Params, layout: Layout) -> tuple[list[str], bool | None]:
+def _check_teacher(
+    params: Params, layout: Layout, prompts: Sequence[Prompt]
+) -> tuple[list[str], bool | None]:
     """(warnings, whether it thinks before it answers) of a usable teacher; None where that is unknown."""
     kind = kind_of(params.teacher)
     kind.check(layout.root)
@@ -170,6 +177,7 @@ def _check_teacher(params: Params, layout: Layout) -> tuple[list[str], bool | No
         warnings, thinks = check_teacher(
             layout.named_model(params.teacher.model),
             params.teacher.chat_template_kwargs,
+            prompts,
             on_vllm=not kind.in_process,
         )
     return [f"teacher.model: {line}" for line in warnings], thinks
@@ -182,6 +190,21 @@ def _code_warnings(params: Params) -> list[str]:
     return [
         f"models.trust_remote_code: true: Python code that comes with {' or '.join(sorted(names))} is RUN, with your "
         "permissions; set it to false unless you have read that code"
+    ]
+
+
+def _sampling_warnings(configs: Configs) -> list[str]:
+    arms = [
+        arm
+        for arm, config in configs.items()
+        if config.method.source == "student" and config.rollout.decoding.is_truncated
+    ]
+    if not arms:
+        return []
+    return [
+        f"rollout: top_p, top_k or min_p leaves out tokens when {arms[0]} samples, but entropies and losses are of "
+        "the student's whole distribution; to leave out tokens in measurements alone, set them in evaluation or "
+        "benchmarks"
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from omniopd.data.conversation import Message
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError, one_line
 from omniopd.models.chat import Chat, check_template, template_warning
@@ -18,7 +19,7 @@ from omniopd.models.loading import (
 )
 
 THOUGHT_LEN = 2048  # tokens of a response that leave room for thoughts
-CONVERSATION = ({"role": "user", "content": "2+2="}, {"role": "assistant", "content": "4"})
+CONVERSATION = (Message("user", "2+2="), Message("assistant", "4"))
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StudentFacts:
 
 
 def check_teacher(
-    teacher: str, template_kwargs: Mapping[str, Any], *, on_vllm: bool
+    teacher: str, template_kwargs: Mapping[str, Any], prompts: Sequence[Prompt], *, on_vllm: bool
 ) -> tuple[list[str], bool]:
     """(warnings, whether it thinks before it answers) of a usable local teacher.
 
@@ -44,7 +45,7 @@ def check_teacher(
         ModelError: the teacher cannot be used.
     """
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
-    chat = _checked_chat(teacher, template_kwargs, load_config(teacher))
+    chat = _checked_chat(teacher, template_kwargs, load_config(teacher), prompts)
     return end_warnings(teacher, chat), chat.thinks
 
 
@@ -58,14 +59,15 @@ def check_student(
     """
     check_weights(student)
     config = load_config(student)
-    chat = _checked_chat(student, template_kwargs, config)
-    check_template(student, chat, [prompt.prompt for prompt in prompts])
-    lengths = [len(ids) for ids in chat.encode([prompt.prompt for prompt in prompts])]
+    chat = _checked_chat(student, template_kwargs, config, prompts)
+    lengths = [len(ids) for ids in chat.encode([prompt.messages for prompt in prompts])]
     warnings = [*end_warnings(student, chat), *template_warning(student, chat)]
     return StudentFacts(config, len(chat.tokenizer), context_len(config), lengths, chat.thinks, warnings)
 
 
-def _checked_chat(name: str, template_kwargs: Mapping[str, Any], config: PretrainedConfig) -> Chat:
+def _checked_chat(
+    name: str, template_kwargs: Mapping[str, Any], config: PretrainedConfig, prompts: Sequence[Prompt]
+) -> Chat:
     chat = load_chat(name, template_kwargs)
     num_embeddings, last = config.get_text_config().vocab_size, max(chat.tokenizer.get_vocab().values())
     if last >= num_embeddings:
@@ -73,7 +75,7 @@ def _checked_chat(name: str, template_kwargs: Mapping[str, Any], config: Pretrai
             f"{name}: the tokenizer's last token is {last}, and the model has {num_embeddings} (vocab_size in "
             "config.json); save the tokenizer that belongs to the model"
         )
-    check_template(name, chat, [])
+    check_template(name, chat, [prompt.messages for prompt in prompts])
     return chat
 
 
@@ -87,7 +89,7 @@ def end_warnings(name: str, chat: Chat) -> list[str]:
     except Exception as error:  # whatever a template raises
         return [f"{name}: its chat template does not accept an answer ({one_line(error)}); fix it"]
     warnings = []
-    [prompt], [turn] = chat.encode([CONVERSATION[0]["content"]]), chat.encode_rendered([conversation])
+    [prompt], [turn] = chat.encode([CONVERSATION[:1]]), chat.encode_rendered([conversation])
     if turn[: len(prompt)] != prompt:
         pairs = zip(prompt, turn, strict=False)
         common = next((i for i, (wanted, given) in enumerate(pairs) if wanted != given), len(turn))

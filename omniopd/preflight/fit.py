@@ -159,7 +159,7 @@ def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), se
     )
     chat = load_chat(path, params.models.chat_template_kwargs)
     prompts = read_prompts(layout.prompts(seed, "train"))
-    longest = max(map(len, chat.encode([prompt.prompt for prompt in prompts])))
+    longest = max(map(len, chat.encode([prompt.messages for prompt in prompts])))
     return fits(params, load_config(path), teacher, longest_prompt=longest, arms=arms)
 
 

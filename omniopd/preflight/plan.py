@@ -131,7 +131,7 @@ def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Traject
         round_=0,
         num_samples=1,
         max_new_tokens=config.rollout.max_new_tokens,
-        temperature=config.rollout.temperature,
+        decoding=config.rollout.decoding,
         seed=config.seed,
     )
     return scored(student, responses, batch_size=config.rollout.batch_size)

@@ -35,5 +35,5 @@ def show(params: Params, seed: int, split: str, layout: Layout, *, num: int) -> 
     else:
         chat = load_chat(layout.named_model(name), params.models.chat_template_kwargs)
     for prompt in islice(read_prompts(layout.prompts(seed, split)), num):
-        [ids] = chat.encode([prompt.prompt])
+        [ids] = chat.encode([prompt.messages])
         yield Shown(prompt, str(chat.tokenizer.decode(ids, clean_up_tokenization_spaces=False)), len(ids))

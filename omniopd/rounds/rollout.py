@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Trajectory, trajectory_id
+from omniopd.data.records import Trajectory, history_text, trajectory_id
 from omniopd.data.rows import Row
 from omniopd.errors import RunError
 from omniopd.functional.seeds import stable_seed
@@ -35,7 +36,7 @@ def rollouts(
     round_: int,
     num_samples: int,
     max_new_tokens: int,
-    temperature: float,
+    decoding: Decoding,
     seed: int,
     staleness: int = 0,
 ) -> list[Trajectory]:
@@ -54,7 +55,7 @@ def rollouts(
             for prompt in prompts
         ],
         max_new_tokens=max_new_tokens,
-        temperature=temperature,
+        decoding=decoding,
         purpose=f"round {round_}",
     )
     trajectories = [
@@ -67,12 +68,13 @@ def rollouts(
             response=response.text,
             response_ids=response.generation.token_ids,
             finish_reason=response.generation.finish_reason,
-            temperature=temperature,
+            temperature=decoding.temperature,
             seed=response.seed,
             student=writer.weights,
             entropies=response.generation.entropies,
             logps=response.generation.logps,
             staleness=staleness,
+            history=history_text(response.prompt.history),
         )
         for response in responses
     ]

@@ -63,7 +63,7 @@ def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajecto
             round_=round_,
             num_samples=settings.num_samples,
             max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
+            decoding=settings.decoding,
             seed=run.config.seed,
             staleness=round_ - settings.weights_of(round_),
         )
@@ -81,6 +81,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
         num_samples=settings.num_samples,
         max_new_tokens=settings.max_new_tokens,
         seed=run.config.seed,
+        stop=settings.stop,
     )
 
 
@@ -129,6 +130,7 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
                 decoder=run.models.decoder,
                 end_id=run.models.chat.end_id,
                 seed=run.config.seed,
+                stop=settings.stop,
             )
         write_records(path, verdicts, Verdict)
 
@@ -178,7 +180,7 @@ def validate(run_dir: Path, round_: int) -> float:
             results = answered(
                 writer,
                 run.prompts("validation"),
-                temperature=0.0,
+                decoding=run.config.evaluation.decodings(run.config.rollout.stop)["greedy"],
                 max_new_tokens=run.config.rollout.max_new_tokens,
                 settings=settings,
                 seed=run.config.seed,

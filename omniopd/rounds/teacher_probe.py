@@ -23,7 +23,7 @@ def probe_teacher(run: "Run") -> None:
     kind = kind_of(run.config.teacher)
     if not kind.is_api or not asks or recorded_probe(run) is not None:
         return
-    prompts = [prompt.prompt for prompt in run.prompts("train")]
+    prompts = [prompt.messages for prompt in run.prompts("train")]
     if probe := kind.probe(prompts, tokens_of=run.models.decoder.read_alone, root=run.layout.root):
         write_json(run.files.teacher, {"key": run.key, **asdict(probe)})
 

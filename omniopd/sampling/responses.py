@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from omniopd.data.decoding import Decoding, before_stop
 from omniopd.data.prompts import Prompt
 from omniopd.errors import RunError
 from omniopd.models.chat import Chat
@@ -38,7 +39,7 @@ class Response:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it ended with the end token, rather than at max_new_tokens."""
+        """Whether it ended with an end token or a stop string, rather than at max_new_tokens."""
         return self.generation.finish_reason == "stop"
 
 
@@ -58,10 +59,10 @@ def respond(
     *,
     seeds: Sequence[Sequence[int]],
     max_new_tokens: int,
-    temperature: float,
+    decoding: Decoding,
     purpose: str,
 ) -> list[Response]:
-    """len(seeds[i]) responses to each prompt i, prompt by prompt; temperature 0 is greedy.
+    """len(seeds[i]) responses to each prompt i, prompt by prompt.
 
     `purpose` begins the message of an error: "round 3", "gsm8k".
 
@@ -69,12 +70,12 @@ def respond(
         RunError: a response was sampled with weights other than the writer's.
     """
     decoder = TextDecoder(writer.chat)
-    prompt_ids = writer.chat.encode([prompt.prompt for prompt in prompts])
+    prompt_ids = writer.chat.encode([prompt.messages for prompt in prompts])
     samples = writer.sampler.sample(
         prompt_ids,
         seeds=seeds,
         max_new_tokens=max_new_tokens,
-        temperature=temperature,
+        decoding=decoding,
         stop_ids=writer.chat.stop_ids,
     )
     responses = []
@@ -86,6 +87,6 @@ def respond(
                     f"{sample.weights or 'unknown'}, and they should be {writer.weights}; stale weights are neither "
                     "trained on nor measured: start the run again, or set rollout.engine: transformers"
                 )
-            text = decoder.text(sample.generation.token_ids)
+            text = before_stop(decoder.text(sample.generation.token_ids), decoding.stop)
             responses.append(Response(prompt, ids, number, seed, sample.generation, text))
     return responses

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from transformers import PreTrainedModel
 
+from omniopd.data.decoding import Decoding
 from omniopd.errors import ConfigError
 from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation, generate
@@ -44,10 +45,10 @@ class Sampler(Protocol):
         *,
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
-        temperature: float,
+        decoding: Decoding,
         stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
-        """len(seeds[i]) samples after each prompt i, the same number for each; temperature 0 is greedy."""
+        """len(seeds[i]) samples after each prompt i, the same number for each."""
         ...
 
 
@@ -69,9 +70,10 @@ class InProcessSampler:
         *,
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
-        temperature: float,
+        decoding: Decoding,
         stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
+        ends = self._student.chat.ends_at(decoding.stop) if decoding.stop else None
         samples: list[list[Sample]] = [[] for _ in prompts]
         for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
             for group in batches(range(len(prompts)), self._batch_size // len(numbers)):
@@ -80,8 +82,9 @@ class InProcessSampler:
                     [prompts[i] for i in group],
                     seeds=[[seeds[i][n] for n in numbers] for i in group],
                     max_new_tokens=max_new_tokens,
-                    temperature=temperature,
+                    decoding=decoding,
                     stop_ids=stop_ids,
+                    ends=ends,
                     scored=self._scores,
                 )
                 for i, prompt_generations in zip(group, generations, strict=True):

@@ -12,6 +12,7 @@ from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
 from omniopd.config import Lora, Precision
+from omniopd.data.decoding import Decoding
 from omniopd.data.processes import this_process
 from omniopd.errors import ConfigError, RunError
 from omniopd.functional import top_entropy
@@ -105,7 +106,7 @@ class VllmStudent:
         *,
         seeds: Sequence[Sequence[int]],
         max_new_tokens: int,
-        temperature: float,
+        decoding: Decoding,
         stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
         longest, context_len = max(map(len, prompts), default=0), self._engine.model_config.max_model_len
@@ -120,8 +121,10 @@ class VllmStudent:
             [{"prompt_token_ids": prompt} for prompt, _ in requests],
             [
                 SamplingParams(
-                    temperature=temperature, max_tokens=max_new_tokens, seed=seed, stop_token_ids=list(stop_ids),
-                    ignore_eos=True, detokenize=False, logprobs=num_top, flat_logprobs=True,
+                    temperature=decoding.temperature, top_p=decoding.top_p, top_k=decoding.top_k or 0,
+                    min_p=decoding.min_p, stop=list(decoding.stop), detokenize=bool(decoding.stop),
+                    max_tokens=max_new_tokens, seed=seed, stop_token_ids=list(stop_ids), ignore_eos=True,
+                    logprobs=num_top, flat_logprobs=True,
                 )
                 for _, seed in requests
             ],
@@ -177,11 +180,13 @@ def _sample(completion: Any, adapter: LoRARequest | None, stop_ids: Sequence[int
     versions = [span.version for span in completion.weight_versions or []]
     if adapter is not None:  # named by the digest of its weights
         versions = list(dict.fromkeys([*versions, adapter.lora_name]))
-    finish_reason = "stop" if ids and ids[-1] in stop_ids else "length"
+    has_ended = isinstance(completion.stop_reason, str) or (
+        ids and ids[-1] in stop_ids
+    )  # at a stop string, or token
     entropies, logps = [], []
     if completion.logprobs is not None:
         # A flat list: at each position the token's, then those of the likeliest.
         flat = torch.tensor(completion.logprobs.logprobs, dtype=torch.float64)
         logprobs = flat.view(len(completion.logprobs), -1)  # (T, 1 + K)
         entropies, logps = top_entropy(logprobs[:, 1:]).tolist(), logprobs[:, 0].tolist()
-    return Sample(Generation(ids, finish_reason, entropies, logps), "+".join(versions))
+    return Sample(Generation(ids, "stop" if has_ended else "length", entropies, logps), "+".join(versions))

@@ -9,6 +9,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 
 from omniopd.config import TeacherConfig
+from omniopd.data.conversation import Conversation, conversation
 from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import Reserved
@@ -42,7 +43,11 @@ def api_teacher(config: TeacherConfig, probed: ProbeResult, *, root: Path) -> Ap
 
 
 def probe_api(
-    config: TeacherConfig, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
+    config: TeacherConfig,
+    prompts: Sequence[Conversation],
+    *,
+    tokens_of: Callable[[str], Sequence[int]],
+    root: Path,
 ) -> ProbeResult:
     """The way to ask, and what the API supports. The calls of the probe are cached and billed like any other.
 
@@ -126,7 +131,9 @@ def ask_question(config: TeacherConfig, *, root: Path) -> str:
     """
     endpoint, known = endpoint_of(config, root=root), capabilities_of(config)
     way = known.ways[0] if config.way == "auto" else config.way
-    payload = payload_of(way, "1+1=", "", prefill=known.prefill, strips=False, marks_cache=False)
+    payload = payload_of(
+        way, conversation("1+1="), "", prefill=known.prefill, strips=False, marks_cache=False
+    )
     question = call(
         endpoint, payload, num_replies=1, max_tokens=QUESTION_MAX_TOKENS, temperature=None, seed=None,
         timeout_s=config.timeout_s, reserved=Reserved(payload.num_bytes, QUESTION_MAX_TOKENS),

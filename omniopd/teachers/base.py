@@ -1,16 +1,22 @@
 """The teacher as a method sees it: it takes a prefix and returns text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from omniopd.data.conversation import Conversation, Message
+from omniopd.data.decoding import through_stop
 from omniopd.errors import TeacherError
+
+STOP_STRING = "stop_string"  # the finish reason of a reply that a stop string of the request ended
 
 
 @dataclass(frozen=True)
 class TeacherRequest:
     """Continue `prefix`, the response so far, num_replies times, each by at most max_tokens teacher tokens.
 
+    The response is one to `messages`: the history, such as a system message, and the prompt. Nothing is wanted after
+    the first of the `stop` strings, which may begin in the prefix; `ask` cuts replies there.
     `temperature` None is the teacher's default. Reply n draws from seed + n; seeds of two requests are at least
     num_replies apart. Each prefix of a trajectory begins the next, and its requests come in ascending order.
 
@@ -29,13 +35,20 @@ class TeacherRequest:
     max_tokens: int
     seed: int
     temperature: float | None = None
+    history: Conversation = ()
+    stop: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> Conversation:
+        return (*self.history, Message("user", self.prompt))
 
 
 @dataclass(frozen=True)
 class TeacherAnswer:
     """The replies to one request, and their costs. Text, and nothing else of the teacher.
 
-    A finish reason is "stop" where the teacher ended its answer, and "length" where the reply was cut at max_tokens.
+    A finish reason is "stop" where the teacher ended its answer, "length" where the reply was cut at max_tokens, and,
+    after `ask`, STOP_STRING where it was cut at a stop string, which it includes.
     A failed answer has no replies, and `failure` says why in a word.
 
     >>> answer = TeacherAnswer(
@@ -76,7 +89,7 @@ class Teacher(Protocol):
 
 
 def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
-    """The teacher's answers, each checked to have the requested number of replies, or a failure.
+    """The teacher's answers, each checked to have the requested number of replies, or a failure; see `TeacherAnswer`.
 
     Raises:
         TeacherError: a request has another number of replies, or no answer.
@@ -97,4 +110,18 @@ def ask(teacher: Teacher, requests: Sequence[TeacherRequest]) -> list[TeacherAns
                 f"{teacher.name}: {len(answer.finish_reasons)} finish reasons for the {request.num_replies} replies "
                 f"to {request.id}; give one a reply"
             )
-    return answers
+    return [_ended(*pair) for pair in zip(requests, answers, strict=True)]
+
+
+def _ended(request: TeacherRequest, answer: TeacherAnswer) -> TeacherAnswer:
+    """The answer with its replies cut where a stop string is complete."""
+    if not request.stop:
+        return answer
+    prefix, replies, reasons = request.prefix, [], []
+    for reply, reason in zip(answer.replies, answer.finish_reasons, strict=True):
+        response = prefix + reply
+        ended = through_stop(response, request.stop)
+        has_ended = len(prefix) < len(ended) and ended.endswith(request.stop)
+        replies.append(ended[len(prefix) :] if has_ended else reply)
+        reasons.append(STOP_STRING if has_ended else reason)
+    return replace(answer, replies=replies, finish_reasons=reasons)

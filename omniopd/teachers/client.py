@@ -108,15 +108,16 @@ class ApiTeacher:
 
     async def _answer_one(self, request: TeacherRequest) -> TeacherAnswer:
         payload = payload_of(
-            self._way, request.prompt, request.prefix,
+            self._way, request.messages, request.prefix,
             prefill=self._capabilities.prefill, strips=self._capabilities.strips,
             marks_cache=self._capabilities.marks_cache,
         )  # fmt: skip
         settings = (
             self.name, self._way, dict(self._endpoint.request), self._temperature_of(request), request.max_tokens,
         )  # fmt: skip
+        history = [message.as_row() for message in request.history]
         keys = [
-            reply_key(*settings, request.prompt, request.prefix, request.seed + n)
+            reply_key(*settings, *history, request.prompt, request.prefix, request.seed + n)
             for n in range(request.num_replies)
         ]
         cached = self._cache.find(keys)

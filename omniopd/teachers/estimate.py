@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 
+from omniopd.data.conversation import plain_text
 from omniopd.data.records import Trajectory
 from omniopd.methods import Audit, Method
 from omniopd.teachers.prices import Prices
@@ -77,7 +78,7 @@ def estimate(
 def _of_solution(item: Trajectory, num_samples: int, profile: TeacherProfile) -> Estimate:
     """One solution, assumed as long as the student's response; its prompt is read once per call."""
     calls = -(-num_samples // profile.samples_per_call) / num_samples
-    prompt = profile.count(item.prompt, item.prompt_ids)
+    prompt = profile.count(plain_text(item.messages), item.prompt_ids)
     return Estimate(
         calls=calls,
         prompt_tokens=calls * prompt,
@@ -90,7 +91,7 @@ def _of_audits(item: Trajectory, method: Method, audit: Audit, profile: TeacherP
     """The audits of one response. Each prefix begins the next, so a cache has all that the one before it read."""
     anchors = method.anchors(item)
     num_calls = -(-audit.num_replies // profile.samples_per_call)
-    prompt = profile.count(item.prompt, item.prompt_ids)
+    prompt = profile.count(plain_text(item.messages), item.prompt_ids)
     per_token = profile.count(item.response, item.response_ids) / max(1, len(item.response_ids))
     prefixes = [prompt + anchor * per_token for anchor in anchors]
     cached = [profile.cached(prefix) for prefix in prefixes]

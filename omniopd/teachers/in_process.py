@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from omniopd.data.decoding import Decoding
 from omniopd.models.generation import generate, nested
 from omniopd.models.loading import load_chat, load_model
 from omniopd.models.text import TextDecoder
@@ -30,12 +31,17 @@ class InProcessTeacher:
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:
             return []
-        shape = {(request.num_replies, request.max_tokens, request.temperature) for request in requests}
+        shape = {
+            (request.num_replies, request.max_tokens, request.temperature, request.stop)
+            for request in requests
+        }
         if len(shape) != 1:
-            raise ValueError(f"requests must agree in replies, tokens and temperature, found {shape}")
-        texts = [self._chat.render(request.prompt) + request.prefix for request in requests]
+            raise ValueError(
+                f"requests must agree in replies, tokens, temperature and stop strings, found {shape}"
+            )
+        texts = [self._chat.render(request.messages) + request.prefix for request in requests]
         prefixes = self._chat.encode_rendered(texts)
-        temperature = requests[0].temperature
+        temperature, stop = requests[0].temperature, requests[0].stop
         answers: dict[int, TeacherAnswer] = {}
         for indices in _batches(prefixes, self._batch_size):
             generations = generate(
@@ -43,8 +49,9 @@ class InProcessTeacher:
                 [prefixes[i] for i in indices],
                 seeds=[[requests[i].seed + n for n in range(requests[i].num_replies)] for i in indices],
                 max_new_tokens=requests[0].max_tokens,
-                temperature=self._temperature if temperature is None else temperature,
+                decoding=Decoding(self._temperature if temperature is None else temperature),
                 stop_ids=self._chat.stop_ids,
+                ends=self._chat.ends_at(stop) if stop else None,
             )
             for i, replies in zip(indices, generations, strict=True):
                 answers[i] = TeacherAnswer(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from omniopd.config import TeacherConfig, imported
+from omniopd.data.conversation import Conversation
 from omniopd.errors import ConfigError
 from omniopd.teachers.base import Teacher
 from omniopd.teachers.estimate import TeacherProfile
@@ -61,7 +62,7 @@ class Kind:
         )
 
     def probe(
-        self, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
+        self, prompts: Sequence[Conversation], *, tokens_of: Callable[[str], Sequence[int]], root: Path
     ) -> "ProbeResult | None":
         """How to ask it; None where that needs no probe.
 
@@ -127,7 +128,7 @@ class Api(Kind):
         return self._api.api_teacher(self.config, probed, root=root)
 
     def probe(
-        self, prompts: Sequence[str], *, tokens_of: Callable[[str], Sequence[int]], root: Path
+        self, prompts: Sequence[Conversation], *, tokens_of: Callable[[str], Sequence[int]], root: Path
     ) -> "ProbeResult | None":
         return self._api.probe_api(self.config, prompts, tokens_of=tokens_of, root=root)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from omniopd.data.conversation import Conversation
 from omniopd.errors import TeacherError
 from omniopd.functional import SIMILARITIES
 from omniopd.functional.seeds import stable_seed
@@ -39,7 +40,7 @@ class ProbeResult:
 
 
 def probe(
-    prompts: Sequence[str],
+    prompts: Sequence[Conversation],
     *,
     ways: Sequence[Way],
     capabilities: Capabilities,
@@ -79,7 +80,9 @@ class _Continuation:
     answer: TeacherAnswer
 
 
-def _sample(prompts: Sequence[str], teacher: Teacher) -> tuple[list[TeacherAnswer], list[_Continuation]]:
+def _sample(
+    prompts: Sequence[Conversation], teacher: Teacher
+) -> tuple[list[TeacherAnswer], list[_Continuation]]:
     solutions = teacher.answer([_request(i, prompt, "", MAX_TOKENS) for i, prompt in enumerate(prompts)])
     texts = {i: answer.replies[0] for i, answer in enumerate(solutions) if not answer.failure}
     halves = {i: (text[: len(text) // 2], text[len(text) // 2 :]) for i, text in texts.items()}
@@ -137,7 +140,10 @@ def _counts_as(tokens_of: Callable[[str], Sequence[int]], answers: Sequence[Teac
 
 
 def _with_samples(
-    prompt: str, result: ProbeResult, num_samples: int, teacher_of: Callable[[ProbeResult], ApiTeacher]
+    prompt: Conversation,
+    result: ProbeResult,
+    num_samples: int,
+    teacher_of: Callable[[ProbeResult], ApiTeacher],
 ) -> ProbeResult:
     """The result with num_samples a call, where the API returns as many as it is asked for; else as it is."""
     if num_samples == 1:
@@ -149,8 +155,9 @@ def _with_samples(
     return result if answer.failure or teacher.num_short_calls else several
 
 
-def _request(i: int, prompt: str, prefix: str, max_tokens: int) -> TeacherRequest:
+def _request(i: int, prompt: Conversation, prefix: str, max_tokens: int) -> TeacherRequest:
+    *history, question = prompt
     return TeacherRequest(
-        id=f"probe-{i}", trajectory_id=f"probe-{i}", prompt=prompt, prefix=prefix, num_replies=1,
-        max_tokens=max_tokens, seed=stable_seed("probe", i), temperature=0.0,
+        id=f"probe-{i}", trajectory_id=f"probe-{i}", prompt=question.content, prefix=prefix, num_replies=1,
+        max_tokens=max_tokens, seed=stable_seed("probe", i), temperature=0.0, history=tuple(history),
     )  # fmt: skip

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from omniopd.data.decoding import before_stop
 from omniopd.data.prompts import Prompt
-from omniopd.data.records import Trajectory, trajectory_id
+from omniopd.data.records import Trajectory, history_text, trajectory_id
 from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.chat import Chat
 from omniopd.models.text import Context, TextDecoder, legible
-from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
+from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
 
 
 def solutions(
@@ -23,11 +24,12 @@ def solutions(
     num_samples: int,
     max_new_tokens: int,
     seed: int,
+    stop: Sequence[str] = (),
 ) -> list[Trajectory]:
     """num_samples solutions of each prompt as student tokens, not yet scored: `entropies` and `logps` are empty.
 
     max_new_tokens limits both the teacher's tokens and the student's. `student` is the digest of the weights that will
-    score them.
+    score them. Responses end at the first of the `stop` strings.
 
     Raises:
         TeacherError: the teacher gave too few answers, or an empty one that was cut.
@@ -35,13 +37,13 @@ def solutions(
     requests = [
         TeacherRequest(
             id=f"r{round_:04d}-{prompt.id}", trajectory_id=f"r{round_:04d}-{prompt.id}",
-            prompt=prompt.prompt, prefix="", num_replies=num_samples, max_tokens=max_new_tokens,
-            seed=stable_seed("solve", seed, round_, prompt.id) * num_samples, temperature=temperature,
+            prompt=prompt.prompt, history=prompt.history, prefix="", num_replies=num_samples, max_tokens=max_new_tokens,
+            seed=stable_seed("solve", seed, round_, prompt.id) * num_samples, temperature=temperature, stop=tuple(stop),
         )
         for prompt in prompts
     ]  # fmt: skip
     decoder, trajectories = TextDecoder(chat), []
-    prompt_ids = chat.encode([prompt.prompt for prompt in prompts])
+    prompt_ids = chat.encode([prompt.messages for prompt in prompts])
     for prompt, ids, request, answer in zip(
         prompts, prompt_ids, requests, ask(teacher, requests), strict=True
     ):
@@ -50,10 +52,11 @@ def solutions(
             prompt_ids=ids, response="", response_ids=[],
             finish_reason="length", temperature=temperature, seed=request.seed, student=student,
             entropies=[], logps=[], writer=teacher.name, failure=answer.failure,
+            history=history_text(prompt.history),
         )  # fmt: skip
         solved = [empty] * num_samples
         if answer.replies:
-            solved = _with_replies(empty, answer, decoder, chat.end_id, max_new_tokens)
+            solved = _with_replies(empty, answer, request, decoder, chat.end_id)
         costs = {
             "teacher_prompt_tokens": answer.prompt_tokens, "teacher_tokens": answer.completion_tokens,
             "cost_usd": answer.cost_usd,
@@ -69,11 +72,11 @@ def solutions(
 
 
 def _with_replies(
-    empty: Trajectory, answer: TeacherAnswer, decoder: TextDecoder, end_id: int, max_tokens: int
+    empty: Trajectory, answer: TeacherAnswer, request: TeacherRequest, decoder: TextDecoder, end_id: int
 ) -> list[Trajectory]:
     """The empty trajectory with each reply as its response."""
     texts = [legible(*reply) for reply in zip(answer.replies, answer.finish_reasons, strict=True)]
-    contexts = [Context(empty.prompt, empty.prompt_ids, [])] * len(texts)
+    contexts = [Context(empty.messages, empty.prompt_ids, [])] * len(texts)
     trajectories = []
     for text, reason, ids in zip(
         texts, answer.finish_reasons, decoder.read_after(contexts, texts), strict=True
@@ -84,12 +87,12 @@ def _with_replies(
             ids = [*ids, end_id]
         if not ids:
             raise TeacherError(f"{empty.writer}: an empty solution of {empty.prompt_id!r}, cut; ask again")
-        is_whole = reason == "stop" and len(ids) <= max_tokens
+        is_whole = reason in ("stop", STOP_STRING) and len(ids) <= request.max_tokens
         trajectories.append(
             replace(
                 empty,
-                response=text,
-                response_ids=ids[:max_tokens],
+                response=before_stop(text, request.stop),
+                response_ids=ids[: request.max_tokens],
                 finish_reason="stop" if is_whole else "length",
             )
         )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from omniopd.data.records import Trajectory, Verdict
+from omniopd.data.records import Trajectory, Verdict, history_of
 from omniopd.functional import geometric_mean, posterior_std
 from omniopd.functional.seeds import stable_seed
 from omniopd.methods import Audit
 from omniopd.methods.agreement import similarities
 from omniopd.models.text import Context, TextDecoder, legible
-from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, ask
+from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ def verify(
     decoder: TextDecoder,
     end_id: int,
     seed: int,
+    stop: Sequence[str] = (),
 ) -> list[Verdict]:
     """One verdict per anchor, trajectories and anchors in the order given. The teacher never sees the chunk.
 
-    end_id: the student's end token, appended to replies that ended.
+    end_id: the student's end token, appended to replies that ended. stop: strings that end a response.
 
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for.
@@ -47,8 +48,10 @@ def verify(
         count = min(step, audit.num_replies - first)
         requests = [
             TeacherRequest(
-                id=chunk.id, trajectory_id=chunk.trajectory.id, prompt=chunk.trajectory.prompt, prefix=chunk.prefix,
+                id=chunk.id, trajectory_id=chunk.trajectory.id, prompt=chunk.trajectory.prompt,
+                history=history_of(chunk.trajectory.history), prefix=chunk.prefix,
                 num_replies=count, max_tokens=audit.chunk_len + audit.spare_tokens, seed=chunk.seed + first,
+                stop=tuple(stop),
             )
             for chunk in pending
         ]  # fmt: skip
@@ -85,7 +88,7 @@ class _Chunk:
     @property
     def context(self) -> Context:
         ids = self.trajectory.response_ids[: self.anchor]
-        return Context(self.trajectory.prompt, self.trajectory.prompt_ids, ids)
+        return Context(self.trajectory.messages, self.trajectory.prompt_ids, ids)
 
     @property
     def failure(self) -> str:
@@ -146,7 +149,7 @@ def _complete(ids: list[int], finish_reason: str, audit: Audit, end_id: int) -> 
     """The student tokens that are certain: without a last one that may be cut, with the end token after a "stop"."""
     if finish_reason == "stop":
         ids = [*ids, end_id]
-    elif audit.spare_tokens:
+    elif audit.spare_tokens and finish_reason != STOP_STRING:
         ids = ids[:-1]
     return ids[: audit.chunk_len]
 

@@ -41,7 +41,7 @@ class VllmTeacher:
     def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
         if not requests:
             return []
-        texts = [self._chat.render(request.prompt) + request.prefix for request in requests]
+        texts = [self._chat.render(request.messages) + request.prefix for request in requests]
         prefixes = self._chat.encode_rendered(texts)
         outputs = self._engine.generate(
             [{"prompt_token_ids": prefix} for prefix in prefixes],
@@ -52,7 +52,8 @@ class VllmTeacher:
                     max_tokens=request.max_tokens,
                     seed=request.seed % SEED_RANGE,
                     stop_token_ids=list(self._chat.stop_ids),
-                    detokenize=False,
+                    stop=list(request.stop),
+                    detokenize=bool(request.stop),
                 )
                 for request in requests
             ],
@@ -65,8 +66,9 @@ class VllmTeacher:
         self._engine.llm_engine.engine_core.shutdown()
 
     def _answer(self, prefix: list[int], output: Any) -> TeacherAnswer:
-        replies = [list(reply.token_ids) for reply in sorted(output.outputs, key=lambda reply: reply.index)]
-        reasons = ["stop" if ids and ids[-1] in self._chat.stop_ids else "length" for ids in replies]
+        outputs = sorted(output.outputs, key=lambda reply: reply.index)
+        replies = [list(reply.token_ids) for reply in outputs]
+        reasons = [self._reason(reply) for reply in outputs]
         return TeacherAnswer(
             replies=[self._decoder.text_after(prefix[-1], ids) for ids in replies],
             finish_reasons=reasons,
@@ -74,3 +76,7 @@ class VllmTeacher:
             prompt_tokens=len(prefix),
             completion_tokens=sum(len(ids) for ids in replies),
         )
+
+    def _reason(self, reply: Any) -> str:
+        has_ended = reply.token_ids and reply.token_ids[-1] in self._chat.stop_ids
+        return "stop" if has_ended or isinstance(reply.stop_reason, str) else "length"

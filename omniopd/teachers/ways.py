@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from omniopd.data.conversation import Conversation, plain_text
+
 Way = Literal["prefill", "completion", "instruct"]
 # How an API is asked to continue the last turn: by that turn alone, by a flag on it, or by two settings of the
 # request, as in vLLM.
@@ -50,31 +52,34 @@ class Payload:
 
 
 def payload_of(
-    way: Way, prompt: str, prefix: str, *, prefill: Prefill, strips: bool, marks_cache: bool
+    way: Way, messages: Conversation, prefix: str, *, prefill: Prefill, strips: bool, marks_cache: bool
 ) -> Payload:
     """The prompt and the prefix as that way sends them. With an empty prefix the prompt is sent alone.
 
     strips: the API refuses a last turn that ends in white space. marks_cache: it caches the parts that are marked.
     """
+    history = tuple(message.as_row() for message in messages[:-1])
+    prompt = messages[-1].content
     match way:
         case "completion":
-            return Payload(text=prompt + prefix)
+            return Payload(text=plain_text(messages) + prefix)
         case "instruct":
             content = CONTINUE.format(prompt=prompt, prefix=prefix) if prefix else prompt
-            return Payload(messages=({"role": "user", "content": content},))
+            return Payload(messages=(*history, {"role": "user", "content": content}))
         case "prefill":
             marked = [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}]
             question = {"role": "user", "content": marked if marks_cache else prompt}
             sent = prefix.rstrip() if strips else prefix
             if not sent:
-                return Payload(messages=(question,), stripped=prefix)
+                return Payload(messages=(*history, question), stripped=prefix)
             answer: dict[str, Any] = {"role": "assistant", "content": sent}
             settings = {}
             if prefill == "flag":
                 answer["prefix"] = True
             elif prefill == "setting":
                 settings["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
-            return Payload(messages=(question, answer), settings=settings, stripped=prefix[len(sent) :])
+            turns = (*history, question, answer)
+            return Payload(messages=turns, settings=settings, stripped=prefix[len(sent) :])
 
 
 def continuation(way: Way, payload: Payload, prefix: str, text: str) -> str:

@@ -9,7 +9,7 @@ from omniopd.data.metrics import ACCURACY
 from omniopd.data.receipts import work_key
 from omniopd.data.store import num_rows, read_json
 from omniopd.errors import DataError
-from omniopd.grading.accuracy import TEMPERATURES
+from omniopd.grading.accuracy import WAYS
 from omniopd.rounds.ledger import due_checkpoints
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run, open_run
@@ -88,7 +88,7 @@ def track_evaluation(
 def _log_heldout(tracker: Tracker, run: Run, record: dict[str, Any]) -> None:
     metrics = {f"total/{name}": float(record[name]) for name in ("teacher_tokens", "cost_usd")}
     for when in ("before", "after"):
-        for how in TEMPERATURES:
+        for how in WAYS:
             metrics[f"heldout/{how}/{when}"] = record[when][how]["accuracy"]
         for who, entropy in record[when]["fork_entropy"].items():
             metrics[f"heldout/fork_entropy_{who}/{when}"] = entropy

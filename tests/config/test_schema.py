@@ -57,6 +57,23 @@ REFUSED = {
         {"prompts.template": "Think."},
         "prompts.template: 'Think.' has no {prompt}; write that where the prompt goes",
     ),
+    "a system message without text": (
+        {"prompts.system": " "},
+        "prompts.system: is empty; write some text, or leave it out",
+    ),
+    "an example without a response": (
+        {"prompts.examples": [{"prompt": "2+2="}]},
+        "prompts.examples.0.response: is missing; add it, as in the params.yaml of the repository",
+    ),
+    "all tokens left out": ({"rollout.top_p": 0.0}, "rollout.top_p: 0.0 is not positive; give another value"),
+    "no likeliest token": (
+        {"benchmarks.top_k": 0},
+        "benchmarks.top_k: 0 is not positive; give another value",
+    ),
+    "a stop string that ends every response": (
+        {"rollout.stop": ["Q:", ""]},
+        "rollout.stop: holds an empty string, which ends every response; delete it",
+    ),
     "an answer pattern without a group": (
         {"prompts.answer_pattern": "####.*"},
         "prompts.answer_pattern: '####.*' has no group; put the part that is the answer in parentheses",

@@ -14,12 +14,14 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from omniopd.data.columns import PLAIN, Columns
+from omniopd.data.conversation import Message
 from omniopd.data.prompts import Prompt, prompt_of
 from omniopd.data.sources import Source, source_of, stream
 from omniopd.errors import DataError
 
 ROWS = [{"id": f"q{i}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(2500)]
 NESTED = Columns(prompt="prompt", answer="reward_model.ground_truth", id="extra.index", tests=None)
+HISTORY = (Message("system", "Be short."), Message("user", "First?"), Message("assistant", "No."))
 MESSAGES = [
     {
         "prompt": [
@@ -84,13 +86,11 @@ def test_every_kind_of_file_gives_its_rows_in_order(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.parquet"])
-def test_paths_lead_into_structures_and_of_messages_the_last_of_the_user_is_the_prompt(
-    tmp_path: Path, name: str
-):
+def test_paths_lead_into_structures_and_every_message_of_a_conversation_is_kept(tmp_path: Path, name: str):
     WRITERS[name](tmp_path / name, MESSAGES)
 
     assert prompts_in(named(name, tmp_path), NESTED) == [
-        Prompt(f"m{i}", f"What is {i}?", str(i)) for i in range(3)
+        Prompt(f"m{i}", f"What is {i}?", str(i), history=HISTORY) for i in range(3)
     ]
 
 

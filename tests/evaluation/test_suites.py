@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from projects import Project
 from text_models import save_text_model, text_tokenizer
 
-from omniopd.config import Benchmarks, load_params
+from omniopd.config import Benchmarks, Example, load_params
+from omniopd.data.decoding import Decoding
 from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_json, read_records
@@ -36,14 +37,16 @@ class Scripted:
         self.write, self.weights = write, weights
         self.asked: list[tuple[str, tuple[int, ...]]] = []
         self.limits: set[tuple[int, float]] = set()
+        self.decodings: set[Decoding] = set()
         self.num_opened = 0
 
     def opened(self) -> "Scripted":
         self.num_opened += 1
         return self
 
-    def sample(self, prompts, *, seeds, max_new_tokens, temperature, stop_ids) -> list[list[Sample]]:
-        self.limits.add((max_new_tokens, temperature))
+    def sample(self, prompts, *, seeds, max_new_tokens, decoding, stop_ids) -> list[list[Sample]]:
+        self.limits.add((max_new_tokens, decoding.temperature))
+        self.decodings.add(decoding)
         texts = [str(TOKENIZER.decode(prompt)) for prompt in prompts]
         self.asked += [(text, tuple(prompt_seeds)) for text, prompt_seeds in zip(texts, seeds, strict=True)]
         return [
@@ -124,6 +127,36 @@ def test_every_item_is_asked_in_the_benchmarks_words_and_graded(sums: Path):
         (str(i + 10), True, "") for i in range(10)
     ]
     assert read_json(sums.parent / "metrics" / "benchmarks" / "m" / "gsm8k.json") == result.record
+
+
+def test_an_item_is_asked_behind_the_system_message_and_the_examples_in_the_benchmarks_words(sums: Path):
+    sampler = Scripted(lambda text, seed: right(text[text.rindex("What") :], seed))
+    shot = Example(prompt="What is 1 and 10?", response="So 11.")
+
+    measured(sampler, sums, system="Be brief.", examples={"gsm8k": [shot]}, num_items=1)
+
+    [(text, _)] = sampler.asked
+    system, example, item = (
+        text.split("\n\n", 2)[0],
+        text[: text.index("So 11.")],
+        text[text.index("So 11.") :],
+    )
+    assert system == "Be brief."
+    assert "What is 1 and 10?" in example
+    assert example.count("Please reason step by step") == item.count("Please reason step by step") == 1
+
+
+def test_sampling_settings_reach_the_sampler_and_change_the_key(sums: Path):
+    sampler, settings = (
+        Scripted(right),
+        {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0.1, "stop": ["Q:"]},
+    )
+    plain, truncated_ = measured(Scripted(right), sums), measured(sampler, sums, **settings)
+
+    [decoding] = sampler.decodings
+    assert decoding == Decoding(0.6, 0.95, 20, 0.1, ("Q:",))
+    assert truncated_.record["key"] != plain.record["key"]
+    assert truncated_.record["sampling"] | settings == truncated_.record["sampling"]
 
 
 def test_wrong_answers_and_cut_responses_are_counted_with_the_reason(sums: Path):

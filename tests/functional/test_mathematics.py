@@ -33,6 +33,39 @@ def test_entropy_logp_and_kl_equal_the_oracle():
             assert kl[i, t].item() == pytest.approx(oracle.kl(ref_row, row), rel=1e-10)
 
 
+@given(
+    st.lists(st.integers(-24, 24).map(lambda n: n / 4), min_size=1, max_size=9),
+    st.floats(0.05, 1.0), st.none() | st.integers(1, 9), st.just(0.0) | st.floats(0.01, 0.9),
+)  # fmt: skip
+def test_truncated_sampling_keeps_the_tokens_of_its_three_rules(
+    logits: list[float], top_p: float, top_k: int | None, min_p: float
+):
+    kept = F.truncated(torch.tensor([logits], dtype=torch.float64), top_p=top_p, top_k=top_k, min_p=min_p)[0]
+
+    left = {
+        v: p for v, p in enumerate(oracle.softmax(logits)) if p >= min_p * max(oracle.softmax(logits)) - 1e-15
+    }
+    if top_k is not None:
+        lowest = sorted(left.values(), reverse=True)[:top_k][-1]
+        left = {v: p for v, p in left.items() if p >= lowest - 1e-15}
+    nucleus, total = set(), 0.0
+    for v, p in sorted(left.items(), key=lambda item: -item[1]):
+        if total < top_p - 1e-12:
+            nucleus.add(v)
+        total += p / sum(left.values())
+    found = {v for v, z in enumerate(kept.tolist()) if z > -math.inf}
+    by_p = lambda tokens: sorted(round(oracle.softmax(logits)[v], 9) for v in tokens)  # noqa: E731 - of ties any is right
+    assert by_p(found) == by_p(nucleus)
+    assert all(kept[v] == logits[v] for v in found)
+    assert max(logits) == max(logits[v] for v in found)
+
+
+def test_nothing_is_truncated_unless_asked_for():
+    z = _logits(3, 11)
+    assert F.truncated(z) is z
+    assert torch.equal(F.truncated(z, top_k=11), z)
+
+
 def test_entropy_and_kl_are_finite_where_logits_are_minus_infinity():
     z = torch.tensor([[0.0, 0.0, -math.inf], [0.0, -1e30, -1e30]])
     assert F.token_entropy(z).tolist() == pytest.approx([math.log(2), 0.0])

@@ -3,6 +3,7 @@
 import pytest
 
 from omniopd.config import Evaluation
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
 from omniopd.grading import answer_of
@@ -64,7 +65,7 @@ def _measure(text: str, finish_reason: str, answer: str | None = "46") -> Accura
         Writer(Scripted(text, finish_reason), Chat(TOKENIZER), "w"),
         [Prompt("p", "1+2=", answer)],
     )
-    results = answered(writer, prompts, temperature=0.0, max_new_tokens=9, settings=settings, seed=0)
+    results = answered(writer, prompts, decoding=Decoding(0.0), max_new_tokens=9, settings=settings, seed=0)
     return accuracy_of(results)
 
 

@@ -344,6 +344,38 @@ def test_the_template_is_applied_to_every_prompt(mapped: Project):
         assert [row["id"] for row in rows(within[split])] == [row["id"] for row in rows(without[split])]
 
 
+def test_a_system_message_and_examples_stand_before_every_prompt_and_are_counted(mapped: Project):
+    tokenizer = character_tokenizer("0123456789+=;> QABebrif.")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }};{% endfor %}"
+    tokenizer.save_pretrained(mapped.root / "student")
+    mapped.edit(models__student="student", prompts__template="Q {prompt}", prompts__max_prompt_tokens=99)
+    plain = run(mapped)
+    shot = [{"prompt": "40+2=", "response": "42"}]
+    behind = run(mapped.edit(prompts__system="Be brief.", prompts__examples=shot))
+
+    first = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Q 40+2="},
+        {"role": "assistant", "content": "42"},
+    ]
+    for split in SPLITS:
+        for alone, row in zip(rows(plain[split]), rows(behind[split]), strict=True):
+            assert row == {**alone, "prompt": [*first, {"role": "user", "content": alone["prompt"]}]}
+    mapped.edit(prompts__max_prompt_tokens=len("Be brief.;Q 40+2=;42;Q 1+1=;") - 1)
+    with pytest.raises(DataError, match="0 prompts have an answer"):
+        run(mapped)
+
+
+def test_a_row_that_is_a_worked_example_is_drawn_into_no_split(given: Project):
+    shown = rows(run(given.edit(prompts__num_train=28))["heldout"])[0]
+    given.edit(prompts__examples=[{"prompt": f" {shown['prompt']}", "response": "Who knows?"}])
+    drawn = [row for content in run(given).values() for row in rows(content)]
+
+    assert shown["id"] not in {row["id"] for row in drawn}
+    assert {len(row["prompt"]) for row in drawn} == {3}  # the example's two turns, and the prompt
+    assert report_of(given)["repeated"] == 1
+
+
 def test_tests_of_programs_are_carried_and_can_be_measured_by(given: Project):
     programs = [{"prompt": f"Write f{i}.", "tests": [f"f{i}() == {i}", "é"]} for i in range(40)]
     write_prompts(given.root, programs)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
+from omniopd.data.decoding import GREEDY, Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.rows import Row, collate
 from omniopd.models.chat import Chat
@@ -75,7 +76,7 @@ def test_settings_reach_the_template_wherever_it_is_used(path: str, turns: PreTr
 
 def test_samples_end_at_the_first_stop_token_that_they_include(path: str):
     chat, model = load_chat(path), load_model(path)
-    sampled = {"seeds": [list(range(200))], "max_new_tokens": 12, "temperature": 3.0}
+    sampled = {"seeds": [list(range(200))], "max_new_tokens": 12, "decoding": Decoding(3.0)}
     [samples] = generate(model, chat.encode(["1+2="]), **sampled, stop_ids=chat.stop_ids)
     [longer] = generate(model, chat.encode(["1+2="]), **sampled, stop_ids=chat.stop_ids[:1])
 
@@ -96,7 +97,7 @@ def test_a_stop_token_has_no_text_on_the_students_side_nor_on_the_teachers(path:
         [Prompt("p", "1+2=")],
         seeds=[list(range(100))],
         max_new_tokens=6,
-        temperature=3.0,
+        decoding=Decoding(3.0),
         purpose="test",
     )
     request = TeacherRequest("r", "t", "1+2=", "", num_replies=100, max_tokens=6, seed=0, temperature=3.0)
@@ -134,7 +135,7 @@ def test_a_tokenizer_may_pad_with_its_end_token_or_with_none(
 
     assert chat.tokenizer.pad_token == pad
     [[sample]] = generate(
-        model, chat.encode(["1+2="]), seeds=[[0]], max_new_tokens=4, temperature=0.0, stop_ids=chat.stop_ids
+        model, chat.encode(["1+2="]), seeds=[[0]], max_new_tokens=4, decoding=GREEDY, stop_ids=chat.stop_ids
     )
     assert TextDecoder(chat).text(sample.token_ids)
 

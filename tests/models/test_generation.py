@@ -1,8 +1,12 @@
 """Generation against transformers and against a loop without cache, batch or padding."""
 
+import re
+from collections import Counter
+
 import pytest
 import torch
 
+from omniopd.data.decoding import GREEDY, Decoding
 from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation, generate, nested
 
@@ -13,7 +17,7 @@ NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]
 def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(model, tokenizer):
     prompts = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
     generations = generate(
-        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, temperature=0.0, stop_ids=Chat(tokenizer).stop_ids
+        model, prompts, seeds=[[0]] * 3, max_new_tokens=9, decoding=GREEDY, stop_ids=Chat(tokenizer).stop_ids
     )
     for prompt, (sample,) in zip(prompts, generations, strict=True):
         out = model.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
@@ -23,7 +27,7 @@ def test_greedy_generation_equals_that_of_transformers_also_with_ragged_prompts(
 
 def test_samples_follow_the_model_and_belong_to_their_seeds(model, tokenizer):
     prompt, count = [1, 10, 2, 11], 4000
-    run = {"max_new_tokens": 1, "temperature": 1.0, "stop_ids": Chat(tokenizer).stop_ids}
+    run = {"max_new_tokens": 1, "decoding": Decoding(), "stop_ids": Chat(tokenizer).stop_ids}
     (samples,) = generate(model, [prompt], seeds=[list(range(count))], **run)
     with torch.no_grad():
         p = model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
@@ -31,6 +35,46 @@ def test_samples_follow_the_model_and_belong_to_their_seeds(model, tokenizer):
     assert (shares - p).abs().sum() / 2 < 0.03
     alone = [generate(model, [prompt], seeds=[[seed]], **run)[0][0] for seed in range(20)]
     assert alone == samples[:20]
+
+
+def test_truncated_samples_follow_the_tokens_that_are_left(model, tokenizer):
+    prompt, count = [1, 10, 2, 11], 4000
+    decoding = Decoding(temperature=1.5, top_k=4, top_p=0.9)
+    (samples,) = generate(
+        model, [prompt], seeds=[list(range(count))], max_new_tokens=1, decoding=decoding,
+        stop_ids=Chat(tokenizer).stop_ids,
+    )  # fmt: skip
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt])).logits[0, -1] / 1.5
+    likeliest = logits.topk(4)
+    p = likeliest.values.softmax(-1)
+    num_left = int((p.cumsum(-1) - p < 0.9).sum())
+    expected = dict(
+        zip(likeliest.indices.tolist(), likeliest.values[:num_left].softmax(-1).tolist(), strict=False)
+    )
+    shares = {token: n / count for token, n in Counter(s.token_ids[0] for s in samples).items()}
+    assert shares == pytest.approx(expected, abs=0.03)
+
+
+def test_a_stop_string_ends_a_sample_where_it_is_complete(model, tokenizer):
+    chat = Chat(tokenizer)
+    run = {
+        "seeds": [list(range(200))],
+        "max_new_tokens": 12,
+        "decoding": Decoding(3.0),
+        "stop_ids": chat.stop_ids,
+    }
+    (free,) = generate(model, PROMPTS[:1], **run)
+    (ended,) = generate(model, PROMPTS[:1], **run, ends=chat.ends_at([";", "=1"]))
+
+    texts = [tokenizer.decode(sample.token_ids, skip_special_tokens=True) for sample in ended]
+    assert sum(text.endswith((";", "=1")) for text in texts) > 50
+    for sample, whole, text in zip(ended, free, texts, strict=True):
+        assert sample.token_ids == whole.token_ids[: len(sample.token_ids)]
+        assert not re.search(r";.|=1.", text)
+        has_ended = text.endswith((";", "=1"))
+        assert has_ended or sample == whole
+        assert (sample.finish_reason == "stop") == (has_ended or whole.finish_reason == "stop")
 
 
 def _one_by_one(model, prompt: list[int], seed: int, max_new_tokens: int, end_id: int) -> Generation:
@@ -55,7 +99,9 @@ def test_samples_equal_those_written_one_by_one_whatever_their_neighbours(
 ):
     end_id = Chat(tokenizer).end_id
     seeds = [[100 * i + n for n in range(num_samples)] for i in range(len(prompts))]
-    generations = generate(model, prompts, seeds=seeds, max_new_tokens=12, temperature=1.0, stop_ids=[end_id])
+    generations = generate(
+        model, prompts, seeds=seeds, max_new_tokens=12, decoding=Decoding(), stop_ids=[end_id]
+    )
     for prompt, prompt_seeds, samples in zip(prompts, seeds, generations, strict=True):
         assert samples == [_one_by_one(model, prompt, seed, 12, end_id) for seed in prompt_seeds]
     if num_samples == 40:
@@ -75,7 +121,7 @@ def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_fini
 
     monkeypatch.setattr(model, "forward", counted)
     (samples,) = generate(
-        model, PROMPTS[:1], seeds=[list(range(60))], max_new_tokens=6, temperature=1.0,
+        model, PROMPTS[:1], seeds=[list(range(60))], max_new_tokens=6, decoding=Decoding(),
         stop_ids=Chat(tokenizer).stop_ids,
     )  # fmt: skip
     expected = [len({tuple(s.token_ids[:n]) for s in samples if len(s.token_ids) > n}) for n in range(6)]
@@ -91,7 +137,7 @@ def test_a_prompt_that_another_begins_with_is_read_with_it(model, tokenizer, mon
     )
 
     generate(
-        model, NESTED, seeds=[[0]] * 6, max_new_tokens=1, temperature=1.0, stop_ids=Chat(tokenizer).stop_ids
+        model, NESTED, seeds=[[0]] * 6, max_new_tokens=1, decoding=Decoding(), stop_ids=Chat(tokenizer).stop_ids
     )  # fmt: skip
 
     [ids] = read
@@ -112,4 +158,4 @@ def test_prompts_are_nested_in_one_that_continues_them():
 
 def test_prompts_and_seeds_that_do_not_match_are_refused(model):
     with pytest.raises(ValueError, match="same number of seeds"):
-        generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, temperature=1.0, stop_ids=[15])
+        generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, decoding=Decoding(), stop_ids=[15])

@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from omniopd.data.conversation import Conversation, Message, conversation
 from omniopd.errors import ModelError
 from omniopd.models.chat import Chat, check_template
 from omniopd.models.text import Context, TextDecoder, legible
@@ -70,7 +71,7 @@ def ids_of(tokenizer: PreTrainedTokenizerFast, *tokens: str) -> list[int]:
 
 def read(tokenizer: PreTrainedTokenizerFast, response_ids: list[int], text: str) -> list[int] | None:
     [ids] = TextDecoder(Chat(tokenizer)).read_after(
-        [Context("b", ids_of(tokenizer, "b"), response_ids)], [text]
+        [Context(conversation("b"), ids_of(tokenizer, "b"), response_ids)], [text]
     )
     return ids
 
@@ -136,7 +137,9 @@ def test_replies_are_read_after_such_a_prompt(words: PreTrainedTokenizerFast):
     [prompt_ids] = Chat(other).encode_rendered(["the sum"])
     [whole] = Chat(other).encode_rendered(["the sum of four and"])
     response = whole[len(prompt_ids) :]
-    ids = TextDecoder(Chat(other)).read_after([Context("the sum", prompt_ids, response[:1])], [" four and"])
+    ids = TextDecoder(Chat(other)).read_after(
+        [Context(conversation("the sum"), prompt_ids, response[:1])], [" four and"]
+    )
     assert ids == [response[1:]]
 
 
@@ -163,11 +166,44 @@ def test_a_template_that_loses_of_the_prompt_is_refused(words: PreTrainedTokeniz
     assert "chat_template.jinja" in line
 
 
+def prompts(*texts: str) -> list[Conversation]:
+    return [conversation(text) for text in texts]
+
+
+DEAF = {
+    "system": "{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}{% endfor %}",
+    "assistant": "{% for m in messages if m['role'] != 'assistant' %}{{ m['content'] }}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("role", DEAF)
+def test_a_template_that_leaves_out_a_message_is_refused_where_prompts_have_such_a_one(
+    words: PreTrainedTokenizerFast, role: str
+):
+    other = copy.deepcopy(words)
+    other.chat_template = DEAF[role]
+    check_template("student", Chat(other), prompts("a cat"))
+    shot = (Message("system", "Be brief."), Message("user", "a dog"), Message("assistant", "woof"))
+    with pytest.raises(ModelError, match=f"student: its chat template leaves out the {role} message "):
+        check_template("student", Chat(other), [*prompts("a cat"), (*shot, Message("user", "a cat"))])
+
+
+def test_a_template_that_knows_no_system_message_is_named_with_the_roles(words: PreTrainedTokenizerFast):
+    other = copy.deepcopy(words)
+    other.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ messages[0]['content'] }}"
+    )
+    asked = (Message("system", "Be brief."), Message("user", "a cat"))
+    with pytest.raises(ModelError, match=r"does not take messages of system, user \(.*no system"):
+        check_template("student", Chat(other), [asked])
+
+
 def test_a_template_that_loses_one_word_is_refused_where_two_prompts_differ_by_it(
     words: PreTrainedTokenizerFast,
 ):
     other = copy.deepcopy(words)
     other.chat_template = "{{ messages[0]['content'] | replace('cat', 'dog') | trim }}"
-    check_template("student", Chat(other), ["a cat", " a cat "])
+    check_template("student", Chat(other), prompts("a cat", " a cat "))
     with pytest.raises(ModelError, match="'a cat' and 'a dog'"):
-        check_template("student", Chat(other), ["a cat", "a dog"])
+        check_template("student", Chat(other), prompts("a cat", "a dog"))

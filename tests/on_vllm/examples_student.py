@@ -13,6 +13,7 @@ import torch
 from scipy.stats import chi2_contingency
 from transformers import PreTrainedModel
 
+from omniopd.data.decoding import Decoding
 from omniopd.data.processes import runs
 from omniopd.data.prompts import Prompt
 from omniopd.rounds.rollout import rollouts
@@ -44,7 +45,7 @@ def moved(model: PreTrainedModel, seed: int, *, least: float = 0.01) -> PreTrain
 def pairs(student: Student, sampler: Sampler, *, temperature: float) -> Counter[tuple[int, ...]]:
     """The first two tokens of COUNT responses to one prompt, counted."""
     written = rollouts(writer_for(student, sampler), PROMPTS[:1], round_=0, num_samples=COUNT, max_new_tokens=2,
-        temperature=temperature, seed=1,
+        decoding=Decoding(temperature), seed=1,
     )  # fmt: skip
     return Counter(tuple(item.response_ids) for item in written)
 
@@ -68,7 +69,7 @@ def greedy(student: Student, sampler: Sampler) -> list[list[int]]:
         round_=0,
         num_samples=1,
         max_new_tokens=24,
-        temperature=0.0,
+        decoding=Decoding(0.0),
         seed=1,
     )
     return [item.response_ids for item in written]

@@ -23,6 +23,7 @@ from projects import Project, make_project, run_plain
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.config import DemoModel
+from omniopd.data.decoding import Decoding
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_json, read_records
 from omniopd.errors import RunError
@@ -93,7 +94,7 @@ def test_samples_repeat_by_seed_and_end_as_the_other_engines_do(served, students
             round_=0,
             num_samples=20,
             max_new_tokens=6,
-            temperature=1.0,
+            decoding=Decoding(),
             seed=5,
         )
 

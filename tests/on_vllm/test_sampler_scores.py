@@ -7,6 +7,7 @@ from examples_student import ENGINE, PROMPTS, STUDENT
 from projects import make_project, run_plain
 
 from omniopd.config import DemoModel
+from omniopd.data.decoding import Decoding
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
 from omniopd.functional import peak_entropy
@@ -41,7 +42,7 @@ def test_log_probabilities_are_the_trainers_and_entropies_lower_bounds_of_its(st
         with served.synced_to(trained_student) as sampler:
             sampled = rollouts(
                 writer_for(trained_student, sampler), PROMPTS,
-                round_=0, num_samples=8, max_new_tokens=16, temperature=0.7, seed=1,
+                round_=0, num_samples=8, max_new_tokens=16, decoding=Decoding(0.7), seed=1,
             )  # fmt: skip
     finally:
         served.close()

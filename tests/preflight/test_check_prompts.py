@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from checked import CONTEXT, ROWS, refusal, write_rows
+from checked import CONTEXT, ROWS, refusal, warnings_of, write_rows
 from projects import Project, make_project
 
 from omniopd.config import load_params
@@ -34,9 +34,15 @@ def test_settings_of_a_source_are_refused_for_a_built_in_task(tmp_path: Path):
     project = make_project(tmp_path).edit(prompts__template="{prompt}!", prompts__max_prompt_tokens=9)
 
     assert refusal(project, ConfigError) == [
-        f"params.yaml: prompts.{name}: does not apply to addition, which is a built-in task; set it to null"
+        f"params.yaml: prompts.{name}: does not apply to addition, which is a built-in task; leave it out"
         for name in ("template", "max_prompt_tokens")
     ]
+
+
+def test_an_arm_that_samples_from_a_part_of_the_distribution_is_warned_of(local_project: Project):
+    assert not [line for line in warnings_of(local_project) if "top_p" in line]
+    [line] = [line for line in warnings_of(local_project.edit(rollout__top_p=0.9)) if "top_p" in line]
+    assert "rollout: top_p, top_k or min_p leaves out tokens when omniopd samples" in line
 
 
 def test_prompts_of_every_seed_are_checked(local_project: Project):

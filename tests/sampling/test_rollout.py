@@ -13,6 +13,7 @@ import torch
 from projects import Project, run_plain
 from transformers import PreTrainedModel
 
+from omniopd.data.decoding import Decoding
 from omniopd.data.processes import name_of
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
@@ -30,7 +31,7 @@ from omniopd.training.pretrain import save_model
 
 PROMPTS = [Prompt(f"p{i}", f"{i}+1=", None) for i in range(5)]
 ASKED = {
-    "round_": 0, "num_samples": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 3,
+    "round_": 0, "num_samples": 2, "max_new_tokens": 6, "decoding": Decoding(), "seed": 3,
 }  # fmt: skip
 
 
@@ -174,6 +175,22 @@ def test_one_engine_takes_the_weights_of_every_round_and_writes_with_them(model,
     assert started.calls == ["end_with", *taken * 3, "loaded_sums", "generate", "shutdown"]
     assert started.settings["dtype"] == "float16"
     assert started.settings["max_num_seqs"] == 10
+
+
+def test_an_engine_is_told_how_to_sample_and_where_to_stop(model, tokenizer, path):
+    decoding = Decoding(temperature=2.0, top_p=0.8, top_k=9, min_p=0.01, stop=(";", "4"))
+    student, asked = student_of(model, tokenizer), {**ASKED, "num_samples": 20, "decoding": decoding}
+    with fake_vllm.installed():
+        served = vllm_student()(path, batch_size=10, precision="float32", settings={"max_model_len": 64})
+        with served.synced_to(student) as sampler:
+            sampled = rollouts(writer_for(student, sampler), PROMPTS, **asked)
+        served.close()
+    expected = rollouts(in_process(student, batch_size=20), PROMPTS, **asked)
+
+    assert sampled == expected
+    ended = [item for item in sampled if item.finish_reason == "stop"]
+    assert any(item.response_ids[-1] != Chat(tokenizer).end_id for item in ended)
+    assert not any({";", "4"} & set(item.response) for item in sampled)
 
 
 def test_an_engine_that_keeps_its_old_weights_stops_the_round(model, tokenizer, path):

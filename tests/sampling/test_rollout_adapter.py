@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from omniopd.config import Lora
 from omniopd.config.load import load_params
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
@@ -27,7 +28,7 @@ from omniopd.training.pretrain import save_model
 
 LORA = Lora(rank=2, alpha=5.0, targets="all-linear")
 PROMPTS = [Prompt(f"p{i}", f"{i}+1=", None) for i in range(5)]
-ASKED = {"round_": 0, "num_samples": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 3}
+ASKED = {"round_": 0, "num_samples": 2, "max_new_tokens": 6, "decoding": Decoding(), "seed": 3}
 
 
 @pytest.fixture

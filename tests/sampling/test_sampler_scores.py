@@ -4,6 +4,7 @@ import fake_vllm
 import pytest
 from projects import Project, run_plain
 
+from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory
 from omniopd.data.store import read_records
@@ -26,7 +27,7 @@ def written(student: Student, sampler: Sampler, temperature: float = 1.0) -> lis
         round_=0,
         num_samples=4,
         max_new_tokens=9,
-        temperature=temperature,
+        decoding=Decoding(temperature),
         seed=3,
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from omniopd.data.decoding import Decoding
 from omniopd.models.chat import Chat
 from omniopd.models.generation import generate
 from omniopd.teachers import InProcessTeacher, TeacherRequest
@@ -45,7 +46,7 @@ def test_each_answer_is_what_the_model_writes_after_that_prefix_in_any_batch(
             [ids],
             seeds=[[asked.seed, asked.seed + 1, asked.seed + 2]],
             max_new_tokens=4,
-            temperature=1.0,
+            decoding=Decoding(),
             stop_ids=Chat(tokenizer).stop_ids,
         )
         texts = [tokenizer.decode(sample.token_ids, skip_special_tokens=True) for sample in written]
@@ -87,7 +88,7 @@ def test_nothing_asked_is_nothing_answered(path: str):
 
 
 def test_requests_of_different_shapes_are_refused(path: str):
-    with pytest.raises(ValueError, match="agree in replies, tokens and temperature"):
+    with pytest.raises(ValueError, match="agree in replies, tokens, temperature and stop strings"):
         teacher(path).answer([request("3"), request("3", num_replies=1)])
 
 

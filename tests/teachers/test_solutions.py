@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from omniopd.data.conversation import Message
 from omniopd.data.prompts import Prompt
 from omniopd.errors import TeacherError
 from omniopd.models.chat import Chat
@@ -55,6 +56,28 @@ def test_a_solution_is_the_tokens_of_its_text_and_the_end_where_the_teacher_ende
         "solver",
     )
     assert second.prompt_ids == TOKENIZER.encode("4+4=")
+
+
+def test_a_solution_ends_with_a_stop_string_which_is_no_part_of_its_text():
+    teacher = Solver((";3>;3", "stop"), (";3", "stop"))
+    first, second, *_ = _solutions(teacher, stop=[">;"])
+
+    assert (first.response, first.finish_reason) == (";3", "stop")
+    assert first.response_ids == TOKENIZER.encode(";3>;")
+    assert second.response_ids == [*TOKENIZER.encode(";3"), Chat(TOKENIZER).end_id]
+    assert {request.stop for request in teacher.asked} == {(">;",)}
+
+
+def test_a_solution_follows_every_message_of_its_prompt():
+    teacher, history = Solver((";3>3", "stop")), (Message("system", "2+2="), Message("user", "1+1="))
+    [first] = solutions(
+        [Prompt("p0", "1+2=", history=history)], teacher=teacher, temperature=0.0, chat=Chat(TOKENIZER), student="w",
+        round_=0, num_samples=1, max_new_tokens=6, seed=0,
+    )  # fmt: skip
+
+    assert teacher.asked[0].messages == (*history, Message("user", "1+2="))
+    assert first.messages == teacher.asked[0].messages
+    assert first.prompt_ids == Chat(TOKENIZER).encode([first.messages])[0]
 
 
 def test_a_solution_that_is_cut_has_no_end_and_one_that_is_too_long_for_the_student_is_cut():

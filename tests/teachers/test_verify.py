@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from omniopd.data.records import Trajectory
+from omniopd.data.conversation import Message
+from omniopd.data.records import Trajectory, history_text
 from omniopd.errors import TeacherError
 from omniopd.methods import Audit, Stopping
 from omniopd.models.chat import Chat
@@ -90,6 +91,44 @@ def test_a_verdict_holds_the_soft_count_and_the_belief_of_the_method():
         )
     assert first.pi_bar == pytest.approx(math.exp(-(0.2 + 0.3) / 2))
     assert second.pi_bar == pytest.approx(math.exp(-(0.6 + 0.7) / 2))
+
+
+def test_a_reply_is_cut_where_a_stop_string_is_complete_and_gets_no_end_token():
+    reads, teacher = (
+        replace(AUDIT, reads_tokens=True, spare_tokens=1, chunk_len=3),
+        Recorder(";>", "=;;4", "+"),
+    )
+    end_id = Chat(TOKENIZER).end_id
+    item = _anchored(response="5;4+0=09", anchors=(4,))
+    [verdict] = verify(
+        [item], teacher=teacher, audit=reads, decoder=DECODER, end_id=end_id, seed=0, stop=[";;", ";>"]
+    )
+
+    assert all(request.stop == (";;", ";>") for request in teacher.asked)
+    assert verdict.replies == [";>", "=;;", "+"]
+    assert verdict.finish_reasons == ["stop_string", "stop_string", "length"]
+    # A token that may be cut is dropped of the last reply alone.
+    assert verdict.reply_ids == [TOKENIZER.encode(";>"), TOKENIZER.encode("=;;"), []]
+
+
+def test_a_stop_string_may_begin_in_the_prefix():
+    teacher = Recorder(";4", ">;;", "+;")
+    [verdict] = _verify([_anchored(response="5;4+0=09", anchors=(2,))], teacher)
+    assert verdict.replies == [";4", ">;;", "+;"]
+    [verdict] = verify(
+        [_anchored(response="5;4+0=09", anchors=(2,))], teacher=teacher, audit=AUDIT, decoder=DECODER,
+        end_id=Chat(TOKENIZER).end_id, seed=0, stop=[";;"],
+    )  # fmt: skip
+    assert verdict.replies == [";", ">;;", "+;"]
+
+
+def test_the_teacher_reads_the_messages_before_the_prompt():
+    teacher = Recorder("", "", "")
+    history = (Message("system", "Be brief."),)
+    item = _anchored()
+    asked = replace(item, trajectory=replace(item.trajectory, history=history_text(history)))
+    _verify([asked], teacher)
+    assert {request.messages for request in teacher.asked} == {(*history, Message("user", "4185+5874="))}
 
 
 def test_no_two_chunks_share_a_random_stream():

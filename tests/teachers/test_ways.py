@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omniopd.config import TeacherConfig
+from omniopd.data.conversation import Message, conversation
 from omniopd.errors import ConfigError
 from omniopd.teachers.api import endpoint_of
 from omniopd.teachers.ways import Payload, Prefill, _is_periodic, continuation, payload_of
@@ -15,7 +16,9 @@ from omniopd.teachers.ways import Payload, Prefill, _is_periodic, continuation, 
 def _payload(
     way, prompt="1+2=", prefix="1+2", *, prefill: Prefill = "turn", strips=False, marks_cache=False
 ) -> Payload:
-    return payload_of(way, prompt, prefix, prefill=prefill, strips=strips, marks_cache=marks_cache)
+    return payload_of(
+        way, conversation(prompt), prefix, prefill=prefill, strips=strips, marks_cache=marks_cache
+    )
 
 
 def test_completion_is_one_text():
@@ -30,6 +33,19 @@ def test_a_prefill_leaves_the_last_turn_open_as_the_vendor_has_it():
     served = _payload("prefill", prefill="setting")
     assert served.messages == (question, turn)
     assert served.settings == {"extra_body": {"continue_final_message": True, "add_generation_prompt": False}}
+
+
+HISTORY = (Message("system", "Be brief."), Message("user", "2+2="), Message("assistant", "4"))
+
+
+def test_the_messages_before_the_prompt_are_sent_as_they_are():
+    before = tuple(message.as_row() for message in HISTORY)
+    for way in ("instruct", "prefill"):
+        *history, question = _payload(way, [*HISTORY, Message("user", "1+2=")], "").messages
+        assert (tuple(history), question) == (before, {"role": "user", "content": "1+2="})
+    *history, question, answer = _payload("prefill", [*HISTORY, Message("user", "1+2=")]).messages
+    assert (tuple(history), question["content"], answer["content"]) == (before, "1+2=", "1+2")
+    assert _payload("completion", [*HISTORY, Message("user", "1+2=")]).text == "Be brief.\n\n2+2=4\n\n1+2=1+2"
 
 
 def test_an_instruction_holds_the_prompt_and_the_prefix_in_one_turn_of_the_user():

@@ -9,6 +9,7 @@ from training.test_trainer import each_method, trainer_of
 from transformers import PreTrainedModel
 
 from omniopd.config import Lora
+from omniopd.data.decoding import Decoding
 from omniopd.methods import Method, OmniOPD
 from omniopd.models.adapters import add_adapter
 from omniopd.models.generation import generate
@@ -68,7 +69,9 @@ def test_it_writes_what_the_cpu_writes(model):
     prompts, seeds = [[1, 10, 2, 11], [3, 4], [1, 10]], [[0, 1], [2, 3], [4, 5]]
     for temperature in (0.0, 1.0):
         expected, actual = (
-            generate(each, prompts, seeds=seeds, max_new_tokens=9, temperature=temperature, stop_ids=[16])
+            generate(
+                each, prompts, seeds=seeds, max_new_tokens=9, decoding=Decoding(temperature), stop_ids=[16]
+            )
             for each in (model, on_gpu(model))
         )
         assert actual == expected

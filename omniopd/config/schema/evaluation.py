@@ -1,11 +1,14 @@
 """`evaluation` and `benchmarks`: how responses are judged, and what is measured."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from omniopd.settings import Section
+from omniopd.config.schema.sampling import MinP, Stop, TopK, TopP
+from omniopd.data.decoding import Decoding
+from omniopd.settings import Key, Section
 
 
 def _with_group(pattern: str) -> str:
@@ -21,6 +24,22 @@ def _with_group(pattern: str) -> str:
 AnswerPattern = Annotated[str, AfterValidator(_with_group)]  # a regular expression with a group
 
 
+def _not_blank(text: str) -> str:
+    if not text or text.isspace():
+        raise ValueError("is empty; write some text, or leave it out")
+    return text
+
+
+SystemText = Annotated[str, AfterValidator(_not_blank)]
+
+
+class Example(Section):
+    """A worked example: a prompt, and a response as the model should write it."""
+
+    prompt: Annotated[str, AfterValidator(_not_blank)] = Field(description="as the user's turn")
+    response: Annotated[str, AfterValidator(_not_blank)] = Field(description="as the assistant's turn")
+
+
 class Evaluation(Section):
     grader: str = Field(
         default="math",
@@ -31,6 +50,12 @@ class Evaluation(Section):
         default=None, description="of grader pattern: the first group of the last match is the answer"
     )
     batch_size: int = Field(default=32, gt=0, description="responses generated at once")
+    temperature: Annotated[float, Key.IF_CHANGED] = Field(
+        default=1.0, gt=0, description="of the sampled responses to held-out prompts, besides the greedy ones"
+    )
+    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
+    top_k: Annotated[TopK, Key.IF_CHANGED] = None
+    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
 
     @field_validator("grader")
     @classmethod
@@ -48,6 +73,14 @@ class Evaluation(Section):
                 "grader pattern needs an answer_pattern, and it is null; write one, or take grader: math"
             )
         return self
+
+    def decodings(self, stop: Sequence[str]) -> dict[str, Decoding]:
+        """How held-out prompts are answered: greedily, and sampled; `stop` ends responses."""
+        ends = tuple(stop)
+        return {
+            "greedy": Decoding(0.0, stop=ends),
+            "sampled": Decoding(self.temperature, self.top_p, self.top_k, self.min_p, ends),
+        }
 
     def determining(self) -> dict[str, Any]:
         """Settings that decide results, without the name `pattern`: runs from before other graders keep their keys."""
@@ -77,6 +110,17 @@ class Benchmarks(Section):
     )
     max_new_tokens: int | None = Field(
         default=None, gt=0, description="longest response, in tokens; null: the benchmark's own"
+    )
+    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
+    top_k: Annotated[TopK, Key.IF_CHANGED] = None
+    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
+    stop: Annotated[Stop, Key.IF_CHANGED] = Field(default=[])
+    system: Annotated[str | None, Key.IF_CHANGED] = Field(
+        default=None, description="a system message before each item; '': none; null: that of prompts.system"
+    )
+    examples: Annotated[dict[str, list[Example]], Key.IF_CHANGED] = Field(
+        default={},
+        description="worked examples before each item, by benchmark: { gsm8k: [{ prompt: ..., response: ... }] }",
     )
 
     @field_validator("suite")

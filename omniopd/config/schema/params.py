@@ -103,6 +103,19 @@ class Params(Section):
     ablations: dict[str, Arm] = Field(default={}, description="further arms, on ablation_seeds")
     ablation_seeds: Seeds = Field(default=[0], description="seeds of the ablations")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_system_message(cls, raw: Any) -> Any:
+        """Benchmarks are asked behind the system message of the prompts, unless they have their own."""
+        if not isinstance(raw, dict):
+            return raw
+        prompts, benchmarks = raw.get("prompts"), raw.get("benchmarks") or {}
+        if not isinstance(prompts, dict) or not isinstance(benchmarks, dict) or not prompts.get("system"):
+            return raw
+        if benchmarks.get("system") is not None:
+            return raw
+        return {**raw, "benchmarks": {**benchmarks, "system": prompts["system"]}}
+
     @field_validator("arms", "ablations")
     @classmethod
     def _arm_names(cls, arms: dict[str, Arm]) -> dict[str, Arm]:

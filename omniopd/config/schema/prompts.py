@@ -1,11 +1,11 @@
 """`prompts`: the source, its columns, the splits, and what is left out."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from omniopd.config.schema.evaluation import AnswerPattern
-from omniopd.settings import Section
+from omniopd.config.schema.evaluation import AnswerPattern, Example, SystemText
+from omniopd.settings import Key, Section
 
 
 class PromptColumns(Section):
@@ -55,6 +55,14 @@ class Prompts(Section):
     template: str | None = Field(
         default=None,
         description="text around each prompt, with {prompt} in its place; the chat template is applied after it",
+    )
+    system: Annotated[SystemText | None, Key.IF_CHANGED] = Field(
+        default=None, description="a system message before each prompt that has none; null: none"
+    )
+    examples: Annotated[list[Example], Key.IF_CHANGED] = Field(
+        default=[],
+        description="worked examples before each prompt, as turns: [{ prompt: 2+2=, response: '4' }]; `template` is "
+        "applied to their prompts too",
     )
     answer_pattern: AnswerPattern | None = Field(
         default=None,

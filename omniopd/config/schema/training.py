@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from omniopd.config.schema.sampling import MinP, Stop, TopK, TopP
+from omniopd.data.decoding import Decoding
 from omniopd.settings import Key, Section
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,6 +27,10 @@ class Rollout(Section):
     num_samples: int = Field(default=1, gt=0, description="responses per prompt")
     max_new_tokens: int = Field(default=512, gt=0, description="longest response, in tokens")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature")
+    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
+    top_k: Annotated[TopK, Key.IF_CHANGED] = None
+    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
+    stop: Annotated[Stop, Key.IF_CHANGED] = Field(default=[])
     batch_size: int = Field(
         default=16,
         gt=0,
@@ -57,6 +63,11 @@ class Rollout(Section):
                 "make it a multiple of num_samples"
             )
         return self
+
+    @property
+    def decoding(self) -> Decoding:
+        """How responses to train on are sampled."""
+        return Decoding(self.temperature, self.top_p, self.top_k, self.min_p, tuple(self.stop))
 
     def determining(self) -> dict[str, Any]:
         """The settings that decide results; engine settings only if the engine is used."""

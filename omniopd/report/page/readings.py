@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from omniopd.data.conversation import transcript
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.methods import Method
 from omniopd.models.text import PART, TextDecoder
@@ -57,13 +58,14 @@ def _row(
     row: dict[str, Any] = {
         "id": trajectory.id,
         "round": trajectory.round,
-        "prompt": _place(trajectory.prompt, prompts),
+        "prompt": _place(transcript(trajectory.messages), prompts),
         "prompt_id": trajectory.prompt_id,
         "len": len(trajectory.response_ids),
         "finish": trajectory.finish_reason,
         "audits": [_audit(verdict, trajectory, method, decoder, tokens) for verdict in audited.verdicts],
     }
-    if texts and "".join(texts).rstrip(PART) == trajectory.response.rstrip(PART):
+    # A stop string, if one was written, follows the response.
+    if texts and "".join(texts).startswith(trajectory.response.rstrip(PART)):
         row["tokens"] = [_place(text, tokens) for text in texts]
         row["entropies"] = _thousandths(trajectory.entropies)
         row["logps"] = _thousandths(trajectory.logps)
