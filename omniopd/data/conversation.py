@@ -83,6 +83,8 @@ def _message(number: int, item: Any) -> Message:
         raise ValueError(
             f"has the role {_shown(role)} in message {number}; only {', '.join(get_args(Role))} are known"
         )
+    if item.get("tool_calls") or item.get("function_call"):
+        raise ValueError(f"calls a tool in message {number}; only text is read: leave out the row")
     content = item.get("content")
     if isinstance(content, list | tuple):
         content = "".join(_part(number, part) for part in content)

@@ -47,13 +47,18 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The text of all messages, by which prompts are told apart."""
+        """The text of all messages, which identifies a prompt."""
         return plain_text(self.messages)
 
-    def behind(self, system: str | None, examples: Iterable[tuple[str, str]] = ()) -> "Prompt":
-        """The prompt behind a system message, unless it has one, and worked examples: prompts with their responses.
+    @property
+    def turns(self) -> str:
+        """The text without the system message, which many prompts share."""
+        return plain_text([message for message in self.messages if message.role != "system"])
 
-        >>> Prompt("p", "3+5=").behind("Be brief.", [("2+2=", "4")]).text
+    def after(self, system: str | None, examples: Iterable[tuple[str, str]] = ()) -> "Prompt":
+        """The prompt after a system message, unless it has one, and worked examples: prompts with their responses.
+
+        >>> Prompt("p", "3+5=").after("Be brief.", [("2+2=", "4")]).text
         'Be brief.\\n\\n2+2=4\\n\\n3+5='
         """
         of_row = self.history[:1] if self.history and self.history[0].role == "system" else ()

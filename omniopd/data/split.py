@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from omniopd.data.columns import Columns, missing_column, value_at
-from omniopd.data.decontaminate import EvaluationItems
+from omniopd.data.decontaminate import EvaluationItems, Overlap
 from omniopd.data.dedup import text_digest
 from omniopd.data.prompts import (
     MAX_MISTAKES,
@@ -44,7 +44,7 @@ class Rules:
     num_heldout: int
     answer_pattern: re.Pattern[str] | None = None
     measured_by: Reference = "answer"
-    shown: Sequence[str] = ()  # prompts of worked examples, which are neither trained nor measured on
+    shown: Sequence[str] = ()  # questions of worked examples, which are neither trained nor measured on
     max_tokens: int | None = None
     count_tokens: Callable[[Sequence[Prompt]], Sequence[int]] | None = None  # required with max_tokens
 
@@ -239,13 +239,17 @@ def _read_all(
 
     Returns the digests of the texts that are left out: worked examples, and those that are too long.
     """
-    left_out = set(map(text_digest, rules.shown))
-    seen = set(left_out)
+    shown = set(map(text_digest, rules.shown))
+    left_out: set[bytes] = set()
+    seen: set[bytes] = set()
     rows = read_rows(source, rules.columns, findings, rules.answer_pattern)
     while batch := list(islice(rows, BATCH)):
         digests = [text_digest(prompt.text) for _, prompt, _ in batch]
         new: dict[bytes, Prompt] = {}
         for (_, prompt, _), digest in zip(batch, digests, strict=True):
+            if shown and text_digest(prompt.prompt) in shown:  # whatever its history
+                left_out.add(digest)
+                seen.add(digest)
             if digest not in seen:
                 new.setdefault(digest, prompt)
         seen.update(new)
@@ -292,7 +296,7 @@ def _read_train(
     for of_seed in candidates:
         items = EvaluationItems(evaluation.ngram)
         for prompt in of_seed.measured.values():
-            items.add(f"{prompt.id} of this set", prompt.text)
+            items.add(f"{prompt.id} of this set", prompt.turns)
         seeds.append((of_seed, items, set()))
     seen: set[bytes] = set()
     for _, prompt, _ in read_rows(source, rules.columns, Findings(source), rules.answer_pattern):
@@ -301,18 +305,24 @@ def _read_train(
             continue
         is_new = digest not in seen
         seen.add(digest)
-        with_evaluation = evaluation.overlap(prompt.text) if is_new else None
+        with_evaluation = _overlap(evaluation, prompt) if is_new else None
         for of_seed, items, overlapping in seeds:
             place = of_seed.place(digest)
             if place in of_seed.measured or digest in overlapping:
                 continue
-            overlap = (with_evaluation or items.overlap(prompt.text)) if is_new else None
+            overlap = (with_evaluation or _overlap(items, prompt)) if is_new else None
             if overlap is None:
                 of_seed.add_train(place, prompt)
                 continue
             overlapping.add(digest)
             entry = {"id": prompt.id, "with": overlap.item, "words": overlap.words}
             findings.contaminated[of_seed.seed].add(place, entry)
+
+
+def _overlap(items: EvaluationItems, prompt: Prompt) -> Overlap | None:
+    """Of the whole conversation or, where that is longer, of the question alone."""
+    overlap = items.overlap(prompt.turns)
+    return items.overlap(prompt.prompt) if overlap is None and prompt.history else overlap
 
 
 def _keep_lowest(entries: dict[int, T], key: int, value: T, *, size: int) -> None:

@@ -75,7 +75,7 @@ def _measure(
         (in_template(benchmark, {"prompt": example.prompt}), example.response)
         for example in suite.examples.get(name, ())
     ]
-    prompts = [prompt.behind(suite.system, examples) for prompt in items.prompts]
+    prompts = [prompt.after(suite.system, examples) for prompt in items.prompts]
     sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
     sampling, notes = _within_context(subject, benchmark, sampling, prompts)
     key = work_key(

@@ -100,13 +100,13 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
 
 
 def _asked(prompt: Prompt, settings: Prompts) -> Prompt:
-    """The prompt in its template, behind the system message and the worked examples."""
+    """The prompt in its template, after the system message and the worked examples."""
 
     def filled(text: str) -> str:
         return settings.template.replace("{prompt}", text) if settings.template else text
 
     examples = [(filled(example.prompt), example.response) for example in settings.examples]
-    return replace(prompt, prompt=filled(prompt.prompt)).behind(settings.system, examples)
+    return replace(prompt, prompt=filled(prompt.prompt)).after(settings.system, examples)
 
 
 def prompt_source(params: Params, layout: Layout) -> Source:
@@ -134,7 +134,7 @@ def _evaluation_items(params: Params, layout: Layout) -> EvaluationItems | None:
     for source, column in _evaluation_sources(params, layout):
         columns = Columns(prompt=column, answer=None, id=None, tests=None)
         for row, prompt, _ in read_rows(source, columns, Findings(source)):
-            items.add(f"{source.name}, row {row.number}", prompt.text)
+            items.add(f"{source.name}, row {row.number}", prompt.turns)
     return items
 
 

@@ -86,7 +86,9 @@ def prompt_settings(params: Params) -> dict[str, Any]:
         return settings
     settings["measured_by"] = grader_of(params.evaluation).needs
     if params.prompts.max_prompt_tokens:
-        settings["student"] = params.models.student  # whose tokenizer counts
+        settings["student"] = params.models.student  # whose tokenizer counts, within its chat template
+        if kwargs := params.models.chat_template_kwargs:
+            settings["chat_template_kwargs"] = kwargs
     return settings
 
 

@@ -26,6 +26,10 @@ def test_a_list_is_read_up_to_the_last_message_of_the_user():
     assert parsed(row(ASK, REPLY)) == (ASK,)
 
 
+def test_fields_that_are_empty_or_no_text_of_the_message_are_ignored():
+    assert parsed([{**ASK.as_row(), "name": "Ann", "tool_calls": None, "weight": 1}]) == (ASK,)
+
+
 def test_a_developer_is_a_system_and_parts_of_text_are_one_text():
     parts = [{"type": "text", "text": "2+"}, {"type": "text", "text": "2="}]
     given_ = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
@@ -43,6 +47,10 @@ def test_a_developer_is_a_system_and_parts_of_text_are_one_text():
         ([{"from": "human", "value": "2+2="}], "as message 1"),
         ([{"role": "user", "content": None}], "None as the content of message 1"),
         ([{"role": "user", "content": " "}], "no content in message 1"),
+        (
+            [ASK.as_row(), {**REPLY.as_row(), "tool_calls": [{"id": "a"}]}, LAST.as_row()],
+            "calls a tool in message 2",
+        ),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": "x.png"}]}],
             "only parts of type text",
@@ -83,10 +91,10 @@ def test_examples_stand_between_the_system_message_and_the_turns_of_the_row():
     shot = [("1+1=", "2")]
     shown = (Message("user", "1+1="), Message("assistant", "2"))
 
-    assert Prompt("p", "3+5=").behind("Be brief.", shot).messages == (SYSTEM, *shown, LAST)
+    assert Prompt("p", "3+5=").after("Be brief.", shot).messages == (SYSTEM, *shown, LAST)
     of_row = Prompt("p", "3+5=", history=(Message("system", "Own."), ASK, REPLY))
-    assert of_row.behind("Be brief.", shot).messages == (Message("system", "Own."), *shown, ASK, REPLY, LAST)
-    assert Prompt("p", "3+5=").behind(None) == Prompt("p", "3+5=")
+    assert of_row.after("Be brief.", shot).messages == (Message("system", "Own."), *shown, ASK, REPLY, LAST)
+    assert Prompt("p", "3+5=").after(None) == Prompt("p", "3+5=")
 
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1)

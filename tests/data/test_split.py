@@ -51,6 +51,29 @@ def test_neither_the_order_of_rows_nor_repeats_change_a_split_or_its_report(tmp_
     assert len({text for split in texts(first[0]).values() for text in split}) == 30
 
 
+def test_a_system_message_that_rows_share_is_no_overlap_and_a_history_hides_none(tmp_path: Path):
+    system = {
+        "role": "system",
+        "content": "one two three four five six seven eight nine ten eleven twelve thirteen",
+    }
+    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+    numbered = [[system, {"role": "user", "content": f"{i}+1="}] for i in range(40)]
+    behind = [[system, *turns, {"role": "user", "content": f"{i}+1="}] for i in range(3)]
+    rows = [{"prompt": messages, "answer": "1"} for messages in [*numbered, *behind]]
+    evaluation = EvaluationItems(13)
+    for i in range(3):
+        evaluation.add(f"item {i}", f"{i}+1=")
+    rules = Rules(PLAIN, num_train=20, num_validation=4, num_heldout=3)
+    drawn, findings = draw(lines(tmp_path / "a.jsonl", rows), rules, [0], evaluation=evaluation)
+
+    asked = {prompt.prompt for prompt in drawn[0]["train"]}
+    assert len(asked) == 20
+    assert not asked & {f"{i}+1=" for i in range(3)}
+    assert {entry["with"] for entry in findings.contaminated[0].as_record()["listed"]} >= {
+        f"item {i}" for i in range(3)
+    }
+
+
 def test_seeds_drawn_together_are_those_drawn_alone(tmp_path: Path):
     source = lines(tmp_path / "a.jsonl", ROWS)
     together, _ = draw(source, RULES, [0, 1])
@@ -143,7 +166,9 @@ def test_a_mapped_column_that_no_line_has_is_refused_with_those_that_there_are(t
 
 def test_prompts_that_are_too_long_are_in_no_split_and_are_listed(tmp_path: Path):
     rows = ROWS + [{"id": f"long{i}", "prompt": "1+" * 50 + f"{i}=", "answer": "1"} for i in range(7)] * 2
-    rules = Rules(PLAIN, 30, 4, 6, max_tokens=8, count_tokens=lambda texts: list(map(len, texts)))
+    rules = Rules(
+        PLAIN, 30, 4, 6, max_tokens=8, count_tokens=lambda prompts: [len(prompt.text) for prompt in prompts]
+    )
     drawn, findings = draw(lines(tmp_path / "a.jsonl", rows), rules, [0, 1])
 
     assert (

@@ -16,7 +16,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import DataError
 from omniopd.inputs.ensure import make_models, make_prompts
-from omniopd.inputs.prepare import prepare
+from omniopd.inputs.prepare import prepare, prepare_key
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer
 
@@ -374,6 +374,33 @@ def test_a_row_that_is_a_worked_example_is_drawn_into_no_split(given: Project):
     assert shown["id"] not in {row["id"] for row in drawn}
     assert {len(row["prompt"]) for row in drawn} == {3}  # the example's two turns, and the prompt
     assert report_of(given)["repeated"] == 1
+
+
+def test_a_row_with_a_history_that_asks_a_worked_example_is_drawn_into_no_split(given: Project):
+    ask = lambda i: [{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{i}+1="}]  # noqa: E731
+    write_prompts(given.root, [{"prompt": ask(i), "answer": str(i + 1)} for i in range(40)])
+    given.edit(prompts__num_train=29, prompts__examples=[{"prompt": "7+1=", "response": "8"}])
+    drawn = [row for content in run(given).values() for row in rows(content)]
+
+    assert {"role": "user", "content": "7+1="} not in [row["prompt"][-1] for row in drawn]
+    assert report_of(given)["repeated"] == 1
+
+
+def test_prompts_are_drawn_again_where_a_setting_of_the_template_that_counts_them_changed(given: Project):
+    tokenizer = character_tokenizer("0123456789+=;> ")
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{{ '' if thinks else ';;;' }}"
+    tokenizer.save_pretrained(given.root / "student")
+    sizes = {"prompts__num_train": 6, "prompts__num_heldout": 2, "prompts__num_validation": 2}
+    given.edit(models__student="student", prompts__max_prompt_tokens=7, rollout__num_prompts=4, **sizes)
+    key = lambda: prepare_key(load_params(given.params_file), 0, Layout(given.root))  # noqa: E731
+    run(given)
+    num_long, plain = report_of(given)["too_long"]["count"], key()
+    run(given.edit(models__chat_template_kwargs={"thinks": True}))
+
+    assert report_of(given)["too_long"]["count"] < num_long
+    assert key() != plain
+    given.edit(models__chat_template_kwargs={})
+    assert key() == plain
 
 
 def test_tests_of_programs_are_carried_and_can_be_measured_by(given: Project):

@@ -110,11 +110,12 @@ class Params(Section):
         if not isinstance(raw, dict):
             return raw
         prompts, benchmarks = raw.get("prompts"), raw.get("benchmarks") or {}
-        if not isinstance(prompts, dict) or not isinstance(benchmarks, dict) or not prompts.get("system"):
+        if not isinstance(prompts, dict) or not isinstance(benchmarks, dict):
             return raw
-        if benchmarks.get("system") is not None:
+        system = prompts.get("system")
+        if not isinstance(system, str) or benchmarks.get("system") is not None:
             return raw
-        return {**raw, "benchmarks": {**benchmarks, "system": prompts["system"]}}
+        return {**raw, "benchmarks": {**benchmarks, "system": system}}
 
     @field_validator("arms", "ablations")
     @classmethod
