@@ -186,19 +186,19 @@ class LLM:
         shared, num_top = params[0], params[0].logprobs
         assert shared.detokenize == bool(shared.stop), "stop strings are found in text"
         decoding = Decoding(shared.temperature, shared.top_p, shared.top_k or None, shared.min_p)
-        ends = self.chat.ends_at(shared.stop) if shared.stop else None
+        strings = self.chat.stop_strings(shared.stop) if shared.stop else None
         outputs = []
         for prompt, sampling in zip(prompts, params, strict=True):
             [[one]] = generate(
                 self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]],
-                max_new_tokens=shared.max_tokens, decoding=decoding, stop_ids=shared.stop_token_ids, ends=ends,
+                max_new_tokens=shared.max_tokens, decoding=decoding, stop_ids=shared.stop_token_ids, strings=strings,
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
             logprobs = num_top and self._logprobs(prompt["prompt_token_ids"], one.token_ids, num_top)
             completion = types.SimpleNamespace(
                 token_ids=one.token_ids,
                 finish_reason=one.finish_reason,
-                stop_reason=shared.stop[0] if ends and ends(one.token_ids) else None,
+                stop_reason=shared.stop[0] if strings and strings.end(one.token_ids) else None,
                 weight_versions=[span],
                 logprobs=logprobs,
             )

@@ -35,8 +35,8 @@ def before_stop(text: str, stop: Sequence[str]) -> str:
     >>> before_stop("4. Question: 3+5=", ["5", " Question:"])
     '4.'
     """
-    found = _first(text, stop)
-    return text if found is None else text[: found[1]]
+    place = _first(text, stop)
+    return text if place is None else text[: place[1]]
 
 
 def through_stop(text: str, stop: Sequence[str]) -> str:
@@ -45,8 +45,8 @@ def through_stop(text: str, stop: Sequence[str]) -> str:
     >>> through_stop("4. Question: 3+5=", ["5", " Question:"])
     '4. Question:'
     """
-    found = _first(text, stop)
-    return text if found is None else text[: found[0]]
+    place = _first(text, stop)
+    return text if place is None else text[: place[0]]
 
 
 def _first(text: str, stop: Sequence[str]) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """Prompts as a model reads them: rendered by its chat template, encoded, and with the tokens that end a turn."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
@@ -85,16 +85,9 @@ class Chat:
         ends += [id for id in (self.tokenizer.eos_token_id,) if isinstance(id, int)]
         return tuple(dict.fromkeys([*ends, *self.generation_ends]))
 
-    def ends_at(self, stop: Sequence[str]) -> Callable[[Sequence[int]], bool]:
-        """Whether tokens, one more at each call, have just completed a stop string."""
-        # Every token has a byte, except special ones, which have no text.
-        num_read = max(len(string.encode()) for string in stop) + STOP_MARGIN
-
-        def ends(token_ids: Sequence[int]) -> bool:
-            tail = str(self.tokenizer.decode(list(token_ids[-num_read:]), skip_special_tokens=True))
-            return any(string in tail for string in stop)
-
-        return ends
+    def stop_strings(self, stop: Sequence[str]) -> "StopStrings":
+        """How the stop strings are recognised in a response that grows by one token after the other."""
+        return StopStrings(self.tokenizer, tuple(stop))
 
     @cached_property
     def thinks(self) -> bool:
@@ -110,7 +103,9 @@ class Chat:
             text = self.render_conversation([Message("user", "2+2="), Message("assistant", _ANSWER)])
         except Exception:  # a template can raise anything; check reports it
             return []
-        _, _, after = text.rpartition(_ANSWER)
+        _, answer, after = text.rpartition(_ANSWER)
+        if not answer:  # the template changes it
+            return []
         ids = self.tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
         return list(ids)  # pyright: ignore[reportArgumentType]
 
@@ -124,6 +119,24 @@ class Chat:
                 **self.template_kwargs,
             )
         )
+
+
+@dataclass(frozen=True, eq=False)
+class StopStrings:
+    """Strings that end a response. Of its tokens, the last `num_tokens` show whether one has just been completed."""
+
+    tokenizer: PreTrainedTokenizerBase
+    stop: tuple[str, ...]
+
+    @cached_property
+    def num_tokens(self) -> int:
+        """Every token has at least a byte, except special ones, which have no text."""
+        return max(len(string.encode()) for string in self.stop) + STOP_MARGIN
+
+    def end(self, token_ids: Sequence[int]) -> bool:
+        """Whether a stop string is among the last tokens of a response."""
+        tail = str(self.tokenizer.decode(list(token_ids[-self.num_tokens :]), skip_special_tokens=True))
+        return any(string in tail for string in self.stop)
 
 
 def check_template(name: str, chat: Chat, prompts: Sequence[Conversation]) -> None:

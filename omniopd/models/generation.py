@@ -1,6 +1,6 @@
 """Batched sampling with a KV cache, one random stream per sequence. Axes: B sequences, V vocabulary."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -12,6 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from omniopd.data.decoding import Decoding
 from omniopd.functional import token_entropy, token_logp, truncated
+from omniopd.models.chat import StopStrings
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,12 @@ def generate(
     max_new_tokens: int,
     decoding: Decoding,
     stop_ids: Sequence[int],
-    ends: Callable[[list[int]], bool] | None = None,
+    strings: StopStrings | None = None,
     scored: bool = False,
 ) -> list[list[Generation]]:
     """len(seeds[i]) samples after each prompt i, as one batch. scored: add entropies, logps.
 
-    A sample ends at the first of stop_ids, which it includes, or where `ends` holds of its tokens so far: at a stop
-    string of the decoding, which only a tokenizer can find.
+    A sample ends at the first of stop_ids or where the first of the stop strings is complete; it includes both.
 
     Each sample draws from the stream of its seed, one uniform number per token, independently of the batch. Its logits
     depend on the batch by rounding: for identical bytes, pass the same batches in the same order. Common prefixes, of
@@ -73,10 +73,10 @@ def generate(
         if scored:
             scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
         running = running & ~torch.isin(token, stops)
-        if ends is not None:
-            for row in running.nonzero().flatten().tolist():
-                if ends(written[row, : step + 1].tolist()):
-                    running[row], ended_at[row] = False, step
+        if strings is not None:
+            ended = _ended_by(strings, written[:, : step + 1], running)
+            ended_at |= dict.fromkeys(ended, step)
+            running[ended] = False
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
         parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
@@ -92,6 +92,13 @@ def generate(
         for i, (row, *row_scores) in enumerate(zip(written.tolist(), *scores.tolist(), strict=True))
     ]
     return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
+
+
+def _ended_by(strings: StopStrings, written: Tensor, running: Tensor) -> list[int]:
+    """The running rows of the written tokens that a stop string has just ended."""
+    rows = running.nonzero().flatten()
+    tails = written[rows, -strings.num_tokens :].tolist()
+    return [row for row, tail in zip(rows.tolist(), tails, strict=True) if strings.end(tail)]
 
 
 def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
@@ -173,7 +180,9 @@ def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Tensor:
     """The token at which the cumulative probability first exceeds the uniform number. (B, V) → (B,)"""
     if decoding.temperature == 0:
         return logits.argmax(-1)
-    scaled = logits.double() / decoding.temperature
+    exact = logits.double()
+    # Relative to the likeliest token, so that no temperature is too small.
+    scaled = (exact - exact.amax(-1, keepdim=True)) / decoding.temperature
     if decoding.is_truncated:
         scaled = truncated(scaled, top_p=decoding.top_p, top_k=decoding.top_k, min_p=decoding.min_p)
     cumulative = scaled.softmax(-1).cumsum(-1)

@@ -73,7 +73,7 @@ class InProcessSampler:
         decoding: Decoding,
         stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
-        ends = self._student.chat.ends_at(decoding.stop) if decoding.stop else None
+        strings = self._student.chat.stop_strings(decoding.stop) if decoding.stop else None
         samples: list[list[Sample]] = [[] for _ in prompts]
         for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
             for group in batches(range(len(prompts)), self._batch_size // len(numbers)):
@@ -84,7 +84,7 @@ class InProcessSampler:
                     max_new_tokens=max_new_tokens,
                     decoding=decoding,
                     stop_ids=stop_ids,
-                    ends=ends,
+                    strings=strings,
                     scored=self._scores,
                 )
                 for i, prompt_generations in zip(group, generations, strict=True):

@@ -51,7 +51,7 @@ class InProcessTeacher:
                 max_new_tokens=requests[0].max_tokens,
                 decoding=Decoding(self._temperature if temperature is None else temperature),
                 stop_ids=self._chat.stop_ids,
-                ends=self._chat.ends_at(stop) if stop else None,
+                strings=self._chat.stop_strings(stop) if stop else None,
             )
             for i, replies in zip(indices, generations, strict=True):
                 answers[i] = TeacherAnswer(

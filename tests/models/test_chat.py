@@ -58,7 +58,8 @@ def test_the_end_token_is_the_templates_and_generation_stops_at_every_end(
 
 
 def test_without_a_template_that_shows_one_the_end_token_is_the_tokenizers(turns: PreTrainedTokenizerFast):
-    for template in (None, TURNS.replace("<turn>", ""), "{{ raise_exception('no answers') }}"):
+    changed = "<turn>{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
+    for template in (None, TURNS.replace("<turn>", ""), "{{ raise_exception('no answers') }}", changed):
         turns.chat_template = template
         assert Chat(turns).stop_ids == (id_of(turns, "<end>"),)
 

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from omniopd.data.decoding import GREEDY, Decoding
-from omniopd.models.chat import Chat
+from omniopd.models.chat import Chat, StopStrings
 from omniopd.models.generation import Generation, generate, nested
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
@@ -65,7 +66,7 @@ def test_a_stop_string_ends_a_sample_where_it_is_complete(model, tokenizer):
         "stop_ids": chat.stop_ids,
     }
     (free,) = generate(model, PROMPTS[:1], **run)
-    (ended,) = generate(model, PROMPTS[:1], **run, ends=chat.ends_at([";", "=1"]))
+    (ended,) = generate(model, PROMPTS[:1], **run, strings=chat.stop_strings([";", "=1"]))
 
     texts = [tokenizer.decode(sample.token_ids, skip_special_tokens=True) for sample in ended]
     assert sum(text.endswith((";", "=1")) for text in texts) > 50
@@ -75,6 +76,30 @@ def test_a_stop_string_ends_a_sample_where_it_is_complete(model, tokenizer):
         has_ended = text.endswith((";", "=1"))
         assert has_ended or sample == whole
         assert (sample.finish_reason == "stop") == (has_ended or whole.finish_reason == "stop")
+
+
+def test_only_the_last_tokens_are_searched_for_a_stop_string(model, tokenizer):
+    read: list[int] = []
+
+    class Counted(StopStrings):
+        def end(self, token_ids: Sequence[int]) -> bool:
+            read.append(len(token_ids))
+            return super().end(token_ids)
+
+    strings = Counted(tokenizer, (";;;",))
+    generate(
+        model, PROMPTS[:1], seeds=[[1, 2]], max_new_tokens=40, decoding=Decoding(9.0), stop_ids=[0],
+        strings=strings,
+    )  # fmt: skip
+    assert max(read) == strings.num_tokens < 40
+
+
+@pytest.mark.parametrize("temperature", [1e-9, 1e-310])
+def test_at_a_very_low_temperature_the_likeliest_token_is_sampled(model, tokenizer, temperature: float):
+    run = {"max_new_tokens": 6, "stop_ids": Chat(tokenizer).stop_ids}
+    ((greedy,),) = generate(model, PROMPTS[:1], seeds=[[0]], **run, decoding=Decoding(0.0))
+    (samples,) = generate(model, PROMPTS[:1], seeds=[[1, 2, 3]], **run, decoding=Decoding(temperature))
+    assert samples == [greedy] * 3
 
 
 def _one_by_one(model, prompt: list[int], seed: int, max_new_tokens: int, end_id: int) -> Generation:
