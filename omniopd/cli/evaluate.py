@@ -84,7 +84,7 @@ def _with_benchmarks(
         paths[name] = str(Path(path).absolute())
     given["files"] = {**params.benchmarks.files, **paths}
     benchmarks = validated(Benchmarks, {**params.benchmarks.model_dump(), **given}, "--suite")
-    for name in [*benchmarks.suite, *benchmarks.files]:
+    for name in [*benchmarks.suite, *benchmarks.files, *benchmarks.examples]:
         benchmark_named(name)
     if unused := [name for name in paths if name not in benchmarks.suite]:
         raise ConfigError(f"--file {unused[0]}: is not measured; name it in --suite too")

@@ -7,6 +7,7 @@ from typing import Any
 
 from omniopd import __version__
 from omniopd.config import Benchmarks
+from omniopd.data.dedup import text_digest
 from omniopd.data.layout import Layout
 from omniopd.data.lock import one_at_a_time
 from omniopd.data.prompts import Prompt
@@ -78,6 +79,12 @@ def _measure(
     prompts = [prompt.after(suite.system, examples) for prompt in items.prompts]
     sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
     sampling, notes = _within_context(subject, benchmark, sampling, prompts)
+    shown = {text_digest(text) for text, _ in examples}
+    notes += [
+        f"{name}: its item {prompt.id!r} is also a worked example, so that its answer is shown; take another example"
+        for prompt in items.prompts
+        if text_digest(prompt.prompt) in shown
+    ]
     key = work_key(
         "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
         benchmark.grader, sampling.determining(), [prompt.as_row() for prompt in prompts],

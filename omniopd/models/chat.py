@@ -15,7 +15,8 @@ from omniopd.errors import ModelError, one_line
 _TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
 PROBES = tuple(_TEXT.format(*words) for words in ((2, 3, "="), (7, 3, "="), (2, 8, "="), (2, 3, "#")))
 PROBES += (f"Now: {PROBES[0]}", "2+2=", "3+5=")
-THOUGHT = ("<think>", "</think>")
+# The beginning and the end of thoughts, in templates of Qwen3 and DeepSeek-R1, and of gpt-oss.
+THOUGHTS = (("<think>", "</think>"), ("<|channel|>analysis", "<|channel|>final<|message|>"))
 STOP_MARGIN = 8  # tokens without text that may lie within a stop string
 SHOWN_LEN = 120  # characters of a prompt in a message
 _ANSWER = "Forty-two."  # of a conversation that shows how the template ends a turn
@@ -92,8 +93,10 @@ class Chat:
     @cached_property
     def thinks(self) -> bool:
         """Whether the chat template lets the model think before it answers: it has thoughts and leaves them open."""
-        has_thoughts = THOUGHT[0] in str(self.tokenizer.chat_template or "")
-        return has_thoughts and not self.render("2+2=").rstrip().endswith(THOUGHT[1])
+        template = str(self.tokenizer.chat_template or "")
+        return any(
+            begin in template and not self.render("2+2=").rstrip().endswith(end) for begin, end in THOUGHTS
+        )
 
     def turn_end(self) -> list[int]:
         """The tokens that the chat template writes after an answer; empty without a template that accepts answers."""

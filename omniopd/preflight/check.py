@@ -26,6 +26,7 @@ from omniopd.grading import grader_of
 from omniopd.inputs.prepare import draw_prompts, prompt_source
 from omniopd.methods import Need
 from omniopd.models.trust import allow_code
+from omniopd.preflight.check_chat import sampling_warnings
 from omniopd.report.prompts import findings_text
 from omniopd.tasks import TASKS
 from omniopd.teachers import kind_of
@@ -59,7 +60,8 @@ def check(
         prompts, prompts_text = drawn or ([], "")
     of_teacher = mistakes.caught_in(lambda: _check_teacher(params, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
-    for name in dict.fromkeys([*params.benchmarks.suite, *params.benchmarks.files]):
+    benchmarks = params.benchmarks
+    for name in dict.fromkeys([*benchmarks.suite, *benchmarks.files, *benchmarks.examples]):
         mistakes.caught_in(
             lambda name=name: _check_benchmark(name, params, layout), place=f"{place}benchmarks: "
         )
@@ -68,7 +70,7 @@ def check(
     teacher_warnings, teacher_thinks = of_teacher or ([], None)
     warnings = [
         *_code_warnings(params),
-        *_sampling_warnings(configs),
+        *sampling_warnings(configs),
         *(student.warnings if student else []),
         *teacher_warnings,
     ]
@@ -193,21 +195,6 @@ def _code_warnings(params: Params) -> list[str]:
     ]
 
 
-def _sampling_warnings(configs: Configs) -> list[str]:
-    arms = [
-        arm
-        for arm, config in configs.items()
-        if config.method.source == "student" and config.rollout.decoding.is_truncated
-    ]
-    if not arms:
-        return []
-    return [
-        f"rollout: top_p, top_k or min_p leaves out tokens when {arms[0]} samples, but entropies and losses are of "
-        "the student's whole distribution; to leave out tokens in measurements alone, set them in evaluation or "
-        "benchmarks"
-    ]
-
-
 def _check_engine(configs: Configs) -> None:
     """Raise if an arm rolls out with vLLM, and vLLM cannot be imported."""
     if any(
@@ -250,7 +237,13 @@ def _check_student(
     from omniopd.preflight.check_models import check_student
 
     with _named(f"{place}models.student"):
-        facts = check_student(layout.named_model(name), params.models.chat_template_kwargs, prompts)
+        facts = check_student(
+            layout.named_model(name),
+            params.models.chat_template_kwargs,
+            prompts,
+            benchmarks=params.benchmarks,
+            stop=[string for config in configs.values() for string in config.rollout.stop],
+        )
     if facts.context is not None:
         _check_lengths(params, configs, prompts, facts.prompt_lens, facts.context)
     return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])

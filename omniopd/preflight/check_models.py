@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from omniopd.config import Benchmarks
 from omniopd.data.conversation import Message
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError, one_line
@@ -16,6 +17,12 @@ from omniopd.models.loading import (
     context_len,
     load_chat,
     load_config,
+)
+from omniopd.preflight.check_chat import (
+    benchmark_conversations,
+    control_token_warnings,
+    stop_warnings,
+    template_warnings,
 )
 
 THOUGHT_LEN = 2048  # tokens of a response that leave room for thoughts
@@ -46,13 +53,18 @@ def check_teacher(
     """
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
     chat = _checked_chat(teacher, template_kwargs, load_config(teacher), prompts)
-    return end_warnings(teacher, chat), chat.thinks
+    return [*end_warnings(teacher, chat), *template_warnings(teacher, chat)], chat.thinks
 
 
 def check_student(
-    student: str, template_kwargs: Mapping[str, Any], prompts: Sequence[Prompt]
+    student: str,
+    template_kwargs: Mapping[str, Any],
+    prompts: Sequence[Prompt],
+    *,
+    benchmarks: Benchmarks,
+    stop: Sequence[str],
 ) -> StudentFacts:
-    """The facts of a student that can read the prompts.
+    """The facts of a student that can read the prompts, and the messages of the benchmarks; stop: of rollouts.
 
     Raises:
         ModelError: the student cannot be used.
@@ -61,7 +73,16 @@ def check_student(
     config = load_config(student)
     chat = _checked_chat(student, template_kwargs, config, prompts)
     lengths = [len(ids) for ids in chat.encode([prompt.messages for prompt in prompts])]
-    warnings = [*end_warnings(student, chat), *template_warning(student, chat)]
+    if messages := benchmark_conversations(benchmarks):
+        try:
+            check_template(student, chat, messages)
+        except ModelError as error:
+            raise ModelError(f"benchmarks.system and benchmarks.examples: {error}") from error
+    warnings = [
+        *end_warnings(student, chat), *template_warning(student, chat), *template_warnings(student, chat),
+        *control_token_warnings(student, chat, [prompt.messages for prompt in prompts]),
+        *stop_warnings(student, chat, [*stop, *benchmarks.stop]),
+    ]  # fmt: skip
     return StudentFacts(config, len(chat.tokenizer), context_len(config), lengths, chat.thinks, warnings)
 
 

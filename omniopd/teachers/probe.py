@@ -18,8 +18,8 @@ MAX_TOKENS = 48  # of a solution; half of it is then requested again
 MIN_COUNTED_TOKENS = 64  # in all, below which a count says little about the tokenizer
 WORDLESS = {
     ONLY_THINKING: "it thinks, and the thoughts use up the tokens of its answer: turn its thinking off in "
-    "teacher.request, by { reasoning_effort: none } or, of a model on vLLM, { extra_body: { chat_template_kwargs: "
-    "{ enable_thinking: false } } }, or take a model that does not think",
+    "teacher.request, by { reasoning_effort: none } or, of a model on a server of yours, in "
+    "teacher.chat_template_kwargs, by { enable_thinking: false }, or take a model that does not think",
     EMPTY: "its replies are cut before their first character: if it thinks, turn that off in teacher.request "
     "(reasoning_effort: none)",
 }

@@ -57,6 +57,10 @@ REFUSED = {
         {"prompts.template": "Think."},
         "prompts.template: 'Think.' has no {prompt}; write that where the prompt goes",
     ),
+    "a system message of benchmarks that is white space": (
+        {"benchmarks.system": " "},
+        "benchmarks.system: ' ' is white space; write '' for no system message",
+    ),
     "a system message without text": (
         {"prompts.system": " "},
         "prompts.system: is empty; write some text, or leave it out",

@@ -129,6 +129,19 @@ def test_every_item_is_asked_in_the_benchmarks_words_and_graded(sums: Path):
     assert read_json(sums.parent / "metrics" / "benchmarks" / "m" / "gsm8k.json") == result.record
 
 
+def test_a_worked_example_that_is_an_item_is_remarked_on(sums: Path):
+    questions = [json.loads(line)["question"] for line in sums.read_text().splitlines()]
+    shots = [Example(prompt=prompt, response="It is 1.") for prompt in (questions[0], "What is 99 and 10?")]
+
+    [note] = [
+        note
+        for note in measured(Scripted(right), sums, examples={"gsm8k": shots}).notes
+        if "worked example" in note
+    ]
+
+    assert note.startswith("gsm8k: its item ")
+
+
 def test_an_item_is_asked_behind_the_system_message_and_the_examples_in_the_benchmarks_words(sums: Path):
     sampler = Scripted(lambda text, seed: right(text[text.rindex("What") :], seed))
     shot = Example(prompt="What is 1 and 10?", response="So 11.")

@@ -75,6 +75,22 @@ def test_settings_reach_the_template_wherever_it_is_used(path: str, turns: PreTr
     ]
 
 
+@pytest.mark.parametrize(
+    ("template", "thinks"),
+    [
+        ("{{ messages[0]['content'] }}", False),
+        ("<think>{{ messages[0]['content'] }}<think>", True),
+        ("{{ messages[0]['content'] }}<think></think>\n", False),
+        ("<|channel|>analysis<|message|>{{ messages[0]['content'] }}<|start|>assistant", True),
+    ],
+)
+def test_a_template_that_leaves_its_thoughts_open_lets_the_model_think(
+    turns: PreTrainedTokenizerFast, template: str, thinks: bool
+):
+    turns.chat_template = template
+    assert Chat(turns).thinks == thinks
+
+
 def test_samples_end_at_the_first_stop_token_that_they_include(path: str):
     chat, model = load_chat(path), load_model(path)
     sampled = {"seeds": [list(range(200))], "max_new_tokens": 12, "decoding": Decoding(3.0)}

@@ -123,6 +123,13 @@ class Benchmarks(Section):
         description="worked examples before each item, by benchmark: { gsm8k: [{ prompt: ..., response: ... }] }",
     )
 
+    @field_validator("system")
+    @classmethod
+    def _empty_or_text(cls, system: str | None) -> str | None:
+        if system and system.isspace():
+            raise ValueError(f"{system!r} is white space; write '' for no system message")
+        return system
+
     @field_validator("suite")
     @classmethod
     def _once(cls, suite: list[str]) -> list[str]:

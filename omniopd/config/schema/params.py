@@ -113,7 +113,7 @@ class Params(Section):
         if not isinstance(prompts, dict) or not isinstance(benchmarks, dict):
             return raw
         system = prompts.get("system")
-        if not isinstance(system, str) or benchmarks.get("system") is not None:
+        if not isinstance(system, str) or not system.strip() or benchmarks.get("system") is not None:
             return raw
         return {**raw, "benchmarks": {**benchmarks, "system": system}}
 
