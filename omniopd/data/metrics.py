@@ -119,7 +119,7 @@ METRICS: dict[str, Metric] = {
         ),
     ),
     "audits": Metric("verdicts of the teacher"),
-    "boundaries": Metric("verdicts of which no reply could be read as tokens"),
+    "boundaries": Metric("verdicts with a reply that could not be read as tokens, or at an anchor within a character"),
     "unaudited_trajectories": Metric("trajectories without a verdict that trains"),
     "response_len": Metric("mean length of responses", "tokens", "Response length", "mean length", is_compared=True),
     "cut_share": Metric(

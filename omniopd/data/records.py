@@ -97,8 +97,10 @@ class Verdict:
 
     The target for any alpha can be computed from the row: it has k_sem, num_replies and pi_bar. For a method that
     reads tokens, `reply_ids` are the replies in the student's tokens: complete tokens only, at most chunk_len. They
-    are empty at a `boundary`: the prefix is tokenised differently when a reply follows it, or its text does not
-    represent it fully. `failure` says in a word why the teacher did not answer; the chunk is then not audited.
+    are empty at a `boundary`: the prefix is tokenised differently when a reply follows it, its text does not represent
+    it fully, or the student cannot write a reply exactly. At an anchor within a character the teacher is not asked:
+    such a boundary has no replies. `failure` says in a word why the teacher did not answer; the chunk is then not
+    audited.
 
     >>> verdict = Verdict(
     ...     id="r0007-train-00012-0/5", trajectory_id="r0007-train-00012-0", anchor=5, chunk_len=2, chunk="=0",

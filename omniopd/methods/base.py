@@ -42,6 +42,11 @@ class Audit:
     clips_replies: bool = False  # whether a reply is cut to chunk_len student tokens before it is compared
     stopping: Stopping | None = None  # None: all replies at once
 
+    @property
+    def compares_texts(self) -> bool:
+        """Whether the method learns from the similarity of texts, rather than from the replies' tokens."""
+        return self.clips_replies or not self.reads_tokens
+
 
 # Default of spare tokens for a teacher with another tokenizer: it may need a few more tokens for the same text, and the
 # last one may be cut.
@@ -64,6 +69,11 @@ class Annotated:
     trajectory: Trajectory
     verdicts: Sequence[Verdict] = ()
     reward: float | None = None
+
+    @property
+    def answered(self) -> list[Verdict]:
+        """The verdicts with replies: at a boundary within a character the teacher is not asked."""
+        return [verdict for verdict in self.verdicts if verdict.replies]
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class OmniOPD(Method):
         return Reading("target", self.target(verdict))
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
-        audits = [verdict for item in annotated for verdict in item.verdicts]
+        audits = [verdict for item in annotated for verdict in item.answered]
         weights = [self.target(verdict) for verdict in audits]
         if self.baseline != "none":
             prompt_of = {item.trajectory.id: item.trajectory.prompt_id for item in annotated}
@@ -142,7 +142,7 @@ class OmniOPD(Method):
         return {"reinforcement": reinforcement, "anchor": anchor}
 
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
-        audits = [verdict for item in annotated for verdict in item.verdicts]
+        audits = [verdict for item in annotated for verdict in item.answered]
         num_tokens = sum(len(item.trajectory.response_ids) for item in annotated)
         k_sem = mean_and_spread("k_sem", [verdict.k_sem for verdict in audits])
         floor = mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.phi))
@@ -154,7 +154,8 @@ class OmniOPD(Method):
             "zero_agreement": sum(verdict.k_sem == 0 for verdict in audits) / len(audits) if audits else 0.0,
             "audited_share": sum(verdict.chunk_len for verdict in audits) / num_tokens,
             "audits": float(len(audits)),
-            "unaudited_trajectories": float(sum(not item.verdicts for item in annotated)),
+            "boundaries": float(sum(verdict.boundary for item in annotated for verdict in item.verdicts)),
+            "unaudited_trajectories": float(sum(not item.answered for item in annotated)),
         }
 
     def problems(self, plan: Plan) -> list[str]:
@@ -189,7 +190,7 @@ class OmniOPD(Method):
 def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
     num_tokens = len(item.trajectory.response_ids)
     weight, audited = [0.0] * num_tokens, [False] * num_tokens
-    for verdict in item.verdicts:
+    for verdict in item.answered:
         for t in range(verdict.anchor, verdict.anchor + verdict.chunk_len):
             weight[t] = weight_of[verdict.id]
             audited[t] = True

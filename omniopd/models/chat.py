@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from omniopd.data.conversation import Conversation, Message, conversation, plain_text
 from omniopd.errors import ModelError, one_line
+from omniopd.models.token_text import TokenText
 
 # Prompts that differ only at the beginning, in the middle or at the end.
 _TEXT = "What is the sum of {} and {}? Write each step on a line of its own, and the result after {}."
@@ -69,6 +70,11 @@ class Chat:
         pairs = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)  # pyright: ignore[reportArgumentType]
         return [ids[: len(ids) - len(list(takewhile(bool, reversed(mask))))] for ids, mask in pairs]
 
+    @cached_property
+    def token_text(self) -> TokenText:
+        """The text of each token."""
+        return TokenText(self.tokenizer)
+
     @property
     def end_id(self) -> int:
         """The token that ends a turn: the one that the chat template writes after an answer, else the tokenizer's.
@@ -88,7 +94,7 @@ class Chat:
 
     def stop_strings(self, stop: Sequence[str]) -> "StopStrings":
         """How the stop strings are recognised in a response that grows by one token after the other."""
-        return StopStrings(self.tokenizer, tuple(stop))
+        return StopStrings(self.token_text, tuple(stop))
 
     @cached_property
     def thinks(self) -> bool:
@@ -128,7 +134,7 @@ class Chat:
 class StopStrings:
     """Strings that end a response. Of its tokens, the last `num_tokens` show whether one has just been completed."""
 
-    tokenizer: PreTrainedTokenizerBase
+    token_text: TokenText
     stop: tuple[str, ...]
 
     @cached_property
@@ -138,7 +144,7 @@ class StopStrings:
 
     def end(self, token_ids: Sequence[int]) -> bool:
         """Whether a stop string is among the last tokens of a response."""
-        tail = str(self.tokenizer.decode(list(token_ids[-self.num_tokens :]), skip_special_tokens=True))
+        tail = self.token_text.middle(token_ids[-self.num_tokens :]).decode("utf-8", "replace")
         return any(string in tail for string in self.stop)
 
 

@@ -27,6 +27,7 @@ from omniopd.models.chat import Chat
 from omniopd.models.generation_config import generation_config, generation_ends
 from omniopd.models.integrity import check_finite, check_loading, check_numbers
 from omniopd.models.precision import DTYPES, compute_in
+from omniopd.models.published import as_published
 from omniopd.models.sharding import whole
 from omniopd.models.trust import code_is_allowed
 
@@ -101,6 +102,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         )
     with _model_errors(name, "its tokenizer cannot be loaded", "save the tokenizer there again"):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=code_is_allowed())
+        tokenizer = as_published(name, tokenizer)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{name}: the tokenizer has no end token; set eos_token and save it again")
     return tokenizer
@@ -110,9 +112,11 @@ def load_chat(name: str, template_kwargs: Mapping[str, Any] | None = None) -> Ch
     """The tokenizer saved with a model, with the settings of its chat template and the end tokens of its generation.
 
     Raises:
-        ModelError: as `load_tokenizer`, or the generation config cannot be read.
+        ModelError: as `load_tokenizer`; the generation config cannot be read; or its tokens have no text each.
     """
-    return Chat(load_tokenizer(name), template_kwargs or {}, generation_ends(name))
+    chat = Chat(load_tokenizer(name), template_kwargs or {}, generation_ends(name))
+    chat.token_text.check(name)
+    return chat
 
 
 def have_same_vocabulary(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase) -> bool:

@@ -87,6 +87,6 @@ def respond(
                     f"{sample.weights or 'unknown'}, and they should be {writer.weights}; stale weights are neither "
                     "trained on nor measured: start the run again, or set rollout.engine: transformers"
                 )
-            text = before_stop(decoder.text(sample.generation.token_ids), decoding.stop)
+            text = before_stop(decoder.text(sample.generation.token_ids, before=ids[-1]), decoding.stop)
             responses.append(Response(prompt, ids, number, seed, sample.generation, text))
     return responses

@@ -12,6 +12,10 @@ from omniopd.models.chat import Chat
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
 
+UNREADABLE = (
+    "not in the student's tokens"  # why a solution trains nothing: special tokens, unknown characters
+)
+
 
 def solutions(
     prompts: Sequence[Prompt],
@@ -82,7 +86,11 @@ def _with_replies(
         texts, answer.finish_reasons, decoder.read_after(contexts, texts), strict=True
     ):
         # Encoded alone where the last token of the prompt would reach into the text: the student will write it so.
-        ids = decoder.read_alone(text) if ids is None else ids
+        before = empty.prompt_ids[-1]
+        ids = decoder.read_alone(text, before) if ids is None else ids
+        if decoder.hides(ids):
+            trajectories.append(replace(empty, failure=UNREADABLE))
+            continue
         if reason == "stop":
             ids = [*ids, end_id]
         if not ids:
@@ -91,7 +99,7 @@ def _with_replies(
         trajectories.append(
             replace(
                 empty,
-                response=before_stop(text, request.stop),
+                response=before_stop(decoder.text(ids, before), request.stop),
                 response_ids=ids[: request.max_tokens],
                 finish_reason="stop" if is_whole else "length",
             )

@@ -9,6 +9,7 @@ from omniopd.functional.seeds import stable_seed
 from omniopd.methods import Audit
 from omniopd.methods.agreement import similarities
 from omniopd.models.text import Context, TextDecoder, legible
+from omniopd.models.token_text import PART
 from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
 
 
@@ -32,6 +33,8 @@ def verify(
 ) -> list[Verdict]:
     """One verdict per anchor, trajectories and anchors in the order given. The teacher never sees the chunk.
 
+    At an anchor within a character, whose prefix is no text, the teacher is not asked: that is a boundary.
+
     end_id: the student's end token, appended to replies that ended. stop: strings that end a response.
 
     Raises:
@@ -41,7 +44,7 @@ def verify(
         _chunk(item.trajectory, anchor, audit, decoder, seed) for item in anchored for anchor in item.anchors
     ]
     step = audit.stopping.step if audit.stopping else audit.num_replies
-    pending = chunks
+    pending = [chunk for chunk in chunks if chunk.is_text]
     for first in range(0, audit.num_replies, step):
         if not pending:
             break
@@ -49,7 +52,7 @@ def verify(
         requests = [
             TeacherRequest(
                 id=chunk.id, trajectory_id=chunk.trajectory.id, prompt=chunk.trajectory.prompt,
-                history=history_of(chunk.trajectory.history), prefix=chunk.prefix,
+                history=history_of(chunk.trajectory.history), prefix=chunk.prefix or "",
                 num_replies=count, max_tokens=audit.chunk_len + audit.spare_tokens, seed=chunk.seed + first,
                 stop=tuple(stop),
             )
@@ -78,8 +81,9 @@ class _Chunk:
     trajectory: Trajectory
     anchor: int
     before: int | None  # the token before the anchor
-    prefix: str
+    prefix: str | None  # None where the anchor is within a character
     text: str
+    is_text: bool  # whether prefix and chunk can be put to the teacher as text
     pi_bar: float
     seed: int
     replies: list[_Reply] = field(default_factory=list)
@@ -101,15 +105,19 @@ class _Chunk:
 
 
 def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecoder, seed: int) -> _Chunk:
-    ids, end = trajectory.response_ids, anchor + audit.chunk_len
-    before = ids[anchor - 1] if anchor else None
+    end = anchor + audit.chunk_len
+    ids = trajectory.response_ids[anchor:end]
+    context = Context(trajectory.messages, trajectory.prompt_ids, trajectory.response_ids[:anchor])
+    prefix, written = decoder.prefix(context), decoder.text_after(context.last_id, ids)
+    text = written.rstrip(PART)
     return _Chunk(
         id=f"{trajectory.id}/{anchor}",
         trajectory=trajectory,
         anchor=anchor,
-        before=before,
-        prefix=decoder.text(ids[:anchor]),
-        text=decoder.text_after(before, ids[anchor:end]),
+        before=context.last_id,
+        prefix=prefix,
+        text=text,
+        is_text=prefix is not None and not (audit.compares_texts and written and not text),
         pi_bar=geometric_mean(trajectory.logps[anchor:end]),
         # Stride N: an anchor has the seeds [N · i, N · i + N), so no two share a random stream.
         seed=stable_seed("verify", seed, trajectory.id, anchor) * audit.num_replies,
@@ -137,9 +145,9 @@ def _add_answers(
             reply.ids = None if ids is None else _complete(ids, reply.finish_reason, audit, end_id)
     pairs = []
     for chunk, reply in added:
-        text = reply.text
+        text = legible(reply.text, reply.finish_reason)
         if audit.clips_replies and reply.ids is not None:
-            text = decoder.text_after(chunk.before, reply.ids)
+            text = decoder.text_after(chunk.before, reply.ids).rstrip(PART)
         pairs.append((chunk.text, text))
     for (_, reply), similarity in zip(added, similarities(audit.similarity, pairs), strict=True):
         reply.similarity = similarity
@@ -168,7 +176,7 @@ def _is_decided(chunk: _Chunk, audit: Audit) -> bool:
 
 def _verdict(chunk: _Chunk, teacher: str, audit: Audit) -> Verdict:
     read = [reply.ids for reply in chunk.replies if reply.ids is not None]
-    is_boundary = audit.reads_tokens and len(read) < len(chunk.replies)
+    is_boundary = not chunk.is_text or (audit.reads_tokens and len(read) < len(chunk.replies))
     return Verdict(
         id=chunk.id,
         trajectory_id=chunk.trajectory.id,
@@ -176,7 +184,7 @@ def _verdict(chunk: _Chunk, teacher: str, audit: Audit) -> Verdict:
         chunk_len=audit.chunk_len,
         chunk=chunk.text,
         teacher=teacher,
-        mode=chunk.answers[0].mode,
+        mode=chunk.answers[0].mode if chunk.answers else "",
         num_replies=len(chunk.replies),
         replies=[reply.text for reply in chunk.replies],
         similarities=[reply.similarity for reply in chunk.replies],

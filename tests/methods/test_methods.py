@@ -256,6 +256,27 @@ def test_one_response_a_prompt_has_nothing_to_be_compared_with():
 # --- omniopd
 
 
+@pytest.mark.parametrize("baseline", ["none", "batch"])
+def test_an_anchor_at_which_the_teacher_was_not_asked_trains_nothing(baseline: str):
+    method = OmniOPD(alpha=0, num_chunks=2, num_replies=2, chunk_len=2, baseline=baseline)
+    items = annotated(method)
+    unasked = replace(
+        items[0].verdicts[0],
+        replies=[],
+        similarities=[],
+        reply_ids=[],
+        num_replies=0,
+        k_sem=0.0,
+        boundary=True,
+    )
+    marked = [replace(items[0], verdicts=[unasked, *items[0].verdicts[1:]]), *items[1:]]
+    without = [replace(items[0], verdicts=items[0].verdicts[1:]), *items[1:]]
+
+    for row, other in zip(method.rows(marked), method.rows(without), strict=True):
+        assert row.columns == other.columns
+    assert method.metrics(marked) == method.metrics(without) | {"boundaries": 1.0}
+
+
 def test_with_nothing_audited_omniopd_is_the_anchor_alone(model):
     method = OmniOPD(num_chunks=2, num_replies=2, chunk_len=2)
     batch = collate(method.rows(bare(annotated(method))), pad_id=0)

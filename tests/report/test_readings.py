@@ -13,7 +13,7 @@ from omniopd.data.records import Reward
 from omniopd.methods import SFT, Fork, Method, OmniOPD
 from omniopd.models.chat import Chat
 from omniopd.models.text import TextDecoder
-from omniopd.report.page.readings import pieces, readings
+from omniopd.report.page.readings import readings
 from omniopd.report.page.story import AuditedTrajectory
 
 
@@ -31,16 +31,16 @@ def test_the_text_of_a_character_of_several_tokens_is_at_the_last_of_them():
     decoder = byte_decoder()
     ids = decoder.read_alone("a😀é.")
 
-    assert pieces(decoder, ids) == ["a", "", "", "", "😀", "", "é", "."]
+    assert decoder.pieces(None, ids) == ["a", "", "", "", "😀", "", "é", "."]
 
 
 def test_part_of_a_character_is_shown_as_such_and_hides_no_token_after_it():
     decoder = byte_decoder()
     ids = decoder.read_alone("😀")[:2] + decoder.read_alone("abcd")
 
-    texts = pieces(decoder, ids)
+    texts = decoder.pieces(None, ids)
 
-    assert texts == ["\ufffd", "", "a", "b", "c", "d"]
+    assert texts == ["", "\ufffd", "a", "b", "c", "d"]
     assert "".join(texts) == decoder.text(ids)
 
 
@@ -88,7 +88,7 @@ def test_what_a_cut_left_of_a_character_hides_no_tokens():
     content = readings([AuditedTrajectory(cut)], OmniOPD(), decoder)
 
     (row,) = content["rows"]
-    assert [content["tokens"][place] for place in row["tokens"]] == ["a", "b", "\ufffd", ""]
+    assert [content["tokens"][place] for place in row["tokens"]] == ["a", "b", "", "\ufffd"]
 
 
 def test_a_target_is_the_methods_own_and_a_failure_has_none():

@@ -257,6 +257,62 @@ def test_a_reply_that_is_cut_within_a_character_casts_no_vote_for_what_nobody_wr
     assert verdict.replies == [third, "5", "5" + third]
 
 
+def bytes_alone() -> PreTrainedTokenizerFast:
+    """A token a byte."""
+    alphabet = {token: i for i, token in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"])}
+    tokenizer = Tokenizer(models.BPE(alphabet, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_at_an_anchor_within_a_character_the_teacher_is_not_asked(reads: bool):
+    tokenizer = bytes_alone()
+    ids = tokenizer.encode("5€6")
+    trajectory = replace(
+        _anchored().trajectory, prompt="5", prompt_ids=ids[:1], response_ids=ids, logps=[-0.1] * 5
+    )
+    teacher = Teacher(("€", "length"), ("6", "length"), ("", "stop"))
+    verdicts = verify(
+        [Anchored(trajectory, [1, 2, 3, 4])],
+        teacher=teacher, audit=replace(AUDIT, reads_tokens=reads), decoder=TextDecoder(Chat(tokenizer)),
+        end_id=256, seed=0,
+    )  # fmt: skip
+
+    # A chunk of two tokens at 1 holds no whole character either: there is no text to compare with the replies.
+    assert [request.prefix for request in teacher.asked] == (["5", "5€"] if reads else ["5€"])
+    assert [verdict.anchor for verdict in verdicts if not verdict.replies] == ([2, 3] if reads else [1, 2, 3])
+    for verdict in verdicts:
+        if not verdict.replies:
+            assert (verdict.boundary, verdict.num_replies, verdict.k_sem, verdict.failure) == (
+                True,
+                0,
+                0.0,
+                "",
+            )
+    assert verdicts[-1].chunk == "6"
+    assert verdicts[-1].similarities == [0.0, 1.0, 0.0]
+
+
+def test_texts_are_compared_by_whole_characters():
+    tokenizer = bytes_alone()
+    ids = tokenizer.encode("56€")
+    decoder = TextDecoder(Chat(tokenizer))
+    trajectory = replace(
+        _anchored().trajectory, prompt="5", prompt_ids=ids[:1], response_ids=ids, logps=[-0.1] * 5
+    )
+    part = decoder.text(tokenizer.encode("€")[:1])
+    teacher = Teacher(("6" + part, "length"), ("6€", "length"), (part, "length"))
+    [verdict] = verify(
+        [Anchored(trajectory, [1])],
+        teacher=teacher, audit=replace(AUDIT, similarity="exact"), decoder=decoder, end_id=256, seed=0,
+    )  # fmt: skip
+
+    assert verdict.chunk == "6"
+    assert verdict.similarities == [1.0, 0.0, 0.0]
+
+
 def test_a_clipped_reply_is_compared_as_far_as_the_chunk_is_long():
     long = [("+4+0=09", "length")] * 3
     clipping = replace(READ, clips_replies=True)

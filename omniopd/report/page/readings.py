@@ -10,10 +10,10 @@ from typing import Any
 from omniopd.data.conversation import transcript
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.methods import Method
-from omniopd.models.text import PART, TextDecoder
+from omniopd.models.text import TextDecoder
+from omniopd.models.token_text import PART
 from omniopd.report.page.story import AuditedTrajectory
 
-MAX_PARTS = 4  # tokens of a character, in tokenizers over bytes
 Places = dict[str, int]  # texts that rows refer to by their place, each kept once
 
 
@@ -27,25 +27,6 @@ def readings(
     return {"prompts": list(prompts), "tokens": list(tokens), "rows": rows}
 
 
-def pieces(decoder: TextDecoder, token_ids: Sequence[int]) -> list[str]:
-    """The text of each token in its context. A character of several tokens is at the last of them."""
-    texts: list[str] = []
-    while (start := len(texts)) < len(token_ids):
-        before = token_ids[start - 1] if start else None
-        alone = decoder.token_after(before, token_ids[start])
-        if PART not in alone:
-            texts.append(alone)
-            continue
-        for size in range(2, min(MAX_PARTS, len(token_ids) - start) + 1):
-            text = decoder.text_after(before, list(token_ids[start : start + size]))
-            if PART not in text:
-                texts += [""] * (size - 1) + [text]
-                break
-        else:
-            texts.append(alone)
-    return texts
-
-
 def _place(text: str, places: Places) -> int:
     return places.setdefault(text, len(places))
 
@@ -54,7 +35,8 @@ def _row(
     audited: AuditedTrajectory, method: Method, decoder: TextDecoder | None, prompts: Places, tokens: Places
 ) -> dict[str, Any]:
     trajectory, reward = audited.trajectory, audited.reward
-    texts = pieces(decoder, trajectory.response_ids) if decoder else []
+    last_id = (trajectory.prompt_ids or [None])[-1]
+    texts = decoder.pieces(last_id, trajectory.response_ids) if decoder else []
     row: dict[str, Any] = {
         "id": trajectory.id,
         "round": trajectory.round,
@@ -84,8 +66,10 @@ def _row(
 def _audit(
     verdict: Verdict, trajectory: Trajectory, method: Method, decoder: TextDecoder | None, tokens: Places
 ) -> dict[str, Any]:
-    reading = None if verdict.failure else method.reading(trajectory, verdict)
-    replies = [pieces(decoder, ids) for ids in verdict.reply_ids] if decoder else []
+    reading = method.reading(trajectory, verdict) if verdict.replies else None
+    before = [*trajectory.prompt_ids[-1:], *trajectory.response_ids[: verdict.anchor]]
+    last_id = before[-1] if before else None
+    replies = [decoder.pieces(last_id, ids) for ids in verdict.reply_ids] if decoder else []
     return {
         "at": verdict.anchor,
         "len": verdict.chunk_len,

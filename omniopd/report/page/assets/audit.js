@@ -43,7 +43,7 @@ const Audit = {
       ["k_sem", audit.failure ? undefined : `${Data.number(audit.k)} of N = ${audit.n}`],
       ["pi_bar", audit.failure ? undefined : Data.number(audit.belief)],
       ["disagreement", Data.has(Find.apart(audit)) && Find.apart(audit).toFixed(3)],
-      ["boundary", audit.boundary ? "yes: no reply is read as tokens" : undefined],
+      ["boundary", audit.boundary ? (audit.replies.length ? "yes: no reply is read as tokens" : "yes: within a character, the teacher is not asked") : undefined],
       ["asked as", audit.mode], ["teacher", audit.teacher], ["tokens read", audit.read], ["tokens written", audit.wrote],
       ["cost", audit.cost && `$${Data.number(audit.cost)}`],
     ]);
