@@ -86,7 +86,7 @@ def test_only_the_last_tokens_are_searched_for_a_stop_string(model, tokenizer):
             read.append(len(token_ids))
             return super().end(token_ids)
 
-    strings = Counted(tokenizer, (";;;",))
+    strings = Counted(Chat(tokenizer).token_text, (";;;",))
     generate(
         model, PROMPTS[:1], seeds=[[1, 2]], max_new_tokens=40, decoding=Decoding(9.0), stop_ids=[0],
         strings=strings,
