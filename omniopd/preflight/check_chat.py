@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from omniopd.config import Benchmarks, RunConfig
@@ -12,6 +12,7 @@ from omniopd.data.prompts import Prompt
 if TYPE_CHECKING:
     from omniopd.models.chat import Chat
 
+MARK = "today's date"
 SHOWN_LEN = 60  # characters of a prompt in a message
 
 
@@ -39,7 +40,9 @@ def template_warnings(name: str, chat: "Chat") -> list[str]:
             f"{name}: its chat template has no setting {unused[0]!r}, so chat_template_kwargs changes nothing; fix the "
             "name, or leave it out"
         )
-    if "strftime_now" in template and str(datetime.now().year) in chat.render("2+2="):
+    # The function with which a template asks for the date; an argument takes its place.
+    marked = {**chat.template_kwargs, "strftime_now": lambda _: MARK}
+    if "strftime_now" in template and MARK in replace(chat, template_kwargs=marked).render("2+2="):
         warnings.append(
             f"{name}: its chat template writes the current date into every prompt, so that a run which goes on "
             "tomorrow, or is repeated, reads other prompts; set the date in chat_template_kwargs (Llama 3: "

@@ -33,7 +33,7 @@ def test_a_template_that_writes_the_date_is_warned_of_unless_a_setting_fixes_it(
 
     [line] = about(local_project, "current date")
     assert "models.student" in line
-    fixed = {"date_string": f"1 Jan {datetime.now().year - 2}"}
+    fixed = {"date_string": f"1 Jan {datetime.now().year}"}
     assert not about(local_project.edit(models__chat_template_kwargs=fixed), "current date")
 
 
