@@ -40,6 +40,27 @@ class TextOnlyTeacher:
         raise AttributeError(f"a teacher that only answers text was asked for {name!r}")
 
 
+ASKED: list[TeacherRequest] = []
+
+
+class RecordingTeacher:
+    """Writes the same to everybody, and adds every request to ASKED."""
+
+    def __init__(self, path: str, *, name: str, temperature: float, batch_size: int):
+        del path, temperature, batch_size
+        self.name = name
+
+    def answer(self, requests: Sequence[TeacherRequest]) -> list[TeacherAnswer]:
+        ASKED.extend(requests)
+        return [
+            TeacherAnswer(
+                ["5+4=9"[: request.max_tokens]] * request.num_replies, ["length"] * request.num_replies,
+                mode="completion", prompt_tokens=1, completion_tokens=5,
+            )
+            for request in requests
+        ]  # fmt: skip
+
+
 class FlakyTeacher(InProcessTeacher):
     """Fails the first time that it is asked in a project, then answers."""
 

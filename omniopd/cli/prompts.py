@@ -22,20 +22,27 @@ def show(
     split: Annotated[Literal["train", "validation", "heldout"], typer.Option(help="The split.")] = "train",
     num: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 3,
     raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="The messages as the teacher reads them, with context and hint.")
+    ] = False,
     params: ParamsFile = PARAMS_FILE,
 ) -> None:
     """Show prompts exactly as the student reads them: chat template, special tokens, number of tokens."""
     from omniopd.config import load_params
     from omniopd.data.conversation import transcript
     from omniopd.preflight.show import show as shown
+    from omniopd.teachers.briefing import briefing_of
 
-    for entry in shown(load_params(params), seed, split, _layout_with(params, seed), num=num):
+    loaded = load_params(params)
+    briefing = briefing_of(loaded.teacher)
+    for entry in shown(loaded, seed, split, _layout_with(params, seed), num=num):
         answer, tests = entry.prompt.answer, entry.prompt.tests
         head = [f"--- {entry.prompt.id}: {entry.num_tokens:,} tokens"]
         head += [f"answer {answer}"] if answer is not None else []
         head += ["with tests"] if tests is not None else []
         say("; ".join(head))
-        say(transcript(entry.prompt.messages) if raw else entry.text)
+        messages = briefing.messages(entry.prompt) if teacher else entry.prompt.messages
+        say(transcript(messages) if raw or teacher else entry.text)
 
 
 @prompts.command()

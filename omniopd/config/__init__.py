@@ -16,7 +16,7 @@ from omniopd.config.schema.models import DEMO, DEMO_CONTEXT, DemoModel
 from omniopd.config.schema.params import Arm, Methods, Params, RunConfig
 from omniopd.config.schema.prompts import Prompts
 from omniopd.config.schema.sampling import MinP, Stop, TopK, TopP
-from omniopd.config.schema.teacher import TeacherConfig
+from omniopd.config.schema.teacher import HINT_PLACE, TeacherConfig
 from omniopd.config.schema.tracking import Tracking
 from omniopd.config.schema.training import Lora, Precision, Rollout, Train
 from omniopd.settings import Section
@@ -24,6 +24,7 @@ from omniopd.settings import Section
 __all__ = [
     "DEMO",
     "DEMO_CONTEXT",
+    "HINT_PLACE",
     "Arm",
     "Benchmarks",
     "DemoModel",

@@ -74,7 +74,7 @@ def resolve(
     block = getattr(params.methods, arm.method, None)
     blocks = {"settings": (kind, block, arm.settings)} | {
         name: (type(getattr(params, name)), getattr(params, name), getattr(arm, name))
-        for name in ("train", "rollout")
+        for name in ("train", "rollout", "teacher")
     }
     changed, mistakes = {}, []
     for name, (model, default, overrides) in blocks.items():
@@ -96,7 +96,6 @@ def resolve(
         **changed,
         prompts=params.prompts,
         models=params.models,
-        teacher=params.teacher,
         evaluation=params.evaluation,
         compute=params.compute,
         tracking=params.tracking,
@@ -234,10 +233,16 @@ def task_problems(params: Params, file: str) -> list[str]:
         "max_prompt_tokens",
         "decontaminate",
     )
+    if task is None:
+        return []
+    columns = [name for name in params.hint_columns if name not in ("answer", "solution")]
     return [
         f"{file}: prompts.{name}: does not apply to {task}, which is a built-in task; leave it out"
         for name in names
-        if task is not None and getattr(params.prompts, name)
+        if getattr(params.prompts, name)
+    ] + [
+        f"{file}: teacher.hint: shows {name!r}, which problems of {task} do not have; write {{answer}} or {{solution}}"
+        for name in columns
     ]
 
 

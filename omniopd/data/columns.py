@@ -20,6 +20,7 @@ class Columns:
     id: str | None
     tests: str | None
     more: tuple[str, ...] = ()  # further columns to read
+    hint: tuple[str, ...] = ()  # columns that a prompt keeps for the teacher's hint
 
     def renamed(self) -> dict[str, str]:
         """The paths that differ from the name of the part, by part. These must exist; the others are optional."""
@@ -27,7 +28,8 @@ class Columns:
 
     def tops(self) -> set[str]:
         """Every name that a path may begin with."""
-        return {name for path in (*self._paths().values(), *self.more) for name in (path, path.split(".")[0])}
+        paths = (*self._paths().values(), *self.more, *self.hint)
+        return {name for path in paths for name in (path, path.split(".")[0])}
 
     def _paths(self) -> dict[str, str]:
         paths = {"prompt": self.prompt, "answer": self.answer, "id": self.id, "tests": self.tests}

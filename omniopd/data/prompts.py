@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,7 @@ class Prompt:
     answer: str | None = None
     tests: str | None = None  # of a program: code, or JSON
     history: Conversation = ()
+    columns: Mapping[str, str] = field(default_factory=dict)  # of the source, for the teacher's hint
 
     @property
     def messages(self) -> Conversation:
@@ -77,7 +78,14 @@ class Prompt:
     def as_row(self) -> dict[str, Any]:
         """The prompt as a line of a JSONL file, without the fields that are None."""
         prompt = [message.as_row() for message in self.messages] if self.history else self.prompt
-        known = {"id": self.id, "prompt": prompt, "answer": self.answer, "tests": self.tests}
+        columns = dict(self.columns) or None
+        known = {
+            "id": self.id,
+            "prompt": prompt,
+            "answer": self.answer,
+            "tests": self.tests,
+            "columns": columns,
+        }
         return {name: value for name, value in known.items() if value is not None}
 
 
@@ -107,7 +115,8 @@ def prompt_of(
     tests = None if columns.tests is None else value_at(values, columns.tests)
     if tests is not None and not isinstance(tests, str):
         tests = json.dumps(tests, ensure_ascii=False)
-    return Prompt(id_, question.content, answer, tests, tuple(history)), reason
+    shown = {path: _hint_of(values, path, row) for path in columns.hint}
+    return Prompt(id_, question.content, answer, tests, tuple(history), shown), reason
 
 
 def _messages_of(values: Mapping[str, Any], path: str, row: Row) -> Conversation:
@@ -129,6 +138,18 @@ def _messages_of(values: Mapping[str, Any], path: str, row: Row) -> Conversation
     if not all(_is_unicode(message.content) for message in messages):
         raise DataError(f"{row.place}: field {path!r} holds half a character; save the file again as UTF-8")
     return messages
+
+
+def _hint_of(values: Mapping[str, Any], path: str, row: Row) -> str:
+    """The text of a column that the teacher's hint shows."""
+    value = value_at(values, path)
+    text = _whole_number(value) or (str(value) if isinstance(value, float) else value)
+    if not isinstance(text, str) or not _is_unicode(text):
+        raise DataError(
+            f"{row.place}: field {path!r} is {repr(value)[:SHOWN]}, and teacher.hint shows it; give it some text, or "
+            f"leave it out of the hint (the row has {quoted(values)})"
+        )
+    return text
 
 
 def _answer_of(
@@ -203,7 +224,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         first = line_of_id.setdefault(prompt.id, row.number)
         if first != row.number:
             mistakes.append(f"{row.place}: id {prompt.id!r} is also on line {first}; make ids unique")
-        prompts.append(prompt)
+        prompts.append(replace(prompt, columns=row.values().get("columns") or {}))
     if mistakes:
         raise bad_lines(mistakes, len(mistakes), path)
     if not prompts:

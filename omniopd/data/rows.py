@@ -26,10 +26,19 @@ class Row:
     prompt_ids: list[int]
     response_ids: list[int]
     columns: Mapping[str, Column] = field(default_factory=dict)
+    teacher_prompt_ids: list[int] | None = (
+        None  # the prompt as the teacher reads it, where its logits are needed
+    )
 
     def __len__(self) -> int:
         """Tokens of prompt and response."""
         return len(self.prompt_ids) + len(self.response_ids)
+
+
+def as_teacher_reads(row: Row) -> Row:
+    """The response after the prompt as the teacher reads it, without columns."""
+    ids = row.prompt_ids if row.teacher_prompt_ids is None else row.teacher_prompt_ids
+    return Row(row.id, ids, row.response_ids)
 
 
 Columns = Mapping[str, Tensor]  # each (N,) or (N, K)
@@ -49,6 +58,7 @@ class Batch:
     token_ids: Tensor  # (N,) int64: the response tokens, row by row
     columns: Columns
     lengths: Sequence[int]  # of the rows' responses; N in all
+    of_teacher: "Batch | None" = None  # the same responses after the teacher's prompts, where those differ
 
 
 def collate(rows: Sequence[Row], *, pad_id: int, packed: bool = False) -> Batch:
@@ -69,7 +79,14 @@ def collate(rows: Sequence[Row], *, pad_id: int, packed: bool = False) -> Batch:
         token_ids=torch.tensor([token for row in rows for token in row.response_ids]),
         columns={name: _column(rows, name) for name in rows[0].columns},
         lengths=[len(row.response_ids) for row in rows],
+        of_teacher=_of_teacher(rows, pad_id=pad_id, packed=packed),
     )
+
+
+def _of_teacher(rows: Sequence[Row], *, pad_id: int, packed: bool) -> Batch | None:
+    if all(row.teacher_prompt_ids in (None, row.prompt_ids) for row in rows):
+        return None
+    return collate([as_teacher_reads(row) for row in rows], pad_id=pad_id, packed=packed)
 
 
 def grouped(

@@ -111,7 +111,8 @@ def _measured_student(
                 student_of(run, writer), suite, run.layout, into=into,
                 on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
             )  # fmt: skip
-        rows = sampled_rows(writer, heldout, config)
+        teacher_chat = run.models.teacher_chat if run.models.teacher_is_readable else None
+        rows = sampled_rows(writer, heldout, config, teacher_chat=teacher_chat)
     with run.models.writer(student, batch_size=config.evaluation.batch_size) as writer:
         accuracies = _accuracies(run, writer, heldout, when)
     forks, entropy = forks_of(student.model, rows, batch_size=config.rollout.batch_size)

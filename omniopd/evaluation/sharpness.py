@@ -8,12 +8,14 @@ from transformers import PreTrainedModel
 from omniopd.config import RunConfig
 from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
-from omniopd.data.rows import Row
+from omniopd.data.rows import Row, as_teacher_reads
 from omniopd.functional import peak_entropy
+from omniopd.models.chat import Chat
 from omniopd.models.scoring import score
 from omniopd.rounds.rollout import rollouts
 from omniopd.sampling.responses import Writer
 from omniopd.sampling.samplers import batches
+from omniopd.teachers.briefing import briefing_of
 
 NUM_PROMPTS = 200
 NUM_FORKS = 8  # positions of a response, as the fork posterior audits by default
@@ -27,8 +29,14 @@ class Forks:
     positions: list[int]
 
 
-def sampled_rows(writer: Writer, prompts: Sequence[Prompt], config: RunConfig) -> list[Row]:
-    """One sampled response to each of the first NUM_PROMPTS prompts; empty ones are left out."""
+def sampled_rows(
+    writer: Writer, prompts: Sequence[Prompt], config: RunConfig, *, teacher_chat: Chat | None = None
+) -> list[Row]:
+    """One sampled response to each of the first NUM_PROMPTS prompts; empty ones are left out.
+
+    With the chat of a teacher the rows also hold the prompts as it reads them.
+    """
+    briefing, by_id = briefing_of(config.teacher), {prompt.id: prompt for prompt in prompts}
     written = rollouts(
         writer,
         prompts[:NUM_PROMPTS],
@@ -38,7 +46,14 @@ def sampled_rows(writer: Writer, prompts: Sequence[Prompt], config: RunConfig) -
         decoding=Decoding(),
         seed=config.seed,
     )
-    return [Row(item.id, item.prompt_ids, item.response_ids) for item in written if item.response_ids]
+    return [
+        Row(
+            item.id, item.prompt_ids, item.response_ids,
+            teacher_prompt_ids=teacher_chat and teacher_chat.encode([briefing.messages(by_id[item.prompt_id])])[0],
+        )
+        for item in written
+        if item.response_ids
+    ]  # fmt: skip
 
 
 def forks_of(
@@ -58,13 +73,13 @@ def forks_of(
 
 
 def entropy_at(model: PreTrainedModel, forks: Sequence[Forks], *, batch_size: int) -> float | None:
-    """The mean entropy in nats of another model at those forks.
+    """The mean entropy in nats of a teacher at those forks, behind the prompts as it reads them.
 
     A student below its teacher there has been sharpened beyond it.
     """
     values = []
     for group in batches(forks, batch_size):
-        scored = score(model, [fork.row for fork in group])
+        scored = score(model, [as_teacher_reads(fork.row) for fork in group])
         for fork, (entropies, _) in zip(group, scored, strict=True):
             values += [entropies[t] for t in fork.positions]
     return _mean(values)

@@ -61,7 +61,13 @@ def _write_task(task_name: str, params: Params, seed: int, layout: Layout) -> No
     counts = {"heldout": sizes.num_heldout, "validation": sizes.num_validation, "train": sizes.num_train}
     for split, count in counts.items():
         drawn = enumerate(islice(problems, count))
-        prompts = [Prompt(f"{split}-{i:05d}", problem.prompt, problem.answer) for i, problem in drawn]
+        prompts = [
+            Prompt(
+                f"{split}-{i:05d}", problem.prompt, problem.answer,
+                columns={name: getattr(problem, name) for name in params.hint_columns},
+            )
+            for i, problem in drawn
+        ]  # fmt: skip
         _write_prompts(split, prompts, seed, layout)
     for name in ("student", "teacher"):
         count = getattr(params.models.demo, name).num_examples
@@ -80,7 +86,7 @@ def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[
     drawn, findings = draw(
         prompt_source(params, layout),
         Rules(
-            Columns(**settings.columns.model_dump()),
+            Columns(**settings.columns.model_dump(), hint=tuple(params.hint_columns)),
             num_train=settings.num_train,
             num_validation=settings.num_validation,
             num_heldout=settings.num_heldout,

@@ -80,6 +80,8 @@ def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
 def prompt_settings(params: Params) -> dict[str, Any]:
     """The settings that decide the prompts of a seed, besides the files of the source."""
     settings: dict[str, Any] = {"prompts": params.prompts.determining()}
+    if params.hint_columns:
+        settings["hint_columns"] = params.hint_columns
     if builtin_task(params) is not None:
         demo = params.models.demo
         settings["num_examples"] = [demo.student.num_examples, demo.teacher.num_examples]

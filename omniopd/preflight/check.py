@@ -30,6 +30,7 @@ from omniopd.preflight.check_chat import sampling_warnings
 from omniopd.report.prompts import findings_text
 from omniopd.tasks import TASKS
 from omniopd.teachers import kind_of
+from omniopd.teachers.briefing import briefing_of
 
 if TYPE_CHECKING:
     from omniopd.preflight.check_models import StudentFacts
@@ -58,7 +59,7 @@ def check(
     if grader is not None:
         drawn = mistakes.caught_in(lambda: _prompts(params, configs, layout, grader.needs))
         prompts, prompts_text = drawn or ([], "")
-    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, layout, prompts), place=place)
+    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
     benchmarks = params.benchmarks
     for name in dict.fromkeys([*benchmarks.suite, *benchmarks.files, *benchmarks.examples]):
@@ -133,7 +134,8 @@ def _prompts(params: Params, configs: Configs, layout: Layout, needed: Reference
     source, task = params.prompts.source, builtin_task(params)
     if task is not None:
         problem = TASKS[task].problem(random.Random(0))
-        return [Prompt(problem.prompt, problem.prompt, problem.answer)], ""
+        columns = {name: getattr(problem, name, "") for name in params.hint_columns}
+        return [Prompt(problem.prompt, problem.prompt, problem.answer, columns=columns)], ""
     path = prompt_source(params, layout).path
     if path is not None and not path.exists():
         raise DataError(
@@ -166,7 +168,7 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
 
 
 def _check_teacher(
-    params: Params, layout: Layout, prompts: Sequence[Prompt]
+    params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt]
 ) -> tuple[list[str], bool | None]:
     """(warnings, whether it thinks before it answers) of a usable teacher; None where that is unknown."""
     kind = kind_of(params.teacher)
@@ -175,11 +177,13 @@ def _check_teacher(
         return [], None
     from omniopd.preflight.check_models import check_teacher
 
+    briefings = dict.fromkeys(briefing_of(config.teacher) for config in configs.values())
     with _named("teacher.model"):
         warnings, thinks = check_teacher(
             layout.named_model(params.teacher.model),
             params.teacher.chat_template_kwargs,
-            prompts,
+            [briefing.messages(prompt) for briefing in briefings for prompt in prompts],
+            max_new_tokens=max(config.rollout.max_new_tokens for config in configs.values()),
             on_vllm=not kind.in_process,
         )
     return [f"teacher.model: {line}" for line in warnings], thinks

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from omniopd.config import Benchmarks
-from omniopd.data.conversation import Message
+from omniopd.data.conversation import Conversation, Message
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError, one_line
 from omniopd.models.chat import Chat, check_template, template_warning
@@ -42,9 +42,14 @@ class StudentFacts:
 
 
 def check_teacher(
-    teacher: str, template_kwargs: Mapping[str, Any], prompts: Sequence[Prompt], *, on_vllm: bool
+    teacher: str,
+    template_kwargs: Mapping[str, Any],
+    prompts: Sequence[Conversation],
+    *,
+    max_new_tokens: int,
+    on_vllm: bool,
 ) -> tuple[list[str], bool]:
-    """(warnings, whether it thinks before it answers) of a usable local teacher.
+    """(warnings, whether it thinks before it answers) of a usable local teacher; prompts: as it reads them.
 
     vLLM reads formats of weights that transformers does not, so only the files are checked there.
 
@@ -52,7 +57,15 @@ def check_teacher(
         ModelError: the teacher cannot be used.
     """
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
-    chat = _checked_chat(teacher, template_kwargs, load_config(teacher), prompts)
+    config = load_config(teacher)
+    chat = _checked_chat(teacher, template_kwargs, config, prompts)
+    longest, context = max(map(len, chat.encode(prompts)), default=0), context_len(config)
+    if context is not None and longest + max_new_tokens > context:
+        raise ModelError(
+            f"{teacher}: a prompt has {longest} tokens as the teacher reads it, and with rollout.max_new_tokens = "
+            f"{max_new_tokens} exceeds its context of {context}; shorten teacher.context or teacher.hint, leave out "
+            "long prompts with prompts.max_prompt_tokens, or make responses shorter"
+        )
     return [*end_warnings(teacher, chat), *template_warnings(teacher, chat)], chat.thinks
 
 
@@ -71,8 +84,9 @@ def check_student(
     """
     check_weights(student)
     config = load_config(student)
-    chat = _checked_chat(student, template_kwargs, config, prompts)
-    lengths = [len(ids) for ids in chat.encode([prompt.messages for prompt in prompts])]
+    conversations = [prompt.messages for prompt in prompts]
+    chat = _checked_chat(student, template_kwargs, config, conversations)
+    lengths = [len(ids) for ids in chat.encode(conversations)]
     if messages := benchmark_conversations(benchmarks):
         try:
             check_template(student, chat, messages)
@@ -80,14 +94,14 @@ def check_student(
             raise ModelError(f"benchmarks.system and benchmarks.examples: {error}") from error
     warnings = [
         *end_warnings(student, chat), *template_warning(student, chat), *template_warnings(student, chat),
-        *control_token_warnings(student, chat, [prompt.messages for prompt in prompts]),
+        *control_token_warnings(student, chat, conversations),
         *stop_warnings(student, chat, [*stop, *benchmarks.stop]),
     ]  # fmt: skip
     return StudentFacts(config, len(chat.tokenizer), context_len(config), lengths, chat.thinks, warnings)
 
 
 def _checked_chat(
-    name: str, template_kwargs: Mapping[str, Any], config: PretrainedConfig, prompts: Sequence[Prompt]
+    name: str, template_kwargs: Mapping[str, Any], config: PretrainedConfig, prompts: Sequence[Conversation]
 ) -> Chat:
     chat = load_chat(name, template_kwargs)
     num_embeddings, last = config.get_text_config().vocab_size, max(chat.tokenizer.get_vocab().values())
@@ -96,7 +110,7 @@ def _checked_chat(
             f"{name}: the tokenizer's last token is {last}, and the model has {num_embeddings} (vocab_size in "
             "config.json); save the tokenizer that belongs to the model"
         )
-    check_template(name, chat, [prompt.messages for prompt in prompts])
+    check_template(name, chat, prompts)
     return chat
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any
 
 from omniopd.config import Params, RunConfig, resolve
+from omniopd.data.conversation import plain_text
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.data.records import Trajectory
 from omniopd.errors import ConfigError, DataError
 from omniopd.inputs.base import model_in_use
 from omniopd.methods import Fork, Method, OmniOPD
@@ -23,7 +24,8 @@ from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.teachers import kind_of
-from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
+from omniopd.teachers.briefing import briefing_of
+from omniopd.teachers.estimate import Estimate, Sampled, TeacherProfile, estimate
 
 NUM_PROMPTS = 64  # sampled, as an estimate of every round
 
@@ -69,7 +71,7 @@ def plan(
         return have_same_vocabulary(chat.tokenizer, load_tokenizer(path))
 
     profile = kind_of(params.teacher).profile(has_students_vocabulary=has_students_vocabulary)
-    samples = {name: _sample(config, student, layout) for name, config in configs.items()}
+    samples = {name: _sample(config, student, layout, profile) for name, config in configs.items()}
     rows = [
         Planned(name, _num_runs(params, name), _one_run(config, config.method, samples[name], profile))
         for name, config in configs.items()
@@ -121,7 +123,7 @@ def _alternatives(params: Params) -> dict[str, Method]:
     }
 
 
-def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Trajectory]:
+def _sample(config: RunConfig, student: Student, layout: Layout, profile: TeacherProfile) -> list[Sampled]:
     prompts = read_prompts(layout.prompts(config.seed, "train"))[:NUM_PROMPTS]
     if not prompts:
         raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
@@ -134,11 +136,29 @@ def _sample(config: RunConfig, student: Student, layout: Layout) -> list[Traject
         decoding=config.rollout.decoding,
         seed=config.seed,
     )
-    return scored(student, responses, batch_size=config.rollout.batch_size)
+    responses = scored(student, responses, batch_size=config.rollout.batch_size)
+    briefing, by_id = briefing_of(config.teacher), {prompt.id: prompt for prompt in prompts}
+    asked = [briefing.messages(by_id[item.prompt_id]) for item in responses]
+    # In the student's template: an API's is not known, and a local teacher's differs by a few tokens.
+    prompt_ids = student.chat.encode(asked)
+    counts = [
+        profile.count(plain_text(messages), ids) for messages, ids in zip(asked, prompt_ids, strict=True)
+    ]
+    num_shared = _common_len(prompt_ids) if briefing.context else 0
+    return [
+        Sampled(item, count, num_shared * count / len(ids))
+        for item, count, ids in zip(responses, counts, prompt_ids, strict=True)
+    ]
+
+
+def _common_len(rows: Sequence[list[int]]) -> int:
+    """Tokens that all rows begin with: the first and the last in order have no others in common."""
+    pairs = zip(min(rows), max(rows), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _one_run(
-    config: RunConfig, method: Method, sample: Sequence[Trajectory], profile: TeacherProfile
+    config: RunConfig, method: Method, sample: Sequence[Sampled], profile: TeacherProfile
 ) -> Estimate:
     rollout = config.rollout
     mean = estimate(sample, method, num_samples=rollout.num_samples, profile=profile)

@@ -1,21 +1,22 @@
 """The models of a run in this process's memory, each loaded when first used."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from transformers import PreTrainedModel
 
+from omniopd.data.rows import Row
+from omniopd.methods import Annotated
 from omniopd.models.chat import Chat
 from omniopd.models.loading import (
     check_same_vocabulary,
     have_same_vocabulary,
     load_chat,
     load_model,
-    load_tokenizer,
 )
 from omniopd.models.text import TextDecoder
 from omniopd.rounds.run import Run
@@ -124,9 +125,7 @@ class ModelPool:
             probe = recorded_probe(self.run)
             assert probe is not None, "the flow probes an API before it asks"
             return probe.shares_tokens
-        return not config.is_local or have_same_vocabulary(
-            self.chat.tokenizer, load_tokenizer(self.run.model_path("teacher"))
-        )
+        return not config.is_local or self.teacher_is_readable
 
     @cached_property
     def teacher_model(self) -> PreTrainedModel | None:
@@ -138,22 +137,38 @@ class ModelPool:
         if "teacher_logits" not in self.run.config.method.needs:
             return None
         path = self.run.model_path("teacher")
-        check_same_vocabulary(self.chat.tokenizer, load_tokenizer(path), teacher_name=path)
+        check_same_vocabulary(self.chat.tokenizer, self.teacher_chat.tokenizer, teacher_name=path)
         return self._frozen(path)
+
+    @cached_property
+    def teacher_chat(self) -> Chat:
+        return load_chat(self.run.model_path("teacher"), self.run.config.teacher.chat_template_kwargs)
+
+    def with_teacher_prompts(self, rows: Sequence[Row], annotated: Sequence[Annotated]) -> Sequence[Row]:
+        """The rows with the prompts that the teacher reads, if the method reads its distributions."""
+        if "teacher_logits" not in self.run.config.method.needs:
+            return rows
+        prompt_of = {
+            item.trajectory.id: self.run.teacher_prompt(item.trajectory.prompt_id) for item in annotated
+        }
+        prompt_ids = self.teacher_chat.encode([prompt_of[row.id] for row in rows])
+        return [replace(row, teacher_prompt_ids=ids) for row, ids in zip(rows, prompt_ids, strict=True)]
 
     def load_student(self, path: str) -> PreTrainedModel:
         """A new copy of the student with the weights in that directory."""
         config = self.run.config
         return load_student(self.run.model_path("student"), path, config.train, seed=config.seed)
 
+    @cached_property
+    def teacher_is_readable(self) -> bool:
+        """Whether the teacher's weights are local and it has the student's vocabulary."""
+        return self.run.config.teacher.is_local and have_same_vocabulary(
+            self.chat.tokenizer, self.teacher_chat.tokenizer
+        )
+
     def readable_teacher(self) -> PreTrainedModel | None:
-        """A new copy of the teacher, if its weights are local and it has the student's vocabulary."""
-        if not self.run.config.teacher.is_local:
-            return None
-        path = self.run.model_path("teacher")
-        if not have_same_vocabulary(self.chat.tokenizer, load_tokenizer(path)):
-            return None
-        return self._frozen(path)
+        """A new copy of the teacher, if it is readable."""
+        return self._frozen(self.run.model_path("teacher")) if self.teacher_is_readable else None
 
     def _frozen(self, path: str) -> PreTrainedModel:
         train = self.run.config.train

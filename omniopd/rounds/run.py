@@ -6,17 +6,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from omniopd.config import RunConfig, make_importable, method_class
 from omniopd.config.messages import validated
+from omniopd.data.conversation import Conversation
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json
 from omniopd.inputs.base import model_in_use
 from omniopd.models.trust import allow_code
+from omniopd.teachers.briefing import Briefing, briefing_of
 from omniopd.training import parallel
 from omniopd.training.checkpoints import checkpoint_is_whole
 
@@ -47,6 +50,19 @@ class Run:
         if split not in self._prompts:
             self._prompts[split] = read_prompts(self.layout.prompts(self.config.seed, split))
         return self._prompts[split]
+
+    @cached_property
+    def briefing(self) -> Briefing:
+        """What the teacher reads beside, or in place of, the student's prompts."""
+        return briefing_of(self.config.teacher)
+
+    @cached_property
+    def _teacher_prompts(self) -> dict[str, Conversation]:
+        return {prompt.id: self.briefing.messages(prompt) for prompt in self.prompts("train")}
+
+    def teacher_prompt(self, prompt_id: str) -> Conversation:
+        """A training prompt as the teacher reads it."""
+        return self._teacher_prompts[prompt_id]
 
     def saved(self, round_: int) -> str | None:
         """Path of the weights before that round, if they are on disk."""

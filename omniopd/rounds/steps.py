@@ -82,6 +82,7 @@ def _solutions(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Traject
         max_new_tokens=settings.max_new_tokens,
         seed=run.config.seed,
         stop=settings.stop,
+        prompt_of=run.teacher_prompt,
     )
 
 
@@ -131,6 +132,7 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
                 end_id=run.models.chat.end_id,
                 seed=run.config.seed,
                 stop=settings.stop,
+                prompt_of=run.teacher_prompt,
             )
         write_records(path, verdicts, Verdict)
 
@@ -199,7 +201,8 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         annotated = state.recorded_round(run, round_, trainer)
         state.keep_rollout_student(run, round_ + 1)
         state.forget(run)  # during the step the state is neither the old nor the new
-        report = trainer.round(run.config.method.rows(annotated), run.config.method)
+        rows = run.models.with_teacher_prompts(run.config.method.rows(annotated), annotated)
+        report = trainer.round(rows, run.config.method)
         state.advance(run, round_ + 1, trainer)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)

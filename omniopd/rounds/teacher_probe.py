@@ -23,14 +23,16 @@ def probe_teacher(run: "Run") -> None:
     kind = kind_of(run.config.teacher)
     if not kind.is_api or not asks or recorded_probe(run) is not None:
         return
-    prompts = [prompt.messages for prompt in run.prompts("train")]
+    prompts = [run.teacher_prompt(prompt.id) for prompt in run.prompts("train")]
     if probe := kind.probe(prompts, tokens_of=run.models.decoder.read_alone, root=run.layout.root):
         write_json(run.files.teacher, {"key": run.key, **asdict(probe)})
 
 
 def recorded_probe(run: "Run") -> "ProbeResult | None":
     """The recorded probe of this run, if there is one."""
-    from omniopd.teachers.capabilities import Capabilities
+    if not run.files.teacher.exists():
+        return None
+    from omniopd.teachers.capabilities import Capabilities  # imports litellm: seconds
     from omniopd.teachers.probe import ProbeResult
 
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from omniopd.data.conversation import Conversation, Message
 from omniopd.data.decoding import through_stop
@@ -41,6 +41,11 @@ class TeacherRequest:
     @property
     def messages(self) -> Conversation:
         return (*self.history, Message("user", self.prompt))
+
+
+def request_of(messages: Conversation, **fields: Any) -> TeacherRequest:
+    """The request about a conversation, with the other fields of TeacherRequest."""
+    return TeacherRequest(prompt=messages[-1].content, history=messages[:-1], **fields)
 
 
 @dataclass(frozen=True)

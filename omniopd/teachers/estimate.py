@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 
-from omniopd.data.conversation import plain_text
 from omniopd.data.records import Trajectory
 from omniopd.methods import Audit, Method
 from omniopd.teachers.prices import Prices
@@ -59,8 +58,17 @@ class Estimate:
         return max((amount / limit for amount, limit in limits if limit is not None), default=None)
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A response of the student, and the tokens of its prompt as the teacher reads it."""
+
+    trajectory: Trajectory
+    prompt_tokens: float
+    shared_tokens: float = 0.0  # of these, at the beginning of every prompt
+
+
 def estimate(
-    sample: Sequence[Trajectory], method: Method, *, num_samples: int, profile: TeacherProfile
+    sample: Sequence[Sampled], method: Method, *, num_samples: int, profile: TeacherProfile
 ) -> Estimate:
     """What the method asks about the mean of the sampled responses; 0 where it asks nothing.
 
@@ -75,31 +83,32 @@ def estimate(
     return Estimate(*(total / max(1, len(sample)) for total in totals))
 
 
-def _of_solution(item: Trajectory, num_samples: int, profile: TeacherProfile) -> Estimate:
+def _of_solution(item: Sampled, num_samples: int, profile: TeacherProfile) -> Estimate:
     """One solution, assumed as long as the student's response; its prompt is read once per call."""
     calls = -(-num_samples // profile.samples_per_call) / num_samples
-    prompt = profile.count(plain_text(item.messages), item.prompt_ids)
     return Estimate(
         calls=calls,
-        prompt_tokens=calls * prompt,
-        cached_tokens=(calls - 1 / num_samples) * profile.cached(prompt),
-        completion_tokens=profile.count(item.response, item.response_ids),
+        prompt_tokens=calls * item.prompt_tokens,
+        cached_tokens=(calls - 1 / num_samples) * profile.cached(item.prompt_tokens)
+        + profile.cached(item.shared_tokens) / num_samples,
+        completion_tokens=profile.count(item.trajectory.response, item.trajectory.response_ids),
     )
 
 
-def _of_audits(item: Trajectory, method: Method, audit: Audit, profile: TeacherProfile) -> Estimate:
+def _of_audits(item: Sampled, method: Method, audit: Audit, profile: TeacherProfile) -> Estimate:
     """The audits of one response. Each prefix begins the next, so a cache has all that the one before it read."""
-    anchors = method.anchors(item)
+    response, ids = item.trajectory.response, item.trajectory.response_ids
+    anchors = method.anchors(item.trajectory)
     num_calls = -(-audit.num_replies // profile.samples_per_call)
-    prompt = profile.count(plain_text(item.messages), item.prompt_ids)
-    per_token = profile.count(item.response, item.response_ids) / max(1, len(item.response_ids))
-    prefixes = [prompt + anchor * per_token for anchor in anchors]
+    per_token = profile.count(response, ids) / max(1, len(ids))
+    prefixes = [item.prompt_tokens + anchor * per_token for anchor in anchors]
     cached = [profile.cached(prefix) for prefix in prefixes]
     max_tokens = audit.chunk_len + audit.spare_tokens
-    written = [min(max_tokens, (len(item.response_ids) - anchor) * per_token) for anchor in anchors]
+    written = [min(max_tokens, (len(ids) - anchor) * per_token) for anchor in anchors]
+    first = profile.cached(item.shared_tokens) if anchors else 0
     return Estimate(
         calls=num_calls * len(anchors),
         prompt_tokens=num_calls * sum(prefixes),
-        cached_tokens=sum(cached[:-1]) + (num_calls - 1) * sum(cached),
+        cached_tokens=first + sum(cached[:-1]) + (num_calls - 1) * sum(cached),
         completion_tokens=audit.num_replies * sum(written),
     )

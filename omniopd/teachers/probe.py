@@ -8,7 +8,7 @@ from omniopd.errors import TeacherError
 from omniopd.functional import SIMILARITIES
 from omniopd.functional.seeds import stable_seed
 from omniopd.teachers.answers import EMPTY, ONLY_THINKING
-from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest
+from omniopd.teachers.base import Teacher, TeacherAnswer, TeacherRequest, request_of
 from omniopd.teachers.capabilities import Capabilities
 from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.ways import Way
@@ -156,8 +156,7 @@ def _with_samples(
 
 
 def _request(i: int, prompt: Conversation, prefix: str, max_tokens: int) -> TeacherRequest:
-    *history, question = prompt
-    return TeacherRequest(
-        id=f"probe-{i}", trajectory_id=f"probe-{i}", prompt=question.content, prefix=prefix, num_replies=1,
-        max_tokens=max_tokens, seed=stable_seed("probe", i), temperature=0.0, history=tuple(history),
+    return request_of(
+        prompt, id=f"probe-{i}", trajectory_id=f"probe-{i}", prefix=prefix, num_replies=1, max_tokens=max_tokens,
+        seed=stable_seed("probe", i), temperature=0.0,
     )  # fmt: skip

@@ -1,16 +1,17 @@
 """Whole solutions of the teacher, for methods that train on its text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from omniopd.data.conversation import Conversation
 from omniopd.data.decoding import before_stop
 from omniopd.data.prompts import Prompt
 from omniopd.data.records import Trajectory, history_text, trajectory_id
-from omniopd.errors import TeacherError
 from omniopd.functional.seeds import stable_seed
 from omniopd.models.chat import Chat
 from omniopd.models.text import Context, TextDecoder, legible
-from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
+from omniopd.teachers.answers import EMPTY
+from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask, request_of
 
 UNREADABLE = (
     "not in the student's tokens"  # why a solution trains nothing: special tokens, unknown characters
@@ -29,20 +30,23 @@ def solutions(
     max_new_tokens: int,
     seed: int,
     stop: Sequence[str] = (),
+    prompt_of: Callable[[str], Conversation] | None = None,
 ) -> list[Trajectory]:
     """num_samples solutions of each prompt as student tokens, not yet scored: `entropies` and `logps` are empty.
 
     max_new_tokens limits both the teacher's tokens and the student's. `student` is the digest of the weights that will
-    score them. Responses end at the first of the `stop` strings.
+    score them. Responses end at the first of the `stop` strings. prompt_of: the prompt as the teacher reads it, by the
+    id of a prompt; default: as the student reads it.
 
     Raises:
-        TeacherError: the teacher gave too few answers, or an empty one that was cut.
+        TeacherError: the teacher gave too few answers.
     """
     requests = [
-        TeacherRequest(
-            id=f"r{round_:04d}-{prompt.id}", trajectory_id=f"r{round_:04d}-{prompt.id}",
-            prompt=prompt.prompt, history=prompt.history, prefix="", num_replies=num_samples, max_tokens=max_new_tokens,
-            seed=stable_seed("solve", seed, round_, prompt.id) * num_samples, temperature=temperature, stop=tuple(stop),
+        request_of(
+            prompt.messages if prompt_of is None else prompt_of(prompt.id),
+            id=f"r{round_:04d}-{prompt.id}", trajectory_id=f"r{round_:04d}-{prompt.id}", prefix="",
+            num_replies=num_samples, max_tokens=max_new_tokens, temperature=temperature, stop=tuple(stop),
+            seed=stable_seed("solve", seed, round_, prompt.id) * num_samples,
         )
         for prompt in prompts
     ]  # fmt: skip
@@ -93,8 +97,9 @@ def _with_replies(
             continue
         if reason == "stop":
             ids = [*ids, end_id]
-        if not ids:
-            raise TeacherError(f"{empty.writer}: an empty solution of {empty.prompt_id!r}, cut; ask again")
+        if not ids:  # special tokens alone, which have no text
+            trajectories.append(replace(empty, failure=EMPTY))
+            continue
         is_whole = reason in ("stop", STOP_STRING) and len(ids) <= request.max_tokens
         trajectories.append(
             replace(

@@ -1,16 +1,17 @@
 """From anchors to verdicts: ask the teacher, and compare its replies (method.md, sections 2.3 and 2.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from omniopd.data.records import Trajectory, Verdict, history_of
+from omniopd.data.conversation import Conversation
+from omniopd.data.records import Trajectory, Verdict
 from omniopd.functional import geometric_mean, posterior_std
 from omniopd.functional.seeds import stable_seed
 from omniopd.methods import Audit
 from omniopd.methods.agreement import similarities
 from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.models.token_text import PART
-from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask
+from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, ask, request_of
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ def verify(
     end_id: int,
     seed: int,
     stop: Sequence[str] = (),
+    prompt_of: Callable[[str], Conversation] | None = None,
 ) -> list[Verdict]:
     """One verdict per anchor, trajectories and anchors in the order given. The teacher never sees the chunk.
 
     At an anchor within a character, whose prefix is no text, the teacher is not asked: that is a boundary.
 
     end_id: the student's end token, appended to replies that ended. stop: strings that end a response.
+    prompt_of: the prompt as the teacher reads it, by the id of a prompt; default: as the student read it.
 
     Raises:
         TeacherError: a request came back with fewer or more replies than asked for.
@@ -50,11 +53,10 @@ def verify(
             break
         count = min(step, audit.num_replies - first)
         requests = [
-            TeacherRequest(
-                id=chunk.id, trajectory_id=chunk.trajectory.id, prompt=chunk.trajectory.prompt,
-                history=history_of(chunk.trajectory.history), prefix=chunk.prefix or "",
-                num_replies=count, max_tokens=audit.chunk_len + audit.spare_tokens, seed=chunk.seed + first,
-                stop=tuple(stop),
+            request_of(
+                chunk.trajectory.messages if prompt_of is None else prompt_of(chunk.trajectory.prompt_id),
+                id=chunk.id, trajectory_id=chunk.trajectory.id, prefix=chunk.prefix or "", num_replies=count,
+                max_tokens=audit.chunk_len + audit.spare_tokens, seed=chunk.seed + first, stop=tuple(stop),
             )
             for chunk in pending
         ]  # fmt: skip

@@ -58,8 +58,10 @@ def payload_of(
 
     strips: the API refuses a last turn that ends in white space. marks_cache: it caches the parts that are marked.
     """
-    history = tuple(message.as_row() for message in messages[:-1])
+    history: list[dict[str, Any]] = [message.as_row() for message in messages[:-1]]
     prompt = messages[-1].content
+    if marks_cache and history:  # a context that all prompts share
+        history[-1]["content"] = _marked(history[-1]["content"])
     match way:
         case "completion":
             return Payload(text=plain_text(messages) + prefix)
@@ -67,8 +69,7 @@ def payload_of(
             content = CONTINUE.format(prompt=prompt, prefix=prefix) if prefix else prompt
             return Payload(messages=(*history, {"role": "user", "content": content}))
         case "prefill":
-            marked = [{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}]
-            question = {"role": "user", "content": marked if marks_cache else prompt}
+            question = {"role": "user", "content": _marked(prompt) if marks_cache else prompt}
             sent = prefix.rstrip() if strips else prefix
             if not sent:
                 return Payload(messages=(*history, question), stripped=prefix)
@@ -80,6 +81,11 @@ def payload_of(
                 settings["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
             turns = (*history, question, answer)
             return Payload(messages=turns, settings=settings, stripped=prefix[len(sent) :])
+
+
+def _marked(text: str) -> list[dict[str, Any]]:
+    """The content of a message up to which a vendor's cache keeps a prompt."""
+    return [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
 
 
 def continuation(way: Way, payload: Payload, prefix: str, text: str) -> str:

@@ -46,7 +46,11 @@ class Step(nn.Module):
         columns = {name: column.to(device) for name, column in batch.columns.items()}
         # Before the student, whose activations stay in memory.
         reference = self._reference(batch) if "reference" in method.needs else None
-        teacher = self._frozen(self.teacher, batch) if "teacher_logits" in method.needs else None
+        teacher = (
+            self._frozen(self.teacher, batch.of_teacher or batch)
+            if "teacher_logits" in method.needs
+            else None
+        )
         positions = Positions(
             response_states(self.student, batch),
             batch.token_ids.to(device),

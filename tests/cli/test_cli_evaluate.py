@@ -83,7 +83,8 @@ def test_json_is_the_figures_alone(evaluate: Evaluate, tiny: Project):
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)["gsm8k"]
     assert (record["num_items"], record["num_samples"]) == (6, 3)
-    assert record["sampling"] == {"temperature": 1.0, "num_samples": 3, "max_new_tokens": 5}
+    given = {"temperature": 1.0, "num_samples": 3, "max_new_tokens": 5}
+    assert record["sampling"] == given | {"top_p": 1.0, "top_k": None, "min_p": 0.0, "stop": []}
     assert set(record["pass_at"]) == {"1", "2", "3"}
 
 

@@ -90,7 +90,7 @@ def test_the_commands_of_prompts_are_show_and_report_and_no_others():
         name: sorted(option for parameter in command.params for option in parameter.opts)
         for name, command in group.commands.items()
     } == {
-        "show": ["--num", "--params", "--raw", "--seed", "--split"],
+        "show": ["--num", "--params", "--raw", "--seed", "--split", "--teacher"],
         "report": ["--params", "--seed"],
     }
 

@@ -1,6 +1,7 @@
 """The estimates of the plan, against what the runs then use."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from projects import Project, run_plain
@@ -14,7 +15,7 @@ from omniopd.preflight import plan as planning
 from omniopd.report.plan import plan_total
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
-from omniopd.teachers.estimate import Estimate, TeacherProfile, estimate
+from omniopd.teachers.estimate import Estimate, Sampled, TeacherProfile, estimate
 from omniopd.teachers.prices import Prices
 
 ARMS = {
@@ -55,12 +56,24 @@ SAMPLE = Trajectory(
 )
 def test_an_estimate_counts_what_each_method_asks(method, samples_per_call, caches_from, expected):
     profile = TeacherProfile(samples_per_call, caches_from, shares_tokens=True, count=_count)
-    assert estimate([SAMPLE], method, num_samples=2, profile=profile) == expected
+    assert estimate([Sampled(SAMPLE, 4)], method, num_samples=2, profile=profile) == expected
+
+
+def test_a_cache_has_the_context_that_every_prompt_begins_with():
+    profile = TeacherProfile(16, 8, shares_tokens=True, count=_count)
+    alone, shared = (
+        estimate([Sampled(SAMPLE, 30, num_shared)], Fork(num_chunks=3), num_samples=1, profile=profile)
+        for num_shared in (0, 20)
+    )
+    assert (alone.prompt_tokens, alone.cached_tokens) == (33 + 36 + 38, 33 + 36)
+    assert shared == replace(alone, cached_tokens=20 + 33 + 36)
+    short = estimate([Sampled(SAMPLE, 30, 7)], Fork(num_chunks=3), num_samples=1, profile=profile)
+    assert short == alone  # below what the cache keeps
 
 
 def test_of_a_teacher_with_tokens_of_its_own_a_few_more_are_asked_for():
     profile = TeacherProfile(16, 0, shares_tokens=False, count=_count)
-    fork = estimate([SAMPLE], Fork(num_chunks=3), num_samples=1, profile=profile)
+    fork = estimate([Sampled(SAMPLE, 4)], Fork(num_chunks=3), num_samples=1, profile=profile)
     assert fork.completion_tokens == 5 + 4 + 2  # at 3, 6 and 8 of a response of 10 tokens
 
 

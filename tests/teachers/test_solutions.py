@@ -2,13 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.conversation import Message
 from omniopd.data.prompts import Prompt
-from omniopd.errors import TeacherError
 from omniopd.models.chat import Chat
 from omniopd.teachers import TeacherAnswer, TeacherRequest, solutions
 from omniopd.training.pretrain import character_tokenizer
@@ -127,8 +125,10 @@ def test_text_that_would_join_the_prompt_is_read_alone():
     assert (trajectory.prompt_ids, trajectory.response_ids) == ([1, 0], [1, 2, 3])
 
 
-def test_nothing_written_and_cut_is_an_error_and_an_empty_answer_is_its_end():
+def test_nothing_written_and_cut_is_a_failure_and_an_empty_answer_is_its_end():
     [empty, *_] = _solutions(Solver(("", "stop")))
     assert empty.response_ids == [Chat(TOKENIZER).end_id]
-    with pytest.raises(TeacherError, match="solver: an empty solution of 'p0', cut; ask again"):
-        _solutions(Solver(("", "length")))
+    assert empty.failure == ""
+    cut, whole, *_ = _solutions(Solver(("", "length"), (";3", "stop")))
+    assert (cut.response_ids, cut.failure, cut.cost_usd) == ([], "empty", 0.5)
+    assert whole.failure == ""

@@ -48,6 +48,16 @@ def test_the_messages_before_the_prompt_are_sent_as_they_are():
     assert _payload("completion", [*HISTORY, Message("user", "1+2=")]).text == "Be brief.\n\n2+2=4\n\n1+2=1+2"
 
 
+def test_a_cache_is_told_where_the_messages_that_prompts_share_end():
+    mark = {"cache_control": {"type": "ephemeral"}}
+    asked = [*HISTORY, Message("user", "1+2=")]
+    for way in ("instruct", "prefill"):
+        *_, last, question = _payload(way, asked, "", marks_cache=True).messages
+        assert last == {"role": "assistant", "content": [{"type": "text", "text": "4", **mark}]}
+        assert ("cache_control" in str(question)) == (way == "prefill")
+    assert "cache_control" not in str(_payload("prefill", asked).messages)
+
+
 def test_an_instruction_holds_the_prompt_and_the_prefix_in_one_turn_of_the_user():
     (turn,) = _payload("instruct").messages
     assert turn["role"] == "user"

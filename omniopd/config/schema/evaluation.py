@@ -30,14 +30,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
-SystemText = Annotated[str, AfterValidator(_not_blank)]
+Text = Annotated[str, AfterValidator(_not_blank)]  # not blank
 
 
 class Example(Section):
     """A worked example: a prompt, and a response as the model should write it."""
 
-    prompt: Annotated[str, AfterValidator(_not_blank)] = Field(description="as the user's turn")
-    response: Annotated[str, AfterValidator(_not_blank)] = Field(description="as the assistant's turn")
+    prompt: Text = Field(description="as the user's turn")
+    response: Text = Field(description="as the assistant's turn")
 
 
 class Evaluation(Section):

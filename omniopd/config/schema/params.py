@@ -9,7 +9,7 @@ from omniopd.config.schema.compute import Compute
 from omniopd.config.schema.evaluation import Benchmarks, Evaluation
 from omniopd.config.schema.models import Models
 from omniopd.config.schema.prompts import Prompts
-from omniopd.config.schema.teacher import TeacherConfig
+from omniopd.config.schema.teacher import TeacherConfig, hint_columns
 from omniopd.config.schema.tracking import Alarms, Tracking
 from omniopd.config.schema.training import Rollout, Train
 from omniopd.methods import GRPO, OPD, SFT, Fork, Method, OmniOPD, Plan
@@ -46,6 +46,16 @@ class Arm(Section):
     settings: dict[str, Any] = Field(default={}, description="what differs from the method's block")
     train: dict[str, Any] = Field(default={}, description="what differs from the block train")
     rollout: dict[str, Any] = Field(default={}, description="what differs from the block rollout")
+    teacher: dict[str, Any] = Field(
+        default={}, description="what differs from the block teacher, of context and hint alone"
+    )
+
+    @field_validator("teacher")
+    @classmethod
+    def _same_teacher(cls, teacher: dict[str, Any]) -> dict[str, Any]:
+        if other := sorted(teacher.keys() - {"context", "hint"}):
+            raise ValueError(f"{other[0]!r} is the same for all arms; set teacher.{other[0]}")
+        return teacher
 
     @model_validator(mode="after")
     def _one_rate(self) -> "Arm":
@@ -137,6 +147,12 @@ class Params(Section):
     def every_arm(self) -> dict[str, Arm]:
         """The arms and the ablations by name."""
         return {**self.arms, **self.ablations}
+
+    @property
+    def hint_columns(self) -> list[str]:
+        """The columns of the source that a teacher's hint shows in some arm, in alphabetical order."""
+        hints = [self.teacher.hint, *(arm.teacher.get("hint") for arm in self.every_arm.values())]
+        return sorted({name for hint in hints if isinstance(hint, str) for name in hint_columns(hint)})
 
     @property
     def runs(self) -> list[tuple[str, int]]:

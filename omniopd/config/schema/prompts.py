@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from omniopd.config.schema.evaluation import AnswerPattern, Example, SystemText
+from omniopd.config.schema.evaluation import AnswerPattern, Example, Text
 from omniopd.settings import Key, Section
 
 
@@ -56,7 +56,7 @@ class Prompts(Section):
         default=None,
         description="text around each prompt, with {prompt} in its place; the chat template is applied after it",
     )
-    system: Annotated[SystemText | None, Key.IF_CHANGED] = Field(
+    system: Annotated[Text | None, Key.IF_CHANGED] = Field(
         default=None, description="a system message before each prompt that has none; null: none"
     )
     examples: Annotated[list[Example], Key.IF_CHANGED] = Field(

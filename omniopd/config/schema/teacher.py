@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from omniopd.config.schema.evaluation import Text
 from omniopd.config.schema.models import DEMO
+from omniopd.data.conversation import Role
 from omniopd.settings import Key, Section
 
 # Settings and headers that hold keys.
@@ -38,6 +40,26 @@ class TeacherPrices(Section):
     cached_input: float | None = Field(default=None, ge=0, description="as input where it is not given")
     cache_write: float | None = Field(default=None, ge=0, description="as input where it is not given")
     output: float = Field(ge=0, description="of replies")
+
+
+class ContextMessage(Section):
+    """A message that only the teacher reads."""
+
+    role: Role = Field(description="system, user or assistant")
+    content: Text = Field(description="the text")
+
+
+# The places of a hint: {prompt}, and columns of the source or paths into them.
+HINT_PLACE = re.compile(r"\{(\w+(?:\.\w+)*)\}")
+
+
+def hint_columns(hint: str) -> set[str]:
+    """The columns of the source that a hint shows.
+
+    >>> hint_columns("{prompt} Solution: {meta.solution}")
+    {'meta.solution'}
+    """
+    return set(HINT_PLACE.findall(hint)) - {"prompt"}
 
 
 class TeacherConfig(Section):
@@ -79,6 +101,16 @@ class TeacherConfig(Section):
         default={},
         description="settings of the teacher's chat template; an API takes them if it is your own server (base_url)",
     )
+    context: Annotated[list[ContextMessage], Key.IF_CHANGED] = Field(
+        default=[],
+        description="messages before each prompt that only the teacher reads, such as a system message or worked "
+        "examples: [{ role: system, content: Be exact. }]",
+    )
+    hint: Annotated[str | None, Key.IF_CHANGED] = Field(
+        default=None,
+        description="the prompt as only the teacher reads it: {prompt}, and columns of the source in braces, such as "
+        "its reference solution",
+    )
     engine: Annotated[dict[str, Any], Key.NEVER] = Field(
         default={}, description="engine arguments of kind vllm, such as { tensor_parallel_size: 2 }"
     )
@@ -112,6 +144,21 @@ class TeacherConfig(Section):
     def is_local(self) -> bool:
         """Whether its weights are loaded in this process."""
         return self.kind in ("transformers", "vllm")
+
+    @field_validator("context")
+    @classmethod
+    def _system_first(cls, context: list[ContextMessage]) -> list[ContextMessage]:
+        for i, message in enumerate(context[1:], 1):
+            if message.role == "system":
+                raise ValueError(f"message {i} is of role system; put it first")
+        return context
+
+    @field_validator("hint")
+    @classmethod
+    def _shows_the_prompt(cls, hint: str | None) -> str | None:
+        if hint is not None and "{prompt}" not in hint:
+            raise ValueError(f"{hint!r} has no {{prompt}}; write that where the prompt goes")
+        return hint
 
     @field_validator("kind")
     @classmethod
