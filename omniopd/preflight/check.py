@@ -33,7 +33,7 @@ from omniopd.teachers import kind_of
 from omniopd.teachers.briefing import briefing_of
 
 if TYPE_CHECKING:
-    from omniopd.preflight.check_models import StudentFacts
+    from omniopd.preflight.check_models import StudentFacts, TeacherFacts
 
 T = TypeVar("T")
 Configs = Mapping[str, RunConfig]  # by arm, of its first seed
@@ -59,7 +59,7 @@ def check(
     if grader is not None:
         drawn = mistakes.caught_in(lambda: _prompts(params, configs, layout, grader.needs))
         prompts, prompts_text = drawn or ([], "")
-    of_teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
+    teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
     benchmarks = params.benchmarks
     for name in dict.fromkeys([*benchmarks.suite, *benchmarks.files, *benchmarks.examples]):
@@ -68,18 +68,22 @@ def check(
         )
     student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, place))
     mistakes.caught_in(lambda: _check_logits(params, configs, layout), place=place)
-    teacher_warnings, teacher_thinks = of_teacher or ([], None)
     warnings = [
         *_code_warnings(params),
         *sampling_warnings(configs),
         *(student.warnings if student else []),
-        *teacher_warnings,
+        *(f"teacher.model: {line}" for line in (teacher.warnings if teacher else ())),
     ]
     if student is not None:
         from omniopd.preflight.check_models import thought_warnings
 
-        shortest = min(config.rollout.max_new_tokens for config in configs.values())
-        warnings += thought_warnings(student.thinks, teacher_thinks, max_new_tokens=shortest)
+        response_lens = [config.rollout.max_new_tokens for config in configs.values()]
+        if teacher is not None:
+            mistakes.caught_in(
+                lambda: teacher.check_length(max(response_lens)), place=f"{place}teacher.model: "
+            )
+        thinks = teacher.thinks if teacher is not None else None
+        warnings += thought_warnings(student.thinks, thinks, max_new_tokens=min(response_lens))
         mistakes.caught_in(lambda: _check_training(params, configs, layout, student), place=place)
         for error, warning in mistakes.caught_in(lambda: _room_verdicts(params, layout, student)) or []:
             mistakes.errors += [type(error)(f"{place}{error}")] if error else []
@@ -169,24 +173,22 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
 
 def _check_teacher(
     params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt]
-) -> tuple[list[str], bool | None]:
-    """(warnings, whether it thinks before it answers) of a usable teacher; None where that is unknown."""
+) -> "TeacherFacts | None":
+    """The facts of a usable teacher; None where it is not a local model."""
     kind = kind_of(params.teacher)
     kind.check(layout.root)
     if not params.teacher.is_local or params.teacher.model == DEMO:
-        return [], None
+        return None
     from omniopd.preflight.check_models import check_teacher
 
     briefings = dict.fromkeys(briefing_of(config.teacher) for config in configs.values())
     with _named("teacher.model"):
-        warnings, thinks = check_teacher(
+        return check_teacher(
             layout.named_model(params.teacher.model),
             params.teacher.chat_template_kwargs,
             [briefing.messages(prompt) for briefing in briefings for prompt in prompts],
-            max_new_tokens=max(config.rollout.max_new_tokens for config in configs.values()),
             on_vllm=not kind.in_process,
         )
-    return [f"teacher.model: {line}" for line in warnings], thinks
 
 
 def _code_warnings(params: Params) -> list[str]:

@@ -41,15 +41,39 @@ class StudentFacts:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class TeacherFacts:
+    """What check reads of a local teacher."""
+
+    name: str
+    context: int | None  # tokens; None if its configuration does not say
+    longest_prompt: int  # tokens
+    thinks: bool  # before it answers
+    warnings: list[str]
+
+    def check_length(self, max_new_tokens: int) -> None:
+        """Raise where the longest prompt and a response do not fit the context.
+
+        Raises:
+            ModelError: they do not.
+        """
+        if self.context is not None and self.longest_prompt + max_new_tokens > self.context:
+            raise ModelError(
+                f"{self.name}: a prompt has {self.longest_prompt} tokens as the teacher reads it, and with "
+                f"rollout.max_new_tokens = {max_new_tokens} exceeds its context of {self.context}; shorten "
+                "teacher.context or teacher.hint, leave out long prompts with prompts.max_prompt_tokens, or make "
+                "responses shorter"
+            )
+
+
 def check_teacher(
     teacher: str,
     template_kwargs: Mapping[str, Any],
     prompts: Sequence[Conversation],
     *,
-    max_new_tokens: int,
     on_vllm: bool,
-) -> tuple[list[str], bool]:
-    """(warnings, whether it thinks before it answers) of a usable local teacher; prompts: as it reads them.
+) -> TeacherFacts:
+    """The facts of a usable local teacher; prompts: as it reads them.
 
     vLLM reads formats of weights that transformers does not, so only the files are checked there.
 
@@ -59,14 +83,9 @@ def check_teacher(
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
     config = load_config(teacher)
     chat = _checked_chat(teacher, template_kwargs, config, prompts)
-    longest, context = max(map(len, chat.encode(prompts)), default=0), context_len(config)
-    if context is not None and longest + max_new_tokens > context:
-        raise ModelError(
-            f"{teacher}: a prompt has {longest} tokens as the teacher reads it, and with rollout.max_new_tokens = "
-            f"{max_new_tokens} exceeds its context of {context}; shorten teacher.context or teacher.hint, leave out "
-            "long prompts with prompts.max_prompt_tokens, or make responses shorter"
-        )
-    return [*end_warnings(teacher, chat), *template_warnings(teacher, chat)], chat.thinks
+    longest = max(map(len, chat.encode(prompts)), default=0)
+    warnings = [*end_warnings(teacher, chat), *template_warnings(teacher, chat)]
+    return TeacherFacts(teacher, context_len(config), longest, chat.thinks, warnings)
 
 
 def check_student(

@@ -8,7 +8,7 @@ from projects import Project, make_project
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, ModelError
 from omniopd.inputs.prepare import draw_prompts
 from omniopd.preflight.check import check
 
@@ -283,3 +283,12 @@ def test_prompts_that_cannot_be_graded_cannot_be_rewarded(local_project: Project
     for name in ("prompts.jsonl", f"18 of 20 prompts to train on have no {column}", "arms.rewarded (grpo)"):
         assert name in line
     assert f"prompts.columns.{column}" in line
+
+
+def test_a_prompt_has_to_fit_the_teacher_with_its_context(local_project: Project):
+    long = {"role": "user", "content": "1+" * 60}
+    local_project.edit(teacher__context=[long, {"role": "assistant", "content": "60"}])
+    [line] = refusal(local_project, ModelError)
+    assert line.startswith("params.yaml: teacher.model: teacher: a prompt has ")
+    assert f"exceeds its context of {CONTEXT}; shorten teacher.context or teacher.hint" in line
+    check(local_project.edit(teacher__context=[]).params_file)

@@ -177,7 +177,7 @@ def test_processes_and_threads_share_one_budget_and_lose_no_booking(tmp_path: Pa
     ]
     for worker in (*processes, *threads):
         worker.start()
-    counts = [bought.get(timeout=60) for _ in range(4)]
+    counts = [bought.get(timeout=240) for _ in range(4)]
     for worker in (*processes, *threads):
         worker.join(timeout=60)
     cache = ReplyCache(path)
