@@ -41,6 +41,7 @@ class SamplingParams:
     detokenize: bool
     logprobs: int | None
     flat_logprobs: bool
+    logit_bias: dict[int, float] | None
 
 
 @dataclass
@@ -157,6 +158,9 @@ class LLM:
         self.calls.append("reset_prefix_cache")
         return True
 
+    def get_tokenizer(self) -> Any:
+        return self.chat.tokenizer
+
     def get_weight_version(self) -> str:
         return self._version
 
@@ -192,6 +196,7 @@ class LLM:
             [[one]] = generate(
                 self.model, [prompt["prompt_token_ids"]], seeds=[[sampling.seed]],
                 max_new_tokens=shared.max_tokens, decoding=decoding, stop_ids=shared.stop_token_ids, strings=strings,
+                excluded=tuple(shared.logit_bias or ()),
             )  # fmt: skip
             span = types.SimpleNamespace(version=self._version, start=0, end=len(one.token_ids))
             logprobs = num_top and self._logprobs(prompt["prompt_token_ids"], one.token_ids, num_top)

@@ -4,9 +4,11 @@ peft takes seconds to import, so it is imported only where there is an adapter.
 """
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +20,9 @@ from transformers.pytorch_utils import Conv1D
 from omniopd.config import Lora
 from omniopd.errors import AdapterError, one_line
 from omniopd.models.integrity import check_finite
+
+if TYPE_CHECKING:
+    import peft
 
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of the names in a saved adapter
@@ -40,8 +45,17 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
         r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM",  # pyright: ignore[reportArgumentType]
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # the layers of GPT-2
     )  # fmt: skip
+    if lora.targets == "all-linear":
+        config.exclude_modules = [
+            name
+            for name, layer in model.named_modules()
+            if _is_router(layer) or _bypassed(config, model, name.rpartition(".")[2])
+        ] or None
     try:
-        peft.inject_adapter_in_model(config, model)
+        with warnings.catch_warnings():
+            # peft's own, of experts that are no modules.
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
+            peft.inject_adapter_in_model(config, model)
         # To float32, whatever the model's dtype.
         cast_adapter_dtype(model, "default", autocast_adapter_dtype=True)
     except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
@@ -49,6 +63,25 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
             f"train.lora: peft cannot add an adapter to {type(model).__name__} ({one_line(error)}); "
             "take other train.lora.targets, or set train.lora: null"
         ) from error
+
+
+def _is_router(layer: torch.nn.Module) -> bool:
+    """Whether a linear layer of a model's own class returns more than its output, as routers to experts do."""
+    if not isinstance(layer, torch.nn.Linear) or not type(layer).__module__.startswith("transformers.models"):
+        return False
+    with torch.no_grad():
+        return not isinstance(layer(layer.weight.new_zeros(1, layer.in_features)), Tensor)
+
+
+def _bypassed(config: "peft.LoraConfig", model: PreTrainedModel, name: str) -> bool:
+    """Whether peft refuses layers of that name, as kernels of state space models read their weights directly."""
+    from peft.tuners import tuners_utils
+
+    check = getattr(tuners_utils, "_check_lora_target_modules_mamba", None)
+    try:
+        return check is not None and check(config, model, name) is not None
+    except ValueError:
+        return True
 
 
 def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
@@ -59,7 +92,7 @@ def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
         {
             name.rpartition(".")[2]
             for name, layer in layers.items()
-            if isinstance(layer, LINEAR) and layer is not head
+            if isinstance(layer, LINEAR) and layer is not head and not _is_router(layer)
         }
     )
     if not names:
@@ -73,7 +106,9 @@ def _check_targets(model: PreTrainedModel, lora: Lora) -> None:
             reason = f"names no layer of {kind}"
         elif any(layer is head for layer in targeted):
             reason = "is the head, and the loss is computed from its weights alone, without an adapter"
-        elif not any(isinstance(layer, (*LINEAR, torch.nn.Embedding)) for layer in targeted):
+        elif not any(
+            isinstance(layer, (*LINEAR, torch.nn.Embedding)) and not _is_router(layer) for layer in targeted
+        ):
             reason = f"is a {type(targeted[0]).__name__}, not a linear layer"
         else:
             continue

@@ -96,6 +96,16 @@ class Chat:
         """How the stop strings are recognised in a response that grows by one token after the other."""
         return StopStrings(self.token_text, tuple(stop))
 
+    def excluded_ids(self, vocab_size: int) -> tuple[int, ...]:
+        """The ids that are no token, of a model with vocab_size logits; see `excluded_ids`."""
+        if vocab_size not in self._excluded:
+            self._excluded[vocab_size] = excluded_ids(self.tokenizer, vocab_size)
+        return self._excluded[vocab_size]
+
+    @cached_property
+    def _excluded(self) -> dict[int, tuple[int, ...]]:
+        return {}
+
     @cached_property
     def thinks(self) -> bool:
         """Whether the chat template lets the model think before it answers: it has thoughts and leaves them open."""
@@ -146,6 +156,17 @@ class StopStrings:
         """Whether a stop string is among the last tokens of a response."""
         tail = self.token_text.middle(token_ids[-self.num_tokens :]).decode("utf-8", "replace")
         return any(string in tail for string in self.stop)
+
+
+def excluded_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> tuple[int, ...]:
+    """The ids below vocab_size, the number of a model's logits, that are no token: never sampled.
+
+    Models pad their vocabulary, to a multiple of 64 or more. A sample with such an id would have no text, and no
+    teacher could continue it. They are excluded where a token is chosen, rather than everywhere: entropies,
+    log-probabilities and losses stay those of the model, which gives these ids hardly any probability. The self-test
+    of `check` refuses a model that does not.
+    """
+    return tuple(sorted(set(range(vocab_size)) - set(tokenizer.get_vocab().values())))
 
 
 def check_template(name: str, chat: Chat, prompts: Sequence[Conversation]) -> None:

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from omniopd.data.decoding import Decoding
 from omniopd.functional import token_entropy, token_logp, truncated
 from omniopd.models.chat import StopStrings
+from omniopd.models.reading import Prefixes, reading_of
 
 
 @dataclass(frozen=True)
@@ -42,33 +41,56 @@ def generate(
     decoding: Decoding,
     stop_ids: Sequence[int],
     strings: StopStrings | None = None,
+    excluded: Sequence[int] = (),
     scored: bool = False,
 ) -> list[list[Generation]]:
     """len(seeds[i]) samples after each prompt i, as one batch. scored: add entropies, logps.
 
     A sample ends at the first of stop_ids or where the first of the stop strings is complete; it includes both.
+    `excluded` ids are never chosen, the others in proportion to their probabilities; entropies and logps are of the
+    whole distribution. See `excluded_ids`.
 
     Each sample draws from the stream of its seed, one uniform number per token, independently of the batch. Its logits
     depend on the batch by rounding: for identical bytes, pass the same batches in the same order. Common prefixes, of
-    samples of a prompt and of prompts that begin each other, are read once.
+    samples of a prompt and of prompts that begin each other, are read once, where the model's cache allows it.
+
+    Raises:
+        ModelError: the model cannot generate from a cache; see `reading_of`.
     """
     num_samples = len(seeds[0])
     if any(len(group) != num_samples for group in seeds) or len(seeds) != len(prompts):
         raise ValueError("each prompt needs the same number of seeds")
-    uniforms = _uniforms(chain.from_iterable(seeds), max_new_tokens).to(model.device)
-    cache = DynamicCache(config=model.config)
-    # Of S states, at first the prompts: logits of the next token, row of the cache, mask over that row.
-    logits, cached, mask = _read(model, prompts, cache, pad_id=stop_ids[0])  # (S, V), (S,), (S, L)
-    # Without padding no mask is needed, and attention takes its fast path.
-    padded = not bool(mask.all())
-    state = torch.arange(len(prompts), device=model.device).repeat_interleave(num_samples)  # (B,)
-    stops = torch.tensor(stop_ids, device=model.device)
-    written = torch.full((len(state), max_new_tokens), stop_ids[0], device=model.device)
-    scores = torch.zeros(2, len(state), max_new_tokens if scored else 0, device=model.device)
-    running = torch.ones(len(state), dtype=torch.bool, device=model.device)
+    reading = reading_of(model)
+    samples: list[list[Generation]] = [[] for _ in prompts]
+    for batch in reading.batches(prompts):
+        sampled = _sampled(
+            Prefixes(model, [prompts[i] for i in batch], reading, pad_id=stop_ids[0]),
+            _uniforms(chain.from_iterable(seeds[i] for i in batch), max_new_tokens).to(model.device),
+            num_samples=num_samples, decoding=decoding, stop_ids=stop_ids, strings=strings, excluded=excluded,
+            scored=scored,
+        )  # fmt: skip
+        for n, i in enumerate(batch):
+            samples[i] = sampled[n * num_samples : (n + 1) * num_samples]
+    return samples
+
+
+def _sampled(
+    states: Prefixes, uniforms: Tensor, *, num_samples: int, decoding: Decoding, stop_ids: Sequence[int],
+    strings: StopStrings | None, excluded: Sequence[int], scored: bool,
+) -> list[Generation]:  # fmt: skip
+    """num_samples after each of the states; a sample's draws are a row of uniforms (B, T)."""
+    device, (num_rows, max_new_tokens) = uniforms.device, uniforms.shape
+    state = torch.arange(num_rows // num_samples, device=device).repeat_interleave(num_samples)  # (B,)
+    stops = torch.tensor(stop_ids, device=device)
+    never = torch.tensor(excluded, dtype=torch.int64, device=device)
+    written = torch.full((num_rows, max_new_tokens), stop_ids[0], device=device)
+    scores = torch.zeros(2, num_rows, max_new_tokens if scored else 0, device=device)
+    running = torch.ones(num_rows, dtype=torch.bool, device=device)
     ended_at: dict[int, int] = {}  # the last step of samples that a stop string ended
     for step in range(max_new_tokens):
-        token = torch.where(running, _sample(logits[state], uniforms[:, step], decoding), stop_ids[0])
+        logits = states.logits
+        allowed = logits.index_fill(-1, never, -torch.inf) if excluded else logits
+        token = torch.where(running, _sample(allowed[state], uniforms[:, step], decoding), stop_ids[0])
         written[:, step] = token
         if scored:
             scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
@@ -80,18 +102,11 @@ def generate(
         if step + 1 == max_new_tokens or not bool(running.any()):
             break
         parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
-        cached, mask = _select(cache, cached, parent), mask[parent]
-        step_inputs = {}
-        if padded:
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            step_inputs = {"attention_mask": mask, "position_ids": mask.sum(1, keepdim=True) - 1}
-        out = model(input_ids=token[:, None], past_key_values=cache, use_cache=True, **step_inputs)
-        logits = out.logits[:, -1]
-    samples = [
+        states.advance(parent, token)
+    return [
         _generation(row, stop_ids, ended_at.get(i), *row_scores)
         for i, (row, *row_scores) in enumerate(zip(written.tolist(), *scores.tolist(), strict=True))
     ]
-    return [samples[i : i + num_samples] for i in range(0, len(samples), num_samples)]
 
 
 def _ended_by(strings: StopStrings, written: Tensor, running: Tensor) -> list[int]:
@@ -99,52 +114,6 @@ def _ended_by(strings: StopStrings, written: Tensor, running: Tensor) -> list[in
     rows = running.nonzero().flatten()
     tails = written[rows, -strings.num_tokens :].tolist()
     return [row for row, tail in zip(rows.tolist(), tails, strict=True) if strings.end(tail)]
-
-
-def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
-    """The distinct prompts that begin no other one, and for every prompt the row that begins with it.
-
-    >>> nested([[4], [7, 1], [4, 2, 3], [4, 2]])
-    ([[7, 1], [4, 2, 3]], [1, 0, 1, 1])
-    """
-    rows: list[list[int]] = []
-    row_of_prompt = [0] * len(prompts)
-    # In descending order, a prompt comes right after those that begin with it.
-    for i in sorted(range(len(prompts)), key=lambda i: prompts[i], reverse=True):
-        if not rows or rows[-1][: len(prompts[i])] != prompts[i]:
-            rows.append(prompts[i])
-        row_of_prompt[i] = len(rows) - 1
-    return rows, row_of_prompt
-
-
-def _read(
-    model: PreTrainedModel, prompts: Sequence[list[int]], cache: DynamicCache, *, pad_id: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Fill the cache. Returns (P, V) logits after each prompt, (P,) its row of the cache, (P, L) the mask over it."""
-    rows, row_of_prompt = nested(prompts)
-    ids = [torch.tensor(row, dtype=torch.int64) for row in rows]
-    left_pad = partial(pad_sequence, batch_first=True, padding_side="left")
-    input_ids = left_pad(ids, padding_value=pad_id).to(model.device)
-    mask = left_pad([torch.ones_like(row) for row in ids]).to(model.device)
-    cached = torch.tensor(row_of_prompt, device=model.device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    end = (mask.shape[1] - mask.sum(1))[cached] + lengths
-    columns, column = torch.unique(end - 1, return_inverse=True)
-    inputs = {}
-    if not mask.all():
-        inputs = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
-    out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=columns, **inputs)
-    # The rest of the row, after the end of a prompt, belongs to a longer one.
-    seen = mask[cached] * (torch.arange(mask.shape[1], device=model.device) < end[:, None])
-    return out.logits[cached, column], cached, seen
-
-
-def _select(cache: DynamicCache, cached: Tensor, parent: Tensor) -> Tensor:
-    """Give the cache one row for each parent, that of cached[parent]. Returns their row numbers."""
-    rows, numbers = cached[parent], torch.arange(len(parent), device=parent.device)
-    if len(rows) != int(cached.max()) + 1 or not torch.equal(rows, numbers):
-        cache.batch_select_indices(rows)
-    return numbers
 
 
 def _advance(
@@ -187,8 +156,10 @@ def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Tensor:
         scaled = truncated(scaled, top_p=decoding.top_p, top_k=decoding.top_k, min_p=decoding.min_p)
     cumulative = scaled.softmax(-1).cumsum(-1)
     # Scaled by the last sum, which is 1 up to rounding, so that the draw stays in range.
-    token = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
-    return token.squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    total = cumulative[:, -1:].contiguous()
+    token = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
+    # At most the last token that has a probability.
+    return torch.minimum(token, torch.searchsorted(cumulative, total)).squeeze(-1)
 
 
 def _uniforms(seeds: Iterable[int], count: int) -> Tensor:

@@ -41,6 +41,7 @@ TOKENIZER_FILES = (
     "tekken.json",
 )
 _BASE_DIGEST = "_omniopd_base_digest"
+CHANGING_ROPES = ("longrope", "dynamic")
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -229,7 +230,7 @@ def _digest(state: Mapping[str, Tensor], prefix: str) -> str:
     digest = hashlib.sha256(prefix.encode())
     for name, value in sorted(state.items()):
         digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(whole(value).cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(whole(value).cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
@@ -246,8 +247,21 @@ def load_config(name: str) -> PretrainedConfig:
 
 
 def context_len(config: PretrainedConfig) -> int | None:
-    """The context length in tokens, if the configuration states it."""
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    """The context length in tokens, if the configuration states it.
+
+    Of a model whose rotary embeddings change beyond a length (longrope, dynamic), that length: beyond it, cached tokens
+    were encoded otherwise, and a sequence's probabilities depend on the longest one in its batch.
+    """
+    text = config.get_text_config()
+    context = getattr(text, "max_position_embeddings", None)
+    rope = getattr(text, "rope_parameters", None) or {}
+    kinds = rope.values() if rope and all(isinstance(value, Mapping) for value in rope.values()) else [rope]
+    changes = [
+        kind.get("original_max_position_embeddings") or context
+        for kind in kinds
+        if kind.get("rope_type") in CHANGING_ROPES
+    ]
+    return min([length for length in (context, *changes) if length is not None], default=None)
 
 
 @contextmanager

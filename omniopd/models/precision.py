@@ -1,9 +1,10 @@
 """Mixed precision (bfloat16 products over float32 weights), and gradient checkpointing."""
 
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -12,6 +13,10 @@ from omniopd.config import Precision
 from omniopd.errors import ModelError
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOLERANCE = {torch.float32: 1e-4}  # of the spread of values: above rounding
+LOW_PRECISION = (
+    0.1  # the same for bfloat16 and float16, where rounding may also change which expert is chosen
+)
 _COMPUTES_IN = "_omniopd_computes_in"
 
 
@@ -20,9 +25,32 @@ def compute_in(model: PreTrainedModel, precision: Precision) -> None:
     if precision == "float32":
         return
     cast = torch.autocast(model.device.type, DTYPES[precision])
-    for module in {model, model.base_model}:
+    for module in {model, backbone_of(model)}:
         module.forward = cast(module.forward)
     setattr(model, _COMPUTES_IN, DTYPES[precision])
+
+
+def tolerance_of(model: PreTrainedModel) -> float:
+    """How far values that are equal but for rounding may differ: root mean square over their spread."""
+    return TOLERANCE.get(dtype_of_products(model) or model.dtype, LOW_PRECISION)
+
+
+def difference(given: Tensor, expected: Tensor) -> float:
+    """The largest root mean square difference of vectors (..., V), over the spread of the expected ones."""
+    given, expected = given.float(), expected.float()
+    spread = expected.std(-1).clamp(min=torch.finfo(torch.float32).tiny)
+    ratio = (given - expected).square().mean(-1).sqrt() / spread
+    return float(ratio.nan_to_num(nan=torch.inf).max())
+
+
+def backbone_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The model without its head, which returns hidden states."""
+    base = cast(PreTrainedModel, model.base_model)
+    if base is not model:
+        return base
+    # Llama 4 has its base model under another name than its class states.
+    named = [child for child in model.children() if isinstance(child, PreTrainedModel)]
+    return named[0] if named else model
 
 
 def dtype_of_products(model: PreTrainedModel) -> torch.dtype | None:

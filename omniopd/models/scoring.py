@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from omniopd.data.rows import Batch, Row, collate
 from omniopd.errors import ModelError
 from omniopd.functional import Head, Positions, States, token_scores
-from omniopd.models.precision import dtype_of_products
+from omniopd.models.cache import keeps_every_token
+from omniopd.models.precision import backbone_of, difference, dtype_of_products, tolerance_of
 
 PROBE_IDS = (1, 0, 2, 1)  # in every vocabulary
 ROUNDING = 8  # units in the last place
@@ -20,7 +21,7 @@ PROBE_TOLERANCE = 3e-2  # of the largest value: above rounding, also of bfloat16
 def response_states(model: PreTrainedModel, batch: Batch) -> States:
     """The hidden states that predict each response token, and the head."""
     packed = {} if batch.position_ids is None else {"position_ids": batch.position_ids.to(model.device)}
-    out = model.base_model(input_ids=batch.input_ids.to(model.device), use_cache=False, **packed)
+    out = backbone_of(model)(input_ids=batch.input_ids.to(model.device), use_cache=False, **packed)
     hidden = out.last_hidden_state  # (B, L, H)
     return States(hidden.flatten(0, 1).index_select(0, batch.index.to(hidden.device)), head_of(model))
 
@@ -53,7 +54,7 @@ def check_head(model: PreTrainedModel) -> None:
             "train.precision: float32"
         )
     head = head_of(model)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
+    hidden = backbone_of(model)(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
     logits = nn.functional.linear(hidden, head.weight, head.bias).float() * head.scale
     if head.softcap:
         logits = head.softcap * torch.tanh(logits / head.softcap)
@@ -65,12 +66,47 @@ def check_head(model: PreTrainedModel) -> None:
 
 
 @torch.inference_mode()
+def check_rows(model: PreTrainedModel) -> None:
+    """Raise where the hidden states of a sequence depend on its batch by more than rounding.
+
+    Raises:
+        ModelError: in a batch with a longer sequence they differ from those alone.
+    """
+    rows = [Row("short", [1], [2, 0]), Row("long", [*PROBE_IDS, 2], [*PROBE_IDS, 0])]
+    alone = torch.cat([response_states(model, collate([row], pad_id=0)).hidden for row in rows])
+    together = response_states(model, collate(rows, pad_id=0)).hidden
+    differs = difference(together, alone)
+    if differs > tolerance_of(model):
+        raise ModelError(
+            f"{_name(model)}: {model.config.model_type} reads a sequence differently beside another (hidden states "
+            f"differ by {differs:.0%} of their spread), so that losses would be wrong; take another model"
+        )
+
+
+def _attends_to_chunks(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    return "chunked_attention" in kinds if kinds else bool(getattr(config, "attention_chunk_size", None))
+
+
+@torch.inference_mode()
 def check_packing(model: PreTrainedModel) -> None:
     """Raise where packed sequences attend to each other.
+
+    A few tokens do not show where chunks of attention begin, nor which tokens a sparse layer chooses of many, so
+    only attention to all tokens or to a window is accepted.
 
     Raises:
         ModelError: a sequence after another has other hidden states than alone.
     """
+    refusal = ModelError(
+        f"{_name(model)}: {type(model).__name__} does not tell packed sequences apart; set train.packing: false"
+    )
+    try:
+        if _attends_to_chunks(model) or not keeps_every_token(model):
+            raise refusal
+    except Exception as error:  # whatever a configuration that no cache can be made from raises
+        raise refusal from error
     rows = [Row("first", list(PROBE_IDS), [2]), Row("second", [2, 0, 1], [1, 2])]
     packed = collate(rows, pad_id=0, packed=True)
     apart, together, joined = (
@@ -81,9 +117,7 @@ def check_packing(model: PreTrainedModel) -> None:
     attended, rounding = (joined - apart).abs().max(), ROUNDING * apart.abs().max()
     dtype = dtype_of_products(model) or model.dtype
     if (together - apart).abs().max() > max(attended / 4, rounding * torch.finfo(dtype).eps):
-        raise ModelError(
-            f"{_name(model)}: {type(model).__name__} does not tell packed sequences apart; set train.packing: false"
-        )
+        raise refusal
 
 
 @torch.inference_mode()

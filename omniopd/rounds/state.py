@@ -9,7 +9,7 @@ from omniopd.data.records import Trajectory
 from omniopd.errors import RunError
 from omniopd.methods import Annotated
 from omniopd.models.loading import weights_digest
-from omniopd.models.scoring import check_head, check_packing
+from omniopd.models.scoring import check_head, check_packing, check_rows
 from omniopd.models.threads import use_threads
 from omniopd.rounds.ledger import annotated_round
 from omniopd.rounds.run import Run
@@ -103,6 +103,7 @@ def _rebuild(run: Run, round_: int) -> Trainer:
     )
     for scored in filter(None, (model, *frozen.values())):
         check_head(scored)
+        check_rows(scored)
         if run.config.train.packing:
             check_packing(scored)
     trainer = Trainer(model, run.config.train, **frozen)

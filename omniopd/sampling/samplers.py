@@ -73,7 +73,9 @@ class InProcessSampler:
         decoding: Decoding,
         stop_ids: Sequence[int],
     ) -> list[list[Sample]]:
-        strings = self._student.chat.stop_strings(decoding.stop) if decoding.stop else None
+        chat, config = self._student.chat, self._student.model.config.get_text_config()
+        strings = chat.stop_strings(decoding.stop) if decoding.stop else None
+        excluded = chat.excluded_ids(config.vocab_size)
         samples: list[list[Sample]] = [[] for _ in prompts]
         for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
             for group in batches(range(len(prompts)), self._batch_size // len(numbers)):
@@ -85,6 +87,7 @@ class InProcessSampler:
                     decoding=decoding,
                     stop_ids=stop_ids,
                     strings=strings,
+                    excluded=excluded,
                     scored=self._scores,
                 )
                 for i, prompt_generations in zip(group, generations, strict=True):

@@ -17,6 +17,7 @@ from omniopd.data.processes import this_process
 from omniopd.errors import ConfigError, RunError
 from omniopd.functional import top_entropy
 from omniopd.models.adapters import base_weights
+from omniopd.models.chat import excluded_ids
 from omniopd.models.generation import Generation
 from omniopd.models.trust import code_is_allowed
 from omniopd.sampling.samplers import Sample, Sampler, Student
@@ -24,6 +25,7 @@ from omniopd.sampling.weight_sync import adapter_sums, differing, exported, save
 
 WORKER = "omniopd.sampling.vllm_worker.StudentWorker"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM allocates
+NEVER = -100.0  # added to a logit; the most that vLLM takes
 NUM_TOP = 20  # log-probabilities per token, for the entropy; vLLM's default maximum
 
 
@@ -64,6 +66,9 @@ class VllmStudent:
                 f"rollout.engine_settings: vLLM does not start with {dict(settings)} "
                 f"({' '.join(str(error).split())}); fix them"
             ) from error
+        vocab_size = self._engine.model_config.get_vocab_size()
+        # Of ids that are no token. It does not change log-probabilities, which are of the logits before it.
+        self._bias = dict.fromkeys(excluded_ids(self._engine.get_tokenizer(), vocab_size), NEVER) or None
         self._engine.collective_rpc("end_with", args=(os.getpid(), this_process()))
         self._sleeps = bool(settings.get("enable_sleep_mode"))
         self._lora, self._scores = lora, scores
@@ -124,7 +129,7 @@ class VllmStudent:
                     temperature=decoding.temperature, top_p=decoding.top_p, top_k=decoding.top_k or 0,
                     min_p=decoding.min_p, stop=list(decoding.stop), detokenize=bool(decoding.stop),
                     max_tokens=max_new_tokens, seed=seed, stop_token_ids=list(stop_ids), ignore_eos=True,
-                    logprobs=num_top, flat_logprobs=True,
+                    logprobs=num_top, flat_logprobs=True, logit_bias=self._bias,
                 )
                 for _, seed in requests
             ],

@@ -5,8 +5,9 @@ from itertools import chain
 from typing import Any
 
 from omniopd.data.decoding import Decoding
-from omniopd.models.generation import generate, nested
+from omniopd.models.generation import generate
 from omniopd.models.loading import load_chat, load_model
+from omniopd.models.reading import Reading, reading_of
 from omniopd.models.text import TextDecoder
 from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 
@@ -14,7 +15,7 @@ from omniopd.teachers.base import TeacherAnswer, TeacherRequest
 class InProcessTeacher:
     """A causal language model that reads prefixes in batches of similar length, with little padding.
 
-    A prefix that begins another is read with it, and does not count in batch_size.
+    A prefix that begins another is read with it, and does not count in batch_size, where the model's cache allows it.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class InProcessTeacher:
         prefixes = self._chat.encode_rendered(texts)
         temperature, stop = requests[0].temperature, requests[0].stop
         answers: dict[int, TeacherAnswer] = {}
-        for indices in _batches(prefixes, self._batch_size):
+        excluded = self._chat.excluded_ids(self._model.config.get_text_config().vocab_size)
+        for indices in _batches(prefixes, self._batch_size, reading_of(self._model)):
             generations = generate(
                 self._model,
                 [prefixes[i] for i in indices],
@@ -52,6 +54,7 @@ class InProcessTeacher:
                 decoding=Decoding(self._temperature if temperature is None else temperature),
                 stop_ids=self._chat.stop_ids,
                 strings=self._chat.stop_strings(stop) if stop else None,
+                excluded=excluded,
             )
             for i, replies in zip(indices, generations, strict=True):
                 answers[i] = TeacherAnswer(
@@ -64,9 +67,9 @@ class InProcessTeacher:
         return [answers[i] for i in range(len(requests))]
 
 
-def _batches(prefixes: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+def _batches(prefixes: Sequence[list[int]], batch_size: int, reading: Reading) -> Iterator[list[int]]:
     """Indices of the prefixes to read together: batch_size rows of similar length, each with the prefixes in it."""
-    rows, row_of_prefix = nested(prefixes)
+    rows, row_of_prefix = reading.rows(prefixes)
     members: list[list[int]] = [[] for _ in rows]
     for i, row in enumerate(row_of_prefix):
         members[row].append(i)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, UntypedStorage, nn
@@ -20,6 +20,7 @@ from omniopd.config import Lora
 from omniopd.errors import ModelError
 from omniopd.functional import Score, sheet_bytes
 from omniopd.models.adapters import add_adapter
+from omniopd.models.precision import backbone_of
 
 DTYPES = {4: torch.float32, 2: torch.bfloat16}
 MASTER = 4  # bytes of a weight that is trained, of its gradient, and of each of its optimiser's two moments
@@ -173,8 +174,13 @@ def _count(config: str, kind: type[PretrainedConfig], lora: str | None) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def _number(value: dict[str, Any]) -> Any:
+    """transformers writes infinity, which JSON does not have, as {"__float__": "Infinity"}."""
+    return float(value["__float__"]) if value.keys() == {"__float__"} else value
+
+
 def _config_of(config: str, kind: type[PretrainedConfig]) -> PretrainedConfig:
-    settings = kind.from_dict(json.loads(config))
+    settings = kind.from_dict(json.loads(config, object_hook=_number))
     assert isinstance(settings, PretrainedConfig)
     return settings
 
@@ -228,7 +234,7 @@ def _kept(model: PreTrainedModel, num_tokens: int) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        _ = model.base_model(input_ids=torch.zeros((1, num_tokens), dtype=torch.int64), use_cache=False)
+        _ = backbone_of(model)(input_ids=torch.zeros((1, num_tokens), dtype=torch.int64), use_cache=False)
     return sum(storage.nbytes() for name, storage in kept.items() if name not in weights)
 
 

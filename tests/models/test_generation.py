@@ -1,5 +1,6 @@
 """Generation against transformers and against a loop without cache, batch or padding."""
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from omniopd.data.decoding import GREEDY, Decoding
+from omniopd.errors import ModelError
 from omniopd.models.chat import Chat, StopStrings
-from omniopd.models.generation import Generation, generate, nested
+from omniopd.models.generation import Generation, generate
+from omniopd.models.reading import MIN_COMMON, nested, reading_of
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
 NESTED = [[1, 10, 2, 11, 3], [1, 10], [4, 11], [1, 10, 2, 11], [4], [4, 1]]
@@ -138,6 +141,7 @@ def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_fini
     model, tokenizer, monkeypatch: pytest.MonkeyPatch
 ):
     rows_read = []
+    reading_of(model)  # which reads a few tokens
     forward = model.forward
 
     def counted(*args, **kwargs):
@@ -156,6 +160,7 @@ def test_what_samples_have_in_common_is_read_once_and_nothing_is_read_for_a_fini
 
 def test_a_prompt_that_another_begins_with_is_read_with_it(model, tokenizer, monkeypatch: pytest.MonkeyPatch):
     read = []
+    reading_of(model)
     forward = model.forward
     monkeypatch.setattr(
         model, "forward", lambda **kwargs: read.append(kwargs["input_ids"]) or forward(**kwargs)
@@ -184,3 +189,68 @@ def test_prompts_are_nested_in_one_that_continues_them():
 def test_prompts_and_seeds_that_do_not_match_are_refused(model):
     with pytest.raises(ValueError, match="same number of seeds"):
         generate(model, PROMPTS, seeds=[[0], [1]], max_new_tokens=1, decoding=Decoding(), stop_ids=[15])
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(), GREEDY, Decoding(temperature=2.0, top_k=4)], ids=["sampled", "greedy", "top_k"]
+)
+def test_ids_that_are_no_token_are_never_sampled_and_probabilities_stay_the_models(
+    model, tokenizer, decoding: Decoding
+):
+    padded = copy.deepcopy(model)
+    padded.resize_token_embeddings(len(tokenizer) + 30, mean_resizing=False)
+    excluded = Chat(tokenizer).excluded_ids(len(tokenizer) + 30)
+    assert excluded == tuple(range(len(tokenizer), len(tokenizer) + 30))
+    with torch.no_grad():
+        padded.get_input_embeddings().weight[len(tokenizer) :] = padded.get_input_embeddings().weight[3]
+    run = {
+        "seeds": [list(range(40))],
+        "max_new_tokens": 6,
+        "decoding": decoding,
+        "stop_ids": [15],
+        "scored": True,
+    }
+    (free,), (samples,) = (generate(padded, PROMPTS[:1], **run, excluded=some) for some in ((), excluded))
+
+    if decoding != GREEDY:
+        assert any(id in excluded for sample in free for id in sample.token_ids), "they are likely without"
+    for sample in samples:
+        assert not set(sample.token_ids) & set(excluded)
+        with torch.no_grad():
+            logits = padded(input_ids=torch.tensor([[*PROMPTS[0], *sample.token_ids]])).logits[0]
+        logps = logits.log_softmax(-1)[len(PROMPTS[0]) - 1 : -1]
+        expected = logps[torch.arange(len(sample.token_ids)), sample.token_ids].tolist()
+        assert sample.logps == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_whose_cache_misleads_it_is_refused_by_its_type(model):
+    other = copy.deepcopy(model)
+    for name in [name for name in vars(other) if name.startswith("_omniopd")]:
+        delattr(other, name)
+    other.model.register_forward_pre_hook(
+        lambda module, inputs, named: (inputs, named | {"past_key_values": None}),  # noqa: ARG005
+        with_kwargs=True,
+    )
+    with pytest.raises(ModelError, match="qwen3 does not generate from a cache what it computes without"):
+        generate(other, PROMPTS, seeds=[[0]] * 3, max_new_tokens=2, decoding=GREEDY, stop_ids=[15])
+
+
+def test_a_common_prefix_of_many_tokens_is_read_once(model, tokenizer, monkeypatch: pytest.MonkeyPatch):
+    reading_of(model)
+    read = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda **kwargs: read.append(kwargs["input_ids"].shape) or forward(**kwargs)
+    )
+    common = PROMPTS[0] * (MIN_COMMON // 4)
+    prompts = [common + PROMPTS[1], common + PROMPTS[2], common + PROMPTS[2][:2]]
+    run = {
+        "seeds": [[0, 1]] * 3,
+        "max_new_tokens": 1,
+        "decoding": Decoding(),
+        "stop_ids": Chat(tokenizer).stop_ids,
+    }
+    generate(model, prompts, **run)
+    generate(model, [prompt[4:] for prompt in prompts], **run)
+
+    assert read == [(1, MIN_COMMON), (2, len(PROMPTS[2])), (2, MIN_COMMON - 4 + len(PROMPTS[2]))]
