@@ -125,6 +125,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_models() -> Path:
+    """The folder of real tokenizers and models that `make models` fills."""
+    folder = Path(os.environ.get("OMNIOPD_REAL_MODELS") or REPOSITORY / "models" / "real")
+    if not folder.is_dir():
+        pytest.skip(
+            f"no real models in {folder}; run make models, or name their folder in OMNIOPD_REAL_MODELS"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """A token a character of the demo's task."""
     from omniopd.training.pretrain import character_tokenizer
