@@ -28,6 +28,7 @@ METHODS = [
     OmniOPD(num_chunks=3, num_replies=2, chunk_len=1, alpha=0.0, selection="uniform", similarity="exact"),
     Fork(num_chunks=3, chunk_len=1, num_replies=1),
     Fork(num_chunks=2, chunk_len=2, num_replies=3, alpha=0.3, beta=0.2, selection="random"),
+    Fork(num_chunks=2, chunk_len=2, num_replies=3, alpha=0.3, centred=True),
 ]
 VOCABULARY = 18
 
@@ -117,6 +118,7 @@ def naive_scores(
     if votes is not None:
         posterior = F.token_posterior(z, votes.ids, votes.counts, alpha=votes.alpha)
         scores["posterior_kl"] = F.reverse_kl(z, posterior)
+        scores["centred_fork"] = F.centred_fork(z, votes.ids, votes.counts, alpha=votes.alpha)
     return scores
 
 

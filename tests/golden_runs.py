@@ -40,7 +40,7 @@ def record() -> None:
     for path in FOLDER.glob("*.json"):
         path.unlink()
     for name, method in RUNS.items():
-        content = {"settings": method.model_dump(), "steps": run(method)}
+        content = {"settings": method.determining(), "steps": run(method)}
         (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,13 +11,24 @@ from omniopd.functional import Head, Positions, Score, States, Votes, fused_loss
 
 N, H, V, K, ALPHA = 7, 5, 11, 3, 1.3
 EVERY: frozenset[Score] = frozenset(
-    {"logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "teacher_logp", "posterior_kl"}
+    {
+        "logp",
+        "entropy",
+        "ref_kl",
+        "kl_to_ref",
+        "kl_to_teacher",
+        "teacher_logp",
+        "posterior_kl",
+        "centred_fork",
+    }
 )
 WANTED: list[frozenset[Score]] = [
     frozenset({"logp"}),
     frozenset({"logp", "ref_kl"}),
     frozenset({"ref_kl"}),
     frozenset({"ref_kl", "posterior_kl"}),
+    frozenset({"ref_kl", "centred_fork"}),
+    frozenset({"centred_fork"}),
     frozenset({"kl_to_teacher"}),
     frozenset({"logp", "teacher_logp"}),
     frozenset({"logp", "kl_to_ref"}),

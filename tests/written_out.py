@@ -113,6 +113,11 @@ def fork(
                 continue
             for v in range(logp.shape[1]):
                 pi = logp[t, v].exp()
+                if method.centred:
+                    expected = total * pi.detach()
+                    weight = pi.detach() * (1 + total / (method.alpha * pi.detach())).log()
+                    loss = loss - (counts.get(v, 0) - expected) * weight * logp[t, v]
+                    continue
                 q = (counts.get(v, 0) + method.alpha * pi.detach()) / (total + method.alpha)
                 loss = loss + pi * (logp[t, v] - q.log())
     return loss

@@ -14,11 +14,13 @@ from omniopd.functional.fused import Fused, LossOf, fused_loss, has_kernels, tok
 from omniopd.functional.losses import audited_loss, clipped_ratio, importance, masked_sum, policy_gradient
 from omniopd.functional.positions import Head, Positions, Score, States, TokenScores, Votes
 from omniopd.functional.posterior import (
+    centred_fork,
     geometric_mean,
     posterior_std,
     posterior_target,
     tally,
     token_posterior,
+    vote_weight,
 )
 from omniopd.functional.repetition import repetition
 from omniopd.functional.sheets import SHEET_ELEMENTS, num_sheets, sheet_bytes
@@ -36,6 +38,7 @@ __all__ = [
     "TokenScores",
     "Votes",
     "audited_loss",
+    "centred_fork",
     "clipped_ratio",
     "edit",
     "exact",
@@ -65,4 +68,5 @@ __all__ = [
     "top_entropy",
     "truncated",
     "uniform_stride",
+    "vote_weight",
 ]

@@ -13,15 +13,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from omniopd.functional.positions import Head, Score
-from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, Sheets, Slopes, voted
+from omniopd.functional import posterior
+from omniopd.functional.positions import Head, Score, Votes
+from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, VOTED, Centre, Sheets, Slopes, voted
 
 COLUMNS, WARPS = 1024, 4  # read at once by a program, and its warps
 # Results of the first kernel for each position, and the scores whose derivatives the second takes.
 STATISTICS: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "teacher_logp")
-SLOPES: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "posterior_kl")
+COMPARED: tuple[Score, ...] = (
+    "entropy",
+    "kl_to_ref",
+    "kl_to_teacher",
+    "posterior_kl",
+)  # that the second kernel reads
+SLOPES: tuple[Score, ...] = (
+    "logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "posterior_kl", "centred_fork",
+)  # fmt: skip
 LANE = tl.constexpr(8)  # columns: 16 bytes of bfloat16
 LOWEST = tl.constexpr(-1e30)  # below every logit, and finite
+LEAST_P = tl.constexpr(posterior.LEAST_P)
 
 
 class KernelSheets(Sheets):
@@ -62,11 +72,15 @@ class KernelSheets(Sheets):
         )  # fmt: skip
         self._scores = scores
         votes = self.positions.votes
-        if votes is not None and "posterior_kl" in self.wanted:
+        if votes is not None and VOTED & self.wanted:
             z = self._logits_of["student"][:num].gather(1, votes.ids[at]).to(self.dtype)
-            logp = self._formed(z) - self._lse["student"][:, None]
-            self._votes = voted(logp.to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha)
-            scores["posterior_kl"] = self._votes.kl
+            logp = (self._formed(z) - self._lse["student"][:, None]).to(self.dtype)
+            if "posterior_kl" in self.wanted:
+                self._votes = voted(logp, votes.ids[at], votes.counts[at], votes.alpha)
+                scores["posterior_kl"] = self._votes.kl
+            if "centred_fork" in self.wanted:
+                self._centred = self._centre(votes, at).finished(logp)
+                scores["centred_fork"] = self._centred.value
         return {name: scores[name] for name in self.wanted}
 
     @torch.no_grad()
@@ -83,19 +97,32 @@ class KernelSheets(Sheets):
         num, none = at.stop - at.start, self._scores["entropy"]
         ids, ceiling = self.positions.token_ids[at].contiguous(), none
         voted_ids, gains = ids[:, None], none[:, None]
+        centred_gains, counts, level, alpha = gains, none, none, 1.0
         if self._votes is not None and "posterior_kl" in by_score:
             voted_ids, gains = self._votes.ids.contiguous(), self._votes.gains.contiguous()
             ceiling = self._votes.ceiling
+        if self._centred is not None and "centred_fork" in by_score:
+            voted_ids, centred_gains = self._centred.ids.contiguous(), self._centred.gains.contiguous()
+            counts, level, alpha = self._centred.counts, self._centred.level, self._centred.alpha
         gradient = self._logits_of["student"][:num]
         launch: Any = _gradient[(num, triton.cdiv(self._size, COLUMNS))]
         launch(
             *self._three(self._logits_of), *self._three(self._lse), ids,
-            *(self._scores.get(name, none) for name in SLOPES if name not in ("logp", "ref_kl")), ceiling,
+            *(self._scores.get(name, none) for name in COMPARED), ceiling, counts, level,
             *(by_score.get(name, none).contiguous() for name in SLOPES),
-            voted_ids, gains, voted_ids.shape[1], self._size,
+            voted_ids, gains, centred_gains, voted_ids.shape[1], alpha, self._size,
             **{f"BY_{name.upper()}": name in by_score for name in SLOPES}, **self._forms,
         )  # fmt: skip
         self._add(gradient, gradient.new_ones(()), at, slopes)
+
+    def _centre(self, votes: Votes, at: slice) -> Centre:
+        """The means of a slice that the centred fork needs, by torch's operations."""
+        lse, centre = self._lse["student"], Centre(votes, at, self._scores["entropy"])
+        for rows in self._rows(at.stop - at.start):
+            z = self._formed(self._logits_of["student"][rows].to(self.dtype))
+            p = (z - lse[rows, None]).exp().to(self.dtype)
+            centre.add(rows, z, p, torch.empty_like(p), lse[rows])
+        return centre
 
     def _three(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         """Those of the student, the reference and the teacher; the student's, unread, where there is no such model."""
@@ -203,11 +230,12 @@ def _whole(top, total):
 @triton.jit
 def _gradient(
     z, ref, teacher, lse, ref_lse, teacher_lse, ids,
-    entropy, kl_to_ref, kl_to_teacher, posterior_kl, ceiling,
-    by_logp, by_entropy, by_ref_kl, by_kl_to_ref, by_kl_to_teacher, by_posterior_kl,
-    voted_ids, gains, num_votes: tl.constexpr, size: tl.constexpr,
+    entropy, kl_to_ref, kl_to_teacher, posterior_kl, ceiling, counts, level,
+    by_logp, by_entropy, by_ref_kl, by_kl_to_ref, by_kl_to_teacher, by_posterior_kl, by_centred_fork,
+    voted_ids, gains, centred_gains, num_votes: tl.constexpr, alpha, size: tl.constexpr,
     BY_LOGP: tl.constexpr, BY_ENTROPY: tl.constexpr, BY_REF_KL: tl.constexpr, BY_KL_TO_REF: tl.constexpr,
-    BY_KL_TO_TEACHER: tl.constexpr, BY_POSTERIOR_KL: tl.constexpr, WIDE: tl.constexpr, COLUMNS: tl.constexpr,
+    BY_KL_TO_TEACHER: tl.constexpr, BY_POSTERIOR_KL: tl.constexpr, BY_CENTRED_FORK: tl.constexpr,
+    WIDE: tl.constexpr, COLUMNS: tl.constexpr,
     Z_SCALE: tl.constexpr, Z_CAP: tl.constexpr, R_SCALE: tl.constexpr, R_CAP: tl.constexpr,
     Q_SCALE: tl.constexpr, Q_CAP: tl.constexpr,
 ):  # fmt: skip
@@ -246,6 +274,14 @@ def _gradient(
         for k in range(num_votes):
             vote = row * num_votes + k
             added -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(gains + vote), 0.0)
+    if BY_CENTRED_FORK:
+        slope = tl.load(by_centred_fork + row)
+        num = tl.load(counts + row)
+        weight = p * tl.log(1.0 + num / (alpha * tl.maximum(p, LEAST_P)))
+        inner += slope * (tl.load(level + row) + num * weight)
+        for k in range(num_votes):
+            vote = row * num_votes + k
+            added -= tl.where(at == tl.load(voted_ids + vote), slope * tl.load(centred_gains + vote), 0.0)
     gradient = (p * inner + added) * Z_SCALE
     if Z_CAP > 0.0:
         gradient *= 1.0 - (x / Z_CAP) * (x / Z_CAP)

@@ -17,6 +17,7 @@ Score = Literal[
     "kl_to_teacher",  # KL(student ‖ teacher)
     "teacher_logp",  # log pi_teacher of the token, a constant
     "posterior_kl",  # KL(student ‖ q), q the posterior of the next token given votes, a constant
+    "centred_fork",  # its centred form, see `functional.centred_fork`: of its value only the gradient means something
 ]
 TokenScores = Mapping[Score, Float[Tensor, " N"]]
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+LEAST_P = 1e-30  # a probability below it weighs nothing
+
 
 def geometric_mean(logps: Sequence[float]) -> float:
     """pi_bar = exp(mean of log pi_theta over the chunk's tokens), the student's belief."""
@@ -57,6 +59,31 @@ def token_posterior(
     counts = torch.zeros_like(logp).scatter_add_(-1, votes, is_vote.to(logp.dtype))
     log_mass = torch.logaddexp(counts.log(), math.log(alpha) + logp)
     return log_mass - (num_votes.to(logp.dtype) + alpha).log()[:, None]
+
+
+def vote_weight(p: Float[Tensor, "*K"], num_votes: Tensor, *, alpha: float) -> Float[Tensor, "*K"]:
+    """w = p · log(1 + n / (alpha · p)): how strongly n votes for a token of probability p move the student.
+
+    The weight of the fork posterior's gradient (method.md, section 3b); 0 at p = 0 and n = 0.
+    """
+    return p * (num_votes / (alpha * p.clamp_min(LEAST_P))).log1p()
+
+
+def centred_fork(
+    logits: Float[Tensor, "K V"], votes: Int[Tensor, "K N"], num_votes: Int[Tensor, " K"], *, alpha: float
+) -> Float[Tensor, " K"]:
+    """− sum over v of sg[(n(v) − n · pi(v)) · w(v)] · log pi(v) at each of K positions (method.md, section 3c).
+
+    The fork posterior's weighted imitation of the first num_votes entries of a row of votes, less what the student
+    expects of itself: its expected gradient is 0 where the teacher's distribution is the student's. Only its gradient
+    means something, not its value.
+    """
+    logp = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    is_vote = torch.arange(votes.shape[-1], device=votes.device) < num_votes[:, None]  # (K, N)
+    counts = torch.zeros_like(logp).detach().scatter_add_(-1, votes, is_vote.to(logp.dtype))
+    p, n = logp.detach().exp(), num_votes.to(logp.dtype)[:, None]
+    weights = (counts - n * p) * vote_weight(p, n, alpha=alpha)
+    return -(weights * logp.masked_fill(p == 0, 0.0)).sum(-1)
 
 
 def tally(

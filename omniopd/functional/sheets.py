@@ -3,9 +3,10 @@
 Axes: n positions of a slice, V vocabulary, K votes. The student's sheet goes from logits to probabilities p, another
 model's sheet from its logits to its probabilities r or to logarithms of ratios, and then the student's to the gradient
 
-    d loss / d logits = a · p − f · r + p · (g · log(p / q) − e · log p) + terms of single tokens,
+    d loss / d logits = a · p − f · r + p · (g · log(p / q) − e · log p + c · w(p)) + terms of single tokens,
 
-where a, f, g and e are one number per position, from the derivatives of the loss with respect to its scores.
+where a, f, g, e and c are one number per position, from the derivatives of the loss with respect to its scores, and w
+is `vote_weight`.
 """
 
 import math
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omniopd.functional.positions import Positions, Score
+from omniopd.functional.positions import Positions, Score, Votes
+from omniopd.functional.posterior import vote_weight
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
@@ -24,6 +26,7 @@ READS: dict[str, frozenset[Score]] = {  # the scores that need another model's l
     "reference": frozenset({"ref_kl", "kl_to_ref"}),
     "teacher": frozenset({"kl_to_teacher", "teacher_logp"}),
 }
+VOTED: frozenset[Score] = frozenset({"posterior_kl", "centred_fork"})  # the scores that need votes
 CAST_ROWS = 8192  # of a head's gradient, added at once where products are less exact than sums
 # Of a block of rows: on a CPU it fits into the caches; on a GPU it is used without Triton.
 BLOCK_ELEMENTS = {"cpu": 4 * 151_936, "cuda": 64 * 151_936}
@@ -101,6 +104,7 @@ class Sheets:
         self._states = {"student": positions.student, **self._others}
         self._weights = self._cast_weights()
         self._votes: Voted | None = None
+        self._centred: Centred | None = None
         self._allocate()
 
     def _allocate(self) -> None:
@@ -139,13 +143,14 @@ class Sheets:
         token = z.gather(1, ids).squeeze(1)
         teacher_token = others["teacher"].gather(1, ids).squeeze(1) if "teacher_logp" in self.wanted else None
         votes = self.positions.votes
-        voted_z = z.gather(1, votes.ids[at]) if votes is not None and "posterior_kl" in self.wanted else None
+        voted_z = z.gather(1, votes.ids[at]) if votes is not None and VOTED & self.wanted else None
         if self._capped is not None:
             self._capped[:num].copy_(z)
         # Logarithms of sums are differences of large numbers of like size: kept in float64.
         lse = torch.empty(num, dtype=torch.float64, device=self._device)
         names: set[Score] = {*self.wanted, "entropy"}
         scores: dict[Score, Tensor] = {name: torch.empty_like(token) for name in names}
+        centre = Centre(votes, at, token) if votes is not None and "centred_fork" in self.wanted else None
         other_lse = {name: torch.empty_like(lse) for name in others}
         for rows in self._rows(num):
             z_rows, (p, spare) = z[rows], (block[: rows.stop - rows.start] for block in self._blocks)
@@ -153,6 +158,8 @@ class Sheets:
             torch.softmax(z_rows, 1, out=p)
             lse[rows] = top.double() - p.amax(1).double().log()
             scores["entropy"][rows] = (lse[rows] - _dot(p, z_rows)).to(self.dtype)
+            if centre is not None:
+                centre.add(rows, z_rows, p, spare, lse[rows])
             for name, other in others.items():
                 other_lse[name][rows] = self._compare(
                     name, scores, rows, z_rows, p, other[rows], spare, lse[rows]
@@ -164,10 +171,13 @@ class Sheets:
             scores["teacher_logp"] = (teacher_token - other_lse["teacher"]).to(self.dtype)
         if voted_z is not None:
             assert votes is not None
-            self._votes = voted(
-                (voted_z - lse[:, None]).to(self.dtype), votes.ids[at], votes.counts[at], votes.alpha
-            )
-            scores["posterior_kl"] = self._votes.kl
+            voted_logp = (voted_z - lse[:, None]).to(self.dtype)
+            if "posterior_kl" in self.wanted:
+                self._votes = voted(voted_logp, votes.ids[at], votes.counts[at], votes.alpha)
+                scores["posterior_kl"] = self._votes.kl
+            if centre is not None:
+                self._centred = centre.finished(voted_logp)
+                scores["centred_fork"] = self._centred.value
         self._entropy = scores["entropy"]
         return {name: scores[name] for name in self.wanted}
 
@@ -239,6 +249,11 @@ class Sheets:
             assert self._votes is not None
             level += slope * (self._votes.ceiling - self._votes.kl)
             single.append((self._votes.ids, -slope[:, None] * self._votes.gains))
+        centred = by_score.get("centred_fork")
+        if centred is not None:
+            assert self._centred is not None
+            level += centred * self._centred.level
+            single.append((self._centred.ids, -centred[:, None] * self._centred.gains))
         if (slope := by_score.get("entropy")) is not None:
             level -= slope * self._entropy
         if (forward := by_score.get("ref_kl")) is not None:
@@ -249,14 +264,19 @@ class Sheets:
                 level -= slope * scores[score]
                 ratios[name] = slope
         moved = torch.stack([slope != 0 for slope in by_score.values()]).any(0)
-        if not ratios and "entropy" not in by_score and not bool((moved & (level == 0)).any()):
+        if (
+            not ratios
+            and "entropy" not in by_score
+            and centred is None
+            and not bool((moved & (level == 0)).any())
+        ):
             # The factor is applied to the narrow side of the products, and r takes one pass.
             scale = torch.where(level == 0, 1.0, level)
             if forward is not None:
                 p.addcmul_(self._reference(len(p)), (-forward / scale)[:, None])
         else:
             scale = torch.ones_like(level)
-            self._in_place(p, level, forward, ratios, by_score.get("entropy"))
+            self._in_place(p, level, forward, ratios, by_score.get("entropy"), centred)
         for tokens, values in single:
             p.scatter_add_(1, tokens, values / scale[:, None])
         return p, torch.where(moved, scale, 0.0)
@@ -268,6 +288,7 @@ class Sheets:
         forward: Tensor | None,
         ratios: Mapping[str, Tensor],
         entropy: Tensor | None,
+        centred: Tensor | None,
     ) -> None:
         """Turn p into the gradient, without the terms of single tokens."""
         for rows in self._rows(len(p)):
@@ -275,6 +296,10 @@ class Sheets:
             gradient.copy_(p_rows).mul_(level[rows, None])
             if entropy is not None:
                 gradient.addcmul_(torch.special.entr(p_rows), entropy[rows, None])
+            if centred is not None:
+                assert self._centred is not None
+                weight = self._centred.weight(p_rows, rows)
+                gradient.addcmul_(p_rows * weight, (centred * self._centred.counts)[rows, None])
             for name, slope in ratios.items():
                 gradient.addcmul_(p_rows * self._other_sheets[name][rows], slope[rows, None])
             if forward is not None:
@@ -330,6 +355,47 @@ def voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> Voted:
     gains = torch.where(first, logp.exp() * (torch.logaddexp(num.to(logp.dtype).log(), mass) - mass), 0.0)
     ceiling = torch.log1p(counts.to(logp.dtype) / alpha)
     return Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """The centred fork of a slice."""
+
+    ids: Tensor  # (n, K)
+    gains: Tensor  # (n, K): w of each vote, else 0
+    counts: Tensor  # (n,): votes
+    level: Tensor  # (n,): the sum of (n(v) − n · p(v)) · w(v)
+    value: Tensor  # (n,)
+    alpha: float
+
+    def weight(self, p: Tensor, rows: slice) -> Tensor:
+        """w of every token of some rows, (m, V)."""
+        return vote_weight(p, self.counts[rows, None], alpha=self.alpha)
+
+
+class Centre:
+    """Collects, block by block, what the centred fork needs of the whole distributions of a slice."""
+
+    def __init__(self, votes: Votes, at: slice, like: Tensor):
+        self._ids, self._alpha = votes.ids[at], votes.alpha
+        self._counts = votes.counts[at].to(like.dtype)
+        self._mean, self._mean_logp = torch.empty_like(like), torch.empty_like(like)  # of w, and of w · log p
+
+    def add(self, rows: slice, z: Tensor, p: Tensor, spare: Tensor, lse: Tensor) -> None:
+        """Read a block of logits and probabilities; the spare block is overwritten."""
+        torch.mul(vote_weight(p, self._counts[rows, None], alpha=self._alpha), p, out=spare)
+        mean = spare.sum(1, dtype=torch.float64)
+        self._mean[rows] = mean.to(p.dtype)
+        self._mean_logp[rows] = (_dot(spare, z) - lse * mean).to(p.dtype)
+
+    def finished(self, logp: Tensor) -> Centred:
+        """The centred fork, given the log-probabilities of the votes, (n, K)."""
+        is_vote = torch.arange(logp.shape[1], device=logp.device) < self._counts[:, None]
+        weight = vote_weight(logp.exp(), self._counts[:, None], alpha=self._alpha)
+        gains = torch.where(is_vote, weight, 0.0)
+        level = gains.sum(-1) - self._counts * self._mean
+        value = self._counts * self._mean_logp - (gains * torch.where(is_vote, logp, 0.0)).sum(-1)
+        return Centred(self._ids, gains, self._counts, level, value, self._alpha)
 
 
 def _slices(num: int, size: int) -> Iterator[slice]:

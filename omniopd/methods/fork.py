@@ -1,7 +1,8 @@
-"""The fork posterior (method.md, section 3b): this project's own text-only form."""
+"""The fork posterior (method.md, sections 3b and 3c): this project's own text-only form."""
 
 import math
 from collections.abc import Sequence
+from typing import Annotated as Setting
 
 import torch
 from pydantic import Field
@@ -23,6 +24,7 @@ from omniopd.methods.base import (
     mean_and_spread,
     plain_row,
 )
+from omniopd.settings import Key
 
 
 class Fork(Method):
@@ -33,6 +35,10 @@ class Fork(Method):
     chunk_len: int = Field(1, gt=0, description="C: student tokens a reply is read for")
     alpha: float = Field(1.0, gt=0, description="strength of the prior, the student's own distribution")
     beta: float = Field(0.1, ge=0, description="weight of the anchor to the initial student")
+    centred: Setting[bool, Key.IF_CHANGED] = Field(
+        False,
+        description="subtract what the student expects of itself: a teacher that agrees with it teaches nothing",
+    )
     selection: Selection = Field("peak_entropy", description="how places are chosen")
     spare_tokens: int | None = Field(
         None,
@@ -75,14 +81,18 @@ class Fork(Method):
 
     @property
     def scores(self) -> frozenset[Score]:
-        return frozenset({"posterior_kl", "ref_kl"})
+        return frozenset({self._fork, "ref_kl"})
+
+    @property
+    def _fork(self) -> Score:
+        return "centred_fork" if self.centred else "posterior_kl"
 
     def votes(self, columns: Columns) -> F.Votes:
         return F.Votes(columns["votes"], columns["num_votes"], self.alpha)
 
     def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
         forked = columns["num_votes"] > 0
-        fork = F.masked_sum(scores["posterior_kl"], forked)
+        fork = F.masked_sum(scores[self._fork], forked)
         anchor = F.masked_sum(scores["ref_kl"], ~forked)
         return {"fork": fork, "anchor": self.beta * anchor}
 

@@ -1,6 +1,8 @@
 """OmniOPD as published (method.md, section 2), and the named variants of section 3."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated as Setting
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -26,6 +28,7 @@ from omniopd.methods.base import (
     plain_row,
     written_with,
 )
+from omniopd.settings import Key
 
 # Published (method.md, section 4): Qwen3-4B, Math average, the full method 69.08.
 NO_ANCHOR_COLLAPSE = "without the anchor the published score fell from 69.08 to 8.28"
@@ -77,6 +80,10 @@ class OmniOPD(Method):
         "are not the student's, else 0",
     )
 
+    shuffled: Setting[bool, Key.IF_CHANGED] = Field(
+        False, description="a placebo: each chunk is judged by the replies to a chunk of another trajectory"
+    )
+
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({"verdicts", "reference"})
@@ -117,7 +124,7 @@ class OmniOPD(Method):
         return Reading("target", self.target(verdict))
 
     def rows(self, annotated: Sequence[Annotated]) -> list[Row]:
-        audits = [verdict for item in annotated for verdict in item.answered]
+        audits = self._judged(annotated)
         weights = [self.target(verdict) for verdict in audits]
         if self.baseline != "none":
             prompt_of = {item.trajectory.id: item.trajectory.prompt_id for item in annotated}
@@ -126,6 +133,17 @@ class OmniOPD(Method):
             weights = F.leave_one_out(weights, owners, pools=pools)
         weight_of = {verdict.id: weight for verdict, weight in zip(audits, weights, strict=True)}
         return [_row(item, weight_of) for item in annotated]
+
+    def _judged(self, annotated: Sequence[Annotated]) -> list[Verdict]:
+        """The verdicts that targets are computed from."""
+        audits = [verdict for item in annotated for verdict in item.answered]
+        if not self.shuffled:
+            return audits
+        k_sems = _shuffled_k_sem(audits, self.phi)
+        return [
+            replace(verdict, k_sem=k_sem, num_replies=len(other.replies))
+            for verdict, other, k_sem in zip(audits, _others(audits), k_sems, strict=True)
+        ]
 
     @property
     def scores(self) -> frozenset[Score]:
@@ -147,7 +165,7 @@ class OmniOPD(Method):
         k_sem = mean_and_spread("k_sem", [verdict.k_sem for verdict in audits])
         floor = mean_and_spread("k_sem_floor", _shuffled_k_sem(audits, self.phi))
         return {
-            **mean_and_spread("target", [self.target(verdict) for verdict in audits]),
+            **mean_and_spread("target", [self.target(verdict) for verdict in self._judged(annotated)]),
             **k_sem,
             **floor,
             "k_sem_over_floor": k_sem["k_sem/mean"] - floor["k_sem_floor/mean"],
@@ -197,13 +215,15 @@ def _row(item: Annotated, weight_of: dict[str, float]) -> Row:
     return plain_row(item.trajectory, weight=weight, audited=audited, **written_with(item.trajectory))
 
 
-def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:
-    """k_sem of each chunk with the replies to another chunk: the score of unrelated text.
-
-    Chunks are paired half a batch apart, so the replies come from another trajectory.
-    """
+def _others(audits: Sequence[Verdict]) -> list[Verdict]:
+    """For each chunk one half a batch away, which is of another trajectory."""
     half = len(audits) // 2
-    others = [*audits[half:], *audits[:half]]
+    return [*audits[half:], *audits[:half]]
+
+
+def _shuffled_k_sem(audits: Sequence[Verdict], similarity: str) -> list[float]:
+    """k_sem of each chunk with the replies to another chunk: the score of unrelated text."""
+    others = _others(audits)
     pairs = [
         (verdict.chunk, reply)
         for verdict, other in zip(audits, others, strict=True)

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -300,6 +301,23 @@ def test_the_target_tends_to_the_belief_with_a_strong_prior_and_is_the_agreement
     assert OmniOPD(alpha=0).target(verdict) == pytest.approx(verdict.k_sem / verdict.num_replies)
 
 
+def test_the_placebo_is_judged_by_the_replies_to_another_trajectory():
+    plain, shuffled = OmniOPD(chunk_len=2, num_replies=2), OmniOPD(chunk_len=2, num_replies=2, shuffled=True)
+    items = annotated(plain)
+    verdicts = [verdict for item in items for verdict in item.answered]
+    half = len(verdicts) // 2
+    rows = {row.id: row for row in shuffled.rows(items)}
+    owners = {verdict.id: verdict.trajectory_id for verdict in verdicts}
+    for i, mine in enumerate(verdicts):
+        other = verdicts[(i + half) % len(verdicts)]
+        assert owners[mine.id] != owners[other.id]
+        k_sem = sum(F.SIMILARITIES["edit"](mine.chunk, reply) for reply in other.replies)
+        target = plain.target(replace(mine, k_sem=k_sem, num_replies=len(other.replies)))
+        assert rows[mine.trajectory_id].columns["weight"][mine.anchor] == pytest.approx(target)
+    assert shuffled.metrics(items)["target/mean"] != plain.metrics(items)["target/mean"]
+    assert "shuffled" not in plain.determining()
+
+
 # --- fork
 
 
@@ -357,6 +375,68 @@ def test_the_fixed_point_of_fork_for_a_teacher_at_0_7_is_the_one_stated(
         middle = (low + high) / 2
         low, high = (middle, high) if expected_gradient(middle) < 0 else (low, middle)
     assert low == pytest.approx(stated, abs=0.005)
+
+
+def expected_gradient(
+    p: list[float], teacher: list[float], *, num_replies: int, alpha: float
+) -> torch.Tensor:
+    """Of the centred fork with respect to the logits, over every vote that the teacher may cast."""
+    z = torch.tensor(p, dtype=torch.float64).log().requires_grad_()
+    loss = torch.tensor(0.0, dtype=torch.float64)
+    for votes in product(range(len(p)), repeat=num_replies):
+        chance = math.prod(teacher[vote] for vote in votes)
+        loss = (
+            loss
+            + chance
+            * F.centred_fork(
+                z[None], torch.tensor([votes]), torch.tensor([num_replies]), alpha=alpha
+            ).squeeze()
+        )
+    loss.backward()
+    assert z.grad is not None
+    return z.grad
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("num_replies", [1, 3])
+def test_of_the_centred_fork_a_teacher_that_is_the_student_expects_no_change(alpha: float, num_replies: int):
+    """method.md, 3c. The plain form sharpens such a student."""
+    p = [0.55, 0.25, 0.15, 0.05]
+    gradient = expected_gradient(p, p, num_replies=num_replies, alpha=alpha)
+    assert gradient.abs().max() < 1e-12
+    z = torch.tensor(p, dtype=torch.float64).log().requires_grad_()
+    for vote, chance in enumerate(p):
+        posterior = F.token_posterior(z[None], torch.tensor([[vote]]), torch.tensor([1]), alpha=alpha)
+        (chance * F.reverse_kl(z[None], posterior)).sum().backward()
+    assert z.grad is not None
+    assert z.grad[0] < -1e-3
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])
+def test_the_expected_gradient_of_the_centred_fork_is_the_gap_to_the_teacher_weighted(alpha: float):
+    p, teacher = [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]
+    z = torch.tensor(p, dtype=torch.float64).log().requires_grad_()
+    pi = torch.tensor(p, dtype=torch.float64)
+    gap = torch.tensor(teacher, dtype=torch.float64) - pi
+    (-2 * gap * F.vote_weight(pi, torch.tensor(2.0), alpha=alpha) * z.log_softmax(-1)).sum().backward()
+    assert torch.allclose(expected_gradient(p, teacher, num_replies=2, alpha=alpha), z.grad, atol=1e-12)
+
+
+@pytest.mark.parametrize(("alpha", "num_replies"), [(1.0, 1), (0.1, 1), (10.0, 2)])
+def test_the_fixed_point_of_the_centred_fork_is_the_teacher(alpha: float, num_replies: int):
+    low, high = 0.5, 0.999
+    for _ in range(50):
+        middle = (low + high) / 2
+        gradient = expected_gradient([middle, 1 - middle], [0.7, 0.3], num_replies=num_replies, alpha=alpha)
+        low, high = (middle, high) if gradient[0] < 0 else (low, middle)
+    assert low == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_method_that_is_centred_takes_that_score_and_has_a_key_of_its_own():
+    assert Fork(centred=True).scores == {"centred_fork", "ref_kl"}
+    assert Fork().scores == {"posterior_kl", "ref_kl"}
+    assert "centred" not in Fork().determining()
+    assert Fork(centred=True).determining()["centred"] is True
 
 
 def test_a_reply_counts_up_to_its_first_divergence_and_nowhere_after():

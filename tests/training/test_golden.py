@@ -9,7 +9,7 @@ from golden_runs import FOLDER, RUNS, run
 @pytest.mark.parametrize("name", RUNS)
 def test_five_steps_come_out_as_recorded(name: str):
     recorded = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    assert recorded["settings"] == RUNS[name].model_dump()
+    assert recorded["settings"] == RUNS[name].determining()
 
     steps = run(RUNS[name])
 
