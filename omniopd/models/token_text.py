@@ -108,8 +108,10 @@ class TokenText:
         text = self._decode([visible_id, token_id])[len(visible) :]
         if PART not in text:
             return text.encode()
-        token = self._tokenizer.convert_ids_to_tokens(token_id)
-        return next((raw for raw in _readings(str(token)) if raw.decode("utf-8", "replace") == text), UNKNOWN)
+        token = str(self._tokenizer.convert_ids_to_tokens(token_id))
+        if token_id in self._added:  # a byte-level decoder takes its characters for bytes
+            return token.encode()
+        return next((raw for raw in _readings(token) if raw.decode("utf-8", "replace") == text), UNKNOWN)
 
     def _adds_space(self, before: int | None) -> bool:
         """Whether the tokenizer puts a space of its own after an added token, or at the start of a text (None)."""

@@ -13,9 +13,8 @@ from omniopd.models.text import Context, TextDecoder, legible
 from omniopd.teachers.answers import EMPTY
 from omniopd.teachers.base import STOP_STRING, Teacher, TeacherAnswer, TeacherRequest, ask, request_of
 
-UNREADABLE = (
-    "not in the student's tokens"  # why a solution trains nothing: special tokens, unknown characters
-)
+# Why a solution trains nothing: it has characters that the student has no token for, or the text of a special token.
+UNKNOWN_TOKENS = "unknown_tokens"
 
 
 def solutions(
@@ -93,7 +92,7 @@ def _with_replies(
         before = empty.prompt_ids[-1]
         ids = decoder.read_alone(text, before) if ids is None else ids
         if decoder.hides(ids):
-            trajectories.append(replace(empty, failure=UNREADABLE))
+            trajectories.append(replace(empty, failure=UNKNOWN_TOKENS))
             continue
         if reason == "stop":
             ids = [*ids, end_id]

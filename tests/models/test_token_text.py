@@ -246,6 +246,15 @@ def test_spaces_that_an_added_token_takes_are_a_boundary_and_never_lost(left: bo
     assert (decoder.read_after([after], [" b"]) == [None]) == (not left)
 
 
+def test_an_added_token_has_its_own_text_where_a_byte_level_decoder_takes_it_for_bytes():
+    fast = byte_level()
+    fast.add_tokens([AddedToken("<é>", special=False), AddedToken("é", special=False)])
+    decoder = TextDecoder(Chat(fast))
+    ids = decoder.read_alone(" é<é>a")
+    assert fast.decode(ids) != " é<é>a"  # else nothing is tested
+    assert decoder.pieces(fast.encode("a")[0], ids) == [" ", "é", "<é>", "a"]
+
+
 def test_text_that_the_student_cannot_write_is_no_tokens_of_its():
     fast = byte_level()
     fast.backend_tokenizer.normalizer = normalizers.NFC()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from omniopd.data.conversation import Message
@@ -123,6 +123,35 @@ def test_text_that_would_join_the_prompt_is_read_alone():
         num_samples=1, max_new_tokens=6, seed=0,
     )  # fmt: skip
     assert (trajectory.prompt_ids, trajectory.response_ids) == ([1, 0], [1, 2, 3])
+
+
+def test_a_solution_that_the_student_cannot_write_trains_nothing():
+    unknown, special, plain, *_ = _solutions(Solver((";3a", "stop"), (";3<pad>4", "stop"), (";3", "stop")))
+    for failed in (unknown, special):
+        assert (failed.failure, failed.response, failed.response_ids) == ("unknown_tokens", "", [])
+    assert plain.failure == ""
+
+
+def test_the_text_of_a_solution_is_that_of_its_tokens():
+    """Composed characters are written in one piece, as the tokenizer normalises them."""
+    tokenizer = character_tokenizer("12+4=\u00e9")
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    [trajectory, *_] = _solutions(Solver(("e\u0301=1", "stop")), tokenizer)
+    assert trajectory.response == "\u00e9=1"
+    assert trajectory.response_ids[:3] == tokenizer.encode("\u00e9=1")
+
+
+def test_a_solution_keeps_the_space_at_its_start_and_gets_none_of_its_own():
+    vocabulary = {token: i for i, token in enumerate(["<unk>", "<end>", "▁", "1", "+", "2", "=", "4", "▁4"])}
+    spaced = Tokenizer(models.BPE(vocabulary, [("▁", "4")], unk_token="<unk>"))
+    spaced.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    spaced.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=spaced, eos_token="<end>", unk_token="<unk>")
+    bare, with_space, *_ = _solutions(Solver(("44", "length"), (" 44", "length")), tokenizer)
+    assert (bare.response, bare.response_ids) == ("44", [7, 7])
+    assert (with_space.response, with_space.response_ids) == (" 44", [8, 7])
 
 
 def test_nothing_written_and_cut_is_a_failure_and_an_empty_answer_is_its_end():
