@@ -21,6 +21,12 @@ def check(
     resolved: Annotated[
         bool, typer.Option("--resolved", help="Only print all settings, defaults included.")
     ] = False,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test/--no-self-test", help="Load the models and compare them with plain forward passes."
+        ),
+    ] = True,
 ) -> None:
     """Check params, prompts and models before work starts, report every mistake, and print the plan."""
     from omniopd.config import as_yaml, load_params
@@ -30,10 +36,17 @@ def check(
         typer.echo(as_yaml(load_params(params)), nl=False)
         return
 
-    _, warnings, plan = find_errors(params)
+    checked, warnings, plan = find_errors(params)
     console = Console(soft_wrap=True, emoji=False)
     for line in plan:
         console.print(line, markup=False, highlight=False)
+    if self_test:
+        from omniopd.preflight.self_test import self_tests
+
+        lines, more = self_tests(checked, Layout(params.parent))
+        for line in lines:
+            console.print(line, markup=False, highlight=False)
+        warnings += [f"{params}: {warning}" for warning in more]
     warn(warnings)
 
 

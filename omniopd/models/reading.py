@@ -178,8 +178,8 @@ def _found(model: PreTrainedModel) -> Reading:
         try:
             if reading.nests > keeps_every_token(model):
                 continue
-            groups = [*reading.batches(PROBES), [0]]  # with padding and without
-            groups += [[0, 2, 3]] if reading.nests else []  # with a common prefix
+            # Beside all of them, some with a common prefix, or one without padding.
+            groups = [*reading.batches(PROBES), [0, 2, 3] if reading.nests else [0]]
             differs = max(_difference(model, group, reading, expected) for group in groups)
         except Exception as error:  # whatever a model's own code raises of a cache that it does not know
             problem = one_line(error)

@@ -121,9 +121,11 @@ def check_packing(model: PreTrainedModel) -> None:
 
 
 @torch.inference_mode()
-def score(model: PreTrainedModel, rows: Sequence[Row]) -> list[tuple[list[float], list[float]]]:
+def score(
+    model: PreTrainedModel, rows: Sequence[Row], *, packed: bool = False
+) -> list[tuple[list[float], list[float]]]:
     """(entropies, log-probabilities) of each row's response tokens, in nats, as one batch."""
-    batch = collate(rows, pad_id=0)
+    batch = collate(rows, pad_id=0, packed=packed)
     states = response_states(model, batch)
     scores = token_scores(Positions(states, batch.token_ids.to(states.hidden.device)), {"entropy", "logp"})
     rows_of = {name: values.split(list(batch.lengths)) for name, values in scores.items()}

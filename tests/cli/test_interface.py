@@ -47,7 +47,7 @@ def test_the_flows_are_distill_and_sweep_with_their_server_and_no_others():
 OPTIONS = {
     "distill": ["--arm", "--params", "--seed", "--set"],
     "doctor": ["--json", "--params", "--teacher"],
-    "check": ["--params", "--resolved"],
+    "check": ["--params", "--resolved", "--self-test"],
     "plan": ["--arm", "--json", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
     "resolve": ["--params"],

@@ -15,7 +15,7 @@ from omniopd.config import Lora
 from omniopd.errors import AdapterError, ModelError
 from omniopd.models.adapters import adapter_state, add_adapter
 from omniopd.models.integrity import check_finite, lost_weights
-from omniopd.models.loading import check_weights, load_config, load_model
+from omniopd.models.loading import check_weights, context_len, load_config, load_model
 from omniopd.models.scoring import check_head
 
 SMALL = {
@@ -194,3 +194,19 @@ def test_a_model_without_linear_layers_is_reported_as_such():
     model = AutoModelForCausalLM.from_config(LlamaConfig(**SMALL | {"num_hidden_layers": 0}))
     with pytest.raises(AdapterError, match="LlamaForCausalLM has no linear layers"):
         add_adapter(model, Lora(rank=2, alpha=4, targets="all-linear"), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("rope", "length"),
+    [
+        ({"rope_type": "default"}, 4096),
+        ({"rope_type": "longrope", "original_max_position_embeddings": 512, "short_factor": [1.0] * 4,
+          "long_factor": [2.0] * 4}, 512),
+        ({"rope_type": "dynamic", "factor": 2.0}, 4096),
+    ],
+)  # fmt: skip
+def test_a_context_ends_where_rotary_embeddings_change(rope: dict, length: int):
+    config = LlamaConfig(
+        **SMALL | {"max_position_embeddings": 4096}, rope_parameters={"rope_theta": 1e4, **rope}
+    )
+    assert context_len(config) == length
