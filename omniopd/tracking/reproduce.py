@@ -120,7 +120,7 @@ def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> Non
     params = {
         "seeds": [config.seed],
         **{name: settings[name] for name in Params.model_fields if name in RunConfig.model_fields},
-        "benchmarks": {**dict.fromkeys(Benchmarks.model_fields), "suite": [], "files": {}},
+        "benchmarks": Benchmarks().model_dump(),
         "methods": {},
         "sweep": {"seeds": [config.seed + 1], "lrs": [config.train.lr]},
         "comparison": {"against": None},

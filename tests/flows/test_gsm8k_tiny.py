@@ -74,7 +74,7 @@ def metrics_of(run: Run) -> list[dict[str, float]]:
 
 
 def context_of(item: Trajectory, end: int) -> Context:
-    return Context(item.prompt, item.prompt_ids, item.response_ids[:end])
+    return Context(item.messages, item.prompt_ids, item.response_ids[:end])
 
 
 def test_questions_are_read_whole_within_both_templates(finished: Finished, questions: dict[str, str]):

@@ -10,6 +10,7 @@ from examples_served import request
 from served import Served
 
 from omniopd.config import TeacherConfig
+from omniopd.data.conversation import conversation
 from omniopd.models.loading import load_chat
 from omniopd.models.text import TextDecoder
 from omniopd.teachers import InProcessTeacher, TeacherRequest, loop
@@ -83,7 +84,7 @@ def test_several_replies_in_one_call_are_samples_of_the_model(served, teacher_of
 
 def test_the_probe_finds_the_prefill_and_whose_tokens_they_are(served, teacher_of):
     model = "hosted_vllm/demo"
-    prompts = [f"{a}185+5874=" for a in range(1, 5)]
+    prompts = [conversation(f"{a}185+5874=") for a in range(1, 5)]
     result = probe(
         prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, has_base_url=True),
         teacher_of=lambda result: teacher_of(model, result.way, result.capabilities),

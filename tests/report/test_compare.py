@@ -18,6 +18,7 @@ from omniopd.evaluation.evaluate import evaluate
 from omniopd.evaluation.sharpness import NUM_FORKS, entropy_at, forks_of, sampled_rows
 from omniopd.models.loading import load_model
 from omniopd.report.compare import compare, mean_curves
+from omniopd.rounds.pool import ModelPool
 from omniopd.rounds.run import open_run
 from omniopd.rounds.start import start_run
 from omniopd.sampling.responses import in_process
@@ -78,7 +79,7 @@ def test_entropies_are_those_of_the_least_sure_positions(project: Project):
 def test_a_teacher_of_another_vocabulary_is_not_read(project: Project):
     params, layout = load_params(project.params_file), Layout(project.root)
     run = open_run(start_run(params, "omniopd", 0, layout))
-    assert run.models.readable_teacher() is not None
+    assert ModelPool(run).readable_teacher() is not None
 
     tokenizer = project.root / "models" / "seed-0" / "teacher" / "tokenizer.json"
     content = json.loads(tokenizer.read_text())

@@ -18,6 +18,7 @@ from raw_server import COMPLETION_TOKENS, PROMPT_TOKENS, RawServer, Sent, answer
 
 from omniopd import redaction
 from omniopd.config import TeacherConfig
+from omniopd.data.conversation import conversation
 from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest, wire
 from omniopd.teachers.cache import ReplyCache
@@ -440,7 +441,7 @@ def test_the_probe_refuses_a_teacher_that_writes_nothing(teacher_of, fields, tex
         pytest.raises(TeacherError) as raised,
     ):
         probe(
-            [PROMPT, "another"],
+            [conversation(PROMPT), conversation("another")],
             ways=("prefill",), capabilities=known, teacher_of=lambda _: teacher_of(server, "prefill"), tokens_of=list,
         )  # fmt: skip
     assert all(part in str(raised.value) for part in named)
@@ -454,8 +455,8 @@ def test_the_probe_refuses_a_teacher_that_stops_at_each_prefix(teacher_of):
     known = tabled("hosted_vllm/demo", has_base_url=True)
     with sending(answer) as server, pytest.raises(TeacherError, match="does not continue"):
         probe(
-            [PROMPT], ways=("prefill",), capabilities=known, teacher_of=lambda _: teacher_of(server, "prefill"),
-            tokens_of=list,
+            [conversation(PROMPT)], ways=("prefill",), capabilities=known, tokens_of=list,
+            teacher_of=lambda _: teacher_of(server, "prefill"),
         )  # fmt: skip
 
 
