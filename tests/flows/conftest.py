@@ -1,5 +1,6 @@
 """The projects that campaigns of faults disturb, and what they come to undisturbed."""
 
+import ctypes
 import itertools
 import time
 from collections.abc import Callable
@@ -12,6 +13,13 @@ from projects import Project
 from teacher_server import AdditionMind, TeacherServer, running
 
 Open = Callable[..., Shop]
+CLONE_NEWNS = 0x00020000
+
+
+@pytest.fixture(scope="session", autouse=True)  # before the fork server, whose processes shall see them
+def own_mounts() -> bool:
+    """Whether what is mounted from now on ends with this process, however that ends; root alone may ask for it."""
+    return ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,14 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(own_mounts: bool, tmp_path: Path) -> Iterator[Disk]:
     """A small disk; only root may mount one."""
+    if not own_mounts:
+        pytest.skip("no process can have mounts of its own here")
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
+        _mount("--make-rprivate", "/")
         _mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder)
     except (subprocess.CalledProcessError, FileNotFoundError):
         pytest.skip("no tmpfs can be mounted here")
