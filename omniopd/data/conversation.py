@@ -35,7 +35,7 @@ def conversation(prompt: str | Iterable[Message]) -> Conversation:
 def plain_text(messages: Sequence[Message]) -> str:
     """The text that a model without a chat template continues.
 
-    An answer follows its question directly, as the model's own will; an empty line separates other messages.
+    An answer follows its question directly, as the model's response will; an empty line separates other messages.
 
     >>> shot = (Message("user", "2+2="), Message("assistant", "4"), Message("user", "3+5="))
     >>> plain_text(shot)

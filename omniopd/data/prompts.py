@@ -1,6 +1,6 @@
 """Prompts: read from the rows of a source, and JSONL files of {"id", "prompt"} with optional "answer" and "tests".
 
-A prompt is a text, or a list of messages where there is more than one message of the user.
+A prompt is a text, or a list of messages where there are others before the user's.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from omniopd.data.columns import PLAIN, Columns, quoted, value_at
-from omniopd.data.conversation import Conversation, Message, parsed, plain_text
+from omniopd.data.conversation import Conversation, Message, conversation, parsed, plain_text
 from omniopd.data.dedup import text_digest
 from omniopd.data.sources import Row, Source, stream
 from omniopd.errors import DataError
@@ -134,7 +134,7 @@ def _messages_of(values: Mapping[str, Any], path: str, row: Row) -> Conversation
     elif not value or value.isspace():
         raise DataError(f"{row.place}: field {path!r} is empty; fill it or delete the line")
     else:
-        messages = (Message("user", value),)
+        messages = conversation(value)
     if not all(_is_unicode(message.content) for message in messages):
         raise DataError(f"{row.place}: field {path!r} holds half a character; save the file again as UTF-8")
     return messages
@@ -224,7 +224,13 @@ def read_prompts(path: Path) -> list[Prompt]:
         first = line_of_id.setdefault(prompt.id, row.number)
         if first != row.number:
             mistakes.append(f"{row.place}: id {prompt.id!r} is also on line {first}; make ids unique")
-        prompts.append(replace(prompt, columns=row.values().get("columns") or {}))
+        columns = row.values().get("columns") or {}
+        if not isinstance(columns, dict) or not all(isinstance(text, str) for text in columns.values()):
+            mistakes.append(
+                f"{row.place}: field 'columns' is {repr(columns)[:SHOWN]}, not texts by name; fix it"
+            )
+            continue
+        prompts.append(replace(prompt, columns=columns))
     if mistakes:
         raise bad_lines(mistakes, len(mistakes), path)
     if not prompts:

@@ -47,8 +47,8 @@ class Trajectory:
 
     `entropies[t]` and `logps[t]` (nats) are those of the distribution that produced `response_ids[t]`, under the
     weights named by `student`. The stop token, if written, is the last response token. `history` holds the messages
-    before the prompt, as JSON; empty where there are none. `writer` is STUDENT, or the
-    name of the teacher that wrote the response; `response_ids` are the student's tokens in both cases. The teacher_*
+    before the prompt, as JSON; empty where there are none. `writer` is STUDENT, or the name of the teacher that wrote
+    the response; `response_ids` are the student's tokens in both cases. The teacher_*
     counts and the cost are the teacher's. `failure` says in a word why a teacher wrote nothing: such a trajectory is
     empty and trains nothing. `staleness` is the number of rounds of training between the weights that sampled the
     response and those that learn from it.

@@ -13,6 +13,7 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
+from omniopd.config import Benchmarks
 from omniopd.data.columns import PLAIN, Columns, quoted
 from omniopd.data.dedup import text_digest
 from omniopd.data.prompts import Prompt
@@ -212,10 +213,18 @@ def _why_not(benchmark: Benchmark, columns: Columns, row: Row, prompt: Prompt, r
 def _asked(benchmark: Benchmark, prompt: Prompt) -> Prompt:
     """The item in the benchmark's template."""
     fields = {"prompt": prompt.prompt, **(_fields(prompt) if _shown(benchmark) else {})}
-    return replace(prompt, prompt=in_template(benchmark, fields))
+    return replace(prompt, prompt=_in_template(benchmark, fields))
 
 
-def in_template(benchmark: Benchmark, fields: Mapping[str, Any]) -> str:
+def worked_examples(benchmark: Benchmark, suite: Benchmarks) -> list[tuple[str, str]]:
+    """The suite's examples for the benchmark: prompts in its template, and responses."""
+    return [
+        (_in_template(benchmark, {"prompt": example.prompt}), example.response)
+        for example in suite.examples.get(benchmark.name, ())
+    ]
+
+
+def _in_template(benchmark: Benchmark, fields: Mapping[str, Any]) -> str:
     """The benchmark's template with the fields filled in, without white space around them; others are empty."""
     template = benchmark.template
     for name, other in benchmark.template_with.items():

@@ -73,7 +73,7 @@ def forks_of(
 
 
 def entropy_at(model: PreTrainedModel, forks: Sequence[Forks], *, batch_size: int) -> float | None:
-    """The mean entropy in nats of a teacher at those forks, behind the prompts as it reads them.
+    """The mean entropy in nats of a teacher at those forks, after its prompts.
 
     A student below its teacher there has been sharpened beyond it.
     """

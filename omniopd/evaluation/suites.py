@@ -16,7 +16,7 @@ from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_json, write_records
 from omniopd.errors import ConfigError
 from omniopd.evaluation.benchmarks import Benchmark, Sampling, benchmark_named
-from omniopd.evaluation.items import in_template, read_items
+from omniopd.evaluation.items import read_items, worked_examples
 from omniopd.evaluation.pass_at import score
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
@@ -72,10 +72,7 @@ def _measure(
 ) -> Measured:  # fmt: skip
     benchmark = benchmark_named(name)
     items = read_items(benchmark, layout.root, file=suite.files.get(name), num_items=suite.num_items)
-    examples = [
-        (in_template(benchmark, {"prompt": example.prompt}), example.response)
-        for example in suite.examples.get(name, ())
-    ]
+    examples = worked_examples(benchmark, suite)
     prompts = [prompt.after(suite.system, examples) for prompt in items.prompts]
     sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
     sampling, notes = _within_context(subject, benchmark, sampling, prompts)

@@ -53,7 +53,7 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
         ] or None
     try:
         with warnings.catch_warnings():
-            # peft's own, of experts that are no modules.
+            # peft warns of experts whose weights are no modules.
             warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
             peft.inject_adapter_in_model(config, model)
         # To float32, whatever the model's dtype.
@@ -66,7 +66,7 @@ def add_adapter(model: PreTrainedModel, lora: Lora, *, seed: int) -> None:
 
 
 def _is_router(layer: torch.nn.Module) -> bool:
-    """Whether a linear layer of a model's own class returns more than its output, as routers to experts do."""
+    """Whether a subclass of a linear layer returns more than its output, as routers to experts do."""
     if not isinstance(layer, torch.nn.Linear) or not type(layer).__module__.startswith("transformers.models"):
         return False
     with torch.no_grad():

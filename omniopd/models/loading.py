@@ -249,8 +249,8 @@ def load_config(name: str) -> PretrainedConfig:
 def context_len(config: PretrainedConfig) -> int | None:
     """The context length in tokens, if the configuration states it.
 
-    Of a model whose rotary embeddings change beyond a length (longrope, dynamic), that length: beyond it, cached tokens
-    were encoded otherwise, and a sequence's probabilities depend on the longest one in its batch.
+    For rotary embeddings that change beyond a length (longrope, dynamic), that length: beyond it, cached tokens have
+    the old embeddings, and a sequence's probabilities depend on the longest sequence in its batch.
     """
     text = config.get_text_config()
     context = getattr(text, "max_position_embeddings", None)

@@ -1,4 +1,4 @@
-"""A tokenizer as it was published: what its tokenizer.json says, where the library's class for it says otherwise."""
+"""Loads a tokenizer from its tokenizer.json where transformers' class for it would change it."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ SAMPLES = ("Hello  world, it's 12+3=15.\n\tx = [1]\r\n", " a b", "  a", "学😀
 
 
 def as_published(name: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """The tokenizer; or, where it reads or writes text otherwise than its tokenizer.json, the one in that file.
+    """The tokenizer, or the one in its tokenizer.json where the two encode or decode text differently.
 
-    The library builds some tokenizers anew from their vocabulary, by a class that tokenizer_config.json names. Of
-    DeepSeek-V3, whose file names Llama's class and holds a byte-level tokenizer, all white space is lost so.
+    transformers rebuilds some tokenizers from their vocabulary, with the class that tokenizer_config.json names.
+    DeepSeek-V3's names Llama's class, but its tokenizer is byte-level, so the rebuilt one drops all white space.
     """
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or type(tokenizer) is PreTrainedTokenizerFast:
         return tokenizer  # the file itself, or a tokenizer that has none

@@ -75,16 +75,15 @@ def nested(prompts: Sequence[list[int]]) -> tuple[list[list[int]], list[int]]:
     return rows, row_of_prompt
 
 
-def _common_len(rows: Sequence[list[int]], prompts: Sequence[list[int]]) -> int:
-    """The tokens that all rows begin with, without the last of the shortest prompt; 0 of a single row.
+def common_len(rows: Sequence[list[int]]) -> int:
+    """The number of tokens that all rows begin with.
 
-    rows: in descending order, so that the first and the last have the least in common.
+    >>> common_len([[1, 2, 3], [1, 2], [1, 2, 4]])
+    2
     """
-    if len(rows) < 2:
-        return 0
-    pairs = zip(rows[0], rows[-1], strict=False)
-    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    return min(common, min(map(len, prompts)) - 1)
+    # In order, the first and the last row have the least in common.
+    pairs = zip(min(rows), max(rows), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class Prefixes:
@@ -100,8 +99,9 @@ class Prefixes:
     ):  # fmt: skip
         rows, row_of_prompt = reading.rows(prompts)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-        common = _common_len(rows, prompts) if reading.nests else 0
-        is_shared = common >= min_common
+        # Without the last token of the shortest prompt, whose logits are needed.
+        common = min(common_len(rows), min(map(len, prompts)) - 1)
+        is_shared = reading.nests and len(rows) > 1 and common >= min_common
         read_len = max(map(len, rows))
         # (P,) cached positions until the end of each prompt: rows are padded on the left, but after a common prefix,
         # which is read once, on the right.
@@ -160,28 +160,28 @@ class Prefixes:
 
 
 def reading_of(model: PreTrainedModel) -> Reading:
-    """How the model reads prompts exactly, found once per model by comparing a few tokens with plain forward passes.
+    """How the model reads prompts exactly, determined once per model: a few tokens are compared with plain passes.
 
     Raises:
         ModelError: its cache does not give the logits of a plain forward pass.
     """
     if not hasattr(model, _READING):
-        setattr(model, _READING, _found(model))
+        setattr(model, _READING, _probed(model))
     return getattr(model, _READING)
 
 
 @torch.inference_mode()
-def _found(model: PreTrainedModel) -> Reading:
+def _probed(model: PreTrainedModel) -> Reading:
     expected = _expected(model)
     problem = ""
     for reading in (Reading(True, True), Reading(False, True), Reading(False, False)):
         try:
             if reading.nests > keeps_every_token(model):
                 continue
-            # Beside all of them, some with a common prefix, or one without padding.
+            # All probes, then some with a common prefix, or one without padding.
             groups = [*reading.batches(PROBES), [0, 2, 3] if reading.nests else [0]]
             differs = max(_difference(model, group, reading, expected) for group in groups)
-        except Exception as error:  # whatever a model's own code raises of a cache that it does not know
+        except Exception as error:  # a model's code may raise anything when it does not know the cache
             problem = one_line(error)
             continue
         if differs <= tolerance_of(model):

@@ -78,8 +78,9 @@ def check_rows(model: PreTrainedModel) -> None:
     differs = difference(together, alone)
     if differs > tolerance_of(model):
         raise ModelError(
-            f"{_name(model)}: {model.config.model_type} reads a sequence differently beside another (hidden states "
-            f"differ by {differs:.0%} of their spread), so that losses would be wrong; take another model"
+            f"{_name(model)}: {model.config.model_type} computes other hidden states for a batch than "
+            f"for its sequences alone (they differ by {differs:.0%} of their spread), so that losses would be wrong; "
+            "take another model"
         )
 
 

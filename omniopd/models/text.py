@@ -107,7 +107,7 @@ class TextDecoder:
         ids = list(self._tokenizer.encode(text, add_special_tokens=False))
         if before is None or self.reads(before, ids, text):
             return ids
-        for head in HEADS:  # after which the tokenizer adds no space of its own
+        for head in HEADS:  # the tokenizer adds a space at the start of a text, but not after these
             head_ids = list(self._tokenizer.encode(head, add_special_tokens=False))
             row = list(self._tokenizer.encode(head + text, add_special_tokens=False))
             if row[: len(head_ids)] == head_ids and self.reads(before, row[len(head_ids) :], text):

@@ -114,7 +114,7 @@ class TokenText:
         return next((raw for raw in _readings(token) if raw.decode("utf-8", "replace") == text), UNKNOWN)
 
     def _adds_space(self, before: int | None) -> bool:
-        """Whether the tokenizer puts a space of its own after an added token, or at the start of a text (None)."""
+        """Whether the tokenizer inserts a space after the added token `before`, or at the start of a text (None)."""
         _, visible = self._visible
         head = "" if before is None else str(self._tokenizer.convert_ids_to_tokens(before))
         ids = self._encode(head + visible)

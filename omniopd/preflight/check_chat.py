@@ -19,16 +19,15 @@ SHOWN_LEN = 60  # characters of a prompt in a message
 def benchmark_conversations(benchmarks: Benchmarks) -> list[Conversation]:
     """A prompt of each benchmark of the suite, after its system message and worked examples."""
     from omniopd.evaluation.benchmarks import benchmark_named, names
-    from omniopd.evaluation.items import in_template
+    from omniopd.evaluation.items import worked_examples
 
-    conversations = []
-    for name in (name for name in benchmarks.suite if name in names()):
-        examples = [
-            (in_template(benchmark_named(name), {"prompt": example.prompt}), example.response)
-            for example in benchmarks.examples.get(name, ())
-        ]
-        conversations.append(Prompt(name, "2+2=").after(benchmarks.system, examples).messages)
-    return conversations
+    return [
+        Prompt(name, "2+2=")
+        .after(benchmarks.system, worked_examples(benchmark_named(name), benchmarks))
+        .messages
+        for name in benchmarks.suite
+        if name in names()
+    ]
 
 
 def template_warnings(name: str, chat: "Chat") -> list[str]:

@@ -18,6 +18,7 @@ from omniopd.models.loading import (
     load_chat,
     load_config,
 )
+from omniopd.models.reading import common_len
 from omniopd.preflight.check_chat import (
     benchmark_conversations,
     control_token_warnings,
@@ -145,8 +146,7 @@ def end_warnings(name: str, chat: Chat) -> list[str]:
     warnings = []
     [prompt], [turn] = chat.encode([CONVERSATION[:1]]), chat.encode_rendered([conversation])
     if turn[: len(prompt)] != prompt:
-        pairs = zip(prompt, turn, strict=False)
-        common = next((i for i, (wanted, given) in enumerate(pairs) if wanted != given), len(turn))
+        common = common_len([prompt, turn])
         warnings.append(
             f"{name}: its chat template renders another prefix for a given answer than for one to be generated (from "
             f"{tokenizer.decode(prompt[common:])!r} on), so the student is trained on another text than the model was; "

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from typing import Any
 
 from omniopd.config import Params, RunConfig, resolve
@@ -19,6 +18,7 @@ from omniopd.models.loading import (
     load_tokenizer,
     weights_digest,
 )
+from omniopd.models.reading import common_len
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
@@ -144,17 +144,11 @@ def _sample(config: RunConfig, student: Student, layout: Layout, profile: Teache
     counts = [
         profile.count(plain_text(messages), ids) for messages, ids in zip(asked, prompt_ids, strict=True)
     ]
-    num_shared = _common_len(prompt_ids) if briefing.context else 0
+    num_shared = common_len(prompt_ids) if briefing.context else 0
     return [
         Sampled(item, count, num_shared * count / len(ids))
         for item, count, ids in zip(responses, counts, prompt_ids, strict=True)
     ]
-
-
-def _common_len(rows: Sequence[list[int]]) -> int:
-    """Tokens that all rows begin with: the first and the last in order have no others in common."""
-    pairs = zip(min(rows), max(rows), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _one_run(

@@ -168,7 +168,7 @@ def usable_texts(chat: Chat) -> list[str]:
 
 
 def _text_problems(chat: Chat, texts: Sequence[str]) -> Problems:
-    """A warning where replies would be lost: their text has other tokens behind a response than they were."""
+    """A warning where replies would be lost: their text is encoded with other tokens after a response."""
     decoder = TextDecoder(chat)
     contexts, replies, expected = [], [], []
     prompt = conversation(texts[0])

@@ -53,7 +53,7 @@ class Run:
 
     @cached_property
     def briefing(self) -> Briefing:
-        """What the teacher reads beside, or in place of, the student's prompts."""
+        """The teacher's context and hint."""
         return briefing_of(self.config.teacher)
 
     @cached_property

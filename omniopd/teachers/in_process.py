@@ -38,7 +38,7 @@ class InProcessTeacher:
         }
         if len(shape) != 1:
             raise ValueError(
-                f"requests must agree in replies, tokens, temperature and stop strings, found {shape}"
+                f"requests must agree in replies, tokens, temperature and stop strings, but have {shape}"
             )
         texts = [self._chat.render(request.messages) + request.prefix for request in requests]
         prefixes = self._chat.encode_rendered(texts)

@@ -52,6 +52,23 @@ def test_prompts_are_shown_as_the_student_reads_them(
     assert raw == shown.replace("<start>>", "").replace(";\n", "\n")
 
 
+def test_prompts_are_shown_as_the_teacher_reads_them(
+    bare_project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    bare_project.edit(
+        teacher__context=[{"role": "system", "content": "Be exact."}],
+        teacher__hint="{prompt} It is {answer}.",
+    )
+    assert run(monkeypatch, "prepare") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "prompts", "show", "--num", "1", "--teacher") == 0
+
+    [prompt] = read_prompts(Layout(bare_project.root).prompts(0, "train"))[:1]
+    head, *text = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"--- {prompt.id}: ")
+    assert text == ["system: Be exact.", "", f"user: {prompt.prompt} It is {prompt.answer}."]
+
+
 def test_the_report_of_prompts_lists_the_findings(
     bare_project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

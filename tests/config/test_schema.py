@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from params_files import METHODS, REMOVED, TOO_LONG, edited, refusal
 
-from omniopd.config import load_params
+from omniopd.config import Evaluation, load_params
+from omniopd.data.decoding import Decoding
 from omniopd.errors import ConfigError
 
 REFUSED = {
@@ -205,3 +206,12 @@ def test_an_arm_whose_name_cannot_name_its_folder_is_refused(tmp_path: Path, nam
     assert "arms: " in line
     assert len(line) < 300
     load_params(edited(tmp_path, {"arms": {"a" * 100: {"method": "omniopd"}}, "comparison.against": None}))
+
+
+def test_held_out_prompts_are_answered_greedily_and_as_evaluation_says():
+    evaluation = Evaluation(temperature=0.6, top_p=0.95, top_k=20, min_p=0.1)
+    assert evaluation.decodings(["Q:"]) == {
+        "greedy": Decoding(0.0, stop=("Q:",)),
+        "sampled": Decoding(0.6, 0.95, 20, 0.1, ("Q:",)),
+    }
+    assert Evaluation().decodings([])["sampled"] == Decoding()

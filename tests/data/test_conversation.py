@@ -1,4 +1,4 @@
-"""Prompts of several messages: how they are read, written, told apart, and put behind others."""
+"""Prompts of several messages: how they are read, written, identified, and put after others."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_developer_is_a_system_and_parts_of_text_are_one_text():
 
 
 @pytest.mark.parametrize(
-    ("messages", "said"),
+    ("messages", "message"),
     [
         ([], "no message of a user"),
         (row(SYSTEM, REPLY), "no message of a user"),
@@ -57,8 +57,8 @@ def test_a_developer_is_a_system_and_parts_of_text_are_one_text():
         ),
     ],
 )
-def test_what_is_no_conversation_is_refused_naming_the_message(messages: list, said: str):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_what_is_no_conversation_is_refused_naming_the_message(messages: list, message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
         parsed(messages)
 
 
@@ -120,3 +120,10 @@ def test_a_trajectory_keeps_the_messages_before_its_prompt(tmp_path: Path):
 def test_a_reader_sees_roles_where_there_is_more_than_a_question():
     assert transcript((LAST,)) == plain_text((LAST,)) == "3+5="
     assert transcript((SYSTEM, LAST)) == "system: Be brief.\n\nuser: 3+5="
+
+
+@pytest.mark.parametrize("columns", [["solution"], {"solution": 4}, "4"])
+def test_damaged_columns_of_a_prompt_are_named_with_the_line(tmp_path: Path, columns: object):
+    write_jsonl(tmp_path / "a.jsonl", [{"id": "p", "prompt": "2+2=", "columns": columns}])
+    with pytest.raises(DataError, match=r"a\.jsonl:1: field 'columns' is .*, not texts by name"):
+        read_prompts(tmp_path / "a.jsonl")

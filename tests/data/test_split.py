@@ -58,8 +58,8 @@ def test_a_system_message_that_rows_share_is_no_overlap_and_a_history_hides_none
     }
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
     numbered = [[system, {"role": "user", "content": f"{i}+1="}] for i in range(40)]
-    behind = [[system, *turns, {"role": "user", "content": f"{i}+1="}] for i in range(3)]
-    rows = [{"prompt": messages, "answer": "1"} for messages in [*numbered, *behind]]
+    in_turns = [[system, *turns, {"role": "user", "content": f"{i}+1="}] for i in range(3)]
+    rows = [{"prompt": messages, "answer": "1"} for messages in [*numbered, *in_turns]]
     evaluation = EvaluationItems(13)
     for i in range(3):
         evaluation.add(f"item {i}", f"{i}+1=")

@@ -53,11 +53,11 @@ def test_truncated_sampling_keeps_the_tokens_of_its_three_rules(
         if total < top_p - 1e-12:
             nucleus.add(v)
         total += p / sum(left.values())
-    found = {v for v, z in enumerate(kept.tolist()) if z > -math.inf}
+    kept_tokens = {v for v, z in enumerate(kept.tolist()) if z > -math.inf}
     by_p = lambda tokens: sorted(round(oracle.softmax(logits)[v], 9) for v in tokens)  # noqa: E731 - of ties any is right
-    assert by_p(found) == by_p(nucleus)
-    assert all(kept[v] == logits[v] for v in found)
-    assert max(logits) == max(logits[v] for v in found)
+    assert by_p(kept_tokens) == by_p(nucleus)
+    assert all(kept[v] == logits[v] for v in kept_tokens)
+    assert max(logits) == max(logits[v] for v in kept_tokens)
 
 
 def test_nothing_is_truncated_unless_asked_for():

@@ -351,7 +351,7 @@ def test_a_system_message_and_examples_stand_before_every_prompt_and_are_counted
     mapped.edit(models__student="student", prompts__template="Q {prompt}", prompts__max_prompt_tokens=99)
     plain = run(mapped)
     shot = [{"prompt": "40+2=", "response": "42"}]
-    behind = run(mapped.edit(prompts__system="Be brief.", prompts__examples=shot))
+    framed = run(mapped.edit(prompts__system="Be brief.", prompts__examples=shot))
 
     first = [
         {"role": "system", "content": "Be brief."},
@@ -359,7 +359,7 @@ def test_a_system_message_and_examples_stand_before_every_prompt_and_are_counted
         {"role": "assistant", "content": "42"},
     ]
     for split in SPLITS:
-        for alone, row in zip(rows(plain[split]), rows(behind[split]), strict=True):
+        for alone, row in zip(rows(plain[split]), rows(framed[split]), strict=True):
             assert row == {**alone, "prompt": [*first, {"role": "user", "content": alone["prompt"]}]}
     mapped.edit(prompts__max_prompt_tokens=len("Be brief.;Q 40+2=;42;Q 1+1=;") - 1)
     with pytest.raises(DataError, match="0 prompts have an answer"):

@@ -144,9 +144,9 @@ def test_the_end_token_trains_also_where_it_pads(model):
 def test_a_tokenizer_may_pad_with_its_end_token_or_with_none(
     model, tokenizer, tmp_path: Path, pad: str | None
 ):
-    own = copy.deepcopy(tokenizer)
-    own.pad_token = pad
-    save_model(tmp_path / "model", model, own)
+    padded = copy.deepcopy(tokenizer)
+    padded.pad_token = pad
+    save_model(tmp_path / "model", model, padded)
 
     chat = load_chat(str(tmp_path / "model"))
 

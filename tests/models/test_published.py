@@ -1,4 +1,4 @@
-"""A tokenizer that the library builds anew, from a class that does not fit it."""
+"""A tokenizer that transformers rebuilds with the wrong class."""
 
 import json
 from pathlib import Path

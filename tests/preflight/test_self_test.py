@@ -95,13 +95,13 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("module", "name", "fault", "said"), FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("module", "name", "fault", "message"), FAULTS.values(), ids=FAULTS)
 def test_what_differs_is_named(
-    tested_project: Project, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, fault: Any, said: str
+    tested_project: Project, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, fault: Any, message: str
 ):
     monkeypatch.setattr(module, name, fault)
     lines = refusals(tested_project)
-    assert any(said in line for line in lines), lines
+    assert any(message in line for line in lines), lines
     assert all(line.startswith(("models.student: /", "teacher.model: /")) for line in lines)
 
 

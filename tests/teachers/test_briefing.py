@@ -10,18 +10,28 @@ from projects import Project, make_project, run_plain
 
 from omniopd.config import load_params
 from omniopd.data.conversation import Message
+from omniopd.data.decoding import Decoding
 from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.prompts import Prompt, read_prompts
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Row, collate
 from omniopd.data.store import read_records
 from omniopd.errors import DataError
+from omniopd.evaluation.sharpness import Forks, entropy_at, sampled_rows
+from omniopd.grading.accuracy import answered
 from omniopd.inputs.prepare import prepare
 from omniopd.inputs.stages import stage_settings
 from omniopd.methods import OPD
 from omniopd.models.loading import load_model
+from omniopd.preflight.plan import plan
+from omniopd.rounds import steps, teacher_probe
+from omniopd.rounds.rollout import rollouts
 from omniopd.rounds.run import open_run
+from omniopd.rounds.start import start_run
+from omniopd.sampling.responses import in_process
+from omniopd.sampling.samplers import Student
 from omniopd.teachers.briefing import Briefing, briefing_of
+from omniopd.teachers.kinds import Kind
 from omniopd.training.step import Step
 
 ASK, REPLY = Message("user", "2+2="), Message("assistant", "4")
@@ -140,6 +150,98 @@ def test_every_method_asks_the_teacher_with_the_briefing_which_the_student_never
             assert read_records(files.verdicts(round_), Verdict)
 
 
+def test_stop_strings_and_sampling_reach_the_student_the_teacher_and_validation(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    project.edit(
+        arms={"fork": METHODS["fork"]}, train__num_rounds=1, teacher__kind="fakes:RecordingTeacher",
+        teacher__tokenizer="student", rollout__stop=["+", "9"], rollout__top_k=7,
+    )  # fmt: skip
+    project.make_base()
+    ASKED.clear()
+    decodings = []
+    monkeypatch.setattr(
+        steps,
+        "rollouts",
+        lambda *args, **asked: decodings.append(asked["decoding"]) or rollouts(*args, **asked),
+    )
+    monkeypatch.setattr(
+        steps,
+        "answered",
+        lambda *args, **asked: decodings.append(asked["decoding"]) or answered(*args, **asked),
+    )
+    run = open_run(run_plain(project.params_file, "fork").parent.parent)
+
+    stop = ("+", "9")
+    assert set(decodings) == {Decoding(1.0, top_k=7, stop=stop), Decoding(0.0, stop=stop)}
+    assert {request.stop for request in ASKED} == {stop}
+    trajectories = read_records(run.files.trajectories(0), Trajectory)
+    assert any(
+        item.finish_reason == "stop" and item.response_ids[-1] != run.models.chat.end_id
+        for item in trajectories
+    )
+    assert not any(set("+9") & set(item.response) for item in trajectories)
+
+
+def test_a_probe_asks_with_the_context(project: Project, monkeypatch: pytest.MonkeyPatch):
+    project.edit(teacher__context=CONTEXT, teacher__hint=HINT)
+    project.make_base()
+    params, layout = load_params(project.params_file), Layout(project.root)
+    run = open_run(start_run(params, "omniopd", 0, layout))
+    probed = []
+
+    class Probing(Kind):
+        is_api = True
+
+        def probe(self, prompts, *, tokens_of, root):
+            del tokens_of, root
+            probed.extend(prompts)
+
+    monkeypatch.setattr(teacher_probe, "kind_of", Probing)
+    teacher_probe.probe_teacher(run)
+
+    assert probed == [run.briefing.messages(prompt) for prompt in run.prompts("train")]
+    assert all([message.as_row() for message in prompt[:-1]] == CONTEXT for prompt in probed)
+
+
+def test_the_plan_counts_the_context_which_a_cache_reads_once(project: Project):
+    project.edit(arms={"fork": METHODS["fork"]}, compute__num_threads=1)
+    project.make_base()
+    layout = Layout(project.root)
+    [alone, *_] = plan(load_params(project.params_file), layout)
+    project.edit(teacher__context=CONTEXT)
+    [briefed, *_] = plan(load_params(project.params_file), layout)
+
+    added = sum(len(message["content"]) for message in CONTEXT) + 4  # and two empty lines between messages
+    assert briefed.one.calls == alone.one.calls
+    assert briefed.one.prompt_tokens == pytest.approx(alone.one.prompt_tokens + added * alone.one.calls)
+    # Of each response the first prefix is new but for the context, and the others begin with the one before.
+    assert briefed.one.prompt_tokens - briefed.one.cached_tokens < alone.one.prompt_tokens
+
+
+def test_the_teachers_entropy_is_measured_after_its_prompt(project: Project):
+    project.edit(teacher__context=CONTEXT[1:], teacher__hint="{prompt}{solution};")
+    project.make_base()
+    params, layout = load_params(project.params_file), Layout(project.root)
+    run = open_run(start_run(params, "omniopd", 0, layout))
+    teacher, prompts = load_model(run.model_path("teacher")), run.prompts("heldout")
+    by_text = {prompt.prompt: prompt for prompt in prompts}
+    writer = in_process(Student(load_model(run.model_path("student")), run.models.chat, "w"), batch_size=4)
+    rows = sampled_rows(writer, prompts, run.config, teacher_chat=run.models.teacher_chat)
+    forks = [Forks(row, [0]) for row in rows]
+
+    entropies = []
+    for row in rows:
+        prompt = by_text[run.models.decoder.text(row.prompt_ids)]
+        [ids] = run.models.teacher_chat.encode([run.briefing.messages(prompt)])
+        with torch.no_grad():
+            logp = teacher(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        entropies.append(-float((logp.exp() * logp).sum()))
+    assert entropy_at(teacher, forks, batch_size=4) == pytest.approx(
+        sum(entropies) / len(entropies), rel=1e-4
+    )
+
+
 def test_the_white_box_teacher_reads_its_own_prompt_before_the_students_response(project: Project):
     project.edit(
         arms={"opd": {"method": "opd"}}, train__num_rounds=1, train__validate_every=1,
@@ -181,7 +283,7 @@ def test_a_batch_of_the_teacher_has_the_same_responses_behind_other_prompts(pack
 
     same = [Row(row.id, row.prompt_ids, row.response_ids, teacher_prompt_ids=row.prompt_ids) for row in rows]
     assert collate(same, pad_id=0, packed=packed).of_teacher is None
-    # A teacher that is the student agrees with it behind the same prompt alone.
+    # A teacher that is the student agrees with it after the same prompt only.
     step, method = Step(model, None, model), OPD()  # pyright: ignore[reportCallIssue]
     assert step(collate(same, pad_id=0, packed=packed), method, 1.0, 1.0)[0].item() == pytest.approx(
         0, abs=1e-6

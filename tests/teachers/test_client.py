@@ -9,6 +9,7 @@ import pytest
 from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running, worked_solution
 
 from omniopd.config import TeacherConfig
+from omniopd.data.conversation import Message
 from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest
 from omniopd.teachers.cache import ReplyCache
@@ -246,6 +247,21 @@ def test_offline_the_cache_answers_alone_and_a_miss_says_what_is_missing(teacher
             TeacherError, match=r"t-4185\+5874=/9: the cache has no reply of hosted_vllm/demo"
         ):
             teacher_of(server, config=offline).answer([_request(9)])
+
+
+def test_a_reply_is_not_reused_after_other_messages(teacher_of):
+    plain = _request()
+    histories = [(), (Message("system", "Be brief."),), (Message("system", "Be exact."),)]
+    requests = [replace(plain, history=history) for history in histories]
+    with running(TeacherServer()) as server:
+        teacher = teacher_of(server)
+        for num_known, request in enumerate(requests):
+            before = server.num_requests
+            teacher.answer([request])
+            assert server.num_requests > before, num_known
+        before = server.num_requests
+        teacher.answer(requests)
+        assert server.num_requests == before
 
 
 def test_several_threads_share_the_teacher(teacher_of):

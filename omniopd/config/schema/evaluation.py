@@ -30,7 +30,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _with_place(template: str) -> str:
+    if "{prompt}" not in template:
+        raise ValueError(f"{template!r} has no {{prompt}}; write that where the prompt goes")
+    return template
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]  # not blank
+Template = Annotated[str, AfterValidator(_with_place)]  # with {prompt} in it
 
 
 class Example(Section):

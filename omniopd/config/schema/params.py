@@ -116,7 +116,7 @@ class Params(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_system_message(cls, raw: Any) -> Any:
-        """Benchmarks are asked behind the system message of the prompts, unless they have their own."""
+        """Benchmarks use the system message of the prompts, unless they set another."""
         if not isinstance(raw, dict):
             return raw
         prompts, benchmarks = raw.get("prompts"), raw.get("benchmarks") or {}

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from omniopd.config.schema.evaluation import AnswerPattern, Example, Text
+from omniopd.config.schema.evaluation import AnswerPattern, Example, Template, Text
 from omniopd.settings import Key, Section
 
 
@@ -52,7 +52,7 @@ class Prompts(Section):
         default="train", min_length=1, description="of a hub dataset; all prompts are drawn from it"
     )
     columns: PromptColumns = PromptColumns(prompt="prompt", answer="answer")
-    template: str | None = Field(
+    template: Template | None = Field(
         default=None,
         description="text around each prompt, with {prompt} in its place; the chat template is applied after it",
     )
@@ -80,10 +80,3 @@ class Prompts(Section):
     num_train: int = Field(default=1024, gt=0, description="prompts to train on")
     num_validation: int = Field(default=200, gt=0, description="prompts measured during the run")
     num_heldout: int = Field(default=500, gt=0, description="prompts measured once, at the end")
-
-    @field_validator("template")
-    @classmethod
-    def _has_a_place(cls, template: str | None) -> str | None:
-        if template is not None and "{prompt}" not in template:
-            raise ValueError(f"{template!r} has no {{prompt}}; write that where the prompt goes")
-        return template

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from omniopd.config.schema.evaluation import Text
+from omniopd.config.schema.evaluation import Template, Text
 from omniopd.config.schema.models import DEMO
 from omniopd.data.conversation import Role
 from omniopd.settings import Key, Section
@@ -106,7 +106,7 @@ class TeacherConfig(Section):
         description="messages before each prompt that only the teacher reads, such as a system message or worked "
         "examples: [{ role: system, content: Be exact. }]",
     )
-    hint: Annotated[str | None, Key.IF_CHANGED] = Field(
+    hint: Annotated[Template | None, Key.IF_CHANGED] = Field(
         default=None,
         description="the prompt as only the teacher reads it: {prompt}, and columns of the source in braces, such as "
         "its reference solution",
@@ -152,13 +152,6 @@ class TeacherConfig(Section):
             if message.role == "system":
                 raise ValueError(f"message {i} is of role system; put it first")
         return context
-
-    @field_validator("hint")
-    @classmethod
-    def _shows_the_prompt(cls, hint: str | None) -> str | None:
-        if hint is not None and "{prompt}" not in hint:
-            raise ValueError(f"{hint!r} has no {{prompt}}; write that where the prompt goes")
-        return hint
 
     @field_validator("kind")
     @classmethod
