@@ -14,8 +14,9 @@ import triton.language as tl
 from torch import Tensor
 
 from omniopd.functional import posterior
+from omniopd.functional.forks import Centre, voted
 from omniopd.functional.positions import Head, Score, Votes
-from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, VOTED, Centre, Sheets, Slopes, voted
+from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, VOTED, Sheets, Slopes
 
 COLUMNS, WARPS = 1024, 4  # read at once by a program, and its warps
 # Results of the first kernel for each position, and the scores whose derivatives the second takes.

@@ -9,15 +9,14 @@ where a, f, g, e and c are one number per position, from the derivatives of the 
 is `vote_weight`.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from omniopd.functional.positions import Positions, Score, Votes
-from omniopd.functional.posterior import vote_weight
+from omniopd.functional.forks import Centre, Centred, Voted, dot, voted
+from omniopd.functional.positions import Positions, Score
 
 REVERSE: dict[str, Score] = {"reference": "kl_to_ref", "teacher": "kl_to_teacher"}
 SHEET_ELEMENTS = 256 * 151_936  # of the logits of a slice: 148 MiB in float32
@@ -157,7 +156,7 @@ class Sheets:
             top = z_rows.amax(1)
             torch.softmax(z_rows, 1, out=p)
             lse[rows] = top.double() - p.amax(1).double().log()
-            scores["entropy"][rows] = (lse[rows] - _dot(p, z_rows)).to(self.dtype)
+            scores["entropy"][rows] = (lse[rows] - dot(p, z_rows)).to(self.dtype)
             if centre is not None:
                 centre.add(rows, z_rows, p, spare, lse[rows])
             for name, other in others.items():
@@ -194,15 +193,15 @@ class Sheets:
             torch.sub(z, other, out=other)
             other.sub_((lse - other_lse).to(self.dtype)[:, None])
             if reverse in self.wanted:
-                scores[reverse][rows] = _dot(p, other)
+                scores[reverse][rows] = dot(p, other)
             if name == "reference" and "ref_kl" in self.wanted:
-                scores["ref_kl"][rows] = -_dot(spare, other)
+                scores["ref_kl"][rows] = -dot(spare, other)
                 self._other_sheets["r"][rows].copy_(spare)
             return other_lse
         torch.sub(other, z, out=spare)
         torch.softmax(other, 1, out=other)
         other_lse = top - other.amax(1).double().log()
-        scores["ref_kl"][rows] = (_dot(other, spare) - other_lse + lse).to(self.dtype)
+        scores["ref_kl"][rows] = (dot(other, spare) - other_lse + lse).to(self.dtype)
         return other_lse
 
     @torch.no_grad()
@@ -334,74 +333,5 @@ class Sheets:
         return _slices(num, self._block_rows)
 
 
-@dataclass(frozen=True, eq=False)
-class Voted:
-    """The posteriors of a slice at the tokens with votes."""
-
-    ids: Tensor  # (n, K)
-    gains: Tensor  # (n, K): p · log(1 + n(v) / (alpha · p)), once a token, else 0
-    ceiling: Tensor  # (n,): log(p / q) of every other token
-    kl: Tensor  # (n,)
-
-
-def voted(logp: Tensor, ids: Tensor, counts: Tensor, alpha: float) -> Voted:
-    """The posteriors of a slice; logp, (n, K): of the tokens with votes."""
-    order = torch.arange(ids.shape[1], device=ids.device)
-    is_vote = order < counts[:, None]  # (n, K)
-    same = (ids[:, :, None] == ids[:, None, :]) & is_vote[:, :, None] & is_vote[:, None, :]
-    num = same.sum(-1)
-    first = is_vote & (torch.where(same, order, ids.shape[1]).amin(-1) == order)
-    mass = math.log(alpha) + logp
-    gains = torch.where(first, logp.exp() * (torch.logaddexp(num.to(logp.dtype).log(), mass) - mass), 0.0)
-    ceiling = torch.log1p(counts.to(logp.dtype) / alpha)
-    return Voted(ids, gains, ceiling, ceiling - gains.sum(-1))
-
-
-@dataclass(frozen=True, eq=False)
-class Centred:
-    """The centred fork of a slice."""
-
-    ids: Tensor  # (n, K)
-    gains: Tensor  # (n, K): w of each vote, else 0
-    counts: Tensor  # (n,): votes
-    level: Tensor  # (n,): the sum of (n(v) − n · p(v)) · w(v)
-    value: Tensor  # (n,)
-    alpha: float
-
-    def weight(self, p: Tensor, rows: slice) -> Tensor:
-        """w of every token of some rows, (m, V)."""
-        return vote_weight(p, self.counts[rows, None], alpha=self.alpha)
-
-
-class Centre:
-    """Collects, block by block, what the centred fork needs of the whole distributions of a slice."""
-
-    def __init__(self, votes: Votes, at: slice, like: Tensor):
-        self._ids, self._alpha = votes.ids[at], votes.alpha
-        self._counts = votes.counts[at].to(like.dtype)
-        self._mean, self._mean_logp = torch.empty_like(like), torch.empty_like(like)  # of w, and of w · log p
-
-    def add(self, rows: slice, z: Tensor, p: Tensor, spare: Tensor, lse: Tensor) -> None:
-        """Read a block of logits and probabilities; the spare block is overwritten."""
-        torch.mul(vote_weight(p, self._counts[rows, None], alpha=self._alpha), p, out=spare)
-        mean = spare.sum(1, dtype=torch.float64)
-        self._mean[rows] = mean.to(p.dtype)
-        self._mean_logp[rows] = (_dot(spare, z) - lse * mean).to(p.dtype)
-
-    def finished(self, logp: Tensor) -> Centred:
-        """The centred fork, given the log-probabilities of the votes, (n, K)."""
-        is_vote = torch.arange(logp.shape[1], device=logp.device) < self._counts[:, None]
-        weight = vote_weight(logp.exp(), self._counts[:, None], alpha=self._alpha)
-        gains = torch.where(is_vote, weight, 0.0)
-        level = gains.sum(-1) - self._counts * self._mean
-        value = self._counts * self._mean_logp - (gains * torch.where(is_vote, logp, 0.0)).sum(-1)
-        return Centred(self._ids, gains, self._counts, level, value, self._alpha)
-
-
 def _slices(num: int, size: int) -> Iterator[slice]:
     return (slice(first, min(first + size, num)) for first in range(0, num, max(1, size)))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Products of rows, (n,): much faster than a batched matrix product of so few rows."""
-    return torch.linalg.vecdot(a, b)

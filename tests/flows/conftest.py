@@ -16,9 +16,11 @@ Open = Callable[..., Shop]
 CLONE_NEWNS = 0x00020000
 
 
-@pytest.fixture(scope="session", autouse=True)  # before the fork server, whose processes shall see them
-def own_mounts() -> bool:
-    """Whether what is mounted from now on ends with this process, however that ends; root alone may ask for it."""
+@pytest.fixture(
+    scope="session", autouse=True
+)  # before the fork server, whose processes inherit the namespace
+def has_mount_namespace() -> bool:
+    """Whether this process now has a mount namespace: its mounts vanish when it ends, also when it is killed."""
     return ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0
 
 

@@ -49,10 +49,10 @@ class Disk:
 
 
 @pytest.fixture
-def disk(own_mounts: bool, tmp_path: Path) -> Iterator[Disk]:
+def disk(has_mount_namespace: bool, tmp_path: Path) -> Iterator[Disk]:
     """A small disk; only root may mount one."""
-    if not own_mounts:
-        pytest.skip("no process can have mounts of its own here")
+    if not has_mount_namespace:
+        pytest.skip("only root can create a mount namespace")
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
