@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from omniopd.data.decoding import Decoding
 from omniopd.functional import token_entropy, token_logp, truncated
 from omniopd.models.chat import StopStrings
+from omniopd.models.precision import not_finite
 from omniopd.models.reading import Prefixes, reading_of
 
 
@@ -55,7 +56,7 @@ def generate(
     samples of a prompt and of prompts that begin each other, are read once, where the model's cache allows it.
 
     Raises:
-        ModelError: the model cannot generate from a cache; see `reading_of`.
+        ModelError: the model cannot generate from a cache, see `reading_of`; or its logits are NaN or infinite.
     """
     num_samples = len(seeds[0])
     if any(len(group) != num_samples for group in seeds) or len(seeds) != len(prompts):
@@ -63,12 +64,14 @@ def generate(
     reading = reading_of(model)
     samples: list[list[Generation]] = [[] for _ in prompts]
     for batch in reading.batches(prompts):
-        sampled = _sampled(
+        sampled, is_finite = _sampled(
             Prefixes(model, [prompts[i] for i in batch], reading, pad_id=stop_ids[0]),
             _uniforms(chain.from_iterable(seeds[i] for i in batch), max_new_tokens).to(model.device),
             num_samples=num_samples, decoding=decoding, stop_ids=stop_ids, strings=strings, excluded=excluded,
             scored=scored,
         )  # fmt: skip
+        if not is_finite:
+            raise not_finite(model)
         for n, i in enumerate(batch):
             samples[i] = sampled[n * num_samples : (n + 1) * num_samples]
     return samples
@@ -77,8 +80,11 @@ def generate(
 def _sampled(
     states: Prefixes, uniforms: Tensor, *, num_samples: int, decoding: Decoding, stop_ids: Sequence[int],
     strings: StopStrings | None, excluded: Sequence[int], scored: bool,
-) -> list[Generation]:  # fmt: skip
-    """num_samples after each of the states; a sample's draws are a row of uniforms (B, T)."""
+) -> tuple[list[Generation], bool]:  # fmt: skip
+    """num_samples after each of the states, and whether all their logits were finite.
+
+    A sample's draws are a row of uniforms (B, T).
+    """
     device, (num_rows, max_new_tokens) = uniforms.device, uniforms.shape
     state = torch.arange(num_rows // num_samples, device=device).repeat_interleave(num_samples)  # (B,)
     stops = torch.tensor(stop_ids, device=device)
@@ -86,11 +92,14 @@ def _sampled(
     written = torch.full((num_rows, max_new_tokens), stop_ids[0], device=device)
     scores = torch.zeros(2, num_rows, max_new_tokens if scored else 0, device=device)
     running = torch.ones(num_rows, dtype=torch.bool, device=device)
+    is_finite = torch.ones(num_rows, dtype=torch.bool, device=device)  # read once, at the end
     ended_at: dict[int, int] = {}  # the last step of samples that a stop string ended
     for step in range(max_new_tokens):
         logits = states.logits
         allowed = logits.index_fill(-1, never, -torch.inf) if excluded else logits
-        token = torch.where(running, _sample(allowed[state], uniforms[:, step], decoding), stop_ids[0])
+        sampled, has_numbers = _sample(allowed[state], uniforms[:, step], decoding)
+        is_finite &= has_numbers
+        token = torch.where(running, sampled, stop_ids[0])
         written[:, step] = token
         if scored:
             scores[:, :, step] = torch.stack([token_entropy(logits)[state], token_logp(logits[state], token)])
@@ -103,10 +112,11 @@ def _sampled(
             break
         parent, token, state = _advance(state, token, running, vocab_size=logits.shape[-1])
         states.advance(parent, token)
-    return [
+    generations = [
         _generation(row, stop_ids, ended_at.get(i), *row_scores)
         for i, (row, *row_scores) in enumerate(zip(written.tolist(), *scores.tolist(), strict=True))
     ]
+    return generations, bool(is_finite.all())
 
 
 def _ended_by(strings: StopStrings, written: Tensor, running: Tensor) -> list[int]:
@@ -145,10 +155,14 @@ def _generation(
     return Generation(token_ids[:end], "length" if end is None else "stop", entropies[:end], logps[:end])
 
 
-def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Tensor:
-    """The token at which the cumulative probability first exceeds the uniform number. (B, V) → (B,)"""
+def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    """The token at which the cumulative probability first exceeds the uniform number. (B, V) → (B,)
+
+    And whether the logits have neither NaN nor +inf: read off the result, without another pass over them.
+    """
     if decoding.temperature == 0:
-        return logits.argmax(-1)
+        token = logits.argmax(-1)  # of a NaN, where there is one
+        return token, logits.gather(-1, token[:, None]).squeeze(-1).isfinite()
     exact = logits.double()
     # Relative to the likeliest token, so that no temperature is too small.
     scaled = (exact - exact.amax(-1, keepdim=True)) / decoding.temperature
@@ -159,7 +173,8 @@ def _sample(logits: Tensor, uniform: Tensor, decoding: Decoding) -> Tensor:
     total = cumulative[:, -1:].contiguous()
     token = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     # At most the last token that has a probability.
-    return torch.minimum(token, torch.searchsorted(cumulative, total)).squeeze(-1)
+    token = torch.minimum(token, torch.searchsorted(cumulative, total))
+    return token.squeeze(-1), total.squeeze(-1).isfinite()
 
 
 def _uniforms(seeds: Iterable[int], count: int) -> Tensor:

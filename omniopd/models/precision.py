@@ -35,6 +35,14 @@ def tolerance_of(model: PreTrainedModel) -> float:
     return TOLERANCE.get(dtype_of_products(model) or model.dtype, LOW_PRECISION)
 
 
+def not_finite(model: PreTrainedModel) -> ModelError:
+    """The error where a model's logits are no numbers."""
+    return ModelError(
+        f"{model.config.name_or_path or 'the model'}: its logits hold NaN or infinity; take another copy of the model, "
+        "or set train.precision: float32"
+    )
+
+
 def difference(given: Tensor, expected: Tensor) -> float:
     """The largest root mean square difference of vectors (..., V), over the spread of the expected ones."""
     given, expected = given.float(), expected.float()

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from omniopd.errors import ModelError, one_line
 from omniopd.models.cache import ReadingCache, keeps_every_token
-from omniopd.models.precision import difference, tolerance_of
+from omniopd.models.precision import difference, not_finite, tolerance_of
 
 # Of tokens in every vocabulary. The third begins the first, with which the last shares some; the second shares nothing.
 PROBES = ([1, 0, 2, 1, 2, 0, 1, 1, 0, 2, 2, 1], [2, 1, 0], [1, 0, 2, 1, 2, 0, 1], [1, 0, 2, 1, 2, 2])
@@ -163,7 +163,7 @@ def reading_of(model: PreTrainedModel) -> Reading:
     """How the model reads prompts exactly, determined once per model: a few tokens are compared with plain passes.
 
     Raises:
-        ModelError: its cache does not give the logits of a plain forward pass.
+        ModelError: its cache does not give the logits of a plain forward pass, or these are no numbers.
     """
     if not hasattr(model, _READING):
         setattr(model, _READING, _probed(model))
@@ -173,6 +173,8 @@ def reading_of(model: PreTrainedModel) -> Reading:
 @torch.inference_mode()
 def _probed(model: PreTrainedModel) -> Reading:
     expected = _expected(model)
+    if not all(bool(logits.isfinite().all()) for logits in expected):
+        raise not_finite(model)
     problem = ""
     for reading in (Reading(True, True), Reading(False, True), Reading(False, False)):
         try:

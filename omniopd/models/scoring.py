@@ -11,7 +11,7 @@ from omniopd.data.rows import Batch, Row, collate
 from omniopd.errors import ModelError
 from omniopd.functional import Head, Positions, States, token_scores
 from omniopd.models.cache import keeps_every_token
-from omniopd.models.precision import backbone_of, difference, dtype_of_products, tolerance_of
+from omniopd.models.precision import backbone_of, difference, dtype_of_products, not_finite, tolerance_of
 
 PROBE_IDS = (1, 0, 2, 1)  # in every vocabulary
 ROUNDING = 8  # units in the last place
@@ -49,10 +49,7 @@ def check_head(model: PreTrainedModel) -> None:
     ids = torch.tensor([PROBE_IDS], device=model.device)
     expected = model(input_ids=ids, use_cache=False).logits[0].float()
     if not expected.isfinite().all():
-        raise ModelError(
-            f"{_name(model)}: its logits hold NaN or infinity; take another copy of the model, or set "
-            "train.precision: float32"
-        )
+        raise not_finite(model)
     head = head_of(model)
     hidden = backbone_of(model)(input_ids=ids, use_cache=False).last_hidden_state[0].to(head.weight.dtype)
     logits = nn.functional.linear(hidden, head.weight, head.bias).float() * head.scale

@@ -52,15 +52,15 @@ def saved_weights(folder: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def weight_sum(weight: Tensor, dtype: torch.dtype) -> int:
-    """Σ bits² modulo 2^64 over the values in that dtype, each read as an integer.
+    """Σ b(b + 1) modulo 2^64 over the values in that dtype, each read as an integer b.
 
     Exact, and the same in any order and shape: the sum of a fused weight is that of its parts. Zeros, as in padding,
-    add nothing; −0 counts as 0.
+    add nothing; −0 counts as 0. Any flipped bit changes it: b and −1 − b, which differ in all bits, alone are equal.
     """
     total = 0
     for piece in weight.detach().reshape(-1).split(PIECE):
         bits = (piece.to(dtype) + 0.0).view(_BITS[dtype.itemsize]).to(torch.int64)
-        total += int((bits * bits).sum())
+        total += int((bits * (bits + 1)).sum())
     return total % MODULUS
 
 

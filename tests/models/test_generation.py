@@ -4,6 +4,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 import torch
@@ -233,6 +234,25 @@ def test_a_model_whose_cache_misleads_it_is_refused_by_its_type(model):
     )
     with pytest.raises(ModelError, match="qwen3 does not generate from a cache what it computes without"):
         generate(other, PROMPTS, seeds=[[0]] * 3, max_new_tokens=2, decoding=GREEDY, stop_ids=[15])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("decoding", [Decoding(), GREEDY, Decoding(top_k=2), Decoding(top_p=0.5)], ids=str)
+def test_logits_that_are_no_numbers_are_refused_at_any_step(model, decoding: Decoding, value: float):
+    """One logit of one of several samples, in the first or the last step, also beside ids that are never chosen."""
+    run = {"max_new_tokens": 5, "decoding": decoding, "stop_ids": [17], "excluded": [13]}
+    for step in (0, 4):
+        other, calls = copy.deepcopy(model), count()
+        reading_of(other)
+
+        def broken(module, inputs, out, *, calls=calls, step=step):  # noqa: ARG001
+            if next(calls) == step:
+                out.logits[-1, -1, 7] = value
+
+        other.register_forward_hook(broken)
+        with pytest.raises(ModelError, match="its logits hold NaN or infinity; take another copy"):
+            generate(other, PROMPTS, seeds=[[0, 1]] * 3, **run)
+    generate(model, PROMPTS, seeds=[[0, 1]] * 3, **run)
 
 
 def test_a_common_prefix_of_many_tokens_is_read_once(model, tokenizer, monkeypatch: pytest.MonkeyPatch):

@@ -121,6 +121,19 @@ def test_a_sum_tells_the_smallest_changes_also_where_they_are_opposite():
     assert len({weight_sum(item, torch.float32) for item in (weight, changed, opposite)}) == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_sum_tells_any_flipped_bit_of_a_value(dtype: torch.dtype):
+    """Of every bfloat16, also read as float32: 2.0 and −2.0 once had the same sum."""
+    patterns = torch.arange(2**16, dtype=torch.int32).to(torch.int16)
+    values = patterns.view(torch.bfloat16)
+    known = values.isfinite()
+    sums = torch.tensor([weight_sum(value, dtype) % 2**63 for value in values])
+    for bit in range(16):
+        flipped = torch.arange(2**16) ^ (1 << bit)
+        is_same = (sums == sums[flipped]) & known & known[flipped]
+        assert not values[is_same].any(), f"bit {bit}: {values[is_same]}"  # 0 and −0 are the same value
+
+
 FUSED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"]}
 EXPECTED = {
     "a.q_proj.weight": 2**64 - 1,
