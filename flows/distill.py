@@ -25,6 +25,7 @@ from omniopd.data.layout import Layout, RunLayout
 from omniopd.data.lock import holder, only_writer
 from omniopd.errors import OmniOPDError
 from omniopd.garbage import freezable
+from omniopd.inputs.base import check_models
 from omniopd.inputs.stages import record
 from omniopd.progress import Bar, bar
 from omniopd.report.gather import write_report
@@ -97,10 +98,16 @@ def distill(
 
 
 def make_inputs(params: Params, seed: int, layout: Layout) -> None:
-    """Make the prompts and models of a seed if they are missing; under `dvc repro` DVC has made them."""
-    if "DVC_STAGE" not in os.environ:
-        tasks.called(tasks.prepare)(params, seed, layout.root)
-        tasks.called(tasks.base)(params, seed, layout.root)
+    """Make the prompts and models of a seed if they are missing; under `dvc repro` DVC has made them.
+
+    Raises:
+        ModelError: a model has changed since DVC recorded it.
+    """
+    if "DVC_STAGE" in os.environ:
+        check_models(seed, layout, teacher_is_local=params.teacher.is_local)
+        return
+    tasks.called(tasks.prepare)(params, seed, layout.root)
+    tasks.called(tasks.base)(params, seed, layout.root)
 
 
 def one_run(
@@ -116,7 +123,10 @@ def one_run(
     """Do the rounds of a run that are not complete. Returns the last checkpoint."""
     name = f"{arm}, seed {seed}" + (f", lr {swept_lr:g}" if swept_lr is not None else "")
     with only_writer(files.lock, of=str(files.root)), on_interruption(_end_soon):
-        run_dir = start_run(params, arm, seed, layout, swept_lr=swept_lr, variant=variant_of(overrides or {}))
+        run_dir = start_run(
+            params, arm, seed, layout, swept_lr=swept_lr, variant=variant_of(overrides or {}),
+            warn=lambda line: _sound([line]),
+        )  # fmt: skip
         run = open_run(run_dir)
         tracker = tracker_of(run, warn=lambda line: warn([line]))
         if overrides:
@@ -192,7 +202,7 @@ def _report(run: Run, tracker: Tracker) -> Path | None:
 
 
 def _sound(lines: list[str]) -> None:
-    """Print the alarms that begin, and log them."""
+    """Print warnings, and log them."""
     warn(lines)
     for line in lines:
         log.warning(line)

@@ -15,7 +15,7 @@ from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.data.receipts import work_key, write_receipt
 from omniopd.data.store import file_md5, read_json, write_json
-from omniopd.errors import ConfigError, DataError
+from omniopd.errors import ConfigError, DataError, ModelError
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.inputs.stages import model_settings
@@ -26,6 +26,11 @@ from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
+
+# Files that decide what a model computes, reads or writes: its weights, configurations, tokenizer, templates and code.
+DECIDING = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".py")
+DECIDING_TEXTS = ("vocab.txt", "merges.txt")
+MORE_TEMPLATES = "additional_chat_templates"  # transformers' folder of those that have a name
 
 
 def base(
@@ -74,7 +79,7 @@ def base(
 
 
 def base_key(params: Params, seed: int, layout: Layout) -> str:
-    """The key of the models of a seed: a hash of everything they are made from, or of the weights in a directory."""
+    """The key of the models of a seed: a hash of everything they are made from, or of the files in a directory."""
     names = {"student": params.models.student, "teacher": params.teacher.model}
     in_directories = {
         role: model_digest(Path(layout.named_model(name)))
@@ -96,11 +101,34 @@ def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str
     return layout.named_model(entry["name"]) if is_local else entry["name"]
 
 
+def check_models(seed: int, layout: Layout, *, teacher_is_local: bool) -> None:
+    """Raise where the models of a seed are not those that `base` recorded.
+
+    For runs whose models DVC has made: it does not watch directories that params name.
+
+    Raises:
+        ModelError: a file of one has changed since.
+    """
+    for role in ("student", "teacher") if teacher_is_local else ("student",):
+        path = model_in_use(layout, seed, role, is_local=True)
+        recorded = read_json(layout.models(seed) / "models.json", role)[role]["digest"]
+        if model_digest(Path(path)) != recorded:
+            raise ModelError(
+                f"{path}: is not the {role} that `omniopd base --seed {seed}` recorded: a file of it has changed; "
+                f"restore it, or run `dvc repro --force base@{seed}`, after which runs of the model before start again"
+            )
+
+
 def model_digest(path: Path) -> str:
-    """16 hex digits over the weight files of a directory; a hub name is its own digest."""
+    """16 hex digits over the files of a directory that decide what the model does; a hub name is its own digest."""
     if not path.is_dir():
         return path.as_posix()
-    digests = [(file.name, file_md5(file)) for file in sorted(path.glob("*.safetensors"))]
+    files = [
+        file
+        for file in [*path.glob("*"), *(path / MORE_TEMPLATES).glob("*.jinja")]
+        if (file.suffix in DECIDING or file.name in DECIDING_TEXTS) and file.is_file()
+    ]
+    digests = [(file.relative_to(path).as_posix(), file_md5(file)) for file in sorted(files)]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
 

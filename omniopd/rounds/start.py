@@ -1,7 +1,9 @@
 """The directory of a run: created or reused; a run of other settings or inputs is moved aside."""
 
+from collections.abc import Callable, Mapping
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from omniopd import __version__
 from omniopd.config import Params, RunConfig, resolve
@@ -16,11 +18,13 @@ READERS_S = 30.0  # to wait for readers of the run that is replaced
 
 
 def start_run(
-    params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None, variant: str = ""
-) -> Path:
+    params: Params, arm: str, seed: int, layout: Layout, *, swept_lr: float | None = None, variant: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+) -> Path:  # fmt: skip
     """The run directory of (arm, seed), of one learning rate of its sweep, or of a variant; created if missing.
 
-    A directory with a run of other settings or inputs is renamed to NAME.replaced-KEY, never overwritten.
+    A directory with a run of other settings or inputs is renamed to NAME.replaced-KEY, never overwritten; warn is
+    called with a sentence that says so.
     """
     if swept_lr is None:
         files = layout.run(arm, seed, variant)
@@ -30,9 +34,13 @@ def start_run(
         config = _in_sweep(resolve(params, arm, seed, lr=swept_lr))
     inputs = _input_digests(config, layout)
     key = work_key(config.determining(), inputs, __version__)
-    earlier_key = _key_in(files.config)
-    if earlier_key is not None and earlier_key != key:
-        _move_aside(files.root, earlier_key)
+    earlier = _earlier(files.config)
+    if earlier is not None and earlier["key"] != key:
+        aside = _move_aside(files.root, str(earlier["key"]))
+        warn(
+            f"{files.root}: {_changed(earlier, inputs)} changed since this run was started, so it starts again; the "
+            f"earlier run is kept as {aside.name}"
+        )
     for folder in (files.root, *files.datasets):
         folder.mkdir(parents=True, exist_ok=True)
     content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}
@@ -41,7 +49,7 @@ def start_run(
     return files.root
 
 
-def _move_aside(run_dir: Path, key: str) -> None:
+def _move_aside(run_dir: Path, key: str) -> Path:
     base = f"{run_dir.name}.replaced-{key}"
     names = chain([base], (f"{base}-{n}" for n in count(2)))
     aside = next(path for name in names if not (path := run_dir.with_name(name)).exists())
@@ -52,6 +60,16 @@ def _move_aside(run_dir: Path, key: str) -> None:
                 "inputs would replace it; wait for that to end, then run the same command"
             )
         run_dir.rename(aside)
+    return aside
+
+
+def _changed(earlier: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Which inputs differ from those of an earlier run, else its settings or version."""
+    before = earlier.get("inputs")
+    before = before if isinstance(before, Mapping) else {}
+    names = {"train": "the training prompts", "validation": "the validation prompts"}
+    differing = [names.get(name, f"the {name}") for name in inputs if before.get(name) != inputs[name]]
+    return " and ".join(differing) or "the settings or the version of omniopd"
 
 
 def _in_sweep(config: RunConfig) -> RunConfig:
@@ -78,8 +96,8 @@ def _input_digests(config: RunConfig, layout: Layout) -> dict[str, str]:
     return splits | {role: models[role]["digest"] for role in ("student", "teacher")}
 
 
-def _key_in(config: Path) -> str | None:
+def _earlier(config: Path) -> dict[str, Any] | None:
     try:
-        return str(read_json(config, "key")["key"])
+        return read_json(config, "key")
     except DataError:
         return None

@@ -17,7 +17,7 @@ from quick import quick
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.lock import only_writer
-from omniopd.errors import RunError
+from omniopd.errors import ModelError, RunError
 from omniopd.rounds.start import start_run
 
 # A fork server that has imported everything: a start costs a fraction of a second, not ten.
@@ -162,11 +162,15 @@ def test_a_finished_run_is_not_touched_again(finished: Project):
     assert after == before
 
 
-def test_a_run_of_other_settings_is_set_aside_and_not_overwritten(finished: Project):
+def test_a_run_of_other_settings_is_set_aside_and_not_overwritten(finished: Project, capfd):
     before = digests(finished.run_dir())
     finished.edit_paths({"arms.omniopd.train": {"lr": 1e-3}, "train.num_rounds": 2})
     run_plain(finished.params_file)
     (aside,) = finished.run_dir().parent.glob("omniopd-0.replaced-*")
+    assert (
+        f"warning: {finished.run_dir()}: the settings or the version of omniopd changed since this run was started, so "
+        f"it starts again; the earlier run is kept as {aside.name}"
+    ) in capfd.readouterr().err
     assert digests(aside) == before
     assert len(list((finished.run_dir() / "manifests").iterdir())) == 3
 
@@ -217,11 +221,27 @@ def test_prompts_of_other_settings_are_made_anew(finished: Project):
     assert list(finished.run_dir().parent.glob("omniopd-0.replaced-*")), "they are inputs of another run"
 
 
+def test_under_dvc_a_model_that_has_changed_since_it_was_recorded_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DVC_STAGE", "distill@omniopd-0")  # which makes the inputs itself
+    config = project.root / "models/seed-0/student/generation_config.json"
+    before = config.read_text()
+    config.write_text(before + " ")
+    with pytest.raises(
+        ModelError, match="/student: is not the student that `omniopd base --seed 0` recorded"
+    ):
+        run_plain(project.params_file)
+    assert not (project.run_dir() / "config.json").exists()
+    config.write_text(before)
+    start_run(load_params(project.params_file), "omniopd", 0, Layout(project.root))
+
+
 def test_weights_that_cannot_be_rebuilt_stop_the_run_with_a_sentence(
     finished: Project, monkeypatch: pytest.MonkeyPatch
 ):
     # As on a machine that rounds differently: the recorded digest of the weights is not what replay gives.
-    monkeypatch.setenv("DVC_STAGE", "distill@omniopd-0")  # which makes the inputs itself
+    monkeypatch.setattr("flows.distill.make_inputs", lambda *_: None)  # which would notice
     run_dir = finished.run_dir()
     config = json.loads((run_dir / "config.json").read_text())
     other = finished.root / "models" / "seed-0" / "student" / "model.safetensors"

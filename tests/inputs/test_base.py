@@ -237,20 +237,44 @@ def test_a_demo_model_keeps_its_digest_where_it_is_named_from_elsewhere(
     assert run(named)["student"]["digest"] == recorded["student"]["digest"]
 
 
-def test_the_digest_follows_the_weights_and_nothing_else(named: Project):
+UNREAD = (
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "notes.txt",
+    ".gitattributes",
+    "logo.png",
+    "checkpoint-5/config.json",
+)
+READ = (
+    "model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/tools.jinja", "tokenizer.model",
+    "vocab.txt", "merges.txt", "vocab.json", "qwen.tiktoken", "modeling_mine.py",
+    "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+)  # fmt: skip
+
+
+def test_the_digest_follows_every_file_that_decides_what_a_model_does_and_no_other(named: Project):
+    """A changed byte in each, also where the file is new."""
     before = run(named)
     student = Path(load_params(named.params_file).models.student)
 
-    (student / "notes.txt").write_text("mine")
-    assert run(named) == before
+    def changed(name: str) -> dict[str, Any]:
+        file = student / name
+        content = file.read_bytes() if file.exists() else None
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes((content or b"") + b" ")
+        digests = {role: model_digest(student.parent / role) for role in ROLES}
+        file.unlink() if content is None else file.write_bytes(content)
+        return digests
 
-    weights = student / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    after = run(named)
-    assert after["student"]["digest"] != before["student"]["digest"]
-    assert after["teacher"] == before["teacher"]
+    for name in UNREAD:
+        assert changed(name)["student"] == before["student"]["digest"], name
+    for name in READ:
+        digests = changed(name)
+        assert digests["student"] != before["student"]["digest"], name
+        assert digests["teacher"] == before["teacher"]["digest"]
+    assert run(named) == before
 
 
 def test_a_demo_student_and_a_named_teacher_are_combined(prepared: Project, base_project: Project):
