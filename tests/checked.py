@@ -1,7 +1,7 @@
 """Projects that `check` refuses or warns of, shared by the tests of check."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from projects import Project
 from omniopd.config import DemoModel
 from omniopd.errors import OmniOPDError
 from omniopd.preflight.check import check
+from omniopd.preflight.self_test import TEXTS
 from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
 
 ALPHABET = "0123456789+=;>"
@@ -23,11 +24,31 @@ ROWS = [{"id": f"sum-{i:02d}", "prompt": f"{i}+1=", "answer": str(i + 1)} for i 
 
 
 def save_tiny_model(path: Path, alphabet: str = ALPHABET) -> None:
-    tokenizer = character_tokenizer(alphabet)
+    """A model that knows nothing."""
+    _save(path, alphabet, [("1+1=", "2")], num_steps=1, lr=1e-3)
+
+
+def save_fluent_model(path: Path) -> None:
+    """A model that has read the texts of the self-test, and some other characters."""
+    alphabet = "".join(sorted(set("".join(TEXTS)) | set("0123456789+=;<|>_")))
+    _save(path, alphabet, [(TEXTS[0], text) for text in TEXTS], num_steps=150, lr=0.02)
+
+
+def _save(
+    path: Path, alphabet: str, examples: Sequence[tuple[str, str]], *, num_steps: int, lr: float
+) -> None:
+    tokenizer, count = character_tokenizer(alphabet), len(examples)
     settings = DemoModel(
-        width=16, ffn_width=16, num_layers=1, num_heads=2, num_steps=1, batch_size=1, num_examples=1, lr=1e-3
+        width=16,
+        ffn_width=16,
+        num_layers=1,
+        num_heads=2,
+        num_steps=num_steps,
+        batch_size=count,
+        num_examples=count,
+        lr=lr,
     )
-    model = train_demo_model([("1+1=", "2")], tokenizer, settings, seed=0, on_step=lambda _: None)
+    model = train_demo_model(examples, tokenizer, settings, seed=0, on_step=lambda _: None)
     save_model(path, model, tokenizer)
 
 

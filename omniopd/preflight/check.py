@@ -75,15 +75,14 @@ def check(
         *(f"teacher.model: {line}" for line in (teacher.warnings if teacher else ())),
     ]
     if student is not None:
-        from omniopd.preflight.check_models import thought_warnings
+        from omniopd.preflight.check_models import side_warnings
 
         response_lens = [config.rollout.max_new_tokens for config in configs.values()]
         if teacher is not None:
             mistakes.caught_in(
                 lambda: teacher.check_length(max(response_lens)), place=f"{place}teacher.model: "
             )
-        thinks = teacher.thinks if teacher is not None else None
-        warnings += thought_warnings(student.thinks, thinks, max_new_tokens=min(response_lens))
+        warnings += side_warnings(student, teacher, max_new_tokens=min(response_lens))
         mistakes.caught_in(lambda: _check_training(params, configs, layout, student), place=place)
         for error, warning in mistakes.caught_in(lambda: _room_verdicts(params, layout, student)) or []:
             mistakes.errors += [type(error)(f"{place}{error}")] if error else []

@@ -39,6 +39,7 @@ class StudentFacts:
     context: int | None  # tokens; None if its configuration does not say
     prompt_lens: list[int]  # tokens of each prompt
     thinks: bool  # before it answers
+    has_template: bool
     warnings: list[str]
 
 
@@ -50,6 +51,7 @@ class TeacherFacts:
     context: int | None  # tokens; None if its configuration does not say
     longest_prompt: int  # tokens
     thinks: bool  # before it answers
+    has_template: bool
     warnings: list[str]
 
     def check_length(self, max_new_tokens: int) -> None:
@@ -86,7 +88,8 @@ def check_teacher(
     chat = _checked_chat(teacher, template_kwargs, config, prompts)
     longest = max(map(len, chat.encode(prompts)), default=0)
     warnings = [*end_warnings(teacher, chat), *template_warnings(teacher, chat)]
-    return TeacherFacts(teacher, context_len(config), longest, chat.thinks, warnings)
+    has_template = bool(chat.tokenizer.chat_template)
+    return TeacherFacts(teacher, context_len(config), longest, chat.thinks, has_template, warnings)
 
 
 def check_student(
@@ -117,7 +120,10 @@ def check_student(
         *control_token_warnings(student, chat, conversations),
         *stop_warnings(student, chat, [*stop, *benchmarks.stop]),
     ]  # fmt: skip
-    return StudentFacts(config, len(chat.tokenizer), context_len(config), lengths, chat.thinks, warnings)
+    tokenizer, has_template = chat.tokenizer, bool(chat.tokenizer.chat_template)
+    return StudentFacts(
+        config, len(tokenizer), context_len(config), lengths, chat.thinks, has_template, warnings
+    )
 
 
 def _checked_chat(
@@ -135,15 +141,15 @@ def _checked_chat(
 
 
 def end_warnings(name: str, chat: Chat) -> list[str]:
-    """Where the chat template does not show how a turn begins or ends."""
+    """Where chat template, tokenizer and generation config disagree on how a turn begins or ends."""
     tokenizer = chat.tokenizer
     if not tokenizer.chat_template:
-        return []
+        return _generation_end_warnings(name, chat)
     try:
         conversation = chat.render_conversation(CONVERSATION)
     except Exception as error:  # whatever a template raises
         return [f"{name}: its chat template does not accept an answer ({one_line(error)}); fix it"]
-    warnings = []
+    warnings = _generation_end_warnings(name, chat)
     [prompt], [turn] = chat.encode([CONVERSATION[:1]]), chat.encode_rendered([conversation])
     if turn[: len(prompt)] != prompt:
         common = common_len([prompt, turn])
@@ -152,6 +158,11 @@ def end_warnings(name: str, chat: Chat) -> list[str]:
             f"{tokenizer.decode(prompt[common:])!r} on), so the student is trained on another text than the model was; "
             "make sure that this is intended, as with reasoning models"
         )
+    elif header := _unprompted(chat, conversation):
+        warnings.append(
+            f"{name}: its chat template begins an answer with {header!r} and does not write it at the end of a prompt, "
+            "so the model would have to; have the template write it where add_generation_prompt is set"
+        )
     after = chat.turn_end()
     if not after or after[0] != chat.end_id:
         last = f"{tokenizer.decode(after)!r}" if after else "nothing"
@@ -159,6 +170,50 @@ def end_warnings(name: str, chat: Chat) -> list[str]:
             f"{name}: its chat template ends a turn with {last}, which is no special token: the tokenizer's end token "
             f"{tokenizer.eos_token!r} ({chat.end_id}) is trained and stops generation; if the model was trained "
             "to write another token, set eos_token of the tokenizer to that"
+        )
+    return warnings
+
+
+def _unprompted(chat: Chat, conversation: str) -> str:
+    """The text with which the template begins an answer where it ignores add_generation_prompt."""
+    prompt = chat.render(CONVERSATION[:1])
+    if not conversation.startswith(prompt) or prompt != chat.render_conversation(CONVERSATION[:1]):
+        return ""
+    header, _, _ = conversation.removeprefix(prompt).partition(CONVERSATION[1].content)
+    return header.strip()
+
+
+def _generation_end_warnings(name: str, chat: Chat) -> list[str]:
+    """Where the generation config ends generation at other tokens than the tokenizer or the template."""
+    ends, tokenizer, vocabulary = chat.generation_ends, chat.tokenizer, chat.tokenizer.get_vocab().values()
+    special = [*tokenizer.added_tokens_decoder, tokenizer.eos_token_id]  # pyright: ignore[reportAttributeAccessIssue]
+    warnings = [
+        f"{name}: generation_config.json ends a response at {id}, which its tokenizer does not have; fix its "
+        "eos_token_id, or take the tokenizer that belongs to the model"
+        if id not in vocabulary
+        else f"{name}: generation_config.json ends a response at {tokenizer.decode([id])!r} ({id}), which is an "
+        "ordinary token, so responses end wherever it is written; fix its eos_token_id"
+        for id in ends
+        if id not in special
+    ]
+    others = [id for id in chat.stop_ids if id not in ends]
+    if ends and others:
+        warnings.append(
+            f"{name}: {tokenizer.decode([others[0]])!r} ({others[0]}) ends a turn by its tokenizer or chat template, "
+            f"and is none of the end tokens of generation_config.json ({', '.join(map(str, ends))}), so the model was "
+            "perhaps never trained to write it; make sure that all three belong to the model"
+        )
+    return warnings
+
+
+def side_warnings(student: StudentFacts, teacher: TeacherFacts | None, *, max_new_tokens: int) -> list[str]:
+    """Where only one side thinks or has a chat template, or responses are too short; None: an unknown teacher."""
+    thinks = None if teacher is None else teacher.thinks
+    warnings = thought_warnings(student.thinks, thinks, max_new_tokens=max_new_tokens)
+    if teacher is not None and student.has_template and not teacher.has_template:
+        warnings.append(
+            f"teacher.model: {teacher.name}: has no chat template, and the student has one, so the teacher reads "
+            "prompts as they are; that is right for a base model, else take the tokenizer that belongs to the teacher"
         )
     return warnings
 

@@ -1,5 +1,6 @@
 """Comparisons of a model with plain forward passes over texts: without cache, batch or padding."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,9 @@ LOW_PRECISION = 0.05  # the same for bfloat16 and float16
 NUM_ROWS = 4  # few: a forward pass of 100 million weights takes a quarter of a second on two cores
 NUM_SAMPLED = 4  # tokens after each prompt
 PADDED_MASS = 1e-3  # of the probability, on ids that are no token
+CHANCE = (
+    0.8  # of the loss where every token is equally likely: SmolLM2-135M has 0.29, with permuted tokens 1.2
+)
 MAX_WINDOW = 1024  # tokens; longer windows are not filled
 
 
@@ -151,6 +155,24 @@ def check_padding(compared: Comparison) -> None:
         )
 
 
+def chance_warning(compared: Comparison) -> list[str]:
+    """Where the model reads the texts hardly better than one that takes every token for equally likely.
+
+    A tokenizer that cannot write most of them belongs to a model of a narrow task, such as the demo's, which may be
+    surprised by them: it is not judged.
+    """
+    if len(compared.texts) < NUM_ROWS:
+        return []
+    loss, num_tokens = -_mean(_wanted(compared).tolist()), len(compared.chat.tokenizer)
+    if loss < CHANCE * math.log(num_tokens):
+        return []
+    return [
+        f"reads plain texts no better than by chance: its loss is {loss:.1f} nats a token, and that of a guess among "
+        f"its {num_tokens:,} tokens {math.log(num_tokens):.1f}; unless it was never trained, its tokenizer belongs to "
+        "another model or its weights are damaged: compare the sha256 of its files with the publisher's"
+    ]
+
+
 def check_adapter(compared: Comparison, lora: Lora, precision: Precision) -> None:
     """Raise where an adapter that is off changes the model, or one that is on does not.
 
@@ -178,11 +200,17 @@ def check_adapter(compared: Comparison, lora: Lora, precision: Precision) -> Non
 
 def _difference(compared: Comparison, *, packed: bool) -> float:
     scores = score(compared.model, compared.rows, packed=packed)
-    wanted = [
-        logps[torch.arange(len(row.response_ids)), row.response_ids]
-        for row, logps in zip(compared.rows, compared.logps_of_rows, strict=True)
-    ]
-    return _distance([logp for _, logps in scores for logp in logps], torch.cat(wanted).tolist())
+    return _distance([logp for _, logps in scores for logp in logps], _wanted(compared).tolist())
+
+
+def _wanted(compared: Comparison) -> Tensor:
+    """The log-probabilities of the tokens of all rows."""
+    return torch.cat(
+        [
+            logps[torch.arange(len(row.response_ids)), row.response_ids]
+            for row, logps in zip(compared.rows, compared.logps_of_rows, strict=True)
+        ]
+    )
 
 
 def _distance(given: Sequence[float], wanted: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ from omniopd.models.threads import use_threads
 from omniopd.models.trust import allow_code
 from omniopd.preflight.comparisons import (
     Comparison,
+    chance_warning,
     check_adapter,
     check_generation,
     check_packed,
@@ -38,6 +39,7 @@ TEXTS = (
     "Let $x = \\frac{3}{4}$. Then\n\n$$4x - 3 = 0.$$\n",
     "学😀数 — naïve café, Größe: 5 µm",
 )
+NO_TEXTS = "its tokenizer writes none of the texts of the self-test, so it was not run; take the model's own tokenizer"
 READ_BACK = 0.9  # of the places of a text
 REPLY_LEN = 6  # tokens that are read back
 MAX_BYTES = 4 << 30  # of weights, that check loads; more on a GPU
@@ -116,7 +118,7 @@ def _student_problems(path: str, params: Params, configs: Sequence[RunConfig]) -
     chat = load_chat(path, params.models.chat_template_kwargs)
     texts = usable_texts(chat)
     if not texts:
-        yield "its tokenizer writes none of the texts of the self-test, so it was not run"
+        yield NO_TEXTS
         return
     yield from _text_problems(chat, texts)
     trains: dict[Precision, list[Train]] = {}
@@ -129,6 +131,8 @@ def _student_problems(path: str, params: Params, configs: Sequence[RunConfig]) -
         tests += [check_generation] if "transformers" in engines else []
         tests += [check_packed] if any(train.packing for train in of_precision) else []
         yield from _failures(tests, compared)
+        if precision == next(iter(trains)):
+            yield from chance_warning(compared)
         del compared
         gc.collect()
         adapters = {str(train.lora): (train.lora, train) for train in of_precision if train.lora}
@@ -144,9 +148,15 @@ def _student_problems(path: str, params: Params, configs: Sequence[RunConfig]) -
 
 def _teacher_problems(path: str, params: Params) -> Problems:
     chat = load_chat(path, params.teacher.chat_template_kwargs)
-    if texts := usable_texts(chat):
-        yield from _failures([check_padding, check_generation], Comparison(load_model(path), chat, texts))
-        gc.collect()
+    texts = usable_texts(chat)
+    if not texts:
+        yield NO_TEXTS
+        return
+    compared = Comparison(load_model(path), chat, texts)
+    yield from _failures([check_padding, check_generation], compared)
+    yield from chance_warning(compared)
+    del compared
+    gc.collect()
 
 
 def _failures(tests: Sequence[Callable[[Comparison], None]], compared: Comparison) -> Problems:

@@ -4,16 +4,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checked import ALPHABET, ARMS, ROWS, save_tiny_model, write_rows
+from checked import ALPHABET, ARMS, ROWS, save_fluent_model, save_tiny_model, write_rows
 from projects import Project, make_project
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`characters` and `words`: models of 18 and of more than 1,000 tokens. Not to be written to."""
+    """`characters` and `words`: models of 18 and of more than 1,000 tokens, and `fluent`. Not to be written to."""
     folder = tmp_path_factory.mktemp("models")
     save_tiny_model(folder / "characters")
     save_tiny_model(folder / "words", ALPHABET + "".join(map(chr, range(0x4E00, 0x4E00 + 1000))))
+    save_fluent_model(folder / "fluent")
     return folder
 
 

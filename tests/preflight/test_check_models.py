@@ -38,7 +38,7 @@ def test_a_student_without_a_chat_template_is_warned_of_once(local_project: Proj
         f"{local_project.params_file}: models.student: {local_project.root}/student: has no chat template, "
     )
     template("{{ messages[0]['content'] }}")(local_project.root / "student")
-    assert not [line for line in about_templates() if "has no chat template" in line]
+    assert not [line for line in about_templates() if "student: has no chat template" in line]
 
 
 # --- directories of models
@@ -209,7 +209,48 @@ DOUBTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         template(ROLES.replace("ANSWERED", "{{ raise_exception('no assistants') }}")),
         ["its chat template does not accept an answer (no assistants); fix it"],
     ),
-    "several ends": (generation(eos_token_id=[13, 12]), []),
+    "an answer that begins with what no prompt ends with": (
+        template(
+            ROLES.replace(
+                "{{ m['content'] }}{% if", "{{ '=' if m['role'] == 'assistant' }}{{ m['content'] }}{% if"
+            ).replace("ANSWERED", "<end>")
+        ),
+        [
+            "its chat template begins an answer with '=' and does not write it at the end of a prompt, so the model "
+            "would have to; have the template write it where add_generation_prompt is set"
+        ],
+    ),
+    "an end of turn that the generation config does not name": (
+        template(ROLES.replace("ANSWERED", "<start>")),
+        [
+            "'<start>' (16) ends a turn by its tokenizer or chat template, and is none of the end tokens of "
+            "generation_config.json (15), so the model was perhaps never trained to write it; make sure that all three "
+            "belong to the model"
+        ],
+    ),
+    "an end token that the generation config does not name": (
+        tokenizer(eos_token="<unk>"),
+        [
+            "'<unk>' (17) ends a turn by its tokenizer or chat template, and is none of the end tokens of "
+            "generation_config.json (15), so the model was perhaps never trained to write it; make sure that all three "
+            "belong to the model"
+        ],
+    ),
+    "an ordinary token as an end": (
+        generation(eos_token_id=[15, 3]),
+        [
+            "generation_config.json ends a response at '3' (3), which is an ordinary token, so responses end wherever "
+            "it is written; fix its eos_token_id"
+        ],
+    ),
+    "an end that is no token": (
+        generation(eos_token_id=[15, 99]),
+        [
+            "generation_config.json ends a response at 99, which its tokenizer does not have; fix its eos_token_id, or "
+            "take the tokenizer that belongs to the model"
+        ],
+    ),
+    "several ends": (generation(eos_token_id=[16, 15]), []),
     "padding with the end token": (tokenizer(pad_token="<end>"), []),
     "no padding token": (tokenizer(pad_token=None), []),
     "no generation config": (remove("generation_config.json"), []),
@@ -248,6 +289,16 @@ def test_a_side_that_thinks_alone_and_thoughts_that_would_be_cut_are_warned_of(l
     assert "rollout.max_new_tokens 48" in cut
     local_project.edit(models__chat_template_kwargs={"enable_thinking": False})
     assert not [line for line in warnings_of(local_project) if "chat_template_kwargs" in line]
+
+
+def test_a_teacher_that_has_lost_its_template_is_warned_of(local_project: Project):
+    template(ROLES.replace("ANSWERED", "<end>"))(local_project.root / "student")
+
+    _, [line], _ = check(local_project.params_file)
+
+    assert (
+        f"teacher.model: {local_project.root}/teacher: has no chat template, and the student has one" in line
+    )
 
 
 def test_both_sides_may_think_and_responses_be_long_enough(local_project: Project):

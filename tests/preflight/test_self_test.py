@@ -1,18 +1,23 @@
 """The self-test of check: it passes for sound models, and names what differs in one sentence each."""
 
+import math
+import random
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from projects import Project
+from silent_faults import permuted
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ModelError
-from omniopd.models.loading import load_model
+from omniopd.models.loading import load_chat, load_model, load_tokenizer
 from omniopd.models.scoring import score
 from omniopd.models.text import TextDecoder
 from omniopd.preflight import comparisons, self_test
@@ -103,6 +108,48 @@ def test_what_differs_is_named(
     lines = refusals(tested_project)
     assert any(message in line for line in lines), lines
     assert all(line.startswith(("models.student: /", "teacher.model: /")) for line in lines)
+
+
+@pytest.fixture
+def fluent_project(tested_project: Project, models: Path) -> Project:
+    for role in ("student", "teacher"):
+        shutil.rmtree(tested_project.root / role)
+        shutil.copytree(models / "fluent", tested_project.root / role)
+    return tested_project
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_tokenizer_of_another_model_is_warned_of(fluent_project: Project, role: str):
+    """The same characters, with each other's ids."""
+    assert compared(fluent_project)[1] == []
+    folder = fluent_project.root / role
+    permuted(random.Random(0))(folder)
+
+    _, [warning] = compared(fluent_project)
+
+    place = {"student": "models.student", "teacher": "teacher.model"}[role]
+    assert warning.startswith(f"{place}: {folder}: reads plain texts no better than by chance: its loss is ")
+    num_tokens = len(load_tokenizer(str(folder)))
+    assert f"among its {num_tokens} tokens {math.log(num_tokens):.1f}; unless it was never trained" in warning
+
+
+def test_a_model_that_was_never_trained_is_warned_of(fluent_project: Project):
+    folder = fluent_project.root / "student"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    type(model)(model.config).save_pretrained(folder)
+
+    _, [warning] = compared(fluent_project)
+
+    assert "no better than by chance" in warning
+
+
+def test_a_model_of_a_narrow_task_is_not_judged_by_texts_of_others(tested_project: Project):
+    """Its tokenizer writes two of them."""
+    folder = tested_project.root / "student"
+    assert len(self_test.usable_texts(load_chat(str(folder)))) == 2
+    permuted(random.Random(0))(folder)
+
+    assert compared(tested_project)[1] == []
 
 
 def test_samples_of_other_probabilities_are_refused(tested_project: Project, monkeypatch: pytest.MonkeyPatch):
