@@ -1,4 +1,4 @@
-# make demo · make setup-browser · make models · make test · make test-all · make test-faults · make check · make bench · make server · make ui · make lock · make golden
+# make demo · make real · make real-comparison · make setup-browser · make models · make test · make test-all · make test-faults · make check · make bench · make server · make ui · make lock · make golden
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := true
 
 PYTEST := python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup setup-browser models server server-stop demo serve-demo demo-served test test-all test-faults test-vllm bench bench-vllm bench-gpu check docs format ui lock golden
+.PHONY: help setup setup-browser models server server-stop demo serve-demo demo-served test real real-comparison test-all test-faults test-vllm bench bench-vllm bench-gpu check docs format ui lock golden
 
 help: ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ demo: setup ## distil a small student from a teacher that only returns text, and
 
 models: setup ## download real tokenizers and SmolLM2-135M-Instruct into models/real, which tests of real models need
 	@scripts/fetch-models
+
+real: setup ## distil a real model, SmolLM2-135M, from itself behind worked examples: about half an hour on two cores
+	@scripts/real
+
+real-comparison: setup ## every method on that model and task, swept, on three seeds: hours, in the background; goes on where it was
+	@scripts/real-comparison
 
 serve-demo: ## the demo's teacher behind a vLLM server on the CPU, until Ctrl-C
 	@scripts/setup-vllm $(PYTHON)
