@@ -104,6 +104,10 @@ class Layout:
         """The lock of the process that makes them."""
         return self.benchmark_work(f".{key}.lock")
 
+    def samples(self, key: str) -> Path:
+        """Samples that were drawn for a measurement; not tracked."""
+        return self.root / ".cache" / "samples" / f"{key}.parquet"
+
     def report(self, name: str) -> Path:
         """The page of a run by the name of its folder, or of a comparison."""
         return self.root / "reports" / f"{name}.html"

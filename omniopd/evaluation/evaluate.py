@@ -1,7 +1,7 @@
 """evaluate: held-out accuracy, greedy and sampled, and benchmarks, before and after a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from omniopd.data.prompts import Prompt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import write_json, write_records
 from omniopd.errors import RunError
+from omniopd.evaluation.kept import KeptSampler
 from omniopd.evaluation.sharpness import Forks, entropy_at, forks_of, sampled_rows
-from omniopd.evaluation.subjects import saved_student, student_of
+from omniopd.evaluation.subjects import engine_of, saved_student, student_of
 from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suite
 from omniopd.grading import failure_counts
 from omniopd.grading.accuracy import WAYS, accuracy_of, answered
@@ -112,11 +113,20 @@ def _measured_student(
                 on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
             )  # fmt: skip
         teacher_chat = run.models.teacher_chat if run.models.teacher_is_readable else None
-        rows = sampled_rows(writer, heldout, config, teacher_chat=teacher_chat)
+        keeping = _keeping(run, writer, config.rollout.batch_size)
+        rows = sampled_rows(keeping, heldout, config, teacher_chat=teacher_chat)
     with run.models.writer(student, batch_size=config.evaluation.batch_size) as writer:
-        accuracies = _accuracies(run, writer, heldout, when)
+        accuracies = _accuracies(run, _keeping(run, writer, config.evaluation.batch_size), heldout, when)
     forks, entropy = forks_of(student.model, rows, batch_size=config.rollout.batch_size)
     return _Student(accuracies, measured, forks, entropy)
+
+
+def _keeping(run: Run, writer: Writer, batch_size: int) -> Writer:
+    """The writer, whose samples are kept for the other arms and the next measurement."""
+    engine = {**engine_of(run.config), "batch_size": batch_size}
+    return replace(
+        writer, sampler=KeptSampler(writer.sampler, run.layout, weights=writer.weights, engine=engine)
+    )
 
 
 def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None) -> dict[str, float]:

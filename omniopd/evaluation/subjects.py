@@ -4,8 +4,9 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from omniopd.config import Params
+from omniopd.config import Params, RunConfig
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.evaluation.suites import Measured, OnItems, Subject, measure_suite
@@ -38,17 +39,26 @@ def saved_student(run: Run, round_: int) -> Student:
     return Student(models.load_student(path), models.chat, digest)
 
 
-def student_of(run: Run, writer: Writer) -> Subject:
-    """A student of the run for benchmarks, on the engine of the run's rollouts."""
-    config = run.config
+def engine_of(config: RunConfig) -> dict[str, Any]:
+    """The settings that the rounding of a run's samples depends on, besides the batch."""
     engine = {
         "engine": config.rollout.engine, "precision": config.train.precision, **config.compute.determining(),
     }  # fmt: skip
+    if config.rollout.engine != "transformers":
+        engine["engine_settings"] = config.rollout.engine_settings
+    if config.train.lora is not None:
+        engine["has_adapter"] = True
+    return engine
+
+
+def student_of(run: Run, writer: Writer) -> Subject:
+    """A student of the run for benchmarks, on the engine of the run's rollouts."""
+    config = run.config
     return Subject(
         writer.weights,
         writer.chat,
         lambda: writer,
-        engine,
+        engine_of(config),
         config.rollout.batch_size,
         context_len(load_config(run.model_path("student"))),
         config.seed,

@@ -1,6 +1,7 @@
 """Measuring a finished run: what is in memory meanwhile, and who writes the answers."""
 
 import gc
+import json
 import weakref
 
 import fake_vllm
@@ -10,7 +11,9 @@ from transformers import PreTrainedModel
 
 from omniopd.data.layout import Layout
 from omniopd.evaluation.evaluate import evaluate
+from omniopd.models.generation import generate
 from omniopd.rounds import run as runs
+from omniopd.sampling import samplers
 
 
 @pytest.fixture
@@ -59,3 +62,37 @@ def test_on_vllm_the_answers_are_those_of_the_model_in_this_process(finished: Pr
         assert record[when]["greedy"] == expected[when]["greedy"]
         assert record[when]["sampled"] == expected[when]["sampled"]
     assert digests(finished.run_dir()) == before
+
+
+def test_samples_are_drawn_once_and_graded_anew(finished: Project, monkeypatch: pytest.MonkeyPatch):
+    """As by the next arm of a seed, which starts with the same student."""
+    layout, drawn = Layout(finished.root), []
+
+    def counted(*args, **kwargs):
+        drawn.append(kwargs["decoding"])
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(samplers, "generate", counted)
+    expected = evaluate("omniopd", 0, layout)
+    num_drawn = len(drawn)
+    assert num_drawn > 0
+    assert evaluate("omniopd", 0, layout) == expected
+    assert len(drawn) == num_drawn
+
+    damaged = sorted((finished.root / ".cache" / "samples").glob("*.parquet"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert evaluate("omniopd", 0, layout) == expected
+    assert num_drawn < len(drawn) < 2 * num_drawn
+
+    settings, num_drawn = finished.run_dir() / "config.json", len(drawn)
+    content = json.loads(settings.read_text())
+    content["settings"]["evaluation"]["answer_pattern"] = "(.*)"
+    settings.write_text(json.dumps(content))
+    record = evaluate("omniopd", 0, layout)
+    assert record["before"]["greedy"] != expected["before"]["greedy"]
+    assert len(drawn) == num_drawn
+
+    content["settings"]["compute"]["num_threads"] = 2  # which rounding depends on
+    settings.write_text(json.dumps(content))
+    evaluate("omniopd", 0, layout)
+    assert len(drawn) > num_drawn
