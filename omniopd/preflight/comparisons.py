@@ -24,9 +24,7 @@ LOW_PRECISION = 0.05  # the same for bfloat16 and float16
 NUM_ROWS = 4  # few: a forward pass of 100 million weights takes a quarter of a second on two cores
 NUM_SAMPLED = 4  # tokens after each prompt
 PADDED_MASS = 1e-3  # of the probability, on ids that are no token
-CHANCE = (
-    0.8  # of the loss where every token is equally likely: SmolLM2-135M has 0.29, with permuted tokens 1.2
-)
+CHANCE = 0.8  # of the loss of a guess among all tokens: SmolLM2-135M has 0.29, with permuted tokens 1.2
 MAX_WINDOW = 1024  # tokens; longer windows are not filled
 
 
