@@ -10,6 +10,8 @@ from projects import Project, digests
 from transformers import PreTrainedModel
 
 from omniopd.data.layout import Layout
+from omniopd.data.records import ItemResult
+from omniopd.data.store import read_records
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.models.generation import generate
 from omniopd.rounds import run as runs
@@ -88,8 +90,10 @@ def test_samples_are_drawn_once_and_graded_anew(finished: Project, monkeypatch: 
     content = json.loads(settings.read_text())
     content["settings"]["evaluation"]["answer_pattern"] = "(.*)"
     settings.write_text(json.dumps(content))
-    record = evaluate("omniopd", 0, layout)
-    assert record["before"]["greedy"] != expected["before"]["greedy"]
+    file = layout.answers("omniopd-0", "before", "greedy")
+    answers = [item.answer for item in read_records(file, ItemResult)]
+    evaluate("omniopd", 0, layout)
+    assert [item.answer for item in read_records(file, ItemResult)] != answers
     assert len(drawn) == num_drawn
 
     content["settings"]["compute"]["num_threads"] = 2  # which rounding depends on
