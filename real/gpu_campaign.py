@@ -25,6 +25,7 @@ LARGE = {
         "num_rounds": 40, "precision": "bfloat16", "batch_size": 64, "checkpoint_every": 40, "validate_every": 40,
     },
     "evaluation": {"batch_size": 256},
+    "compute": {"num_threads": 16},
     "tracking": {"enabled": False},
 }  # fmt: skip
 TINY = {
@@ -56,6 +57,7 @@ def project(out: Path, changes: dict[str, Any]) -> Path:
     params = merged(yaml.load(HERE / "params.yaml"), changes)
     model = str(HERE.parent / "models" / "real" / "smollm2-135m-instruct")
     params = merged(params, {"models": {"student": model}, "teacher": {"model": model}})
+    params |= {"arms": {arm: params["arms"][arm] for arm in ARMS}, "ablations": {}}
     (folder / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
     rates = HERE / "learning_rates.json"
     chosen = json.loads(rates.read_text()) if rates.exists() else {}
@@ -142,7 +144,7 @@ def main(*, tiny: bool) -> None:
             left = LIMIT_S - (time.monotonic() - STARTED)
             if left < 1.2 * slowest:
                 print(
-                    f"{left:.0f} s are left, and an arm took {slowest:.0f}: {arm} and those after it are left out"
+                    f"{max(left, 0):.0f} s are left, an arm took {slowest:.0f}: {arm} and those after it are left out"
                 )
                 break
             started = time.monotonic()

@@ -7,12 +7,13 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
+from flows.runtime.database import first_start
 from flows.runtime.service import answers, running_server
 from omniopd.data.disk import naming
 from omniopd.data.processes import guarded
@@ -59,18 +60,19 @@ def embedded_server(root: Path) -> Iterator["EmbeddedServer | None"]:
     with naming(root / ".prefect"):  # the server's own errors do not say that the disk is full
         (root / ".prefect").mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=root / ".prefect").close()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ["PREFECT_API_URL"] = os.environ[_EMBEDDED] = f"http://127.0.0.1:{port}/api"
-    # Requests to loopback must not go through a proxy.
-    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
-    server = EmbeddedServer(port)
-    try:
-        yield server
-    finally:
-        del os.environ["PREFECT_API_URL"], os.environ[_EMBEDDED]
-        server.end()
+    with first_start(root) as others_may_start:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        os.environ["PREFECT_API_URL"] = os.environ[_EMBEDDED] = f"http://127.0.0.1:{port}/api"
+        # Requests to loopback must not go through a proxy.
+        os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+        server = EmbeddedServer(port, others_may_start)
+        try:
+            yield server
+        finally:
+            del os.environ["PREFECT_API_URL"], os.environ[_EMBEDDED]
+            server.end()
 
 
 class EmbeddedServer:
@@ -79,8 +81,9 @@ class EmbeddedServer:
     A flow waits for a restart: Prefect's client retries for about a minute.
     """
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, when_it_answers: Callable[[], None]):
         self._port = port
+        self._when_it_answers = when_it_answers
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end
         self._process = self._start()
         self._ending = threading.Event()
@@ -92,6 +95,7 @@ class EmbeddedServer:
             raise RunError(
                 f"the Prefect server of this run does not start ({self._reason()}); fix that, and try again"
             )
+        self._when_it_answers()
         self._watcher.start()
 
     def end(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from flows.runtime.database import first_start
 from omniopd.data.processes import has_ended, name_of
 from omniopd.data.store import read_json, write_atomic, write_json
 from omniopd.errors import DataError, RunError
@@ -64,21 +65,21 @@ def start(root: Path, *, host: str, port: int) -> dict[str, Any]:
         RunError: the server or the worker did not start; their logs say why.
     """
     earlier = _record(root)
-    server = _process(earlier.get("server"))
-    if server is None:
-        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/api"
-        if answers(url, within_s=0.5):
-            raise RunError(
-                f"{url}: something answers there already; give another port: make server PORT=4201"
-            )
-        server = _started(root, "server", ["server", "start", "--host", host, "--port", str(port)], url)
-    else:
-        url = earlier["url"]
-    record = {"url": url, "ui": url.removesuffix("/api"), "server": _identity(server)}
-    write_json(_state(root, "service.json"), record)
-    if not answers(url, within_s=START_S, process=server):
-        stop(root)
-        raise RunError(f"{url}: the Prefect server did not start; see {_state(root, 'server.log')}")
+    with first_start(root) as others_may_start:
+        server, url = _process(earlier.get("server")), earlier.get("url", "")
+        if server is None:
+            url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/api"
+            if answers(url, within_s=0.5):
+                raise RunError(
+                    f"{url}: something answers there already; give another port: make server PORT=4201"
+                )
+            server = _started(root, "server", ["server", "start", "--host", host, "--port", str(port)], url)
+        record = {"url": url, "ui": url.removesuffix("/api"), "server": _identity(server)}
+        write_json(_state(root, "service.json"), record)
+        if not answers(url, within_s=START_S, process=server):
+            stop(root)
+            raise RunError(f"{url}: the Prefect server did not start; see {_state(root, 'server.log')}")
+        others_may_start()
     toml = PREFECT_TOML.format(url=url)
     write_atomic(root / "prefect.toml", lambda partial: partial.write_text(toml, encoding="utf-8"))
     worker = _process(earlier.get("worker"))
