@@ -1,5 +1,6 @@
 """`make real`: its prompts, its grader and its settings; the runs themselves take minutes and a real model."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import pytest
 from projects import REPOSITORY
 
 from omniopd.config import load_params, resolve
+from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt
 from omniopd.grading.graders import Case, grader_of
+from omniopd.rounds.sweep import chosen_rate
 
 REAL = REPOSITORY / "real"
 ANSWER = '{"who": "Grace", "where": "Chicago", "day": "Saturday"}'
@@ -64,3 +67,12 @@ def test_arms_differ_in_what_they_compare_alone(params):
     assert configs["fork-self"].teacher.context == []
     assert all(config.teacher.context for arm, config in configs.items() if arm != "fork-self")
     assert all(arm.lr_of for arm in params.arms.values())
+
+
+@pytest.mark.parametrize("size", ["LARGE", "TINY"])
+def test_settings_of_the_gpu_campaign_load(monkeypatch, tmp_path: Path, size: str):
+    monkeypatch.syspath_prepend(REAL)
+    campaign = importlib.import_module("gpu_campaign")
+    params = load_params(campaign.project(tmp_path, getattr(campaign, size)))
+    assert list(params.every_arm) == list(campaign.ARMS)
+    assert all(chosen_rate(params, arm, Layout(tmp_path / "project")) for arm in campaign.ARMS)
