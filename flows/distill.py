@@ -36,8 +36,8 @@ from omniopd.rounds.run import Run, open_run
 from omniopd.rounds.start import start_run
 from omniopd.rounds.sweep import chosen_rate
 from omniopd.rounds.teacher_probe import probe_teacher
-from omniopd.tracking import Tracker
 from omniopd.tracking.track import end_abandoned, log_recorded, log_round, tracker_of
+from omniopd.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 

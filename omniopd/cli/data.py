@@ -27,7 +27,8 @@ def list_runs(
     """List the runs in MLflow; or the files of each round of one run, and where they are available."""
     from omniopd.config import load_params
     from omniopd.report.archive import files_table, runs_table
-    from omniopd.tracking import Lookup, archive
+    from omniopd.tracking import archive
+    from omniopd.tracking.lookup import Lookup
     from omniopd.versions import Store
 
     lookup = Lookup(load_params(params).tracking)
@@ -52,7 +53,8 @@ def checkout(
 ) -> None:
     """Write the trajectories, verdicts and rewards that a run was trained on, byte for byte."""
     from omniopd.config import load_params
-    from omniopd.tracking import Lookup, archive
+    from omniopd.tracking import archive
+    from omniopd.tracking.lookup import Lookup
     from omniopd.versions import Store
 
     name, round_ = _name_and_round(run)
@@ -75,8 +77,8 @@ def reproduce(
     """Repeat a run from its record in MLflow, and compare their digests; resume where it stopped."""
     from omniopd.config import load_params
     from omniopd.report.archive import compared_table
-    from omniopd.tracking import Lookup
     from omniopd.tracking import reproduce as reproduction
+    from omniopd.tracking.lookup import Lookup
 
     lookup, layout = Lookup(load_params(params).tracking), Layout(params.parent)
     tracked = lookup.find(run)

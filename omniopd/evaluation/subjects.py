@@ -25,7 +25,7 @@ from omniopd.models.trust import allow_code
 from omniopd.rounds.run import Run
 from omniopd.sampling.responses import Writer, in_process
 from omniopd.sampling.samplers import Student, vllm_student
-from omniopd.tracking import MeasuredModel, log_scores
+from omniopd.tracking.models import MeasuredModel, log_scores
 
 FOLDER_LEN = 200  # bytes; file systems allow 255
 

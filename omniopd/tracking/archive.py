@@ -9,7 +9,8 @@ from typing import Any
 from omniopd.data.layout import Layout
 from omniopd.data.store import file_md5
 from omniopd.errors import DataError
-from omniopd.tracking import DataFile, TrackedRun
+from omniopd.tracking.lookup import TrackedRun
+from omniopd.tracking.records import DataFile
 from omniopd.versions import Place, Store
 
 

@@ -17,7 +17,7 @@ from omniopd.errors import DataError, RunError
 from omniopd.inputs.base import base
 from omniopd.inputs.prepare import prepare
 from omniopd.report.archive import Compared
-from omniopd.tracking import Lookup, TrackedRun
+from omniopd.tracking.lookup import Lookup, TrackedRun
 from omniopd.tracking.origin import code_tags
 from omniopd.training.checkpoints import weights_md5
 

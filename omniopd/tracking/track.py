@@ -13,16 +13,10 @@ from omniopd.grading.accuracy import WAYS
 from omniopd.rounds.ledger import due_checkpoints
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run, open_run
-from omniopd.tracking import (
-    SENT_LATER,
-    Checkpoint,
-    DataFile,
-    Origin,
-    RoundRecord,
-    Tracker,
-    end_if_running,
-    score_metrics,
-)
+from omniopd.tracking.connection import end_if_running
+from omniopd.tracking.models import score_metrics
+from omniopd.tracking.records import Checkpoint, DataFile, Origin, RoundRecord
+from omniopd.tracking.tracker import SENT_LATER, Tracker
 from omniopd.training.checkpoints import weights_md5
 
 

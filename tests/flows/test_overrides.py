@@ -9,8 +9,8 @@ from omniopd.config import load_params, nested, parsed
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import evaluate
-from omniopd.tracking import Lookup
 from omniopd.tracking.archive import locate
+from omniopd.tracking.lookup import Lookup
 from omniopd.versions import Store
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from omniopd.cli import app as cli
 from omniopd.config import load_params
 from omniopd.errors import DataError, TrackingError
-from omniopd.tracking import Lookup
+from omniopd.tracking.lookup import Lookup
 from omniopd.versions import commit
 
 STAGE = "distill@omniopd-0"

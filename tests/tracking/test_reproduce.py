@@ -22,8 +22,8 @@ from omniopd.data.store import write_json
 from omniopd.errors import DataError, RunError
 from omniopd.report.archive import Compared
 from omniopd.teachers import loop
-from omniopd.tracking import Lookup, TrackedRun
 from omniopd.tracking import reproduce as reproducing
+from omniopd.tracking.lookup import Lookup, TrackedRun
 from omniopd.tracking.reproduce import check_same, code_differences, reproduce
 
 

@@ -28,7 +28,8 @@ from omniopd.data.lock import only_writer
 from omniopd.data.receipts import work_key
 from omniopd.rounds.run import Run, open_run
 from omniopd.rounds.start import start_run
-from omniopd.tracking import Checkpoint, RoundRecord, tracker
+from omniopd.tracking import tracker
+from omniopd.tracking.records import Checkpoint, RoundRecord
 from omniopd.tracking.track import tracker_of
 
 

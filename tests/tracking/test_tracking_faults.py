@@ -30,7 +30,8 @@ from omniopd.data.layout import Layout
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.rounds.run import open_run
 from omniopd.rounds.start import start_run
-from omniopd.tracking import RoundRecord, store, tracker
+from omniopd.tracking import store, tracker
+from omniopd.tracking.records import RoundRecord
 from omniopd.tracking.track import track_comparison, track_evaluation, tracker_of
 
 NUM_ROUNDS = 5
