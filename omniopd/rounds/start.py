@@ -43,7 +43,7 @@ def start_run(
         )
     for folder in (files.root, *files.datasets):
         folder.mkdir(parents=True, exist_ok=True)
-    content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.resolved()}
+    content = {"key": key, "inputs": inputs, "method": config.method_name, "settings": config.model_dump()}
     if not files.config.exists() or read_json(files.config) != content:
         write_json(files.config, content)
     return files.root

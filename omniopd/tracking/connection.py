@@ -179,7 +179,9 @@ def _log_origin(client: MlflowClient, run: Run, config: RunConfig, origin: Origi
     run_id, logged = run.info.run_id, run.data.params
     # MLflow cannot change a param that is already logged; config.json has the present value.
     params = [
-        Param(name, str(value)[:MAX_PARAM]) for name, value in _flat(config.resolved()) if name not in logged
+        Param(name, str(value)[:MAX_PARAM])
+        for name, value in _flat(config.model_dump())
+        if name not in logged
     ]
     for batch in slices(params, 100):
         client.log_batch(run_id, params=batch)

@@ -107,7 +107,7 @@ def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunCon
 
 def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> None:
     """Write a params.yaml of this one run, with every setting."""
-    settings = config.resolved()
+    settings = config.model_dump()
     for block, key in _PATHS:
         if settings[block].get(key):
             settings[block][key] = _reachable(settings[block][key], root, path.parent)

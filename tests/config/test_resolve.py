@@ -75,7 +75,7 @@ def test_the_resolved_settings_are_plain_values_and_whole(tmp_path: Path):
     edits = {"arms.omniopd.train": {"lr": 1.0e-3}, "rollout.num_shards": 3, "tracking.experiment": "mine"}
     config = resolve(load_params(edited(tmp_path, edits)), "omniopd", 0)
 
-    settings = config.resolved()
+    settings = config.model_dump()
 
     assert json.loads(json.dumps(settings)) == settings
     assert settings["method"]["chunk_len"] == 2

@@ -110,8 +110,8 @@ def test_the_seed_decides_the_results(tmp_path: Path):
 
 def test_determining_leaves_the_record_of_all_settings_whole(tmp_path: Path):
     config = resolve(load_params(edited(tmp_path, {})), "omniopd", 0)
-    before = config.resolved()
+    before = config.model_dump()
 
     config.determining()
 
-    assert config.resolved() == before
+    assert config.model_dump() == before

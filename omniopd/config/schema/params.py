@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from omniopd.config.schema.compute import Compute
 from omniopd.config.schema.evaluation import Benchmarks, Evaluation
@@ -171,7 +171,7 @@ class RunConfig(Section):
     arm: str
     seed: int
     method_name: str
-    method: Method
+    method: SerializeAsAny[Method]
     prompts: Prompts
     models: Models
     teacher: TeacherConfig
@@ -194,7 +194,3 @@ class RunConfig(Section):
     def has_sampler_scores(self) -> bool:
         """Whether trajectories keep the sampler's scores; responses written by a teacher have none."""
         return self.rollout.selection_entropy == "engine" and self.method.source == "student"
-
-    def resolved(self) -> dict[str, Any]:
-        """Every setting as plain values, to be recorded with the run."""
-        return {**self.model_dump(), "method": self.method.model_dump()}
