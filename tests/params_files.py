@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from omniopd.config import Methods, as_yaml, load_params
+from omniopd.config import as_yaml, load_params
+from omniopd.config.schema.params import Methods
 from omniopd.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from ruamel.yaml import YAML
 
-from omniopd.config import Evaluation, MinP, Section, Stop, TopK, TopP
+from omniopd.config import Evaluation
 from omniopd.config.messages import nearest, validated
+from omniopd.config.schema.sampling import MinP, Stop, TopK, TopP
 from omniopd.data.decoding import Decoding
 from omniopd.errors import ConfigError
 from omniopd.grading.graders import Grader, grader_of
-from omniopd.settings import Key
+from omniopd.settings import Key, Section
 
 SUITE = files("omniopd.evaluation") / "suite"
 

@@ -6,7 +6,7 @@ With them the teacher may be the same model as the student: prompt, context and 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from omniopd.config import HINT_PLACE, TeacherConfig
+from omniopd.config.schema.teacher import HINT_PLACE, TeacherConfig
 from omniopd.data.conversation import Conversation, Message
 from omniopd.data.prompts import Prompt
 

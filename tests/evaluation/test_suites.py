@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from projects import Project
 from text_models import save_text_model, text_tokenizer
 
-from omniopd.config import Benchmarks, Example, load_params
+from omniopd.config import Benchmarks, load_params
+from omniopd.config.schema.evaluation import Example
 from omniopd.data.decoding import Decoding
 from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult

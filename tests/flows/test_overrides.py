@@ -5,7 +5,8 @@ from mlflow import MlflowClient
 from projects import Project, digests, run_plain, without_prefect
 
 from flows.distill import distill
-from omniopd.config import load_params, nested, parsed
+from omniopd.config import load_params, parsed
+from omniopd.config.overrides import nested
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.evaluation.evaluate import evaluate
