@@ -23,7 +23,8 @@ from omniopd.config import Params
 from omniopd.config.schema.compute import Compute, Step
 from omniopd.data.layout import Layout
 from omniopd.errors import BudgetError, ConfigError, DataError, DiskError, ModelError, RunError
-from omniopd.inputs import ensure as inputs
+from omniopd.inputs.base import make_models
+from omniopd.inputs.prepare import make_prompts
 from omniopd.progress import base_bar
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.run import Run, open_run
@@ -60,14 +61,14 @@ _RETRYABLE: dict[str, Any] = {
 @task(name="prepare", task_run_name="prepare · seed {seed}", **_RETRYABLE)
 def prepare(params: Params, seed: int, root: Path) -> bool:
     """Make the prompts of a seed unless they exist."""
-    return inputs.make_prompts(params, seed, Layout(root))
+    return make_prompts(params, seed, Layout(root))
 
 
 @task(name="base", task_run_name="base · seed {seed}", **_RETRYABLE)
 def base(params: Params, seed: int, root: Path) -> bool:
     """Make the models of a seed unless they exist."""
     with base_bar(params, seed) as on_step, gpu(params.compute):
-        return inputs.make_models(params, seed, Layout(root), on_step=on_step)
+        return make_models(params, seed, Layout(root), on_step=on_step)
 
 
 @task(name="roll out", task_run_name=shard_name, **_RETRYABLE)

@@ -12,8 +12,9 @@ from omniopd import __version__
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
 from omniopd.data.decoding import GREEDY
 from omniopd.data.layout import Layout
+from omniopd.data.lock import one_at_a_time
 from omniopd.data.prompts import read_prompts
-from omniopd.data.receipts import work_key, write_receipt
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.store import file_md5, read_json, write_json
 from omniopd.errors import ConfigError, DataError, ModelError
 from omniopd.functional.seeds import stable_seed
@@ -31,6 +32,21 @@ from omniopd.training.pretrain import character_tokenizer, save_model, train_dem
 DECIDING = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".py")
 DECIDING_TEXTS = ("vocab.txt", "merges.txt")
 MORE_TEMPLATES = "additional_chat_templates"  # transformers' folder of those that have a name
+
+
+def make_models(
+    params: Params, seed: int, layout: Layout, *, on_step: Callable[[str, int, int], None]
+) -> bool:
+    """Make the models of a seed unless they are complete and of these settings. Returns whether they were made.
+
+    on_step gets the progress of training: role, step, number of steps.
+    """
+    key, receipt = base_key(params, seed, layout), layout.made("base", seed)
+    with one_at_a_time(layout.making(seed)):
+        if valid_receipt(receipt, key=key, base=receipt.parent) is not None:
+            return False
+        base(params, seed, layout, on_step=on_step)
+    return True
 
 
 def base(

@@ -12,14 +12,25 @@ from omniopd.config import Params, Prompts, builtin_task
 from omniopd.data.columns import Columns
 from omniopd.data.decontaminate import EvaluationItems
 from omniopd.data.layout import Layout
+from omniopd.data.lock import one_at_a_time
 from omniopd.data.prompts import Prompt
-from omniopd.data.receipts import work_key, write_receipt
+from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.sources import Source, source_of
 from omniopd.data.split import Findings, Rules, Splits, draw, read_rows
 from omniopd.data.store import file_md5, write_json, write_jsonl
 from omniopd.grading.graders import grader_of
 from omniopd.inputs.stages import prompt_settings
 from omniopd.tasks import TASKS, distinct_problems
+
+
+def make_prompts(params: Params, seed: int, layout: Layout) -> bool:
+    """Make the prompts of a seed unless they are complete and of these settings. Returns whether they were made."""
+    key, receipt = prepare_key(params, seed, layout), layout.made("prepare", seed)
+    with one_at_a_time(layout.making(seed)):
+        if valid_receipt(receipt, key=key, base=receipt.parent) is not None:
+            return False
+        prepare(params, seed, layout)
+    return True
 
 
 def prepare(params: Params, seed: int, layout: Layout) -> None:

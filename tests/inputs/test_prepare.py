@@ -15,8 +15,8 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import DataError
-from omniopd.inputs.ensure import make_models, make_prompts
-from omniopd.inputs.prepare import prepare, prepare_key
+from omniopd.inputs.base import make_models
+from omniopd.inputs.prepare import make_prompts, prepare, prepare_key
 from omniopd.tasks import TASKS
 from omniopd.training.pretrain import character_tokenizer
 
@@ -482,7 +482,7 @@ def test_inputs_are_digested_before_the_lock_is_taken(
         is_locked.append(layout.making(0).exists())
         raise DataError("unreadable")
 
-    monkeypatch.setattr(f"omniopd.inputs.ensure.{stage}_key", key)
+    monkeypatch.setattr(f"omniopd.inputs.{stage}.{stage}_key", key)
     make = {"prepare": make_prompts, "base": partial(make_models, on_step=print)}[stage]
     with pytest.raises(DataError, match="unreadable"):
         make(params, 0, layout)

@@ -23,7 +23,8 @@ from silent_models import FAULTS, KWARGS, THINKS, TURNS
 from omniopd.config import Params, load_params
 from omniopd.data.layout import Layout
 from omniopd.errors import ModelError, OmniOPDError, RunError
-from omniopd.inputs import ensure
+from omniopd.inputs import base as inputs
+from omniopd.inputs.prepare import make_prompts
 from omniopd.models.adapters import add_adapter
 from omniopd.models.chat import Chat
 from omniopd.models.loading import load_model, weights_digest
@@ -49,7 +50,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 def make_models(params: Params, layout: Layout) -> bool:
     """The flow's step before a run: whether `base` made or recorded the models again."""
-    return ensure.make_models(params, 0, layout, on_step=lambda *_: None)
+    return inputs.make_models(params, 0, layout, on_step=lambda *_: None)
 
 
 # --- files of models and runs
@@ -65,7 +66,7 @@ def test_a_flipped_bit_in_a_model_that_base_made_is_noticed_and_the_model_made_a
     )
     assert not make_models(params, layout)
     for _ in range(24):
-        with restored(models), mock.patch.object(ensure, "base") as made:
+        with restored(models), mock.patch.object(inputs, "base") as made:
             place = flip_bit(random_file(models, rng), rng)
             assert make_models(params, layout), place
             assert made.called
@@ -85,7 +86,7 @@ def named(base_project: Project, tmp_path: Path) -> Project:
         train__num_rounds=1,
     )  # fmt: skip
     params, layout = load_params(project.params_file), Layout(project.root)
-    ensure.make_prompts(params, 0, layout)
+    make_prompts(params, 0, layout)
     assert make_models(params, layout)
     start_run(params, "omniopd", 0, layout)
     return project
