@@ -84,9 +84,9 @@ class Findings:
     contaminated: dict[int, Listed] = field(default_factory=dict)  # by seed
     num_items: int | None = None  # evaluation items from elsewhere; None: no decontamination
 
-    def report(self, seed: int, splits: Splits) -> dict[str, Any]:
-        """The record of a seed, for JSON. Rows without an answer are counted with those that repeat a text."""
-        record: dict[str, Any] = {
+    def as_record(self) -> dict[str, Any]:
+        """The source and the rows left out, for JSON."""
+        return {
             "source": self.source.name,
             "subset": self.source.subset,
             "split": None if self.source.path else self.source.split,
@@ -94,6 +94,11 @@ class Findings:
             "repeated": self.num_repeated,
             "unusable": self.unusable.as_record(),
             "without_answer": self.without_answer.as_record(),
+        }
+
+    def report(self, seed: int, splits: Splits) -> dict[str, Any]:
+        """The record of a seed, for JSON. Rows without an answer are counted with those that repeat a text."""
+        record = self.as_record() | {
             "too_long": self.too_long.as_record(),
             "splits": {name: len(prompts) for name, prompts in splits.items()},
         }

@@ -36,18 +36,9 @@ class Items:
 
     def as_record(self) -> dict[str, Any]:
         """The source of the items and the rows left out, for JSON."""
-        findings = self.findings
-        source = findings.source
-        return {
-            "source": source.name,
-            "subset": source.subset,
-            "split": None if source.path else source.split,
-            "revision": source.revision,
-            "rows": findings.num_rows,
+        return self.findings.as_record() | {
+            "revision": self.findings.source.revision,
             "expected_rows": self.benchmark.num_items,
-            "repeated": findings.num_repeated,
-            "unusable": findings.unusable.as_record(),
-            "without_answer": findings.without_answer.as_record(),
             "measurable": self.num_measurable,
             "items": len(self.prompts),
         }
