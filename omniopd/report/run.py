@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from omniopd.config import RunConfig
 from omniopd.data.metrics import ACCURACY
 from omniopd.report.summary import dollars, short_count, total
+from omniopd.rounds.alarms import ringing
 
 
 def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, page: str) -> str:
@@ -38,9 +39,8 @@ def _alarms(rounds: Sequence[Mapping[str, float]]) -> str:
     """The alarms that rang, each with the number of rounds and the first of them."""
     rang: dict[str, list[int]] = {}
     for row in rounds:
-        for name, value in row.items():
-            if name.startswith("alarm/") and value:
-                rang.setdefault(name.removeprefix("alarm/"), []).append(round(row["round"]))
+        for name in ringing(row):
+            rang.setdefault(name, []).append(round(row["round"]))
     listed = [
         f"{name} in {len(at)} round{'s' * (len(at) > 1)}, first in {at[0]}"
         for name, at in sorted(rang.items())

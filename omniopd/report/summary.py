@@ -183,8 +183,8 @@ def _summary(arm: str, records: Sequence[Record], baseline: dict[int, Record], b
         benchmarks=_benchmarks(records),
         paired=mean_interval(paired) if paired else None,
         at_budget=mean_interval([_at(record, budget) for record in records]) if buys else None,
-        student_entropy=_mean_of([entropy.get("student") for entropy in entropies]),
-        teacher_entropy=_mean_of([entropy.get("teacher") for entropy in entropies]),
+        student_entropy=_mean_of(entropies, "student"),
+        teacher_entropy=_mean_of(entropies, "teacher"),
         trained_tokens=mean("trained_tokens"),
         student_tokens=mean("student_tokens"),
         teacher_tokens=mean("teacher_tokens"),
@@ -205,10 +205,11 @@ def _benchmarks(records: Sequence[Record]) -> dict[str, tuple[Mean, Mean]]:
     }
 
 
-def _mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean, or None where one of the values is missing."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+def _mean_of(records: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """The mean of a field, or None where one of the records lacks it."""
+    if not all(name in record for record in records):
+        return None
+    return sum(record[name] for record in records) / len(records)
 
 
 def _at(record: Record, budget: int) -> float:
