@@ -3,10 +3,10 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -21,6 +21,7 @@ from mlflow.entities import (
     Run,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.utils import chunk_list
 
 from omniopd.config import RunConfig, Tracking
 from omniopd.data.receipts import work_key
@@ -29,7 +30,6 @@ from omniopd.tracking.origin import changes, code_tags
 from omniopd.tracking.records import CONTEXT, PROMPTS, DataFile, Origin
 from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, is_made
 
-T = TypeVar("T")
 RECORDED = "omniopd.recorded"  # the tag, set last, of a run whose origin is logged completely
 FOLDER = "omniopd.folder"  # the tag with the run's folder below runs/
 ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
@@ -169,11 +169,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def slices(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """The items in order, at most `size` at a time."""
-    return [items[first : first + size] for first in range(0, len(items), size)]
-
-
 def _log_origin(client: MlflowClient, run: Run, config: RunConfig, origin: Origin, root: Path) -> None:
     """Log everything needed to repeat the run; where this was interrupted, all of it is logged again."""
     run_id, logged = run.info.run_id, run.data.params
@@ -183,7 +178,7 @@ def _log_origin(client: MlflowClient, run: Run, config: RunConfig, origin: Origi
         for name, value in _flat(config.model_dump())
         if name not in logged
     ]
-    for batch in slices(params, 100):
+    for batch in chunk_list(params, 100):
         client.log_batch(run_id, params=batch)
     client.log_inputs(run_id, datasets=[dataset_input(file, {CONTEXT: PROMPTS}) for file in origin.prompts])
     client.log_artifact(run_id, str(origin.config))

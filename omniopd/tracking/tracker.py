@@ -14,6 +14,7 @@ from typing import Literal
 
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from mlflow.utils import chunk_list
 
 from omniopd.config import RunConfig
 from omniopd.errors import TrackingError
@@ -24,7 +25,6 @@ from omniopd.tracking.connection import (
     dataset_input,
     logged_model,
     now_ms,
-    slices,
 )
 from omniopd.tracking.machine import Machine
 from omniopd.tracking.records import CONTEXT, ROUND, TRAINING, Checkpoint, Origin, RoundRecord
@@ -224,11 +224,11 @@ class Tracker:
             for record in records
             for file in record.files
         ]
-        for batch in slices(inputs, 200):
+        for batch in chunk_list(inputs, 200):
             to.client.log_inputs(to.run_id, datasets=batch)
         per_record = 1 + max((len(record.metrics) for record in records), default=0)
         # Whole rounds in a batch: the mark is logged with its round's metrics or not at all.
-        for group in slices(records, max(1, MAX_METRICS // per_record)):
+        for group in chunk_list(records, max(1, MAX_METRICS // per_record)):
             metrics = [metric for record in group for metric in _metrics_of(record)]
             to.client.log_batch(to.run_id, metrics=metrics)
         self._pending.clear()
