@@ -88,19 +88,8 @@ def resolve(
     method: Method = changed.pop("settings")
     if lr is not None:
         changed["train"] = changed["train"].model_copy(update={"lr": lr})
-    config = RunConfig(
-        arm=arm_name,
-        seed=seed,
-        method_name=arm.method,
-        method=method,
-        **changed,
-        prompts=params.prompts,
-        models=params.models,
-        evaluation=params.evaluation,
-        compute=params.compute,
-        tracking=params.tracking,
-        alarms=params.alarms,
-    )
+    shared = {name: getattr(params, name) for name in Params.model_fields if name in RunConfig.model_fields}
+    config = RunConfig(arm=arm_name, seed=seed, method_name=arm.method, method=method, **shared | changed)
     problems = [f"{place}: {problem}" for problem in [*_size_problems(config), *_engine_problems(config)]]
     problems += [f"{place} (methods.{arm.method}): {problem}" for problem in method.problems(config.plan())]
     if problems:
