@@ -31,7 +31,7 @@ def run(method: Method) -> list[dict[str, float]]:
     trainer = Trainer(model, SETTINGS, reference=reference, teacher=teacher)
     rows = method.rows(annotated(method))
     reports = [trainer.round(rows, method) for _ in range(SETTINGS.num_rounds)]
-    return [{"loss": report.loss, "grad_norm": report.grad_norm} for report in reports]
+    return [{"loss": report["loss"], "grad_norm": report["grad_norm"]} for report in reports]
 
 
 def record() -> None:

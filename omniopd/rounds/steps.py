@@ -202,16 +202,14 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         state.keep_rollout_student(run, round_ + 1)
         state.forget(run)  # during the step the state is neither the old nor the new
         rows = run.models.with_teacher_prompts(run.config.method.rows(annotated), annotated)
-        report = trainer.round(rows, run.config.method)
+        step_metrics = trainer.round(rows, run.config.method)
         state.advance(run, round_ + 1, trainer)
         if checkpoint_is_due(run, round_ + 1):
             _save(run, round_ + 1, trainer)
         if parallel.rank():
             return {}  # the first process writes for all
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
-        metrics = (
-            _round_metrics(run, round_, annotated) | failures_of_round(run, round_) | report.as_metrics()
-        )
+        metrics = _round_metrics(run, round_, annotated) | failures_of_round(run, round_) | step_metrics
         if accuracy is not None:
             metrics |= accuracy_metrics(run_dir, round_, accuracy)
         metrics |= alarm_metrics(run.config.alarms, metrics, earlier_metrics(run_dir, round_))

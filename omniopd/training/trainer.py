@@ -1,8 +1,7 @@
 """One trainer for every method: rows and a method in, one optimiser step out."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -21,50 +20,6 @@ from omniopd.training.optimizers import optimizer_of
 from omniopd.training.step import Step
 
 ANCHORS: frozenset[Score] = frozenset({"ref_kl", "kl_to_ref"})  # a method has at most one
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """Measurements of one optimiser step, before the weights change.
-
-    `loss_parts` are divided by the number of sequences, as the gradient is; means are over tokens.
-    """
-
-    loss: float
-    loss_parts: dict[str, float]
-    grad_norm: float
-    lr: float
-    entropy: float
-    ref_kl: float | None
-
-    def not_finite(self) -> list[str]:
-        """The names of the values that are NaN or infinite."""
-        values = {"loss": self.loss, "gradient norm": self.grad_norm, "entropy": self.entropy}
-        values |= {f"loss/{name}": value for name, value in self.loss_parts.items()}
-        return [name for name, value in values.items() if not math.isfinite(value)]
-
-    def as_metrics(self) -> dict[str, float]:
-        """The report as metrics for metrics.jsonl and MLflow."""
-        metrics = {"loss": self.loss, "grad_norm": self.grad_norm, "lr": self.lr, "entropy": self.entropy}
-        if self.ref_kl is not None:
-            metrics["anchor_kl"] = self.ref_kl
-        return metrics | {f"loss/{name}": value for name, value in self.loss_parts.items()}
-
-
-def mean_report(reports: Sequence[StepReport]) -> StepReport:
-    """The mean over several steps; the learning rate is the last."""
-    count = len(reports)
-    kls = [report.ref_kl for report in reports if report.ref_kl is not None]
-    return StepReport(
-        loss=sum(report.loss for report in reports) / count,
-        loss_parts={
-            name: sum(report.loss_parts[name] for report in reports) / count for name in reports[0].loss_parts
-        },
-        grad_norm=sum(report.grad_norm for report in reports) / count,
-        lr=reports[-1].lr,
-        entropy=sum(report.entropy for report in reports) / count,
-        ref_kl=sum(kls) / count if kls else None,
-    )
 
 
 class Trainer:
@@ -98,21 +53,29 @@ class Trainer:
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer_of(self._trained, settings)
 
-    def round(self, rows: Sequence[Row], method: Method) -> StepReport:
-        """The optimiser steps of a round, each on an equal part of the rows, in order; the report is their mean."""
+    def round(self, rows: Sequence[Row], method: Method) -> dict[str, float]:
+        """The optimiser steps of a round, each on an equal part of the rows, in order.
+
+        Returns the means of their metrics; the learning rate is the last.
+        """
         if (need := self._step.lacks(method)) is not None:
             raise ValueError(f"{type(method).__name__} needs {need}, but the trainer has none")
         count = self.settings.steps_per_round
         bounds = [len(rows) * i // count for i in range(count + 1)]
-        return mean_report([self.step(rows[a:b], method) for a, b in pairwise(bounds)])
+        steps = [self.step(rows[a:b], method) for a, b in pairwise(bounds)]
+        means = {name: sum(metrics[name] for metrics in steps) / count for name in steps[0]}
+        return means | {"lr": steps[-1]["lr"]}
 
-    def step(self, rows: Sequence[Row], method: Method) -> StepReport:
-        """One optimiser step on all the rows.
+    def step(self, rows: Sequence[Row], method: Method) -> dict[str, float]:
+        """One optimiser step on all the rows. Returns its metrics, measured before the weights change.
+
+        `loss` and its parts, `loss/` and a name, are divided by the number of sequences, as the gradient of which
+        `grad_norm` is the norm; `entropy`, and `anchor_kl` where the method has an anchor, are means over tokens.
 
         Raises:
             RunError: the loss or the gradient is not finite; no weight has changed in any process.
         """
-        sums = _Sums()
+        passes: list[dict[str, float]] = []
         self.optimizer.zero_grad(set_to_none=True)
         settings = self.settings
         groups = grouped(
@@ -123,29 +86,37 @@ class Trainer:
             loss, parts, scores = self._step(batch, method, float(len(rows)), weight)
             loss.backward()
             if weight:
-                sums.add(parts, scores)
+                passes.append(_sums_of(parts, scores))
         if not settings.shard:
             parallel.add_gradients(self._trained)
-        sums = sum(parallel.gathered(sums), _Sums())
+        sums = _added(parallel.gathered(_added(passes)))
         lr = self.settings.lr * self._lr_factor()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         norm = whole(torch.nn.utils.clip_grad_norm_(self._trained, self.settings.max_grad_norm))
-        report = sums.report(num_rows=len(rows), grad_norm=float(norm), lr=lr)
-        self._check_finite(report)
+        parts = {name: value / len(rows) for name, value in sums.items() if name.startswith("loss/")}
+        metrics = {"loss": sum(parts.values()), "grad_norm": float(norm), "lr": lr}
+        metrics |= {
+            name: sums[name] / sums["num_tokens"] for name in ("entropy", "anchor_kl") if name in sums
+        }
+        metrics |= parts
+        self._check_finite(metrics)
         self.optimizer.step()
         self.num_steps += 1
-        return report
+        return metrics
 
-    def _check_finite(self, report: StepReport) -> None:
-        """Raise before a step that would ruin the weights. All processes have the same report."""
-        if names := report.not_finite():
+    def _check_finite(self, metrics: Mapping[str, float]) -> None:
+        """Raise before a step that would ruin the weights. All processes have the same metrics."""
+        # The anchor's mean is also over tokens that it does not train.
+        checked = {name: value for name, value in metrics.items() if name != "anchor_kl"}
+        if names := [name for name, value in checked.items() if not math.isfinite(value)]:
+            what = ", ".join(names).replace("grad_norm", "gradient norm")
             round_, step = divmod(self.num_steps, self.settings.steps_per_round)
             raise RunError(
-                f"round {round_}, optimiser step {step + 1} of {self.settings.steps_per_round}: {', '.join(names)} "
-                f"{'is' if len(names) == 1 else 'are'} not finite (loss {report.loss:g}, gradient norm "
-                f"{report.grad_norm:g}), so the step was not taken and the run keeps its last state; lower train.lr, "
-                "set train.precision: float32, or inspect the model, and start the run again"
+                f"round {round_}, optimiser step {step + 1} of {self.settings.steps_per_round}: {what} "
+                f"{'is' if len(names) == 1 else 'are'} not finite (loss {metrics['loss']:g}, "
+                f"gradient norm {metrics['grad_norm']:g}), so the step was not taken and the run keeps its last state; "
+                "lower train.lr, set train.precision: float32, or inspect the model, and start the run again"
             )
 
     def _lr_factor(self) -> float:
@@ -165,41 +136,19 @@ class Trainer:
                 return 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-class _Sums:
-    """Running sums over the forward passes of one step."""
+def _sums_of(parts: Mapping[str, Tensor], scores: TokenScores) -> dict[str, float]:
+    """The loss's parts, and the sums of what is averaged over the tokens of a forward pass."""
+    sums = {f"loss/{name}": value.item() for name, value in parts.items()}
+    sums |= {"num_tokens": len(scores["entropy"]), "entropy": float(scores["entropy"].sum())}
+    for anchor in ANCHORS & scores.keys():
+        sums["anchor_kl"] = float(scores[anchor].sum())
+    return sums
 
-    def __init__(self) -> None:
-        self.parts: dict[str, float] = {}
-        self.entropy = 0.0
-        self.ref_kl: float | None = None
-        self.num_tokens = 0
 
-    def add(self, parts: Mapping[str, Tensor], scores: TokenScores) -> None:
-        for name, value in parts.items():
-            self.parts[name] = self.parts.get(name, 0.0) + value.item()
-        self.num_tokens += len(scores["entropy"])
-        self.entropy += float(scores["entropy"].sum())
-        for anchor in ANCHORS & scores.keys():
-            self.ref_kl = (self.ref_kl or 0.0) + float(scores[anchor].sum())
-
-    def __add__(self, other: "_Sums") -> "_Sums":
-        total = _Sums()
-        for sums in (self, other):
-            for name, value in sums.parts.items():
-                total.parts[name] = total.parts.get(name, 0.0) + value
-            total.entropy += sums.entropy
-            total.num_tokens += sums.num_tokens
-            if sums.ref_kl is not None:
-                total.ref_kl = (total.ref_kl or 0.0) + sums.ref_kl
-        return total
-
-    def report(self, *, num_rows: int, grad_norm: float, lr: float) -> StepReport:
-        parts = {name: value / num_rows for name, value in self.parts.items()}
-        return StepReport(
-            loss=sum(parts.values()),
-            loss_parts=parts,
-            grad_norm=grad_norm,
-            lr=lr,
-            entropy=self.entropy / self.num_tokens,
-            ref_kl=None if self.ref_kl is None else self.ref_kl / self.num_tokens,
-        )
+def _added(all_sums: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sums of several forward passes, or processes, in one."""
+    total: dict[str, float] = {}
+    for sums in all_sums:
+        for name, value in sums.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
