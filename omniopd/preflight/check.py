@@ -277,7 +277,7 @@ def _check_lengths(
 def _check_training(params: Params, configs: Configs, layout: Layout, student: "StudentFacts") -> None:
     """Raise if an arm cannot train its weights, or save them."""
     from omniopd.models.generation_config import check_generation_config
-    from omniopd.training.memory import count_adapter
+    from omniopd.training.memory import count_parameters
 
     for arm, config in configs.items():
         lora = config.train.lora
@@ -287,7 +287,7 @@ def _check_training(params: Params, configs: Configs, layout: Layout, student: "
             continue
         with suppress(ModelError):  # little is known of a model that cannot be built without its weights
             try:
-                count_adapter(student.config, lora)
+                count_parameters(student.config, lora)
             except AdapterError as error:
                 raise ConfigError(f"{params.key_of(arm)}: {error}") from error
 

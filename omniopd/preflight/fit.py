@@ -22,7 +22,6 @@ from omniopd.training.memory import (
     MASTER,
     Memory,
     StepShape,
-    count_adapter,
     count_parameters,
     size_of,
     training_memory,
@@ -126,7 +125,7 @@ def _memory_of(
         frozen_parameters=frozen,
         compute_bytes=compute_bytes,
         gradient_checkpointing=train.gradient_checkpointing,
-        lora_parameters=None if train.lora is None else count_adapter(student, train.lora),
+        lora_parameters=None if train.lora is None else count_parameters(student, train.lora),
         num_sharing=config.compute.num_processes if train.shard else 1,
         accumulates=num_rows > num_sequences * config.compute.num_processes,
         num_copies=int(rollout.overlap and not config.compute.hands_over),
@@ -192,9 +191,7 @@ def disk_verdict(
         paths = [layout.run(arm, seed).checkpoint(round_) for round_ in due_rounds(train)]
         num_missing = sum(not path.exists() for path in paths)
         if num_missing:
-            num_trained = (
-                count_parameters(student) if train.lora is None else count_adapter(student, train.lora)
-            )
+            num_trained = count_parameters(student, train.lora)
             sizes += [3 * MASTER * num_trained] * num_missing  # weights and the optimiser's two moments
     free, most = shutil.disk_usage(layout.root).free, max(sizes, default=0)
     line = (

@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from omniopd.config import Lora
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, one_line
 from omniopd.functional import Score, sheet_bytes
 from omniopd.models.adapters import add_adapter
 from omniopd.models.precision import backbone_of
@@ -146,22 +146,13 @@ def _loss(model: ModelSize, step: StepShape) -> int:
     return loss
 
 
-def count_parameters(config: PretrainedConfig) -> int:
-    """The weights of a model, from its configuration.
-
-    Raises:
-        ModelError: it cannot be built.
-    """
-    return _count(config.to_json_string(use_diff=False), type(config), None)
-
-
-def count_adapter(config: PretrainedConfig, lora: Lora) -> int:
-    """The weights of an adapter of that model.
+def count_parameters(config: PretrainedConfig, lora: Lora | None = None) -> int:
+    """The trained weights of a model, from its configuration: all of them, or those of its adapter.
 
     Raises:
         ModelError: the model cannot be built, or has no layer that the adapter names.
     """
-    return _count(config.to_json_string(use_diff=False), type(config), lora.model_dump_json())
+    return _count(config.to_json_string(use_diff=False), type(config), lora and lora.model_dump_json())
 
 
 @lru_cache(maxsize=8)
@@ -245,7 +236,6 @@ def _estimating(config: PretrainedConfig) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # whatever a model's own code raises of tensors without values
-        first = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"the memory that a {config.model_type} takes cannot be estimated ({first}); watch the first step"
+            f"the memory that a {config.model_type} takes cannot be estimated ({one_line(error)}); watch the first step"
         ) from error
