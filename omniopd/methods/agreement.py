@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from omniopd import functional as F
-from omniopd.errors import ModelError
+from omniopd.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -53,8 +53,7 @@ def _encoder(model: str) -> "SentenceTransformer":
     try:
         return SentenceTransformer(model, device="cpu", model_kwargs={"use_safetensors": True})
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"{model}: cannot be loaded as a model of sentence embeddings ({first[:160]}); "
+            f"{model}: cannot be loaded as a model of sentence embeddings ({one_line(error)}); "
             "set embedding_model to another directory or hub name"
         ) from error

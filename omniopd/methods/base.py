@@ -136,9 +136,10 @@ class Method(Section, abc.ABC):
         divides once, by the number of sequences of the optimiser step.
         """
 
-    @abc.abstractmethod
     def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
         """This method's metrics of a round; the same keys every round."""
+        del annotated
+        return {}
 
     def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
         """The value of a verdict in the run's report; None if the method has none."""

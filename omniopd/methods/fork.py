@@ -62,10 +62,7 @@ class Fork(Method):
 
     def reading(self, trajectory: Trajectory, verdict: Verdict) -> Reading | None:
         """q of the student's token at the anchor; None if no reply voted there."""
-        votes = F.tally(
-            trajectory.response_ids, verdict.reply_ids, anchor=verdict.anchor, chunk_len=verdict.chunk_len
-        ).get(verdict.anchor)
-        if not votes:
+        if not (votes := _tally(trajectory, verdict).get(verdict.anchor)):
             return None
         agreeing = votes.count(trajectory.response_ids[verdict.anchor])
         mass = F.posterior_target(
@@ -122,13 +119,14 @@ class Fork(Method):
 def _votes(item: Annotated) -> dict[int, list[int]]:
     votes: dict[int, list[int]] = {}
     for verdict in item.verdicts:
-        votes |= F.tally(
-            item.trajectory.response_ids,
-            verdict.reply_ids,
-            anchor=verdict.anchor,
-            chunk_len=verdict.chunk_len,
-        )
+        votes |= _tally(item.trajectory, verdict)
     return votes
+
+
+def _tally(trajectory: Trajectory, verdict: Verdict) -> dict[int, list[int]]:
+    return F.tally(
+        trajectory.response_ids, verdict.reply_ids, anchor=verdict.anchor, chunk_len=verdict.chunk_len
+    )
 
 
 def _row(item: Annotated, num_replies: int) -> Row:

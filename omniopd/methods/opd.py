@@ -41,7 +41,3 @@ class OPD(Method):
         return {
             "policy": F.policy_gradient(scores["logp"], weight=as_if_written_now(advantage, scores, columns))
         }
-
-    def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
-        del annotated
-        return {}

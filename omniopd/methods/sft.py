@@ -37,7 +37,3 @@ class SFT(Method):
     def loss(self, scores: TokenScores, columns: Columns) -> dict[str, Tensor]:
         del columns
         return {"nll": -scores["logp"].sum()}
-
-    def metrics(self, annotated: Sequence[Annotated]) -> dict[str, float]:
-        del annotated
-        return {}
