@@ -65,7 +65,7 @@ class Centre:
         torch.mul(vote_weight(p, self._counts[rows, None], alpha=self._alpha), p, out=spare)
         mean = spare.sum(1, dtype=torch.float64)
         self._mean[rows] = mean.to(p.dtype)
-        self._mean_logp[rows] = (dot(spare, z) - lse * mean).to(p.dtype)
+        self._mean_logp[rows] = (torch.linalg.vecdot(spare, z) - lse * mean).to(p.dtype)
 
     def finished(self, logp: Tensor) -> Centred:
         """The centred fork, given the log-probabilities of the votes, (n, K)."""
@@ -75,8 +75,3 @@ class Centre:
         level = gains.sum(-1) - self._counts * self._mean
         value = self._counts * self._mean_logp - (gains * torch.where(is_vote, logp, 0.0)).sum(-1)
         return Centred(self._ids, gains, self._counts, level, value, self._alpha)
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Products of rows, (n,): much faster than a batched matrix product of so few rows."""
-    return torch.linalg.vecdot(a, b)

@@ -31,13 +31,11 @@ def repetition(
     if num_tokens < min_len:
         return 0.0
     ids = np.asarray(token_ids, dtype=np.int64)  # (T,)
-    edges = np.zeros(
-        num_tokens + 1, dtype=np.int64
-    )  # (T + 1,): loops that begin at a token, minus those that end
+    # (T + 1,): loops that begin at a token, minus those that end.
+    edges = np.zeros(num_tokens + 1, dtype=np.int64)
     for period in range(1, min(max_period, num_tokens // min_copies) + 1):
-        least = (
-            max(min_len, min_copies * period) - period
-        )  # consecutive tokens equal to the one a period before
+        # Consecutive tokens equal to the one a period before.
+        least = max(min_len, min_copies * period) - period
         same = ids[period:] == ids[:-period]  # (T − period,)
         if np.count_nonzero(same) < least:
             continue
