@@ -140,13 +140,10 @@ def adapter_off(model: PreTrainedModel) -> Iterator[None]:
 
 def adapter_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """The adapter's weights, under the names of a saved adapter."""
-    return {f"{PREFIX}{name}": value for name, value in _state(model).items()}
-
-
-def _state(model: PreTrainedModel) -> dict[str, Tensor]:
     import peft
 
-    return peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {f"{PREFIX}{name}": value for name, value in state.items()}
 
 
 def base_state(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -178,13 +175,13 @@ def load_adapter(folder: Path, model: PreTrainedModel) -> None:
     import peft
 
     try:
-        state = {name.removeprefix(PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
+        state = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise AdapterError(
             f"{folder}: the adapter cannot be read ({error}); take another checkpoint"
         ) from error
     check_finite(str(folder), state.items())
-    expected = _state(model)
+    expected = adapter_state(model)
     if unmatched := expected.keys() ^ state.keys():
         raise AdapterError(
             f"{folder}: holds another adapter than train.lora describes ({len(unmatched)} weights in one alone); "
@@ -196,4 +193,4 @@ def load_adapter(folder: Path, model: PreTrainedModel) -> None:
             f"{folder}: {name} is {tuple(state[name].shape)}, and train.lora describes {tuple(expected[name].shape)}; "
             "restore train.lora, or start a new run"
         )
-    peft.set_peft_model_state_dict(model, state)
+    peft.set_peft_model_state_dict(model, {name.removeprefix(PREFIX): value for name, value in state.items()})

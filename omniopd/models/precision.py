@@ -14,9 +14,8 @@ from omniopd.errors import ModelError
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TOLERANCE = {torch.float32: 1e-4}  # of the spread of values: above rounding
-LOW_PRECISION = (
-    0.1  # the same for bfloat16 and float16, where rounding may also change which expert is chosen
-)
+# The same for bfloat16 and float16, where rounding may also change which expert is chosen.
+LOW_PRECISION = 0.1
 _COMPUTES_IN = "_omniopd_computes_in"
 
 

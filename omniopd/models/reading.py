@@ -16,18 +16,9 @@ from omniopd.models.precision import difference, not_finite, tolerance_of
 
 # Of tokens in every vocabulary. The third begins the first, with which the last shares some; the second shares nothing.
 PROBES = ([1, 0, 2, 1, 2, 0, 1, 1, 0, 2, 2, 1], [2, 1, 0], [1, 0, 2, 1, 2, 0, 1], [1, 0, 2, 1, 2, 2])
-PROBE_STEPS = (
-    (0, 1),
-    (0, 2),
-    (1, 0),
-    (2, 2),
-    (3, 0),
-)  # the probe that each sample continues, and with which token
+# The probe that each sample continues, and with which token.
+PROBE_STEPS = ((0, 1), (0, 2), (1, 0), (2, 2), (3, 0))
 MIN_COMMON = 64  # tokens of a common prefix that is read once
-TOLERANCE = {torch.float32: 1e-4}  # of the spread of logits: above rounding
-LOW_PRECISION = (
-    0.1  # the same for bfloat16 and float16, where rounding may also change which expert is chosen
-)
 _READING = "_omniopd_reading"
 
 
