@@ -14,8 +14,8 @@ from omniopd.errors import ConfigError, TeacherError
 from omniopd.teachers import loop
 from omniopd.teachers.answers import Reserved
 from omniopd.teachers.cache import ReplyCache
-from omniopd.teachers.calls import CallError, Endpoint, absent_keys, call, merged
-from omniopd.teachers.capabilities import Capabilities, tabled, tabled_prices
+from omniopd.teachers.calls import CallError, Endpoint, call, litellm, merged
+from omniopd.teachers.capabilities import tabled, tabled_prices
 from omniopd.teachers.client import ApiTeacher
 from omniopd.teachers.prices import Prices
 from omniopd.teachers.probe import NUM_PROMPTS, ProbeResult, probe
@@ -57,7 +57,7 @@ def probe_api(
         ConfigError: as api_teacher; or the API rejects the key or the model.
         TeacherError: no way works, or not the one that params name.
     """
-    known = capabilities_of(config)
+    known = tabled(config.model, config.base_url)
     ways = known.ways if config.way == "auto" else (config.way,)
     with ExitStack() as opened:
 
@@ -103,23 +103,15 @@ def endpoint_of(config: TeacherConfig, *, root: Path) -> Endpoint:
     )
 
 
-def capabilities_of(config: TeacherConfig) -> Capabilities:
-    """What litellm's tables say of the teacher.
-
-    Raises:
-        ConfigError: they do not know its vendor.
-    """
-    return tabled(config.model, has_base_url=config.base_url is not None)
-
-
 def missing_keys(config: TeacherConfig, *, root: Path) -> list[str]:
     """The variables of the vendor's keys that are set neither in the environment nor in root's .env.
 
     Raises:
         ConfigError: as `endpoint_of`.
     """
-    endpoint = endpoint_of(config, root=root)
-    return absent_keys(config.model) if endpoint.api_key is None else []
+    if endpoint_of(config, root=root).api_key is not None:
+        return []
+    return list(litellm.validate_environment(config.model)["missing_keys"])
 
 
 def ask_question(config: TeacherConfig, *, root: Path) -> str:
@@ -129,7 +121,7 @@ def ask_question(config: TeacherConfig, *, root: Path) -> str:
         ConfigError: as `endpoint_of`.
         TeacherError: there was no answer; the message says why.
     """
-    endpoint, known = endpoint_of(config, root=root), capabilities_of(config)
+    endpoint, known = endpoint_of(config, root=root), tabled(config.model, config.base_url)
     way = known.ways[0] if config.way == "auto" else config.way
     payload = payload_of(
         way, conversation("1+1="), "", prefill=known.prefill, strips=False, marks_cache=False

@@ -39,8 +39,6 @@ logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
 # A retry may help. litellm raises InternalServerError or APIError for an answer that it cannot read.
 TRANSIENT = (
-    failures.RateLimitError,
-    failures.Timeout,
     failures.ServiceUnavailableError,
     failures.BadGatewayError,
     failures.InternalServerError,
@@ -218,11 +216,6 @@ def _parsed(body: bytes) -> Any:
 
 def _unreadable(message: str, usage: Usage | None) -> CallError:
     return CallError(UNREADABLE, message, passes=True, usage=usage)
-
-
-def absent_keys(model: str) -> list[str]:
-    """The unset environment variables of the vendor's key, if litellm knows the vendor."""
-    return list(litellm.validate_environment(model)["missing_keys"])
 
 
 async def close_connections() -> None:

@@ -34,8 +34,8 @@ MAX_SAMPLES = 16
 MIN_CACHED_TOKENS = 1024  # the shortest prefix that most vendors cache
 
 
-def tabled(model: str, *, has_base_url: bool) -> Capabilities:
-    """The capabilities of a model by litellm's tables.
+def tabled(model: str, base_url: str | None) -> Capabilities:
+    """The capabilities of a model by litellm's tables, at a vendor or at a server of the user's own.
 
     Raises:
         ConfigError: they do not know the vendor.
@@ -50,7 +50,7 @@ def tabled(model: str, *, has_base_url: bool) -> Capabilities:
     accepted = litellm.get_supported_openai_params(name, provider) or []
     info = litellm.model_cost.get(model) or litellm.model_cost.get(name) or {}
     is_claude = provider in ANTHROPIC and "claude" in name
-    is_served = provider in SERVED and has_base_url
+    is_served = provider in SERVED and base_url is not None
     caches_from = None
     if is_served:
         caches_from = 0

@@ -119,7 +119,7 @@ class Api(Kind):
         return api
 
     def check(self, root: Path) -> None:
-        self._api.capabilities_of(self.config)
+        self._api.tabled(self.config.model, self.config.base_url)
         self._api.endpoint_of(self.config, root=root)
 
     def load(self, path: str, *, root: Path, probed: "ProbeResult | None") -> Teacher:
@@ -140,7 +140,8 @@ class Api(Kind):
         from omniopd.teachers.capabilities import tabled_prices, token_counter
 
         del has_students_vocabulary
-        known, model = self._api.capabilities_of(self.config), self.config.model
+        model = self.config.model
+        known = self._api.tabled(model, self.config.base_url)
         shares = self.config.tokenizer == "student"
         if self.config.tokenizer == "auto":
             shares = tabled_prices(model) is None

@@ -82,7 +82,7 @@ class _Chunk:
     id: str
     trajectory: Trajectory
     anchor: int
-    before: int | None  # the token before the anchor
+    context: Context  # until the anchor
     prefix: str | None  # None where the anchor is within a character
     text: str
     is_text: bool  # whether prefix and chunk can be put to the teacher as text
@@ -90,11 +90,6 @@ class _Chunk:
     seed: int
     replies: list[_Reply] = field(default_factory=list)
     answers: list[TeacherAnswer] = field(default_factory=list)
-
-    @property
-    def context(self) -> Context:
-        ids = self.trajectory.response_ids[: self.anchor]
-        return Context(self.trajectory.messages, self.trajectory.prompt_ids, ids)
 
     @property
     def failure(self) -> str:
@@ -116,7 +111,7 @@ def _chunk(trajectory: Trajectory, anchor: int, audit: Audit, decoder: TextDecod
         id=f"{trajectory.id}/{anchor}",
         trajectory=trajectory,
         anchor=anchor,
-        before=context.last_id,
+        context=context,
         prefix=prefix,
         text=text,
         is_text=prefix is not None and not (audit.compares_texts and written and not text),
@@ -149,7 +144,7 @@ def _add_answers(
     for chunk, reply in added:
         text = legible(reply.text, reply.finish_reason)
         if audit.clips_replies and reply.ids is not None:
-            text = decoder.text_after(chunk.before, reply.ids).rstrip(PART)
+            text = decoder.text_after(chunk.context.last_id, reply.ids).rstrip(PART)
         pairs.append((chunk.text, text))
     for (_, reply), similarity in zip(added, similarities(audit.similarity, pairs), strict=True):
         reply.similarity = similarity

@@ -37,7 +37,7 @@ def teacher_of(served: Served, tmp_path: Path):
 
     def make(model: str, way, capabilities: Capabilities | None = None) -> ApiTeacher:
         base_url = served.origin if model.startswith("anthropic") else f"{served.origin}/v1"
-        known = capabilities or tabled(model, has_base_url=True)
+        known = capabilities or tabled(model, "http://own/v1")
         teacher = ApiTeacher(
             Endpoint(model, base_url=base_url, api_key="none"),
             CONFIG.model_copy(update={"model": f"{model} {way}"}),
@@ -86,7 +86,7 @@ def test_the_probe_finds_the_prefill_and_whose_tokens_they_are(served, teacher_o
     model = "hosted_vllm/demo"
     prompts = [conversation(f"{a}185+5874=") for a in range(1, 5)]
     result = probe(
-        prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, has_base_url=True),
+        prompts, ways=("prefill", "completion", "instruct"), capabilities=tabled(model, "http://own/v1"),
         teacher_of=lambda result: teacher_of(model, result.way, result.capabilities),
         tokens_of=TextDecoder(load_chat(str(served.teacher))).read_alone,
     )  # fmt: skip

@@ -36,7 +36,7 @@ def teacher_of(tmp_path: Path):
             Endpoint(model, base_url=base_url, api_key="k", prices=PRICES),
             config.model_copy(update={"model": model}),
             way=way,
-            capabilities=replace(tabled(model, has_base_url=True), **known),
+            capabilities=replace(tabled(model, "http://own/v1"), **known),
             cache=ReplyCache(tmp_path / "teacher.sqlite"),
         )
         made.append(teacher)

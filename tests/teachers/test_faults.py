@@ -42,7 +42,7 @@ client.BACKOFF_S = 0.01
 teacher = client.ApiTeacher(
     Endpoint("hosted_vllm/demo", base_url=url, api_key="k", prices=Prices(1e-6, 1e-6, 1e-6, 5e-6)),
     TeacherConfig(kind="api", max_concurrency=max_concurrency, timeout_s=4.0, max_attempts=8),
-    way="completion", capabilities=tabled("hosted_vllm/demo", has_base_url=True), cache=ReplyCache(Path(cache)),
+    way="completion", capabilities=tabled("hosted_vllm/demo", "http://own/v1"), cache=ReplyCache(Path(cache)),
 )
 requests = []
 for i in range(num_requests):

@@ -56,7 +56,7 @@ def teacher_of(tmp_path: Path):
             Endpoint(model, base_url=base_url, api_key=KEY, prices=PRICES, request=request or {}),
             CONFIG.model_copy(update={"model": model, **settings}),
             way=way,  # pyright: ignore[reportArgumentType]
-            capabilities=tabled(model, has_base_url=True),
+            capabilities=tabled(model, "http://own/v1"),
             cache=ReplyCache(tmp_path / "teacher.sqlite"),
         )
         made.append(teacher)
@@ -435,7 +435,7 @@ PROBED = {
 
 @pytest.mark.parametrize(("fields", "text", "named"), PROBED.values(), ids=PROBED)
 def test_the_probe_refuses_a_teacher_that_writes_nothing(teacher_of, fields, text, named):
-    known = tabled("hosted_vllm/demo", has_base_url=True)
+    known = tabled("hosted_vllm/demo", "http://own/v1")
     with (
         sending(lambda *_: Sent(answer_of("prefill", text, **fields))) as server,
         pytest.raises(TeacherError) as raised,
@@ -452,7 +452,7 @@ def test_the_probe_refuses_a_teacher_that_stops_at_each_prefix(teacher_of):
         is_prefilled = sent["messages"][-1]["role"] == "assistant"
         return Sent(answer_of("prefill", "" if is_prefilled else "a solution", reason="stop"))
 
-    known = tabled("hosted_vllm/demo", has_base_url=True)
+    known = tabled("hosted_vllm/demo", "http://own/v1")
     with sending(answer) as server, pytest.raises(TeacherError, match="does not continue"):
         probe(
             [conversation(PROMPT)], ways=("prefill",), capabilities=known, tokens_of=list,
