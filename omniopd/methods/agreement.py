@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from omniopd import functional as F
@@ -39,11 +38,6 @@ def similarities(name: str, pairs: Sequence[tuple[str, str]]) -> list[float]:
     )
     vector = dict(zip(texts, embedded.astype("float64"), strict=True))
     return [1.0 if a == b else min(1.0, max(0.0, float(vector[a] @ vector[b]))) for a, b in pairs]
-
-
-def embeddings_are_installed() -> bool:
-    """Whether the optional dependency is installed."""
-    return find_spec("sentence_transformers") is not None
 
 
 @lru_cache(maxsize=1)

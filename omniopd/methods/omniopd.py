@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Annotated as Setting
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ from omniopd import functional as F
 from omniopd.data.records import Trajectory, Verdict
 from omniopd.data.rows import Columns, Row
 from omniopd.functional import Score, TokenScores
-from omniopd.methods.agreement import EMBEDDING, embeddings_are_installed, similarities
+from omniopd.methods.agreement import EMBEDDING, similarities
 from omniopd.methods.auditing import Selection, choose_anchors, longer_than_responses
 from omniopd.methods.base import (
     SPARE_TOKENS,
@@ -183,7 +184,7 @@ class OmniOPD(Method):
                 f"baseline is 'prompt', and rollout.num_samples is {plan.num_samples}: a prompt's only response has "
                 "no other to compare with; raise num_samples, or set baseline: batch"
             )
-        if self.similarity == "embedding" and not embeddings_are_installed():
+        if self.similarity == "embedding" and find_spec("sentence_transformers") is None:
             problems.append(
                 "similarity is 'embedding', and the package sentence-transformers is not installed; install "
                 "omniopd[embeddings], or set another similarity"
