@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -96,16 +96,6 @@ class Chat:
         """How the stop strings are recognised in a response that grows by one token after the other."""
         return StopStrings(self.token_text, tuple(stop))
 
-    def excluded_ids(self, vocab_size: int) -> tuple[int, ...]:
-        """The ids that are no token, of a model with vocab_size logits; see `excluded_ids`."""
-        if vocab_size not in self._excluded:
-            self._excluded[vocab_size] = excluded_ids(self.tokenizer, vocab_size)
-        return self._excluded[vocab_size]
-
-    @cached_property
-    def _excluded(self) -> dict[int, tuple[int, ...]]:
-        return {}
-
     @cached_property
     def thinks(self) -> bool:
         """Whether the chat template lets the model think before it answers: it has thoughts and leaves them open."""
@@ -158,6 +148,7 @@ class StopStrings:
         return any(string in tail for string in self.stop)
 
 
+@lru_cache(maxsize=8)
 def excluded_ids(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> tuple[int, ...]:
     """The ids below vocab_size, the number of a model's logits, that are no token: never sampled.
 

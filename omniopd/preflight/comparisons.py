@@ -14,7 +14,7 @@ from omniopd.data.decoding import Decoding
 from omniopd.data.rows import Row
 from omniopd.errors import AdapterError, ModelError
 from omniopd.models.adapters import adapter_off, adapter_state, add_adapter
-from omniopd.models.chat import Chat
+from omniopd.models.chat import Chat, excluded_ids
 from omniopd.models.generation import generate
 from omniopd.models.precision import compute_in, dtype_of_products
 from omniopd.models.scoring import check_head, check_packing, check_rows, score
@@ -91,7 +91,8 @@ def check_generation(compared: Comparison) -> None:
     prompts = [[*first, *text], [*first, *text[: len(text) // 2]], last]
     generations = generate(
         model, prompts, seeds=[[i] for i in range(len(prompts))], max_new_tokens=NUM_SAMPLED, decoding=Decoding(),
-        stop_ids=chat.stop_ids, excluded=chat.excluded_ids(model.config.get_text_config().vocab_size), scored=True,
+        stop_ids=chat.stop_ids, scored=True,
+        excluded=excluded_ids(chat.tokenizer, model.config.get_text_config().vocab_size),
     )  # fmt: skip
     differences = [
         abs(given - wanted)
@@ -141,7 +142,8 @@ def check_padding(compared: Comparison) -> None:
     Raises:
         ModelError: naming how much.
     """
-    excluded = compared.chat.excluded_ids(compared.model.config.get_text_config().vocab_size)
+    vocab_size = compared.model.config.get_text_config().vocab_size
+    excluded = excluded_ids(compared.chat.tokenizer, vocab_size)
     if not excluded:
         return
     mass = float(torch.cat(compared.logps_of_rows)[:, list(excluded)].logsumexp(-1).exp().mean())

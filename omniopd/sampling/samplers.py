@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from omniopd.data.decoding import Decoding
 from omniopd.errors import ConfigError
-from omniopd.models.chat import Chat
+from omniopd.models.chat import Chat, excluded_ids
 from omniopd.models.generation import Generation, generate
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class InProcessSampler:
     ) -> list[list[Sample]]:
         chat, config = self._student.chat, self._student.model.config.get_text_config()
         strings = chat.stop_strings(decoding.stop) if decoding.stop else None
-        excluded = chat.excluded_ids(config.vocab_size)
+        excluded = excluded_ids(chat.tokenizer, config.vocab_size)
         samples: list[list[Sample]] = [[] for _ in prompts]
         for numbers in batches(range(len(seeds[0]) if seeds else 0), self._batch_size):
             for group in batches(range(len(prompts)), self._batch_size // len(numbers)):

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any
 
 from omniopd.data.decoding import Decoding
+from omniopd.models.chat import excluded_ids
 from omniopd.models.generation import generate
 from omniopd.models.loading import load_chat, load_model
 from omniopd.models.reading import Reading, reading_of
@@ -44,7 +45,7 @@ class InProcessTeacher:
         prefixes = self._chat.encode_rendered(texts)
         temperature, stop = requests[0].temperature, requests[0].stop
         answers: dict[int, TeacherAnswer] = {}
-        excluded = self._chat.excluded_ids(self._model.config.get_text_config().vocab_size)
+        excluded = excluded_ids(self._chat.tokenizer, self._model.config.get_text_config().vocab_size)
         for indices in _batches(prefixes, self._batch_size, reading_of(self._model)):
             generations = generate(
                 self._model,

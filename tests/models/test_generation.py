@@ -11,7 +11,7 @@ import torch
 
 from omniopd.data.decoding import GREEDY, Decoding
 from omniopd.errors import ModelError
-from omniopd.models.chat import Chat, StopStrings
+from omniopd.models.chat import Chat, StopStrings, excluded_ids
 from omniopd.models.generation import Generation, generate
 from omniopd.models.reading import MIN_COMMON, nested, reading_of
 
@@ -200,7 +200,7 @@ def test_ids_that_are_no_token_are_never_sampled_and_probabilities_stay_the_mode
 ):
     padded = copy.deepcopy(model)
     padded.resize_token_embeddings(len(tokenizer) + 30, mean_resizing=False)
-    excluded = Chat(tokenizer).excluded_ids(len(tokenizer) + 30)
+    excluded = excluded_ids(tokenizer, len(tokenizer) + 30)
     assert excluded == tuple(range(len(tokenizer), len(tokenizer) + 30))
     with torch.no_grad():
         padded.get_input_embeddings().weight[len(tokenizer) :] = padded.get_input_embeddings().weight[3]
