@@ -21,12 +21,8 @@ from omniopd.functional.sheets import GPU_SHEET, READS, SHEET_ELEMENTS, VOTED, S
 COLUMNS, WARPS = 1024, 4  # read at once by a program, and its warps
 # Results of the first kernel for each position, and the scores whose derivatives the second takes.
 STATISTICS: tuple[Score, ...] = ("logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "teacher_logp")
-COMPARED: tuple[Score, ...] = (
-    "entropy",
-    "kl_to_ref",
-    "kl_to_teacher",
-    "posterior_kl",
-)  # that the second kernel reads
+# Scores that the second kernel reads.
+COMPARED: tuple[Score, ...] = ("entropy", "kl_to_ref", "kl_to_teacher", "posterior_kl")
 SLOPES: tuple[Score, ...] = (
     "logp", "entropy", "ref_kl", "kl_to_ref", "kl_to_teacher", "posterior_kl", "centred_fork",
 )  # fmt: skip

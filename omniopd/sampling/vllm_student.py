@@ -185,9 +185,8 @@ def _sample(completion: Any, adapter: LoRARequest | None, stop_ids: Sequence[int
     versions = [span.version for span in completion.weight_versions or []]
     if adapter is not None:  # named by the digest of its weights
         versions = list(dict.fromkeys([*versions, adapter.lora_name]))
-    has_ended = isinstance(completion.stop_reason, str) or (
-        ids and ids[-1] in stop_ids
-    )  # at a stop string, or token
+    # At a stop string, or token.
+    has_ended = isinstance(completion.stop_reason, str) or (ids and ids[-1] in stop_ids)
     entropies, logps = [], []
     if completion.logprobs is not None:
         # A flat list: at each position the token's, then those of the likeliest.
