@@ -73,14 +73,9 @@ class TextDecoder:
         tokenizer normalises). The context and the text are encoded together. Where the result begins with the
         context's own tokens, or else with the tokens of the context encoded alone, the rest is returned.
         """
-        # None where the text does not show all tokens.
-        prefix_of: dict[tuple[Conversation, tuple[int, ...]], str | None] = {}
-        prefixes: list[str | None] = []
-        for context in contexts:  # the replies to a chunk share one
-            key = context.prompt, tuple(context.response_ids)
-            if key not in prefix_of:
-                prefix_of[key] = self._whole_prefix(context)
-            prefixes.append(prefix_of[key])
+        distinct = {id(context): context for context in contexts}  # the replies to a chunk share one
+        prefix_of = {key: self._whole_prefix(context) for key, context in distinct.items()}
+        prefixes = [prefix_of[id(context)] for context in contexts]  # None where it does not show all tokens
         joined = [(prefix or "") + text for prefix, text in zip(prefixes, texts, strict=True)]
         rows = self._encoded(
             [text for prefix, text in zip(prefixes, joined, strict=True) if prefix is not None]
