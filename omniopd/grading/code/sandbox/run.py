@@ -27,25 +27,14 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/et
 Job = dict[str, Any]
 
 
-def run_in(
-    mode: str,
-    program: str,
-    *,
-    stdin: str = "",
-    limits: Limits | None = None,
-    tests: Tests | None = None,
-    lent: Mapping[str, tuple[str, str]] | None = None,
-    exit_is_success: bool = False,
-) -> Outcome:
-    """How the program ended in the mode of that name; the other arguments as in `run_program`.
+def run_in(mode: str, program: str, **options: Any) -> Outcome:
+    """How the program ended in the mode of that name; the options are those of `job_of`.
 
     Raises:
         ProcessError: the program could not be run at all.
     """
     try:
-        job = job_of(
-            mode, program, stdin=stdin, limits=limits, tests=tests, lent=lent, exit_is_success=exit_is_success
-        )
+        job = job_of(mode, program, **options)
         if mode == "bubblewrap" and not job["bwrap"]:
             raise _error(mode, "bwrap is not installed")
         result = _supervised([job["python"], "-I", "-S", "-X", "utf8", "-c", _BOOT], job)
@@ -67,7 +56,7 @@ def job_of(
     lent: Mapping[str, tuple[str, str]] | None = None,
     exit_is_success: bool = False,
 ) -> Job:
-    """The job of the supervisor; arguments as in `run_in`.
+    """The job of the supervisor; arguments as in `run_program`.
 
     Raises:
         TypeError, ValueError, RecursionError: the tests cannot be written as JSON.
@@ -107,17 +96,18 @@ def _readable(python: str) -> list[str]:
 
 def _supervised(command: list[str], job: Job) -> dict[str, Any]:
     """The supervisor's result. If this call is interrupted, the supervisor is ended and ends the program."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, start_new_session=True
-    )  # fmt: skip
-    try:
-        text, errors = process.communicate(marshal.dumps(job), job["limits"]["wall_s"] + GRACE_S)
-    except subprocess.TimeoutExpired:
-        raise ProcessError(
-            f"the supervisor of a program did not end it within {GRACE_S} s of its limit; is the machine overloaded?"
-        ) from None
-    finally:
-        _end(process)
+    ) as process:  # fmt: skip
+        try:
+            text, errors = process.communicate(marshal.dumps(job), job["limits"]["wall_s"] + GRACE_S)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(
+                f"the supervisor of a program did not end it within {GRACE_S} s of its limit; is the machine "
+                "overloaded?"
+            ) from None
+        finally:
+            _end(process)
     if process.returncode:
         stderr = errors.decode(errors="replace").strip()[-300:]
         raise ProcessError(f"the supervisor of a program ended with {process.returncode}: {stderr}")
@@ -148,16 +138,12 @@ def _parsed_line(line: bytes) -> dict[str, Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()  # it ends the program and cleans up
-        try:
-            process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe:
-            pipe.close()
+    process.terminate()  # if it runs yet, it ends the program and cleans up
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _outcome(result: dict[str, Any], job: Job) -> Outcome:
