@@ -9,6 +9,7 @@ missing permission would fail correct programs. Calls newer than the table do no
 import ctypes
 import errno
 import os
+import struct
 
 from .linux import PR_SET_SECCOMP, prctl
 
@@ -111,9 +112,7 @@ def refuse(*, shares_files: bool, has_landlock: bool) -> None:
         OSError: the kernel has no seccomp.
     """
     code = assemble(os.uname().machine, os.getpid(), shares_files=shares_files, has_landlock=has_landlock)
-    raw = b"".join(
-        op.to_bytes(2, "little") + bytes((jt, jf)) + k.to_bytes(4, "little") for op, jt, jf, k in code
-    )
+    raw = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
     buffer = ctypes.create_string_buffer(raw, len(raw))
     prctl(PR_SET_SECCOMP, 2, ctypes.byref(_Program(len(code), ctypes.cast(buffer, ctypes.c_void_p))))
 
