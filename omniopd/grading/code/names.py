@@ -93,11 +93,8 @@ def _tables(code: str) -> _Tables:
     """The symbol tables of the code, that of the module first; none if it cannot be parsed."""
     if statements_of(code) is None:
         return []
-    try:
-        with quietly():
-            tables = [symtable.symtable(code, "program.py", "exec")]
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return []
+    with quietly():
+        tables = [symtable.symtable(code, "program.py", "exec")]
     for table in tables:  # which grows meanwhile
         tables += table.get_children()
     return tables
