@@ -3,7 +3,7 @@ r"""The final answer in a text: a box, `#### n`, "the answer is ...", or the las
 import re
 
 from omniopd.grading.math.boxes import boxed, has_box, is_joined
-from omniopd.grading.math.formulas import MASK, Formula, formulas, masked
+from omniopd.grading.math.formulas import MASK, Part, formulas, masked
 from omniopd.grading.math.structures import UNDECIDED
 from omniopd.grading.thoughts import without_thought
 
@@ -128,7 +128,7 @@ def _last_value(text: str) -> str | None:
     return number[0].strip()
 
 
-def _joined_formulas(text: str, in_text: list[Formula]) -> str:
+def _joined_formulas(text: str, in_text: list[Part]) -> str:
     """The last formula, with those that commas, "and" or "or" join to it."""
     *others, last = in_text
     begin = last.begin

@@ -1,7 +1,8 @@
 r"""Answers in boxes: `\boxed{...}`, `\fbox{...}` and `\framebox{...}`."""
 
 import re
-from dataclasses import dataclass
+
+from omniopd.grading.math.formulas import Part
 
 _BOX = r"\\{1,4}(?:boxed|fbox|framebox)"
 _OPENING = rf"{_BOX}(?:\s*\[[^\]\n]{{0,20}}\]){{0,2}}\s*+\{{"
@@ -22,15 +23,6 @@ _JOINED = re.compile(
 MAX_BETWEEN_CHARS = 80
 
 
-@dataclass(frozen=True)
-class Box:
-    """The content of a box, and where the box begins and ends in its text."""
-
-    content: str
-    begin: int
-    end: int
-
-
 def has_box(text: str) -> bool:
     return re.search(_BOX, text) is not None
 
@@ -46,7 +38,7 @@ def boxed(text: str) -> str | None:
         return None
     if not boxes:
         return next(reversed(_BARE_BOX.findall(text)), None)
-    filled = [box for box in boxes if not _PLACEHOLDER.fullmatch(box.content)] or boxes
+    filled = [box for box in boxes if not _PLACEHOLDER.fullmatch(box.text)] or boxes
     joined = filled[-1:]
     for box in reversed(filled[:-1]):
         between = text[box.end : joined[0].begin]
@@ -54,11 +46,11 @@ def boxed(text: str) -> str | None:
             break
         joined.insert(0, box)
     if len(joined) == 1:
-        return _unboxed(joined[0].content) or None
+        return _unboxed(joined[0].text) or None
     named = []
     for box in joined:
         name = _NAMED.search(text[max(0, box.begin - MAX_BETWEEN_CHARS) : box.begin])
-        named.append(f"{name[1]} = {_unboxed(box.content)}" if name else _unboxed(box.content))
+        named.append(f"{name[1]} = {_unboxed(box.text)}" if name else _unboxed(box.text))
     return ", ".join(named)
 
 
@@ -72,13 +64,13 @@ def _unboxed(content: str) -> str:
     content = content.strip()
     inner = _boxes(content) if has_box(content) else None
     if inner and len(inner) == 1 and _IN_A_BOX.fullmatch(content) and inner[0].end == len(content):
-        return inner[0].content.strip()
+        return inner[0].text.strip()
     return content
 
 
-def _boxes(text: str) -> list[Box] | None:
+def _boxes(text: str) -> list[Part] | None:
     """The outermost boxes, or None if one is not closed."""
-    boxes: list[Box] = []
+    boxes: list[Part] = []
     opened: list[tuple[int, int]] = []  # where an open box and its content begin; −1 for a brace
     num_open = 0
     for match in _BOX_OR_BRACE.finditer(text):
@@ -89,7 +81,7 @@ def _boxes(text: str) -> list[Box] | None:
             begin, content_begin = opened.pop()
             num_open -= begin >= 0
             if begin >= 0 and not num_open:
-                boxes.append(Box(text[content_begin : match.start()], begin, match.end()))
+                boxes.append(Part(text[content_begin : match.start()], begin, match.end()))
         elif token.endswith("{") and "box" in token:
             opened.append((match.start(), match.end()))
             num_open += 1

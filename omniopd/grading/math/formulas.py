@@ -11,11 +11,11 @@ MASK = "\0"  # replaces each character of a formula
 
 
 @dataclass(frozen=True)
-class Formula:
-    """A formula, and where it begins and ends in its text, delimiters included.
+class Part:
+    """The content of a formula or box, and where that begins and ends in its text, delimiters included.
 
     >>> formulas("So $x = 5$.")
-    [Formula(text='x = 5', begin=3, end=10)]
+    [Part(text='x = 5', begin=3, end=10)]
     """
 
     text: str
@@ -23,32 +23,32 @@ class Formula:
     end: int
 
 
-def formulas(text: str) -> list[Formula]:
+def formulas(text: str) -> list[Part]:
     r"""The formulas of a text, in order. Linear in its length.
 
     A `$` is money if the formula that it closes would be followed by a digit, or have white space at only one end:
     "$5 and $6" has no formula. A `$` formula ends within its paragraph; an unclosed display extends to the end of the
     text.
     """
-    complete: list[Formula] = []
+    complete: list[Part] = []
     opened: re.Match[str] | None = None
     for match in _TOKEN.finditer(text):
         may_open = match[0] in _CLOSING or match[0].startswith(r"\begin")
         if opened and _closes(text, opened, match):
             is_environment = opened[0].startswith(r"\begin")
             span = (opened.start(), match.end()) if is_environment else (opened.end(), match.start())
-            complete.append(Formula(_last_row(text[slice(*span)].strip()), opened.start(), match.end()))
+            complete.append(Part(_last_row(text[slice(*span)].strip()), opened.start(), match.end()))
             opened = None
         elif opened and opened[0] == "$" and match[0].isspace():
             opened = None
         elif may_open and (opened is None or opened[0] == "$" or match[0][0] == "\\"):
             opened = match
     if opened and opened[0] != "$":
-        complete.append(Formula(text[opened.end() :].strip(), opened.start(), len(text)))
+        complete.append(Part(text[opened.end() :].strip(), opened.start(), len(text)))
     return complete
 
 
-def masked(text: str, in_text: list[Formula]) -> str:
+def masked(text: str, in_text: list[Part]) -> str:
     """The text, at its length, with each character of its formulas replaced by MASK."""
     pieces, end = [], 0
     for formula in in_text:
