@@ -1,6 +1,7 @@
 """Graders decide which responses are right. `evaluation.grader` names that of rewards, accuracy and benchmarks."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast, get_args
@@ -10,7 +11,7 @@ from omniopd.data.prompts import Prompt, Reference
 from omniopd.data.records import Reward, Trajectory
 from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.grading.grade import CUT, Grade, not_graded
-from omniopd.grading.pattern import grade_pattern
+from omniopd.grading.thoughts import without_thought
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,25 @@ class PatternGrader:
     needs: ClassVar[Reference] = "answer"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        return [
-            grade_pattern(case.response, case.prompt.answer or "", self.pattern, finished=case.finished)
-            for case in cases
-        ]
+        return [self._grade(case) for case in cases]
+
+    def _grade(self, case: Case) -> Grade:
+        answer = answer_of(case.response, self.pattern)
+        if not case.finished:
+            return Grade(False, answer, CUT)
+        if answer is None:
+            return Grade(False, None, "no answer")
+        return Grade(True, answer) if answer == case.prompt.answer else Grade(False, answer, "another answer")
+
+
+def answer_of(response: str, pattern: str) -> str | None:
+    """The first group of the last match of the pattern, or None.
+
+    Only the text after a thought (`<think>...</think>`) is searched, unless the pattern itself names the tag.
+    """
+    text = response if "think" in pattern else without_thought(response)
+    matches = list(re.finditer(pattern, text))
+    return matches[-1].group(1) if matches else None
 
 
 class MathGrader:

@@ -12,7 +12,7 @@ from omniopd.data.records import Reward, Trajectory
 from omniopd.data.store import write_records
 from omniopd.errors import ConfigError, DataError, ProcessError
 from omniopd.grading import Case, Grade, Grader, failure_counts, grade, grader_of, rewards
-from omniopd.grading.pattern import answer_of
+from omniopd.grading.graders import answer_of
 from omniopd.rounds.ledger import failures_of_round
 
 
@@ -73,7 +73,7 @@ def test_failures_of_the_grader_are_counted_among_a_rounds_metrics(tmp_path, mon
             raise MemoryError
         return answer_of(text, pattern)
 
-    monkeypatch.setattr("omniopd.grading.pattern.answer_of", failing)
+    monkeypatch.setattr("omniopd.grading.graders.answer_of", failing)
     graded = rewards(trajectories, [Prompt("a", "40+2=", "42")], PATTERN)
     files = SimpleNamespace(
         trajectories=lambda _: tmp_path / "trajectories", rewards=lambda _: tmp_path / "rewards",
@@ -144,7 +144,7 @@ def test_each_grader_gives_a_reason_and_a_cut_response_is_wrong(grader, prompt, 
 @pytest.mark.parametrize(
     ("grader", "fails", "response"),
     [
-        ("pattern", "omniopd.grading.pattern.answer_of", "%s>42"),
+        ("pattern", "omniopd.grading.graders.answer_of", "%s>42"),
         ("math", "omniopd.grading.math.grader.final_answer", "%s\\boxed{42}"),
         ("code", "omniopd.grading.code.grader.program_of", "def one(): return 1  # %s"),
     ],
