@@ -19,7 +19,7 @@ from omniopd.evaluation.sharpness import Forks, entropy_at, forks_of, sampled_ro
 from omniopd.evaluation.subjects import engine_of, saved_student, student_of
 from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suite
 from omniopd.grading import failure_counts
-from omniopd.grading.accuracy import WAYS, accuracy_of, answered
+from omniopd.grading.accuracy import WAYS, accuracy_record, answered
 from omniopd.models.threads import use_threads
 from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
@@ -151,7 +151,7 @@ def _accuracies(run: Run, writer: Writer, prompts: Sequence[Prompt], when: str) 
             seed=run.config.seed,
         )
         write_records(run.layout.answers(run.files.root.name, when, how), results, ItemResult)
-        accuracies[how] = accuracy_of(results).as_record() | failure_counts(item.reason for item in results)
+        accuracies[how] = accuracy_record(results) | failure_counts(item.reason for item in results)
     return accuracies
 
 

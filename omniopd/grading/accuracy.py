@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from omniopd.config import Evaluation
 from omniopd.data.decoding import Decoding
@@ -17,25 +16,15 @@ WAYS = ("greedy", "sampled")  # of answering held-out prompts
 Z_95 = 1.959964
 
 
-@dataclass(frozen=True)
-class Accuracy:
-    """The number of prompts that were answered correctly, with one response each.
+def accuracy_of(results: Sequence[ItemResult]) -> float:
+    """The share of graded responses that are right, one response per prompt."""
+    return sum(result.is_right for result in results) / len(results)
 
-    >>> Accuracy(num_correct=400, num_prompts=1000).share
-    0.4
-    """
 
-    num_correct: int
-    num_prompts: int
-
-    @property
-    def share(self) -> float:
-        return self.num_correct / self.num_prompts
-
-    def as_record(self) -> dict[str, float | int | list[float]]:
-        """The accuracy, its 95 % interval and its size, for JSON."""
-        low, high = wilson_interval(self.num_correct, self.num_prompts)
-        return {"accuracy": self.share, "interval": [low, high], "num_prompts": self.num_prompts}
+def accuracy_record(results: Sequence[ItemResult]) -> dict[str, float | int | list[float]]:
+    """The accuracy, its 95 % interval and its size, for JSON."""
+    accuracy, size = accuracy_of(results), len(results)
+    return {"accuracy": accuracy, "interval": list(wilson(accuracy, size, Z_95)), "num_prompts": size}
 
 
 def wilson_interval(num_correct: int, num_prompts: int) -> tuple[float, float]:
@@ -48,11 +37,6 @@ def wilson(share: float, size: float, z: float) -> tuple[float, float]:
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def accuracy_of(results: Sequence[ItemResult]) -> Accuracy:
-    """The accuracy of graded responses, one per prompt."""
-    return Accuracy(sum(result.is_right for result in results), len(results))
 
 
 def answered(

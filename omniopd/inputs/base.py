@@ -191,7 +191,7 @@ def _accuracy(
         settings=params.evaluation,
         seed=seed,
     )
-    return accuracy_of(results).share
+    return accuracy_of(results)
 
 
 def _examples(path: Path) -> list[tuple[str, str]]:

@@ -187,7 +187,7 @@ def validate(run_dir: Path, round_: int) -> float:
                 settings=settings,
                 seed=run.config.seed,
             )
-        accuracy = accuracy_of(results).share
+        accuracy = accuracy_of(results)
         write_receipt(receipt, key=key, files=[], base=run_dir, more={"accuracy": accuracy})
     return accuracy
 

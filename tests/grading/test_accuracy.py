@@ -7,7 +7,7 @@ from omniopd.data.decoding import Decoding
 from omniopd.data.prompts import Prompt
 from omniopd.errors import DataError
 from omniopd.grading import answer_of
-from omniopd.grading.accuracy import Accuracy, accuracy_of, answered, wilson_interval
+from omniopd.grading.accuracy import accuracy_of, answered, wilson_interval
 from omniopd.models.chat import Chat
 from omniopd.models.generation import Generation
 from omniopd.sampling.responses import Writer
@@ -58,7 +58,7 @@ class Scripted:
         ]
 
 
-def _measure(text: str, finish_reason: str, answer: str | None = "46") -> Accuracy:
+def _measure(text: str, finish_reason: str, answer: str | None = "46") -> float:
     """The accuracy of a model that writes `text`."""
     settings = Evaluation(grader="pattern", answer_pattern=r">(.*)$", batch_size=1)
     writer, prompts = (
@@ -82,7 +82,7 @@ def _measure(text: str, finish_reason: str, answer: str | None = "46") -> Accura
 def test_an_answer_is_right_to_the_character_and_only_when_the_response_has_ended(
     text: str, finish_reason: str, is_right: bool
 ):
-    assert _measure(text, finish_reason).share == float(is_right)
+    assert _measure(text, finish_reason) == float(is_right)
 
 
 def test_a_prompt_without_an_answer_cannot_be_measured():

@@ -14,7 +14,6 @@ from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, DataError, ModelError
-from omniopd.grading.accuracy import Accuracy
 from omniopd.inputs.base import base, model_digest
 from omniopd.inputs.prepare import prepare
 
@@ -188,7 +187,7 @@ def test_measuring_the_start_leaves_the_models_as_they_were(
     copy = prepared.copied_to(tmp_path / "copy")
     measured = run(prepared)
     monkeypatch.setattr("omniopd.inputs.base.answered", lambda *_, **__: [])
-    monkeypatch.setattr("omniopd.inputs.base.accuracy_of", lambda _: Accuracy(0, 1))
+    monkeypatch.setattr("omniopd.inputs.base.accuracy_of", lambda _: 0.0)
 
     for role in ROLES:
         assert run(copy)[role]["digest"] == measured[role]["digest"]

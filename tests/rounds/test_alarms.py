@@ -149,7 +149,7 @@ def test_a_run_whose_validation_accuracy_falls_warns_at_the_next_measurement_and
 ):
     """Measured before the rounds 0, 2 and 4 and at the end; compared with the best of the run, not the last."""
     accuracies = iter([0.3, 0.7, 0.62, 0.59])
-    monkeypatch.setattr(rounds, "accuracy_of", lambda _: SimpleNamespace(share=next(accuracies)))
+    monkeypatch.setattr(rounds, "accuracy_of", lambda _: next(accuracies))
     project.edit(alarms={**dict.fromkeys(rules()), "accuracy_drop": 0.1})
     run_plain(project.params_file)
     drops = {row["round"]: row["accuracy_drop"] for row in _lines(project) if "accuracy_drop" in row}
