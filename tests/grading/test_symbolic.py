@@ -26,7 +26,7 @@ def pool() -> Iterator[Pool]:
     """Of two processes at most; which of them run depends on what was tested before."""
     shared = Pool(num_processes=2)
     yield shared
-    pids = shared.pids()
+    pids = _pids(shared)
     shared.close()
     assert _ended(pids)
 
@@ -36,6 +36,10 @@ def worker() -> Iterator[Worker]:
     shared = Worker()
     yield shared
     shared.end()
+
+
+def _pids(pool: Pool) -> list[int]:
+    return [worker.pid for worker in pool._workers]
 
 
 def _ended(pids: list[int], within_s: float = 60) -> bool:
@@ -166,24 +170,24 @@ def test_no_process_is_started_where_form_decides(monkeypatch):
 
 def test_what_overruns_is_ended_and_replaced(pool: Pool):
     assert pool.same("x", "x", timeout_s=60)
-    before = pool.pids()
+    before = _pids(pool)
 
     with pytest.raises(TimeoutError):
         pool.same(*ENDLESS, timeout_s=0.5)
 
-    (ended,) = set(before) - set(pool.pids())
+    (ended,) = set(before) - set(_pids(pool))
     assert _ended([ended])
     assert pool.same("2^{10}", "1024", timeout_s=60)
 
 
 def test_a_process_that_was_killed_is_replaced(pool: Pool):
     assert pool.same("x", "x", timeout_s=60)
-    before = pool.pids()
+    before = _pids(pool)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
 
     assert pool.same("2^{10}", "1024", timeout_s=60)
-    assert len(set(pool.pids()) - set(before)) == 1
+    assert len(set(_pids(pool)) - set(before)) == 1
 
 
 def test_many_threads_share_few_processes(pool: Pool):
@@ -192,26 +196,26 @@ def test_many_threads_share_few_processes(pool: Pool):
         are_same = list(threads.map(lambda pair: pool.same(*pair, timeout_s=60), pairs))
 
     assert are_same == [n % 2 == 0 for n in range(2, 34)]
-    assert 1 <= len(pool.pids()) <= 2
+    assert 1 <= len(_pids(pool)) <= 2
 
 
 def test_a_process_is_replaced_after_its_maximum_of_uses(monkeypatch, pool: Pool):
     assert pool.same("x", "x", timeout_s=60)
-    before = pool.pids()
+    before = _pids(pool)
     monkeypatch.setattr(symbolic, "MAX_USES", 1)
     assert pool.same("x", "x", timeout_s=60)
 
-    assert len(pool.pids()) == len(before) - 1
+    assert len(_pids(pool)) == len(before) - 1
 
 
 def test_a_fork_starts_its_own_workers_and_drops_those_of_its_parent():
     pool = Pool(1)
     assert pool.same("x", "x", timeout_s=60)
-    (parents,) = pool.pids()
+    (parents,) = _pids(pool)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(writing, f"{pool.pids()} {pool.same('2^{3}', '8', timeout_s=60)} {pool.pids()[0]}".encode())
+        os.write(writing, f"{_pids(pool)} {pool.same('2^{3}', '8', timeout_s=60)} {_pids(pool)[0]}".encode())
         signal.pause()
     os.close(writing)
     try:
@@ -241,7 +245,7 @@ assert _POOL.same("2^{3}", "8", timeout_s=60)
 threading.Thread(target=lambda: _POOL.same("9^{9^{9^{9}}}", "5", timeout_s=4), daemon=True).start()
 while _POOL._idle: time.sleep(0.01)
 _POOL._idle.append(idle)
-print(*_POOL.pids(), flush=True)
+print(*(worker.pid for worker in _POOL._workers), flush=True)
 if sys.argv[1] == "is killed":
     time.sleep(3600)
 """

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import IO, cast
 
@@ -68,7 +67,7 @@ class Worker:
         self.num_uses += 1
         wall_s = WALL_FACTOR * timeout_s
         self._send({"answer": answer, "reference": reference, "timeout_s": timeout_s, "wall_s": wall_s})
-        return json.loads(self._line(time.monotonic() + wall_s))
+        return json.loads(self._line(wall_s))
 
     def end(self) -> None:
         """Kill the worker and wait until it is gone."""
@@ -93,19 +92,16 @@ class Worker:
         # Less than PIPE_BUF bytes, so the write is atomic.
         os.write(self._pipes[0].fileno(), json.dumps(message).encode() + b"\n")
 
-    def _line(self, until: float) -> bytes:
-        descriptor, line = self._pipes[1].fileno(), b""
+    def _line(self, within_s: float) -> bytes:
         poll = select.poll()  # select() cannot watch descriptors from 1024 on
-        poll.register(descriptor, select.POLLIN)
-        while not line.endswith(b"\n"):
-            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise TimeoutError("a comparison took too long")
-            if not (piece := os.read(descriptor, 4096)):
-                if self._process.wait() in _OVERRUN:
-                    raise TimeoutError("a comparison took too long")
-                raise BrokenPipeError("a process that compares expressions has ended")
-            line += piece
-        return line
+        poll.register(self._pipes[1], select.POLLIN)
+        if not poll.poll(within_s * 1000):
+            raise TimeoutError("a comparison took too long")
+        if line := os.read(self._pipes[1].fileno(), select.PIPE_BUF):  # all of it, as it was written at once
+            return line
+        if self._process.wait() in _OVERRUN:
+            raise TimeoutError("a comparison took too long")
+        raise BrokenPipeError("a process that compares expressions has ended")
 
 
 class Pool:
@@ -139,10 +135,6 @@ class Pool:
                     else:
                         self._end(worker)
         return False
-
-    def pids(self) -> list[int]:
-        """The process IDs of the workers."""
-        return [worker.pid for worker in list(self._workers)]
 
     def close(self) -> None:
         """End the workers. The pool stays usable and starts new ones."""
