@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from omniopd.errors import DataError, ProcessError
 from omniopd.grading.code.prelude import prelude_of
@@ -58,14 +59,8 @@ def grade_programs(
     if not cases:
         return []
     mode_of_this_machine()  # determined once, before there are threads
-    pool = ThreadPoolExecutor(num_processes or os.cpu_count() or 1)
-    try:
-        futures = [
-            pool.submit(_grade, case, suite, limits) for case, suite in zip(cases, suites, strict=True)
-        ]
-        return [future.result() for future in futures]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(num_processes or os.cpu_count() or 1) as threads:
+        return list(threads.map(partial(_grade, limits=limits), cases, suites))
 
 
 def _grade(case: CodeCase, suite: Suite, limits: Limits) -> Grade:
