@@ -14,6 +14,7 @@ from omniopd.config.overrides import check_values, overridden, read_yaml, with_r
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema.models import DEMO
 from omniopd.config.schema.params import Methods, Params, RunConfig
+from omniopd.config.schema.teacher import TeacherConfig
 from omniopd.config.schema.training import Rollout, Train
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
@@ -183,6 +184,7 @@ def _arm_mistakes(raw: dict[str, Any], file: str) -> list[str]:
             "settings": (method, _block(raw, "methods", arm["method"])),
             "train": (Train, _block(raw, "train")),
             "rollout": (Rollout, _block(raw, "rollout")),
+            "teacher": (TeacherConfig, _block(raw, "teacher")),
         }
         for key, (model, default) in blocks.items():
             overrides = _block(arm, key)

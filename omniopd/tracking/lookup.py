@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import DatasetInput, Run
+from mlflow.store.entities.paged_list import PagedList
+from mlflow.utils import get_results_from_paginated_fn
 
 from omniopd.config import Tracking
 from omniopd.errors import DataError, TrackingError
 from omniopd.tracking.records import CONTEXT, PROMPTS, ROUND, TRAINING, DataFile
 from omniopd.tracking.store import STORE_ERRORS, client_of, database_of, no_answer
 
+PAGE = 100  # results of one request
 SHORT = 8  # characters of a run's id that people are shown
 _OURS = "tags.`omniopd.key` != ''"
 
@@ -82,7 +85,7 @@ class Lookup:
         runs = []
         if re.fullmatch(r"[0-9a-f]+", name):
             with self._answering():
-                experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+                experiments = [each.experiment_id for each in _all_pages(self._client.search_experiments)]
                 runs = self._search(experiments, f"attributes.run_id LIKE '{name}%' AND {_OURS}")
         if len(runs) > 1:
             listed = ", ".join(f"{run.run_id[: max(SHORT, len(name) + 4)]} ({run.name})" for run in runs[:5])
@@ -110,17 +113,11 @@ class Lookup:
         """The md5 of the weights of each checkpoint, by the round that it was made before."""
         query = f"source_run_id = '{run.run_id}'"
         with self._answering():
-            models = self._client.search_logged_models([run.experiment_id], query)
+            models = _all_pages(self._client.search_logged_models, [run.experiment_id], query)
         return {int(model.params["round"]): model.tags["omniopd.weights"] for model in models}
 
     def _search(self, experiments: list[str], query: str) -> list[TrackedRun]:
-        runs, token = [], None
-        while True:
-            page = self._client.search_runs(experiments, query, page_token=token)
-            runs += map(_tracked, page)
-            token = page.token
-            if not token:
-                return runs
+        return [_tracked(run) for run in _all_pages(self._client.search_runs, experiments, query)]
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -135,6 +132,13 @@ class Lookup:
             raise TrackingError(
                 f"{self._uri}: {no_answer(error)}; start it, or fix tracking.uri in params.yaml"
             ) from error
+
+
+def _all_pages(search: Callable[..., PagedList[Any]], *args: Any) -> list[Any]:
+    """What MLflow finds: it answers with a page at a time."""
+    return get_results_from_paginated_fn(
+        lambda size, token: search(*args, max_results=size, page_token=token), PAGE
+    )
 
 
 def _tracked(run: Run) -> TrackedRun:

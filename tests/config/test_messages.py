@@ -202,10 +202,12 @@ def test_mistakes_of_arms_are_reported_with_those_of_the_blocks_that_they_overri
         "train.lr": -1.0,
         "arms.omniopd.settings": {"basline": "batch"},
         "arms.omniopd.train": {"lr": "fast"},
+        "arms.omniopd.teacher": {"hint": 7},
     }
 
     assert sorted(refusal(edited(tmp_path, edits))) == [
         "params.yaml: arms.omniopd.settings.basline: unknown key; did you mean 'baseline'?",
+        "params.yaml: arms.omniopd.teacher.hint: 7 should be a valid string; give another value",
         "params.yaml: arms.omniopd.train.lr: 'fast' should be a valid number; give another value",
         "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50",
         "params.yaml: train.lr: -1.0 is not positive; give another value",

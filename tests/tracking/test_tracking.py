@@ -29,6 +29,7 @@ from omniopd.data.receipts import work_key
 from omniopd.rounds.run import Run, open_run
 from omniopd.rounds.start import start_run
 from omniopd.tracking import tracker
+from omniopd.tracking.lookup import Lookup
 from omniopd.tracking.records import Checkpoint, RoundRecord
 from omniopd.tracking.track import tracker_of
 
@@ -170,7 +171,9 @@ def test_a_project_without_git_is_logged_too(tracked: tuple[Project, MlflowClien
     assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["config.json"]
 
 
-def test_each_checkpoint_names_the_weights_that_it_came_from(tracked: tuple[Project, MlflowClient, str]):
+def test_each_checkpoint_names_the_weights_that_it_came_from(
+    tracked: tuple[Project, MlflowClient, str], monkeypatch: pytest.MonkeyPatch
+):
     project, client, name = tracked
     run_plain(project.params_file)
     models = sorted(client.search_logged_models([_experiment_id(client, name)]), key=lambda model: model.name)
@@ -181,6 +184,9 @@ def test_each_checkpoint_names_the_weights_that_it_came_from(tracked: tuple[Proj
         _md5(project.run_dir() / "checkpoints" / f"round-000{round_}" / "model.safetensors")
         for round_ in (2, 4, 5)
     ]
+    monkeypatch.setattr("omniopd.tracking.lookup.PAGE", 2)  # of MLflow's answers
+    lookup = Lookup(load_params(project.params_file).tracking)
+    assert lookup.checkpoints(lookup.find("omniopd-0")) == dict(zip((2, 4, 5), weights, strict=True))
 
 
 def test_an_origin_that_could_not_be_logged_is_logged_at_the_next_start(
