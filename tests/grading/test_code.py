@@ -286,6 +286,15 @@ def test_code_may_call_the_function_whose_head_is_in_the_prompt():
 def test_a_function_may_have_the_name_of_a_builtin():
     """MBPP has such; but where tests name the program's function, they compute with Python's."""
     right, tests = "def sum(a, b): return a + b", ["assert sum(1, 2) == 3"]
+    caught = (
+        "try:\n    assert sum(1, 2) == 3\nexcept TypeError as error:\n    raise AssertionError(str(error))"
+    )
+    in_a_function = (
+        "def has_three(sum_of=None):\n    for total in [sum(1, 2)]:\n        assert total == 3\nhas_three()"
+    )
+    for more in (caught, in_a_function):
+        assert grade(right, [more]).is_right
+        assert not grade("def f(): pass", [more]).is_right
     cheat = "def sum(a): return 3\ndef f(): return None"
 
     assert grade(right, tests).reason == ""

@@ -13,13 +13,10 @@ _Span = tuple[int, int]  # lines of a code, as a slice
 _Tables = list[symtable.SymbolTable]
 
 
-def free_names(code: str) -> set[str]:
-    """The global names that the code uses and does not bind, without Python's builtins.
+def global_names(code: str) -> set[str]:
+    """The global names that the code uses and does not bind, Python's builtins among them.
 
     Empty if the code cannot be parsed.
-
-    >>> free_names("def f(x): return helper(x) + len(x)")
-    {'helper'}
     """
     tables = _tables(code)
     used = {
@@ -28,7 +25,16 @@ def free_names(code: str) -> set[str]:
         for symbol in table.get_symbols()
         if symbol.is_referenced() and (table is tables[0] or symbol.is_global())
     }
-    return used - _bound(tables) - set(dir(builtins))
+    return used - _bound(tables)
+
+
+def free_names(code: str) -> set[str]:
+    """The same without Python's builtins.
+
+    >>> free_names("def f(x): return helper(x) + len(x)")
+    {'helper'}
+    """
+    return global_names(code) - set(dir(builtins))
 
 
 def bound_names(code: str) -> set[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniopd.errors import DataError
-from omniopd.grading.code.names import free_names
+from omniopd.grading.code.names import free_names, global_names
 from omniopd.grading.code.programs import head_of
 from omniopd.grading.code.sandbox import Tests
 from omniopd.grading.code.syntax import parsed
@@ -127,18 +127,13 @@ def _shadows(code: str) -> tuple[str, ...]:
 
     Empty if they use a name that neither they nor Python define: then that is the program's.
     """
-    nodes = list(ast.walk(_parsed(code)))
-    named = {node.id for node in nodes if isinstance(node, ast.Name)}
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    bound |= {(node.asname or node.name).partition(".")[0] for node in nodes if isinstance(node, ast.alias)}
-    if named - bound - set(dir(builtins)):
-        return ()
     called = {
-        node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id
+        for node in ast.walk(_parsed(code))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    return tuple(sorted(called - bound))
+    used = global_names(code)
+    return tuple(sorted(called & used)) if used <= set(dir(builtins)) else ()
 
 
 def _parsed(code: str) -> ast.Module:
