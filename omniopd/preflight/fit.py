@@ -16,7 +16,7 @@ from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError, OmniOPDError
 from omniopd.inputs.base import model_in_use
 from omniopd.models.loading import load_chat, load_config
-from omniopd.rounds.ledger import due_rounds
+from omniopd.rounds.ledger import due_checkpoints
 from omniopd.teachers import kind_of
 from omniopd.training.memory import (
     MASTER,
@@ -188,7 +188,7 @@ def disk_verdict(
     sizes = []
     for arm, seed in params.runs:
         train = resolve(params, arm, seed).train
-        paths = [layout.run(arm, seed).checkpoint(round_) for round_ in due_rounds(train)]
+        paths = [layout.run(arm, seed).checkpoint(round_) for round_ in due_checkpoints(train)]
         num_missing = sum(not path.exists() for path in paths)
         if num_missing:
             num_trained = count_parameters(student, train.lora)

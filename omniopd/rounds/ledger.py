@@ -27,7 +27,7 @@ def run_is_finished(run_dir: Path) -> bool:
     """Whether the last manifest and every due checkpoint exist and match their receipts."""
     run = open_run(run_dir)
     is_complete = round_is_complete(run_dir, run.config.train.num_rounds)
-    return is_complete and all(map(run.has_checkpoint, due_checkpoints(run)))
+    return is_complete and all(map(run.has_checkpoint, due_checkpoints(run.config.train)))
 
 
 def last_accuracy(run_dir: Path) -> float:
@@ -100,18 +100,8 @@ def failures_of_round(run: Run, round_: int) -> dict[str, float]:
     return metrics | (failure_metrics("grader_failures", read_column(graded, "failure")) if graded else {})
 
 
-def checkpoint_is_due(run: Run, round_: int) -> bool:
-    """Whether the state before that round is kept."""
-    return round_ in due_rounds(run.config.train)
-
-
-def due_checkpoints(run: Run) -> list[int]:
+def due_checkpoints(settings: Train) -> list[int]:
     """The rounds before which the state is kept, including the end of the run."""
-    return due_rounds(run.config.train)
-
-
-def due_rounds(settings: Train) -> list[int]:
-    """As `due_checkpoints`, from the settings."""
     last = settings.num_rounds
     return [
         round_ for round_ in range(1, last + 1) if round_ % settings.checkpoint_every == 0 or round_ == last
@@ -159,7 +149,7 @@ def _prune(run: Run) -> None:
     """Remove files that are no output of this run: DVC would version them with its folders."""
     num_rounds = run.config.train.num_rounds
     checkpoints = run.files.checkpoint(0).parent
-    keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run)} | {
+    keep = {run.files.checkpoint(round_) for round_ in due_checkpoints(run.config.train)} | {
         run.files.manifest(num_rounds)
     }
     for round_ in range(num_rounds):

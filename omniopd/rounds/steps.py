@@ -17,12 +17,7 @@ from omniopd.models.threads import use_threads
 from omniopd.rounds import state
 from omniopd.rounds.alarms import accuracy_metrics, alarm_metrics, earlier_metrics
 from omniopd.rounds.failures import audited_share, stop_at_failures
-from omniopd.rounds.ledger import (
-    checkpoint_is_due,
-    complete_round,
-    due_checkpoints,
-    failures_of_round,
-)
+from omniopd.rounds.ledger import complete_round, due_checkpoints, failures_of_round
 from omniopd.rounds.rollout import rollouts, scored, shard
 from omniopd.rounds.run import Run, open_run
 from omniopd.sampling.samplers import batches
@@ -204,7 +199,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         rows = run.models.with_teacher_prompts(run.config.method.rows(annotated), annotated)
         step_metrics = trainer.round(rows, run.config.method)
         state.advance(run, round_ + 1, trainer)
-        if checkpoint_is_due(run, round_ + 1):
+        if round_ + 1 in due_checkpoints(run.config.train):
             _save(run, round_ + 1, trainer)
         if parallel.rank():
             return {}  # the first process writes for all
@@ -221,7 +216,7 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     """Complete the run after its last round: every due checkpoint, then the last manifest."""
     run = open_run(run_dir)
     num_rounds = run.config.train.num_rounds
-    missing = [round_ for round_ in due_checkpoints(run) if not run.has_checkpoint(round_)]
+    missing = [round_ for round_ in due_checkpoints(run.config.train) if not run.has_checkpoint(round_)]
     parallel.wait_for_all()
     for round_ in missing:
         _save(run, round_, state.trainer_at(run, round_))

@@ -50,7 +50,7 @@ def log_round(tracker: Tracker, run: Run, round_: int) -> None:
 
 
 def _log_checkpoints(tracker: Tracker, run: Run) -> None:
-    for round_ in due_checkpoints(run):
+    for round_ in due_checkpoints(run.config.train):
         if run.has_checkpoint(round_):
             tracker.checkpoint_done(_checkpoint(run, round_))
 
@@ -137,7 +137,7 @@ def _data_file(path: Path, root: Path, digest: str) -> DataFile:
 
 def _checkpoint(run: Run, round_: int) -> Checkpoint:
     """The checkpoint before that round; its parent is the nearest earlier one whose receipt can be read."""
-    earlier = [_weights_md5(run, r) for r in reversed(due_checkpoints(run)) if r < round_]
+    earlier = [_weights_md5(run, r) for r in reversed(due_checkpoints(run.config.train)) if r < round_]
     parent = next(filter(None, earlier), read_json(run.files.config, "inputs")["inputs"]["student"])
     weights = _weights_md5(run, round_)
     assert weights is not None, "it is whole"
