@@ -173,7 +173,7 @@ def _rounds(
                 _sound(alarms.begun_in(run_dir, round_))
                 if accuracy is not None:
                     note = f"greedy {accuracy:.3f} on validation prompts"
-                    pages.accuracies(ledger.accuracies(run_dir))
+                    pages.accuracies(ledger.recorded_metrics(run_dir))
                 shown.update(round_ + 1, note)
             pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
@@ -185,8 +185,9 @@ def _rounds(
     tracker.finish()
     if report is not None:
         pages.report(tracker.report_page or report.resolve().as_uri())
-    pages.accuracies(ledger.accuracies(run_dir))
-    pages.summary(run_summary(run.config, ledger.recorded_metrics(run_dir), page=tracker.page))
+    metrics = ledger.recorded_metrics(run_dir)
+    pages.accuracies(metrics)
+    pages.summary(run_summary(run.config, metrics, page=tracker.page))
     return run.files.checkpoint(num_rounds)
 
 

@@ -12,6 +12,8 @@ from prefect import artifacts
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
+from omniopd.data.metrics import ACCURACY
+
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0  # between two updates of the progress
@@ -47,9 +49,9 @@ class Pages:
         else:
             _shown(artifacts.update_progress_artifact, self._progress, progress=share)
 
-    def accuracies(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Show the accuracy of each validation so far."""
-        table = [dict(row) for row in rows]
+    def accuracies(self, rounds: Sequence[Mapping[str, float]]) -> None:
+        """Show the accuracy of each validation so far; rounds: their metrics."""
+        table = [{"round": row["round"], "greedy": row[ACCURACY]} for row in rounds if ACCURACY in row]
         _shown(artifacts.create_table_artifact, table, self.key("accuracy"), "Accuracy, by round")
 
     def evaluation(self, record: Mapping[str, Any]) -> None:

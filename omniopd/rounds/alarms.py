@@ -8,6 +8,7 @@ from statistics import median
 from omniopd.config.schema.tracking import Alarms
 from omniopd.data.metrics import ACCURACY, Rule, rules
 from omniopd.data.store import read_json
+from omniopd.rounds.ledger import recorded_metrics
 from omniopd.rounds.run import open_run
 
 PREFIX = "alarm/"  # of the metric, 0 or 1, that says whether one rings
@@ -55,17 +56,13 @@ def ringing(metrics: Mapping[str, float]) -> list[str]:
 
 def earlier_metrics(run_dir: Path, round_: int) -> list[dict[str, float]]:
     """The metrics of up to WINDOW rounds before that one, in order, from their manifests."""
-    manifests = map(open_run(run_dir).files.manifest, range(max(0, round_ - WINDOW), round_))
-    return [read_json(path, "metrics")["metrics"] for path in manifests if path.exists()]
+    return recorded_metrics(run_dir, range(max(0, round_ - WINDOW), round_))
 
 
 def accuracy_metrics(run_dir: Path, round_: int, accuracy: float) -> dict[str, float]:
     """The validation accuracy before a round, and its drop below the best of the run so far."""
-    run = open_run(run_dir)
-    manifests = map(run.files.manifest, range(0, round_, run.config.train.validate_every))
-    earlier = [
-        read_json(path, "metrics")["metrics"].get(ACCURACY, 0.0) for path in manifests if path.exists()
-    ]
+    validated = range(0, round_, open_run(run_dir).config.train.validate_every)
+    earlier = [row.get(ACCURACY, 0.0) for row in recorded_metrics(run_dir, validated)]
     drop = round(max([accuracy, *earlier]) - accuracy, 9)  # 0.4 − 0.3 is not beyond 0.1
     return {ACCURACY: accuracy, "accuracy_drop": drop}
 

@@ -36,10 +36,12 @@ def last_accuracy(run_dir: Path) -> float:
     return read_json(run.files.manifest(run.config.train.num_rounds), "metrics")["metrics"][ACCURACY]
 
 
-def recorded_metrics(run_dir: Path) -> list[dict[str, float]]:
-    """The metrics of every completed round, in order, with its number as `round`."""
+def recorded_metrics(run_dir: Path, rounds: range | None = None) -> list[dict[str, float]]:
+    """The metrics of the completed ones of these rounds, by default of all, in order, with the number as `round`."""
     run = open_run(run_dir)
-    completed = [r for r in range(run.config.train.num_rounds + 1) if run.files.manifest(r).exists()]
+    if rounds is None:
+        rounds = range(run.config.train.num_rounds + 1)
+    completed = [r for r in rounds if run.files.manifest(r).exists()]
     return [{"round": r, **read_json(run.files.manifest(r), "metrics")["metrics"]} for r in completed]
 
 
@@ -53,15 +55,6 @@ def seconds_by_stage(run: Run) -> dict[str, float]:
         except (ValueError, KeyError, TypeError):
             continue
     return dict(seconds)
-
-
-def accuracies(run_dir: Path) -> list[dict[str, float]]:
-    """Greedy accuracy on the validation prompts, round by round where it was measured."""
-    return [
-        {"round": row["round"], "greedy": row[ACCURACY]}
-        for row in recorded_metrics(run_dir)
-        if ACCURACY in row
-    ]
 
 
 def annotations(run: Run, round_: int) -> dict[Need, Path]:
