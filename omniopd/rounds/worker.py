@@ -1,14 +1,13 @@
 """One step of a round in a separate process, or in several: `python -m omniopd.rounds.worker STEP RESULT ARGUMENTS`.
 
-ARGUMENTS are JSON. The process writes the returned value or the error to the file RESULT, and ends with its parent; no
-RESULT means that it died.
+STEP is a function of `steps`; ARGUMENTS are JSON. The process writes the returned value or the error to the file
+RESULT, and ends with its parent; no RESULT means that it died.
 """
 
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,8 @@ from omniopd.data.disk import naming
 from omniopd.data.processes import end_with_parent
 from omniopd.data.store import write_json
 from omniopd.errors import OmniOPDError
-from omniopd.rounds import steps as rounds
+from omniopd.rounds import steps
 from omniopd.training import parallel
-
-STEPS: dict[str, Callable[..., Any]] = {
-    step.__name__: step
-    for step in (
-        rounds.roll_out, rounds.schedule, rounds.verify_shard, rounds.train, rounds.validate, rounds.rebuild,
-        rounds.finish,
-    )
-}  # fmt: skip
 
 
 def main() -> None:
@@ -46,7 +37,7 @@ def outcome(step: str, arguments: list[Any]) -> dict[str, Any]:
     paths = [[Path(path) for path in item] if isinstance(item, list) else item for item in rest]
     try:
         with naming(Path(run_dir)):
-            value = STEPS[step](Path(run_dir), *paths)
+            value = getattr(steps, step)(Path(run_dir), *paths)
     except OmniOPDError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
