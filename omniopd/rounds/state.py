@@ -3,9 +3,9 @@
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from omniopd.data.receipts import work_key
-from omniopd.data.records import Trajectory
 from omniopd.errors import RunError
 from omniopd.methods import Annotated
 from omniopd.models.loading import weights_digest
@@ -78,14 +78,14 @@ def advance(run: Run, round_: int, trainer: Trainer) -> None:
     with models.lock:
         states.trainer, states.student = (round_, trainer), None
     if run.config.compute.hands_over:
-        hand_over(run, round_, trainer)
+        save(run, round_, trainer, "state")
 
 
-def hand_over(run: Run, round_: int, trainer: Trainer) -> None:
-    """Save the state before `round_` for the other processes of the run."""
-    key = work_key(run.key, "state", round_)
-    base = run.model_path("student")
-    save_checkpoint(run.files.state(round_), trainer, run.models.chat.tokenizer, key=key, base=base)
+def save(run: Run, round_: int, trainer: Trainer, kind: Literal["checkpoint", "state"]) -> None:
+    """Save the state before `round_`: as a checkpoint, or as a state for the other processes of the run."""
+    path = run.files.checkpoint(round_) if kind == "checkpoint" else run.files.state(round_)
+    key, base = work_key(run.key, kind, round_), run.model_path("student")
+    save_checkpoint(path, trainer, run.models.chat.tokenizer, key=key, base=base)
 
 
 def forget(run: Run) -> None:
@@ -120,19 +120,14 @@ def recorded_round(run: Run, round_: int, trainer: Trainer) -> list[Annotated]:
     Raises:
         RunError: they were written with other weights than the trainer's.
     """
-    annotated = annotated_round(run, round_)
-    _check_weights(run, round_, annotated[0].trajectory, trainer)
-    return annotated
-
-
-def _check_weights(run: Run, round_: int, trajectory: Trajectory, trainer: Trainer) -> None:
-    """Compare the digest that a round's responses name with the trainer's, if this process had those weights."""
-    digests = run.models.states.digests
+    annotated, digests = annotated_round(run, round_), run.models.states.digests
     digests[round_] = weights_digest(trainer.model)
+    writer = annotated[0].trajectory.student
     digest = digests.get(run.config.rollout.weights_of(round_))
-    if digest not in (trajectory.student, None):
+    if digest not in (writer, None):  # None: this process has not had the weights that wrote it
         raise RunError(
-            f"{run.files.root}: round {round_} was written by weights {trajectory.student}, but the rebuilt weights "
+            f"{run.files.root}: round {round_} was written by weights {writer}, but the rebuilt weights "
             f"are {digest}: another machine, library version or number of threads rounds differently; continue where "
             "the run was started, or move the directory away and start again"
         )
+    return annotated

@@ -24,8 +24,6 @@ from omniopd.sampling.samplers import batches
 from omniopd.teachers import solutions
 from omniopd.teachers.verify import Anchored, verify
 from omniopd.training import parallel
-from omniopd.training.checkpoints import save_checkpoint
-from omniopd.training.trainer import Trainer
 
 
 def roll_out(run_dir: Path, round_: int, index: int) -> Path:
@@ -45,8 +43,7 @@ def roll_out(run_dir: Path, round_: int, index: int) -> Path:
         write = _solutions if run.config.method.source == "teacher" else _rollouts
         write_records(path, write(run, round_, prompts), Trajectory)
 
-    _once(run, round_, name, path, work, stage="roll out")
-    return path
+    return _once(run, round_, name, path, work, stage="roll out")
 
 
 def _rollouts(run: Run, round_: int, prompts: Sequence[Prompt]) -> list[Trajectory]:
@@ -98,8 +95,7 @@ def schedule(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
             )
         write_records(path, [*whole, *failed], Trajectory)
 
-    _once(run, round_, "schedule", path, work, stage="schedule")
-    return path
+    return _once(run, round_, "schedule", path, work, stage="schedule")
 
 
 def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
@@ -131,8 +127,7 @@ def verify_shard(run_dir: Path, round_: int, index: int) -> Path:
             )
         write_records(path, verdicts, Verdict)
 
-    _once(run, round_, name, path, work, stage="verify")
-    return path
+    return _once(run, round_, name, path, work, stage="verify")
 
 
 def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
@@ -145,8 +140,7 @@ def merge_verdicts(run_dir: Path, round_: int, shards: Sequence[Path]) -> Path:
         stop_at_failures(verdicts, shards, most=run.config.teacher.max_failed_share, round_=round_)
         write_records(path, verdicts, Verdict)
 
-    _once(run, round_, "verdicts", path, work, stage="verify")
-    return path
+    return _once(run, round_, "verdicts", path, work, stage="verify")
 
 
 def reward(run_dir: Path, round_: int) -> Path:
@@ -159,8 +153,7 @@ def reward(run_dir: Path, round_: int) -> Path:
         graded = rewards(trajectories, run.prompts("train"), grader_of(run.config.evaluation))
         write_records(path, graded, Reward)
 
-    _once(run, round_, "rewards", path, work, stage="verify")
-    return path
+    return _once(run, round_, "rewards", path, work, stage="verify")
 
 
 def validate(run_dir: Path, round_: int) -> float:
@@ -200,7 +193,7 @@ def train(run_dir: Path, round_: int, accuracy: float | None) -> dict[str, float
         step_metrics = trainer.round(rows, run.config.method)
         state.advance(run, round_ + 1, trainer)
         if round_ + 1 in due_checkpoints(run.config.train):
-            _save(run, round_ + 1, trainer)
+            state.save(run, round_ + 1, trainer, "checkpoint")
         if parallel.rank():
             return {}  # the first process writes for all
         shutil.rmtree(run.files.state(round_ - 1), ignore_errors=True)
@@ -219,7 +212,7 @@ def finish(run_dir: Path, accuracy: float) -> Path:
     missing = [round_ for round_ in due_checkpoints(run.config.train) if not run.has_checkpoint(round_)]
     parallel.wait_for_all()
     for round_ in missing:
-        _save(run, round_, state.trainer_at(run, round_))
+        state.save(run, round_, state.trainer_at(run, round_), "checkpoint")
         parallel.wait_for_all()  # so that all processes continue from the same state
     if not parallel.rank():
         metrics = accuracy_metrics(run_dir, num_rounds, accuracy)
@@ -231,24 +224,18 @@ def finish(run_dir: Path, accuracy: float) -> Path:
 def rebuild(run_dir: Path, round_: int) -> Path:
     """Rebuild the state before that round from the records, and save it for the other processes of the run."""
     run = open_run(run_dir)
-    state.hand_over(run, round_, state.trainer_at(run, round_))
+    state.save(run, round_, state.trainer_at(run, round_), "state")
     return run.files.state(round_)
 
 
-def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> None:
-    """Do a piece of the round's work and write its receipt, unless a valid one exists."""
+def _once(run: Run, round_: int, name: str, path: Path, work: Callable[[], None], *, stage: str) -> Path:
+    """Do the work that writes `path` and write its receipt, unless a valid one exists. Returns the path."""
     key, receipt = work_key(run.key, name, round_), run.files.receipt(round_, name)
-    if valid_receipt(receipt, key=key, base=run.files.root) is not None:
-        return
-    with run.timed(stage, round_):
-        work()
-        write_receipt(receipt, key=key, files=[path], base=run.files.root)
-
-
-def _save(run: Run, round_: int, trainer: Trainer) -> None:
-    key = work_key(run.key, "checkpoint", round_)
-    base = run.model_path("student")
-    save_checkpoint(run.files.checkpoint(round_), trainer, run.models.chat.tokenizer, key=key, base=base)
+    if valid_receipt(receipt, key=key, base=run.files.root) is None:
+        with run.timed(stage, round_):
+            work()
+            write_receipt(receipt, key=key, files=[path], base=run.files.root)
+    return path
 
 
 def _round_metrics(run: Run, round_: int, annotated: Sequence[Annotated]) -> dict[str, float]:

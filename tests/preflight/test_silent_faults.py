@@ -132,7 +132,7 @@ def test_a_flipped_bit_in_a_checkpoint_or_a_handed_over_state_is_rebuilt(
         with restored(folder):
             place = flip_bit(random_file(folder, rng), rng)
             assert not run.has_checkpoint(round_), place
-    state.hand_over(run, 3, state.trainer_at(run, 3))
+    state.save(run, 3, state.trainer_at(run, 3), "state")
     folder = run.files.state(3)
     assert run.saved(3) == str(folder)
     for _ in range(8):
