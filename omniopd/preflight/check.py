@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +32,7 @@ from omniopd.teachers import kind_of
 from omniopd.teachers.briefing import briefing_of
 
 if TYPE_CHECKING:
-    from omniopd.preflight.check_models import StudentFacts, TeacherFacts
+    from omniopd.preflight.check_models import ModelFacts
 
 T = TypeVar("T")
 Configs = Mapping[str, RunConfig]  # by arm, of its first seed
@@ -71,24 +70,22 @@ def check(
     warnings = [
         *_code_warnings(params),
         *sampling_warnings(configs),
-        *(student.warnings if student else []),
+        *(f"models.student: {line}" for line in (student.warnings if student else ())),
         *(f"teacher.model: {line}" for line in (teacher.warnings if teacher else ())),
     ]
     if student is not None:
-        from omniopd.preflight.check_models import side_warnings
+        from omniopd.preflight.check_models import check_length, side_warnings
 
         response_lens = [config.rollout.max_new_tokens for config in configs.values()]
         if teacher is not None:
             mistakes.caught_in(
-                lambda: teacher.check_length(max(response_lens)), place=f"{place}teacher.model: "
+                lambda: check_length(teacher, max(response_lens)), place=f"{place}teacher.model: "
             )
-        warnings += side_warnings(student, teacher, max_new_tokens=min(response_lens))
+        warnings += side_warnings(student.chat, teacher, max_new_tokens=min(response_lens))
         mistakes.caught_in(lambda: _check_training(params, configs, layout, student), place=place)
-        for error, warning in mistakes.caught_in(lambda: _room_verdicts(params, layout, student)) or []:
-            mistakes.errors += [type(error)(f"{place}{error}")] if error else []
-            warnings += [warning] if warning else []
+        warnings += _room_warnings(params, layout, student, mistakes, place)
     mistakes.raise_all()
-    vocab_size = student.vocab_size if student else 0
+    vocab_size = len(student.chat.tokenizer) if student else 0
     warnings += [
         f"arms.{arm}: {warning}"
         for arm in params.arms  # an ablation leaves out necessary parts on purpose
@@ -172,7 +169,7 @@ def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
 
 def _check_teacher(
     params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt]
-) -> "TeacherFacts | None":
+) -> "ModelFacts | None":
     """The facts of a usable teacher; None where it is not a local model."""
     kind = kind_of(params.teacher)
     kind.check(layout.root)
@@ -232,7 +229,7 @@ def _check_logits(params: Params, configs: Configs, layout: Layout) -> None:
 
 def _check_student(
     params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt], place: str
-) -> "StudentFacts | None":
+) -> "ModelFacts | None":
     """The facts of the student, or None if `base` is yet to make it."""
     name = params.models.student
     if name == DEMO:  # a token is a character
@@ -242,16 +239,16 @@ def _check_student(
     from omniopd.preflight.check_models import check_student
 
     with _named(f"{place}models.student"):
-        facts = check_student(
+        student = check_student(
             layout.named_model(name),
             params.models.chat_template_kwargs,
             prompts,
             benchmarks=params.benchmarks,
             stop=[string for config in configs.values() for string in config.rollout.stop],
         )
-    if facts.context is not None:
-        _check_lengths(params, configs, prompts, facts.prompt_lens, facts.context)
-    return replace(facts, warnings=[f"models.student: {line}" for line in facts.warnings])
+    if student.context is not None:
+        _check_lengths(params, configs, prompts, student.prompt_lens, student.context)
+    return student
 
 
 def _check_lengths(
@@ -274,7 +271,7 @@ def _check_lengths(
         )
 
 
-def _check_training(params: Params, configs: Configs, layout: Layout, student: "StudentFacts") -> None:
+def _check_training(params: Params, configs: Configs, layout: Layout, student: "ModelFacts") -> None:
     """Raise if an arm cannot train its weights, or save them."""
     from omniopd.models.generation_config import check_generation_config
     from omniopd.training.memory import count_parameters
@@ -292,24 +289,22 @@ def _check_training(params: Params, configs: Configs, layout: Layout, student: "
                 raise ConfigError(f"{params.key_of(arm)}: {error}") from error
 
 
-def _room_verdicts(
-    params: Params, layout: Layout, student: "StudentFacts"
-) -> list[tuple[OmniOPDError | None, str | None]]:
-    """(error, warning) for the machine's memory, and for its disk."""
+def _room_warnings(
+    params: Params, layout: Layout, student: "ModelFacts", mistakes: _Mistakes, place: str
+) -> list[str]:
+    """Where the machine's memory or its disk may not suffice; where one cannot, that is a mistake."""
     from omniopd.models.loading import load_config
     from omniopd.preflight import fit
 
     has_weights = params.teacher.is_local and params.teacher.model != DEMO
     try:
         teacher = load_config(layout.named_model(params.teacher.model)) if has_weights else None
-        longest = max(student.prompt_lens, default=0)
-        most = fit.largest(fit.fits(params, student.config, teacher, longest_prompt=longest))
-        return [
-            fit.memory_verdict(most, fit.room()),
-            fit.disk_verdict(params, layout, student.config),
-        ]
+        fits = fit.fits(params, student.config, teacher, longest_prompt=student.longest_prompt)
     except ModelError as error:  # a broken teacher is an error elsewhere
-        return [(None, str(error))]
+        return [str(error)]
+    memory = mistakes.caught_in(lambda: fit.memory_warnings(fit.largest(fits), fit.room()), place=place)
+    disk = mistakes.caught_in(lambda: fit.disk_warnings(params, layout, student.config), place=place)
+    return [*(memory or ()), *(disk or ())]
 
 
 def _plan(params: Params, configs: Configs, prompts_text: str) -> list[str]:

@@ -31,42 +31,24 @@ CONVERSATION = (Message("user", "2+2="), Message("assistant", "4"))
 
 
 @dataclass(frozen=True)
-class StudentFacts:
-    """What check reads of a student."""
-
-    config: PretrainedConfig
-    vocab_size: int
-    context: int | None  # tokens; None if its configuration does not say
-    prompt_lens: list[int]  # tokens of each prompt
-    thinks: bool  # before it answers
-    has_template: bool
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class TeacherFacts:
-    """What check reads of a local teacher."""
+class ModelFacts:
+    """What check reads of a student or a local teacher."""
 
     name: str
-    context: int | None  # tokens; None if its configuration does not say
-    longest_prompt: int  # tokens
-    thinks: bool  # before it answers
-    has_template: bool
+    config: PretrainedConfig
+    chat: Chat
+    prompt_lens: list[int]  # tokens of each prompt, as the model reads it
     warnings: list[str]
 
-    def check_length(self, max_new_tokens: int) -> None:
-        """Raise where the longest prompt and a response do not fit the context.
+    @property
+    def context(self) -> int | None:
+        """In tokens; None if the configuration does not say."""
+        return context_len(self.config)
 
-        Raises:
-            ModelError: they do not.
-        """
-        if self.context is not None and self.longest_prompt + max_new_tokens > self.context:
-            raise ModelError(
-                f"{self.name}: a prompt has {self.longest_prompt} tokens as the teacher reads it, and with "
-                f"rollout.max_new_tokens = {max_new_tokens} exceeds its context of {self.context}; shorten "
-                "teacher.context or teacher.hint, leave out long prompts with prompts.max_prompt_tokens, or make "
-                "responses shorter"
-            )
+    @property
+    def longest_prompt(self) -> int:
+        """In tokens; 0 if there is no prompt."""
+        return max(self.prompt_lens, default=0)
 
 
 def check_teacher(
@@ -75,7 +57,7 @@ def check_teacher(
     prompts: Sequence[Conversation],
     *,
     on_vllm: bool,
-) -> TeacherFacts:
+) -> ModelFacts:
     """The facts of a usable local teacher; prompts: as it reads them.
 
     vLLM reads formats of weights that transformers does not, so only the files are checked there.
@@ -86,10 +68,8 @@ def check_teacher(
     check_model_dir(teacher) if on_vllm else check_weights(teacher)
     config = load_config(teacher)
     chat = _checked_chat(teacher, template_kwargs, config, prompts)
-    longest = max(map(len, chat.encode(prompts)), default=0)
     warnings = [*end_warnings(teacher, chat), *template_warnings(teacher, chat)]
-    has_template = bool(chat.tokenizer.chat_template)
-    return TeacherFacts(teacher, context_len(config), longest, chat.thinks, has_template, warnings)
+    return ModelFacts(teacher, config, chat, list(map(len, chat.encode(prompts))), warnings)
 
 
 def check_student(
@@ -99,7 +79,7 @@ def check_student(
     *,
     benchmarks: Benchmarks,
     stop: Sequence[str],
-) -> StudentFacts:
+) -> ModelFacts:
     """The facts of a student that can read the prompts, and the messages of the benchmarks; stop: of rollouts.
 
     Raises:
@@ -109,7 +89,6 @@ def check_student(
     config = load_config(student)
     conversations = [prompt.messages for prompt in prompts]
     chat = _checked_chat(student, template_kwargs, config, conversations)
-    lengths = [len(ids) for ids in chat.encode(conversations)]
     if messages := benchmark_conversations(benchmarks):
         try:
             check_template(student, chat, messages)
@@ -120,10 +99,7 @@ def check_student(
         *control_token_warnings(student, chat, conversations),
         *stop_warnings(student, chat, [*stop, *benchmarks.stop]),
     ]  # fmt: skip
-    tokenizer, has_template = chat.tokenizer, bool(chat.tokenizer.chat_template)
-    return StudentFacts(
-        config, len(tokenizer), context_len(config), lengths, chat.thinks, has_template, warnings
-    )
+    return ModelFacts(student, config, chat, list(map(len, chat.encode(conversations))), warnings)
 
 
 def _checked_chat(
@@ -206,32 +182,40 @@ def _generation_end_warnings(name: str, chat: Chat) -> list[str]:
     return warnings
 
 
-def side_warnings(student: StudentFacts, teacher: TeacherFacts | None, *, max_new_tokens: int) -> list[str]:
-    """Where only one side thinks or has a chat template, or responses are too short; None: an unknown teacher."""
-    thinks = None if teacher is None else teacher.thinks
-    warnings = thought_warnings(student.thinks, thinks, max_new_tokens=max_new_tokens)
-    if teacher is not None and student.has_template and not teacher.has_template:
-        warnings.append(
-            f"teacher.model: {teacher.name}: has no chat template, and the student has one, so the teacher reads "
-            "prompts as they are; that is right for a base model, else take the tokenizer that belongs to the teacher"
+def check_length(teacher: ModelFacts, max_new_tokens: int) -> None:
+    """Raise where the longest prompt and a response do not fit the teacher's context.
+
+    Raises:
+        ModelError: they do not.
+    """
+    if teacher.context is not None and teacher.longest_prompt + max_new_tokens > teacher.context:
+        raise ModelError(
+            f"{teacher.name}: a prompt has {teacher.longest_prompt} tokens as the teacher reads it, and with "
+            f"rollout.max_new_tokens = {max_new_tokens} exceeds its context of {teacher.context}; shorten "
+            "teacher.context or teacher.hint, leave out long prompts with prompts.max_prompt_tokens, or make "
+            "responses shorter"
         )
-    return warnings
 
 
-def thought_warnings(student_thinks: bool, teacher_thinks: bool | None, *, max_new_tokens: int) -> list[str]:
-    """Where only one side thinks before it answers, or a response has no room for thoughts; None: unknown."""
+def side_warnings(student: Chat, teacher: ModelFacts | None, *, max_new_tokens: int) -> list[str]:
+    """Where only one side thinks or has a chat template, or a response has no room for thoughts; None: unknown."""
     warnings = []
-    if teacher_thinks is not None and teacher_thinks != student_thinks:
-        who, other = ("teacher", "student") if teacher_thinks else ("student", "teacher")
+    if teacher is not None and teacher.chat.thinks != student.thinks:
+        who, other = ("teacher", "student") if teacher.chat.thinks else ("student", "teacher")
         warnings.append(
             f"teacher.chat_template_kwargs: the {who}'s chat template lets it think before it answers, the {other}'s "
             "does not, so one would continue the other's answers as thoughts; set it and models.chat_template_kwargs "
             "alike, such as { enable_thinking: false }"
         )
-    if student_thinks and max_new_tokens < THOUGHT_LEN:
+    if student.thinks and max_new_tokens < THOUGHT_LEN:
         warnings.append(
             "models.chat_template_kwargs: the student's chat template lets it think before it answers, and with "
             f"rollout.max_new_tokens {max_new_tokens} most responses would be cut within their thoughts; set "
             f"{{ enable_thinking: false }}, or raise max_new_tokens to {THOUGHT_LEN} or more"
+        )
+    if teacher is not None and student.tokenizer.chat_template and not teacher.chat.tokenizer.chat_template:
+        warnings.append(
+            f"teacher.model: {teacher.name}: has no chat template, and the student has one, so the teacher reads "
+            "prompts as they are; that is right for a base model, else take the tokenizer that belongs to the teacher"
         )
     return warnings

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from omniopd.config import Params, Precision, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
-from omniopd.errors import ConfigError, OmniOPDError
+from omniopd.errors import ConfigError
 from omniopd.inputs.base import model_in_use
 from omniopd.models.loading import load_chat, load_config
 from omniopd.rounds.ledger import due_checkpoints
@@ -167,8 +167,12 @@ def largest(fits: Sequence[Fit]) -> Fit:
     return max(fits, key=lambda fit: fit.needed)
 
 
-def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | None]:
-    """(error, warning): set if the arm that takes most memory cannot fit, or may not."""
+def memory_warnings(most: Fit, where: Room) -> list[str]:
+    """Where the arm that takes most memory may not fit.
+
+    Raises:
+        ConfigError: it cannot fit.
+    """
     processes = f" in {most.num_processes} processes" if most.num_processes > 1 else ""
     line = (
         f"{most.place}: training takes about {size_text(most.needed)}{processes} at its longest sequences, and "
@@ -177,14 +181,16 @@ def memory_verdict(most: Fit, where: Room) -> tuple[OmniOPDError | None, str | N
         "smaller model"
     )
     if most.needed * SURE > where.total:
-        return ConfigError(line), None
-    return None, line if most.needed > where.free else None
+        raise ConfigError(line)
+    return [line] if most.needed > where.free else []
 
 
-def disk_verdict(
-    params: Params, layout: Layout, student: PretrainedConfig
-) -> tuple[OmniOPDError | None, str | None]:
-    """(error, warning): set if not even one of the missing checkpoints fits on the disk, or not all of them."""
+def disk_warnings(params: Params, layout: Layout, student: PretrainedConfig) -> list[str]:
+    """Where not all of the missing checkpoints fit on the disk.
+
+    Raises:
+        ConfigError: not even one of them fits.
+    """
     sizes = []
     for arm, seed in params.runs:
         train = resolve(params, arm, seed).train
@@ -200,8 +206,8 @@ def disk_verdict(
         "checkpoint_every, run fewer arms or seeds, or free some space"
     )
     if min(sizes, default=0) > free:
-        return ConfigError(line), None
-    return None, line if sum(sizes) > free else None
+        raise ConfigError(line)
+    return [line] if sum(sizes) > free else []
 
 
 def as_json(fits: Sequence[Fit], where: Room) -> dict[str, Any]:

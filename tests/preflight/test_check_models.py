@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, Gemma3Config
 
 from omniopd.errors import ConfigError, ModelError
 from omniopd.models.chat import Chat
-from omniopd.models.loading import context_len
+from omniopd.models.loading import context_len, load_chat
 from omniopd.preflight.check import check
-from omniopd.preflight.check_models import THOUGHT_LEN, thought_warnings
+from omniopd.preflight.check_models import THOUGHT_LEN, side_warnings
 from omniopd.training.pretrain import character_tokenizer
 
 KEYS = {"student": "models.student", "teacher": "teacher.model"}
@@ -308,7 +308,8 @@ def test_both_sides_may_think_and_responses_be_long_enough(local_project: Projec
     [cut] = warnings_of(local_project)
 
     assert "models.chat_template_kwargs" in cut
-    assert thought_warnings(True, None, max_new_tokens=THOUGHT_LEN) == []
+    student = load_chat(str(local_project.root / "student"))
+    assert side_warnings(student, None, max_new_tokens=THOUGHT_LEN) == []
 
 
 def test_a_newline_may_follow_the_end_token(tmp_path: Path):

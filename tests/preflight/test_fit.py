@@ -104,7 +104,7 @@ def test_checkpoints_of_an_adapter_are_small(project: Project, with_free: Callab
     params = load_params(
         project.edit(arms=ARMS, train__lora={"rank": 1, "alpha": 1.0, "targets": ["q_proj"]}).params_file
     )
-    assert fit.disk_verdict(params, Layout(project.root), STUDENT) == (None, None)
+    assert fit.disk_warnings(params, Layout(project.root), STUDENT) == []
 
 
 def test_processes_without_gpus_share_the_machine(project: Project, monkeypatch: pytest.MonkeyPatch):
@@ -125,14 +125,17 @@ def test_what_may_not_fit_is_a_warning_and_what_cannot_is_an_error(
     most = fit.largest(list(fits_of(params).values()))
     where = fit.Room("this machine", round(free * most.needed), round(total * most.needed))
 
-    error, warning = fit.memory_verdict(most, where)
+    errors, warnings = [], []
+    try:
+        warnings = fit.memory_warnings(most, where)
+    except ConfigError as error:
+        errors = [str(error)]
 
-    assert (error is not None, warning is not None) == (has_error, has_warning)
-    if line := warning or (error and str(error)):
+    assert (len(errors), len(warnings)) == (has_error, has_warning)
+    for line in (*errors, *warnings):
         assert line.startswith("arms.")
         assert ": training takes about " in line
         assert line.endswith("or take a smaller model")
-    assert error is None or isinstance(error, ConfigError)
 
 
 def test_the_room_is_that_of_the_machine_and_of_its_container(monkeypatch: pytest.MonkeyPatch, tmp_path):
@@ -165,16 +168,13 @@ def test_checkpoints_to_come_are_counted_against_the_disk(
 ):
     layout = Layout(project.root)  # 5 rounds, a checkpoint every 2: three for each of four arms
     with_free(12.5)
-    assert fit.disk_verdict(params, layout, STUDENT) == (None, None)
+    assert fit.disk_warnings(params, layout, STUDENT) == []
     with_free(11.5)
-    error, warning = fit.disk_verdict(params, layout, STUDENT)
-    assert error is None
-    assert warning is not None
+    [warning] = fit.disk_warnings(params, layout, STUDENT)
     assert warning.startswith("train.checkpoint_every: 12 checkpoints of up to ")
     with_free(0.5)
-    error, warning = fit.disk_verdict(params, layout, STUDENT)
-    assert isinstance(error, ConfigError)
-    assert warning is None
+    with pytest.raises(ConfigError, match="train.checkpoint_every: 12 checkpoints"):
+        fit.disk_warnings(params, layout, STUDENT)
 
 
 def test_existing_checkpoints_need_no_room(
@@ -186,7 +186,7 @@ def test_existing_checkpoints_need_no_room(
             layout.run(arm, 0).checkpoint(round_).mkdir(parents=True)
     with_free(0.5)
     monkeypatch.setattr(fit, "count_parameters", pytest.fail)
-    assert fit.disk_verdict(params, layout, STUDENT) == (None, None)
+    assert fit.disk_warnings(params, layout, STUDENT) == []
 
 
 # --- the plan
