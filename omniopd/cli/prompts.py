@@ -1,12 +1,16 @@
 """The commands that show prompts as the student reads them, and the findings in their source."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from omniopd.command import PARAMS_FILE, ParamsFile, Seed, say
 from omniopd.data.layout import Layout
 from omniopd.errors import DataError
+
+if TYPE_CHECKING:
+    from omniopd.config import Params
+    from omniopd.models.chat import Chat
 
 prompts = typer.Typer(no_args_is_help=True)
 
@@ -30,19 +34,20 @@ def show(
     """Show prompts exactly as the student reads them: chat template, special tokens, number of tokens."""
     from omniopd.config import load_params
     from omniopd.data.conversation import transcript
-    from omniopd.preflight.show import show as shown
+    from omniopd.data.prompts import read_prompts
     from omniopd.teachers.briefing import briefing_of
 
-    loaded = load_params(params)
-    briefing = briefing_of(loaded.teacher)
-    for entry in shown(loaded, seed, split, _layout_with(params, seed), num=num):
-        answer, tests = entry.prompt.answer, entry.prompt.tests
-        head = [f"--- {entry.prompt.id}: {entry.num_tokens:,} tokens"]
-        head += [f"answer {answer}"] if answer is not None else []
-        head += ["with tests"] if tests is not None else []
+    loaded, layout = load_params(params), _layout_with(params, seed)
+    briefing, chat = briefing_of(loaded.teacher), _student_chat(loaded, layout)
+    for prompt in read_prompts(layout.prompts(seed, split))[:num]:
+        [ids] = chat.encode([prompt.messages])
+        head = [f"--- {prompt.id}: {len(ids):,} tokens"]
+        head += [f"answer {prompt.answer}"] if prompt.answer is not None else []
+        head += ["with tests"] if prompt.tests is not None else []
         say("; ".join(head))
-        messages = briefing.messages(entry.prompt) if teacher else entry.prompt.messages
-        say(transcript(messages) if raw or teacher else entry.text)
+        messages = briefing.messages(prompt) if teacher else prompt.messages
+        text = str(chat.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        say(transcript(messages) if raw or teacher else text)
 
 
 @prompts.command()
@@ -58,6 +63,18 @@ def report(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
         )
     for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed), like=dict[str, Any])):
         say(line)
+
+
+def _student_chat(params: "Params", layout: Layout) -> "Chat":
+    from omniopd.config import DEMO
+    from omniopd.models.chat import Chat
+    from omniopd.models.loading import load_chat
+    from omniopd.tasks import TASKS
+    from omniopd.training.pretrain import character_tokenizer
+
+    if params.models.student == DEMO:  # made from the task's alphabet, whether or not `base` has run
+        return Chat(character_tokenizer(TASKS[params.prompts.source].alphabet))
+    return load_chat(layout.named_model(params.models.student), params.models.chat_template_kwargs)
 
 
 def _layout_with(params: ParamsFile, seed: int):
