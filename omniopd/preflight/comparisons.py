@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -101,7 +102,7 @@ def check_generation(compared: Comparison) -> None:
         for given, wanted in zip(sample.logps, compared.expected(prompt, sample.token_ids), strict=True)
     ]
     compared.refuse_if(
-        _mean(differences),
+        fmean(differences),
         f"{model.config.model_type}: log-probabilities of samples from its cache and of plain forward passes",
         "sample with vLLM (rollout.engine or teacher.kind: vllm), set train.precision: float32, or take another model",
     )
@@ -163,7 +164,7 @@ def chance_warning(compared: Comparison) -> list[str]:
     """
     if len(compared.texts) < NUM_ROWS:
         return []
-    loss, num_tokens = -_mean(_wanted(compared).tolist()), len(compared.chat.tokenizer)
+    loss, num_tokens = -fmean(_wanted(compared).tolist()), len(compared.chat.tokenizer)
     if loss < CHANCE * math.log(num_tokens):
         return []
     return [
@@ -214,8 +215,4 @@ def _wanted(compared: Comparison) -> Tensor:
 
 
 def _distance(given: Sequence[float], wanted: Sequence[float]) -> float:
-    return _mean([abs(a - b) for a, b in zip(given, wanted, strict=True)])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    return fmean([abs(a - b) for a, b in zip(given, wanted, strict=True)])

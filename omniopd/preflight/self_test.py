@@ -2,9 +2,10 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -57,13 +58,15 @@ def self_tests(params: Params, layout: Layout) -> tuple[list[str], list[str]]:
     use_threads(params.compute.num_threads)
     allow_code(params.models.trust_remote_code)
     lines, warnings, errors = [], [], []
-    for place, name, tests in _planned(params):
+    for place, name, template_kwargs, tests in _planned(params):
         path = layout.named_model(name)
         if (reason := _left_out(path)) is not None:
             lines.append(f"self-test {place}: not run: {reason}")
             continue
         started, problems = time.monotonic(), []
-        for problem in tests(path):
+        chat = load_chat(path, template_kwargs)
+        texts = usable_texts(chat)
+        for problem in tests(path, chat, texts) if texts else [NO_TEXTS]:
             if isinstance(problem, ModelError):
                 problems.append(f"{place}: {path}: {str(problem).removeprefix(f'{path}: ')}")
             else:
@@ -78,19 +81,21 @@ def self_tests(params: Params, layout: Layout) -> tuple[list[str], list[str]]:
 
 
 Problems = Iterator[ModelError | str]  # errors and warnings
+Tests = Callable[[str, Chat, Sequence[str]], Problems]  # of the model in a path, over texts
 
 
-def _planned(params: Params) -> Iterator[tuple[str, str, Callable[[str], Problems]]]:
-    """(place, name, tests) of each model that is loaded in this process."""
+def _planned(params: Params) -> Iterator[tuple[str, str, Mapping[str, Any], Tests]]:
+    """(place, name, settings of the chat template, tests) of each model that is loaded in this process."""
     configs = [resolve(params, arm, params.seeds[0]) for arm in params.every_arm]
     if params.models.student != DEMO:
-        yield "models.student", params.models.student, lambda path: _student_problems(path, params, configs)
+        kwargs, tests = params.models.chat_template_kwargs, partial(_student_problems, configs=configs)
+        yield "models.student", params.models.student, kwargs, tests
     is_loaded = params.teacher.is_local and kind_of(params.teacher).in_process
     is_tested = params.teacher.model == params.models.student and all(
         config.train.precision == "float32" and config.rollout.engine == "transformers" for config in configs
     )
     if is_loaded and not is_tested and params.teacher.model != DEMO:
-        yield "teacher.model", params.teacher.model, lambda path: _teacher_problems(path, params)
+        yield "teacher.model", params.teacher.model, params.teacher.chat_template_kwargs, _teacher_problems
 
 
 def _left_out(path: str) -> str | None:
@@ -114,12 +119,7 @@ def _left_out(path: str) -> str | None:
     return None
 
 
-def _student_problems(path: str, params: Params, configs: Sequence[RunConfig]) -> Problems:
-    chat = load_chat(path, params.models.chat_template_kwargs)
-    texts = usable_texts(chat)
-    if not texts:
-        yield NO_TEXTS
-        return
+def _student_problems(path: str, chat: Chat, texts: Sequence[str], configs: Sequence[RunConfig]) -> Problems:
     yield from _text_problems(chat, texts)
     trains: dict[Precision, list[Train]] = {}
     for config in configs:
@@ -146,12 +146,7 @@ def _student_problems(path: str, params: Params, configs: Sequence[RunConfig]) -
             gc.collect()
 
 
-def _teacher_problems(path: str, params: Params) -> Problems:
-    chat = load_chat(path, params.teacher.chat_template_kwargs)
-    texts = usable_texts(chat)
-    if not texts:
-        yield NO_TEXTS
-        return
+def _teacher_problems(path: str, chat: Chat, texts: Sequence[str]) -> Problems:
     compared = Comparison(load_model(path), chat, texts)
     yield from _failures([check_padding, check_generation], compared)
     yield from chance_warning(compared)
