@@ -93,7 +93,7 @@ def distill(
     if not variant and (arm, seed) in params.runs:
         stage = "distill" if arm in params.arms else "ablate"
         if complaint := record(params, layout, [f"prepare@{seed}", f"base@{seed}", f"{stage}@{arm}-{seed}"]):
-            warn([complaint])
+            warn(complaint)
     return last
 
 
@@ -125,10 +125,10 @@ def one_run(
     with only_writer(files.lock, of=str(files.root)), on_interruption(_end_soon):
         run_dir = start_run(
             params, arm, seed, layout, swept_lr=swept_lr, variant=variant_of(overrides or {}),
-            warn=lambda line: _sound([line]),
+            warn=_sound,
         )  # fmt: skip
         run = open_run(run_dir)
-        tracker = tracker_of(run, warn=lambda line: warn([line]))
+        tracker = tracker_of(run, warn=warn)
         if overrides:
             tracker.tag({"omniopd.overrides": json.dumps(overrides, sort_keys=True)})
         pages = Pages(files.root.name)
@@ -170,7 +170,7 @@ def _rounds(
                 accuracy, prefetched = _one_round(run, round_, shards, prefetched, prefetch)
                 freeze()
                 log_round(tracker, run, round_)
-                _sound(alarms.begun_in(run_dir, round_))
+                _sound(*alarms.begun_in(run_dir, round_))
                 if accuracy is not None:
                     note = f"greedy {accuracy:.3f} on validation prompts"
                     pages.accuracies(ledger.recorded_metrics(run_dir))
@@ -179,7 +179,7 @@ def _rounds(
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))
         log_round(tracker, run, num_rounds)
-        _sound(alarms.begun_in(run_dir, num_rounds))
+        _sound(*alarms.begun_in(run_dir, num_rounds))
     ledger.tidy(run_dir)
     report = _report(run, tracker)
     tracker.finish()
@@ -196,15 +196,15 @@ def _report(run: Run, tracker: Tracker) -> Path | None:
     try:
         path = write_report(run.files.root)
     except OmniOPDError as error:
-        warn([f"{run.files.root.name}: its report was not written: {error}"])
+        warn(f"{run.files.root.name}: its report was not written: {error}")
         return None
     tracker.report_done(path)
     return path
 
 
-def _sound(lines: list[str]) -> None:
+def _sound(*lines: str) -> None:
     """Print warnings, and log them."""
-    warn(lines)
+    warn(*lines)
     for line in lines:
         log.warning(line)
 

@@ -38,8 +38,8 @@ def measure(params: Params, arm: str, seed: int, root: Path, variant: str) -> di
     """Held-out accuracies and benchmarks before and after training, written to disk and logged to MLflow."""
     with gpu(params.compute):
         record = measuring.evaluate(arm, seed, Layout(root), variant, benchmarks=params.benchmarks)
-    warn(record["notes"])
-    track_evaluation(record, Layout(root), variant=variant, warn=lambda line: warn([line]))
+    warn(*record["notes"])
+    track_evaluation(record, Layout(root), variant=variant, warn=warn)
     return record
 
 
@@ -47,10 +47,8 @@ def measure(params: Params, arm: str, seed: int, root: Path, variant: str) -> di
 def benchmark(params: Params, model: str, root: Path) -> dict[str, dict[str, Any]]:
     """The record of each benchmark of params, written to disk and logged to MLflow."""
     with gpu(params.compute):
-        measured = measure_model(
-            model, params, Layout(root), on_items=lambda *_: None, warn=lambda line: warn([line])
-        )
-    warn([note for benchmark in measured for note in benchmark.notes])
+        measured = measure_model(model, params, Layout(root), on_items=lambda *_: None, warn=warn)
+    warn(*(note for benchmark in measured for note in benchmark.notes))
     return {benchmark.name: benchmark.record for benchmark in measured}
 
 
@@ -97,7 +95,7 @@ def evaluate(
     if not variant:
         stage = "evaluate" if arm in params.arms else "evaluate-ablation"
         if complaint := record(params, layout, [f"{stage}@{arm}-{seed}"]):
-            warn([complaint])
+            warn(complaint)
     return layout.evaluation(arm, seed, variant)
 
 
@@ -114,8 +112,8 @@ def compare(
     """
     params, layout = checked(params_file), Layout(params_file.parent)
     evaluations, into = collect(params, layout, arms=arms or (), seeds=seeds or ())
-    track_comparison(evaluations, layout, warn=lambda line: warn([line]))
+    track_comparison(evaluations, layout, warn=warn)
     Pages("comparison").summary(into.table.read_text(encoding="utf-8"))
     if into == layout.compared and (complaint := record(params, layout, ["compare"])):
-        warn([complaint])
+        warn(complaint)
     return into.records

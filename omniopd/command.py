@@ -63,7 +63,7 @@ def note(line: str) -> None:
     _print(line, stderr=True)
 
 
-def warn(lines: list[str]) -> None:
+def warn(*lines: str) -> None:
     """Print warnings on standard error."""
     for line in lines:
         _print(f"warning: {line}", style="yellow", stderr=True)

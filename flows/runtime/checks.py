@@ -26,5 +26,5 @@ def _checked(params_file: Path, text: bytes, overrides: str) -> Params:
     from omniopd.preflight.check import check
 
     params, warnings, _ = check(params_file, json.loads(overrides))
-    warn(warnings)
+    warn(*warnings)
     return params

@@ -51,12 +51,12 @@ def run_flow(flow: Flow[..., Any], **given: Any) -> Any:
         failure = outcome.get("error")
         if failure is not None and not isinstance(failure, CLIENT_ERRORS):
             if error is not failure:
-                warn([_failure_text(error, "its pages do not show why the run ended")])
+                warn(_failure_text(error, "its pages do not show why the run ended"))
             raise failure from None
         if "value" in outcome:
-            warn([_failure_text(error, "its pages do not show that the run is complete")])
+            warn(_failure_text(error, "its pages do not show that the run is complete"))
             return outcome["value"]
-        warn([_failure_text(error, "the run continues without it")])
+        warn(_failure_text(error, "the run continues without it"))
     with leaving_soon():
         return flow.fn(**given)
 

@@ -83,7 +83,7 @@ def reproduce(
     lookup, layout = Lookup(load_params(params).tracking), Layout(params.parent)
     tracked = lookup.find(run)
     differences = reproduction.code_differences(tracked, layout.root)
-    warn(differences)
+    warn(*differences)
     target = into or layout.reproduced(tracked.short_id)
     say(f"run {tracked.short_id} ({tracked.name}) is repeated in {target}")
     compared = reproduction.reproduce(tracked, lookup, layout.root, target)

@@ -99,8 +99,8 @@ def _measure_model(model: str, loaded: "Params", params: Path, *, as_json: bool)
 
     layout = Layout(params.parent)
     with _bars() as on_items:
-        measured = measure_model(model, loaded, layout, on_items=on_items, warn=lambda line: warn([line]))
-    warn([line for benchmark in measured for line in benchmark.notes])
+        measured = measure_model(model, loaded, layout, on_items=on_items, warn=warn)
+    warn(*(line for benchmark in measured for line in benchmark.notes))
     if as_json:
         typer.echo(json.dumps({benchmark.name: benchmark.record for benchmark in measured}, indent=1))
     else:
@@ -121,8 +121,8 @@ def _measure_run(
     layout, variant = Layout(params.parent), variant_of(changes)
     with _bars() as on_items:
         record = measure(arm, seed, layout, variant, benchmarks=loaded.benchmarks, on_items=on_items)
-    warn(record["notes"])
-    track_evaluation(record, layout, variant=variant, warn=lambda line: warn([line]))
+    warn(*record["notes"])
+    track_evaluation(record, layout, variant=variant, warn=warn)
     before, after = (record[when]["greedy"]["accuracy"] for when in ("before", "after"))
     note(f"{arm}, seed {seed}: greedy {before:.3f} → {after:.3f}")
     if as_json:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from omniopd.command import PARAMS_FILE, Arms, ParamsFile, Seed, Seeds, clock, note, warn
+from omniopd.command import PARAMS_FILE, Arms, ParamsFile, Seed, Seeds, clock, note, say, warn
 from omniopd.data.layout import Layout
 from omniopd.errors import ModelError
 from omniopd.progress import base_bar
@@ -37,17 +37,16 @@ def check(
         return
 
     checked, warnings, plan = find_errors(params)
-    console = Console(soft_wrap=True, emoji=False)
     for line in plan:
-        console.print(line, markup=False, highlight=False)
+        say(line)
     if self_test:
         from omniopd.preflight.self_test import self_tests
 
         lines, more = self_tests(checked, Layout(params.parent))
         for line in lines:
-            console.print(line, markup=False, highlight=False)
+            say(line)
         warnings += [f"{params}: {warning}" for warning in more]
-    warn(warnings)
+    warn(*warnings)
 
 
 @app.command(short_help="Estimate what runs cost: calls, tokens, dollars, time, memory.")
@@ -84,7 +83,7 @@ def plan(
     if memory is not None:
         console.print(memory_table(memory))
         console.print(memory_line(memory), highlight=False, soft_wrap=True)
-    warn(warnings)
+    warn(*warnings)
 
 
 @app.command("resolve", hidden=True)
@@ -105,7 +104,7 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
     from omniopd.report.prompts import findings_text
 
     checked, warnings, _ = find_errors(params)
-    warn(warnings)
+    warn(*warnings)
     layout = Layout(params.parent)
     write_prompts(checked, seed, layout)
     if (report := layout.prompt_report(seed)).exists():
@@ -143,7 +142,7 @@ def rates(params: ParamsFile = PARAMS_FILE) -> None:
     chosen, warnings = choose_rates(load_params(params), Layout(params.parent))
     listed = ", ".join(f"{arm} {lr:g}" for arm, lr in chosen.items() if lr)
     note(f"learning rates: {listed}")
-    warn(warnings)
+    warn(*warnings)
 
 
 @app.command(hidden=True)
@@ -155,7 +154,7 @@ def compare(params: ParamsFile = PARAMS_FILE, arm: Arms = None, seed: Seeds = No
 
     layout = Layout(params.parent)
     evaluations, into = collect(load_params(params), layout, arms=arm or (), seeds=seed or ())
-    track_comparison(evaluations, layout, warn=lambda line: warn([line]))
+    track_comparison(evaluations, layout, warn=warn)
     options = [*(f" --arm {name}" for name in arm or ()), *(f" --seed {number}" for number in seed or ())]
     note(f"{into.records} and {into.table} written; `omniopd table{''.join(options)}` shows them")
 
