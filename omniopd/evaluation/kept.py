@@ -17,14 +17,11 @@ from omniopd.sampling.samplers import Sample, Sampler
 
 
 @dataclass(frozen=True)
-class KeptSample:
-    """A sample as it is kept."""
+class KeptSample(Generation):
+    """A sample as it is kept, with the weights that wrote it."""
 
     token_ids: list[Int32]
-    finish_reason: str
-    entropies: list[float]
-    logps: list[float]
-    weights: str
+    weights: str = ""
 
 
 class KeptSampler:
@@ -58,15 +55,9 @@ class KeptSampler:
                 )
                 write_records(path, [_kept(sample) for group in drawn for sample in group], KeptSample)
                 write_receipt(receipt, key=key, files=[path], base=path.parent)
-        samples = (_sample(kept) for kept in read_records(path, KeptSample))
+        samples = (Sample(kept, kept.weights) for kept in read_records(path, KeptSample))
         return [list(islice(samples, len(group))) for group in seeds]
 
 
 def _kept(sample: Sample) -> KeptSample:
     return KeptSample(**asdict(sample.generation), weights=sample.weights)
-
-
-def _sample(kept: KeptSample) -> Sample:
-    fields = asdict(kept)
-    weights = fields.pop("weights")
-    return Sample(Generation(**fields), weights)
