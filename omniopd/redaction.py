@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cache
 from types import TracebackType
 from urllib.parse import quote, quote_plus
 
@@ -28,7 +29,6 @@ CREDENTIALS = re.compile(
 _known: set[str] = set()
 _forms: re.Pattern[str] | None = None
 _long_forms: re.Pattern[str] | None = None  # of the keys of at least LONG characters
-_is_installed = False
 
 
 def protect(*keys: str | None) -> None:
@@ -108,11 +108,9 @@ def _base64_forms(key: bytes) -> Iterator[str]:
                 yield form
 
 
+@cache
 def _install() -> None:
-    global _is_installed
-    if _is_installed:
-        return
-    _is_installed = True
+    """Mask keys wherever Python prints or logs, from the first call on."""
     make = logging.getLogRecordFactory()
     logging.setLogRecordFactory(lambda *args, **kwargs: _cleaned(make(*args, **kwargs)))
     sys.excepthook = _print_exception

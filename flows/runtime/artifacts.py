@@ -7,17 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect import artifacts
 from prefect.context import FlowRunContext
-from prefect.exceptions import PrefectException
 
+from flows.runtime.outcome import CLIENT_ERRORS
 from omniopd.data.metrics import ACCURACY
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0  # between two updates of the progress
-FAILURES = (httpx.HTTPError, PrefectException)  # a page that cannot be written does not stop a run
 
 
 class Pages:
@@ -98,6 +96,6 @@ def _shown(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return None
     try:
         return create(*args, **kwargs)
-    except FAILURES:
+    except CLIENT_ERRORS:  # a page that cannot be written does not stop a run
         log.warning("Prefect did not accept an artifact", exc_info=True)
         return None

@@ -88,10 +88,8 @@ def prefetching() -> Iterator[Prefetch]:
     waits = True
     try:
         yield lambda work: thread.submit(copy_context().run, work)
-    except Exception:
-        raise
-    except BaseException:
-        waits = False
+    except BaseException as error:
+        waits = isinstance(error, Exception)
         raise
     finally:
         thread.shutdown(wait=waits, cancel_futures=True)
