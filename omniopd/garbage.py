@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 ALLOCATIONS = 20_000  # new objects that start a collection; Python's default is 700
 
@@ -30,14 +31,11 @@ def freezable() -> Iterator[Callable[[], None]]:
 
     Call it when everything that lasts is loaded: else every round would scan a million objects of libraries and models.
     """
-    is_frozen = False
 
+    @cache
     def freeze() -> None:
-        nonlocal is_frozen
-        if not is_frozen:
-            gc.collect()
-            gc.freeze()
-            is_frozen = True
+        gc.collect()
+        gc.freeze()
 
     try:
         yield freeze

@@ -70,6 +70,7 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
         run.models.release("engine")
     keep_only(folder, benchmarks.suite if benchmarks else [])
     teacher = run.models.readable_teacher()
+    measured = [result for student in students.values() for result in student.benchmarks]
     return {
         "arm": arm,
         "seed": seed,
@@ -82,7 +83,7 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
             | {"benchmarks": {result.name: result.record for result in student.benchmarks}}
             for when, student in students.items()
         },
-        "notes": list(dict.fromkeys(note for student in students.values() for note in student.notes)),
+        "notes": list(dict.fromkeys(note for result in measured for note in result.notes)),
         **_totals(run),
     }
 
@@ -95,10 +96,6 @@ class _Student:
     benchmarks: list[Measured]
     forks: list[Forks]
     fork_entropy: float | None
-
-    @property
-    def notes(self) -> list[str]:
-        return [note for result in self.benchmarks for note in result.notes]
 
 
 def _measured_student(

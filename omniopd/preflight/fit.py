@@ -10,12 +10,13 @@ import psutil
 import torch
 from transformers import PretrainedConfig
 
-from omniopd.config import Params, Precision, RunConfig, resolve
+from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import read_prompts
 from omniopd.errors import ConfigError
 from omniopd.inputs.base import model_in_use
 from omniopd.models.loading import load_chat, load_config
+from omniopd.models.precision import DTYPES
 from omniopd.rounds.ledger import due_checkpoints
 from omniopd.teachers import kind_of
 from omniopd.training.memory import (
@@ -29,7 +30,6 @@ from omniopd.training.memory import (
 from omniopd.training.step import ENTROPY
 
 GIB, MIB = 2**30, 2**20
-BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 SURE = 0.75  # the estimate is within a quarter, so less memory than this share of it is an error
 CGROUP = Path("/sys/fs/cgroup/memory.max")  # the limit of a container
 
@@ -103,7 +103,7 @@ def _memory_of(
 ) -> Memory:
     """Of one training process at the longest sequences; num_teacher: parameters of a local teacher."""
     train, rollout = config.train, config.rollout
-    compute_bytes = BYTES[train.precision]
+    compute_bytes = DTYPES[train.precision].itemsize
     size = size_of(
         student, compute_bytes=compute_bytes, weight_bytes=MASTER if train.lora is None else compute_bytes
     )

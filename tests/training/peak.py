@@ -17,7 +17,6 @@ from omniopd.config import Train, load_params
 from omniopd.data.rows import Row
 from omniopd.methods import OPD, SFT, OmniOPD
 from omniopd.models.precision import DTYPES, compute_in
-from omniopd.preflight.fit import BYTES
 from omniopd.training.memory import StepShape, size_of, training_memory
 from omniopd.training.trainer import Trainer
 
@@ -72,7 +71,7 @@ def main() -> None:
     )
     needs = {"reference": "reference", "teacher": "teacher_logits"}
     roles = [role for role, need in needs.items() if need in method.needs]
-    compute_bytes = BYTES[settings.precision]
+    compute_bytes = DTYPES[settings.precision].itemsize
     size = size_of(config, compute_bytes=compute_bytes)
     torch.set_num_threads(1)
     before = _status("VmRSS")
