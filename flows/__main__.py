@@ -13,12 +13,12 @@ from rich.console import Console
 from omniopd.command import PARAMS_FILE, Arm, Overrides, ParamsFile, Seed, clock, run
 from omniopd.data.layout import Layout
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def about() -> None:
-    """The Prefect flows, and the server with their pages."""
+app = typer.Typer(
+    help="The Prefect flows, and the server with their pages.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.command()

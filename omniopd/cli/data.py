@@ -10,12 +10,7 @@ from omniopd.command import PARAMS_FILE, ParamsFile, say, warn
 from omniopd.data.layout import Layout
 from omniopd.errors import DataError
 
-data = typer.Typer(no_args_is_help=True)
-
-
-@data.callback()
-def about() -> None:
-    """The data that runs were trained on, as recorded in MLflow."""
+data = typer.Typer(no_args_is_help=True, help="The data that runs were trained on, as recorded in MLflow.")
 
 
 @data.command("list")

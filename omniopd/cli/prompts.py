@@ -12,12 +12,7 @@ if TYPE_CHECKING:
     from omniopd.config import Params
     from omniopd.models.chat import Chat
 
-prompts = typer.Typer(no_args_is_help=True)
-
-
-@prompts.callback()
-def about() -> None:
-    """The prompts that `omniopd prepare` wrote."""
+prompts = typer.Typer(no_args_is_help=True, help="The prompts that `omniopd prepare` wrote.")
 
 
 @prompts.command()
