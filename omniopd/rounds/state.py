@@ -97,10 +97,8 @@ def forget(run: Run) -> None:
 def _rebuild(run: Run, round_: int) -> Trainer:
     start, path = next((r, path) for r in range(round_, -1, -1) if (path := run.saved(r)) is not None)
     models = run.models
-    model, frozen = (
-        models.load_student(path),
-        {"reference": models.reference, "teacher": models.teacher_model},
-    )
+    model = models.load_student(path)
+    frozen = {"reference": models.reference, "teacher": models.teacher_model}
     for scored in filter(None, (model, *frozen.values())):
         check_head(scored)
         check_rows(scored)
