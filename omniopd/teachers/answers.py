@@ -49,8 +49,14 @@ class Reserved:
         return self.prompt_bytes + MAX_TEMPLATE_TOKENS
 
     def usage(self, prices: Prices) -> Usage:
-        """The usage of a call that uses all of it."""
-        return _priced({}, self.prompt_tokens, self.completion_tokens, prices)
+        """The usage of a call that uses all of it, with the prompt at the dearer of two prices: read, or cached."""
+        cost = prices.cost(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=0,
+            written_tokens=self.prompt_tokens if prices.cache_write > prices.input else 0,
+            completion_tokens=self.completion_tokens,
+        )
+        return Usage(self.prompt_tokens, 0, self.completion_tokens, cost)
 
 
 @dataclass(frozen=True)

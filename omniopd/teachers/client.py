@@ -258,15 +258,11 @@ class ApiTeacher:
 
     async def _reserve(self, key: bytes, reserved: Reserved) -> bool:
         """Reserve the maximum cost of a call; False where another process bought its reply meanwhile."""
-        prices = self._endpoint.prices
-        cost_usd = (
-            max(prices.input, prices.cache_write) * reserved.prompt_tokens
-            + prices.output * reserved.completion_tokens
-        )
+        most = reserved.usage(self._endpoint.prices)
         while not self._cache.reserve(
             key,
-            tokens=reserved.prompt_tokens + reserved.completion_tokens,
-            cost_usd=cost_usd,
+            tokens=most.prompt_tokens + most.completion_tokens,
+            cost_usd=most.cost_usd,
             budget=Budget(self._config.budget_usd, self._config.budget_tokens),
             lease_s=self._config.timeout_s + LEASE_MARGIN_S,
         ):

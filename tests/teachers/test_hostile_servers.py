@@ -21,6 +21,7 @@ from omniopd.config import TeacherConfig
 from omniopd.data.conversation import conversation
 from omniopd.errors import BudgetError, ConfigError, TeacherError
 from omniopd.teachers import TeacherRequest, wire
+from omniopd.teachers.answers import Reserved
 from omniopd.teachers.cache import ReplyCache
 from omniopd.teachers.calls import Endpoint, pause_s
 from omniopd.teachers.capabilities import tabled
@@ -271,6 +272,13 @@ def test_a_call_is_booked_between_what_was_counted_here_and_what_was_reserved(
     assert (answer.prompt_tokens, answer.completion_tokens) == (prompt, completion)
     assert _spent(tmp_path).tokens == prompt + completion
     assert answer.cost_usd == pytest.approx(1e-3 * prompt + 1e-2 * completion)
+
+
+def test_what_is_reserved_is_booked_at_the_dearer_price_of_a_prompt():
+    reserved = Reserved(PROMPT_BYTES, MAX_TOKENS)
+    assert reserved.usage(PRICES).cost_usd == pytest.approx(2e-3 * RESERVED_PROMPT + 1e-2 * MAX_TOKENS)
+    cheap_cache = Prices(input=1e-3, cached_input=1e-4, cache_write=0.0, output=1e-2)
+    assert reserved.usage(cheap_cache).cost_usd == pytest.approx(1e-3 * RESERVED_PROMPT + 1e-2 * MAX_TOKENS)
 
 
 @pytest.mark.parametrize("cached", [10**30, -5, "x", None, float("nan")])
