@@ -65,8 +65,10 @@ def self_tests(params: Params, layout: Layout) -> tuple[list[str], list[str]]:
             continue
         started, problems = time.monotonic(), []
         chat = load_chat(path, template_kwargs)
-        texts = usable_texts(chat)
-        for problem in tests(path, chat, texts) if texts else [NO_TEXTS]:
+        if not (texts := usable_texts(chat)):
+            warnings.append(f"{place}: {path}: {NO_TEXTS}")
+            continue
+        for problem in tests(path, chat, texts):
             if isinstance(problem, ModelError):
                 problems.append(f"{place}: {path}: {str(problem).removeprefix(f'{path}: ')}")
             else:

@@ -64,6 +64,15 @@ def test_what_is_not_on_this_machine_or_too_large_is_left_out(
     assert "check loads at most" in lines[1]
 
 
+def test_without_a_text_that_the_tokenizer_writes_nothing_is_said_to_be_equal(
+    tested_project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(self_test, "TEXTS", ("學",))
+    lines, warnings = compared(tested_project)
+    assert lines == []
+    assert [line.split(": ")[0] for line in warnings] == ["models.student", "teacher.model"]
+
+
 def test_ids_that_are_no_token_may_not_have_probability(tested_project: Project):
     folder = tested_project.root / "student"
     model = AutoModelForCausalLM.from_pretrained(folder)
