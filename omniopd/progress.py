@@ -54,7 +54,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _start_clock(self, done: int) -> None:
         self._from, self._start = done, time.monotonic()

@@ -13,7 +13,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, float, int]], 
     """What a bar prints after these (method, seconds, done) calls, where standard error is not a terminal."""
     now, written = 0.0, io.StringIO()
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
-    with progress.bar("it", total, console=Console(file=written, width=200)) as shown:
+    with progress.bar("it", total, console=Console(file=written, width=10)) as shown:
         for call, now, done in calls:  # noqa: B007 (the clock reads it)
             getattr(shown, call)(done)
     return written.getvalue().splitlines()
