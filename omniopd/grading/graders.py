@@ -10,7 +10,9 @@ from omniopd.config import Evaluation, imported
 from omniopd.data.prompts import Prompt, Reference
 from omniopd.data.records import Reward, Trajectory
 from omniopd.errors import ConfigError, DataError, ProcessError
+from omniopd.grading.code.grader import CodeCase, grade_programs
 from omniopd.grading.grade import CUT, Grade, not_graded
+from omniopd.grading.math.grader import MathCase, grade_math
 from omniopd.grading.thoughts import without_thought
 
 log = logging.getLogger(__name__)
@@ -75,8 +77,6 @@ class MathGrader:
     needs: ClassVar[Reference] = "answer"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        from omniopd.grading.math.grader import MathCase, grade_math  # sympy takes a second to import
-
         return grade_math(
             [MathCase(case.response, case.prompt.answer or "", finished=case.finished) for case in cases]
         )
@@ -88,8 +88,6 @@ class CodeGrader:
     needs: ClassVar[Reference] = "tests"
 
     def grade(self, cases: Sequence[Case]) -> list[Grade]:
-        from omniopd.grading.code.grader import CodeCase, grade_programs
-
         finished = [case for case in cases if case.finished]
         programs = [CodeCase(case.response, case.prompt.prompt, case.prompt.tests or "") for case in finished]
         grades = iter(grade_programs(programs))
