@@ -31,7 +31,7 @@ demo: setup ## distil a small student from a teacher that only returns text, and
 models: setup ## download real tokenizers and SmolLM2-135M-Instruct into models/real, which tests of real models need
 	@scripts/fetch-models
 
-real: setup ## distil a real model, SmolLM2-135M, from itself behind worked examples: about half an hour on two cores
+real: setup ## distil a real model, SmolLM2-135M, from itself behind worked examples; half an hour at most (an estimate)
 	@scripts/real
 
 real-comparison: setup ## every method on that model and task, swept, on three seeds: hours, in the background; goes on where it was

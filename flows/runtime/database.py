@@ -22,11 +22,11 @@ def first_start(root: Path) -> Iterator[Callable[[], None]]:
         if not made.exists():
             lock.enter_context(one_at_a_time(state / "database.lock"))
 
-        def answers() -> None:
+        def others_may_start() -> None:
             with contextlib.suppress(OSError):  # then the next server waits for its turn as well
                 made.touch()
             lock.close()
 
         if made.exists():
             lock.close()
-        yield answers
+        yield others_may_start

@@ -28,8 +28,8 @@ class KeptSampler:
     """Another sampler, whose samples are kept in `.cache/samples` and read where the same are asked for again.
 
     They are known by everything that decides them: tokens of the prompts, seeds, decoding and stop tokens; the weights
-    that must write them; and `engine`, the settings that rounding depends on, with the batch size. They are tokens
-    alone, so that a changed grader reads them anew.
+    that must write them; and `engine`, the settings that rounding depends on, with the batch size. Grades are
+    not kept: a changed grader grades the kept samples again.
     """
 
     def __init__(self, sampler: Sampler, layout: Layout, *, weights: str, engine: Mapping[str, Any]):
