@@ -8,186 +8,24 @@ import argparse
 import asyncio
 import json
 import os
-import random
-import re
 import signal
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from aiohttp import web
 from loopback import HOST, Addressed
+from teacher_dialects import DIALECTS, Asked, Dialect, Refused, Vendor, body_hash, parsed
+from teacher_mind import KINDS, STATUSES, UNANSWERED, AdditionMind, Faults, Mind, Reply
 
-from omniopd.tasks import TASKS, Addition
-
-SUM = re.compile(r"(\d{4})\+(\d{4})=")
-DIGITS = "0123456789"
-MEAN_LEN = 32  # of what is written after a text that asks for no sum
 NUM_DRIPS = 10
 SHUTDOWN_S = 1.0
-
-# What of a body makes two requests the same.
-TELLING = (
-    "model", "prompt", "messages", "system", "n", "max_tokens", "max_completion_tokens", "temperature", "seed",
-)  # fmt: skip
-KINDS = (
-    "rate_limit", "server_error", "unavailable", "reset", "timeout", "empty", "truncated", "fewer", "drip",
-    "content_type",
-)  # fmt: skip
-STATUSES = {"rate_limit": 429, "server_error": 500, "unavailable": 503}
-UNANSWERED = {*STATUSES, "reset", "timeout", "truncated", "content_type"}
-
-Reply = tuple[str, str]  # text, and "stop", "length" or "content_filter"
-Split = tuple[str, str]  # prompt, and prefix
-
-
-class Mind(Protocol):
-    """What the teacher thinks, in characters: so many are a token as the vendor has it, and the end is one."""
-
-    def reply(self, prompt: str, prefix: str, max_chars: int, seed: int | None) -> Reply:
-        """What follows the prefix, and "stop", or "length" where its end is not within max_chars."""
-        ...
-
-    def split(self, text: str) -> Split:
-        """A text to complete, as prompt and prefix."""
-        ...
-
-
-@dataclass(frozen=True)
-class AdditionMind:
-    """Adds as the built-in task does. After a wrong prefix it goes on at the same place of its own solution.
-
-    To any other text it writes digits, each determined by all that stands before it: its solution of a prompt is
-    one and the same, however it is cut. `noise` is the probability that a character becomes another digit,
-    where a seed says how.
-
-    >>> AdditionMind().reply("4185+5874=", "5+4+0", 4, seed=0)
-    ('=09;', 'length')
-    """
-
-    noise: float = 0.0
-
-    def reply(self, prompt: str, prefix: str, max_chars: int, seed: int | None) -> Reply:
-        solution = worked_solution(prompt)
-        if solution is None:
-            text, reason = _digits_after(prompt + prefix, max_chars)
-        else:
-            rest = solution[len(prefix) :]
-            text, reason = rest[:max_chars], "stop" if len(rest) < max_chars else "length"
-        return text if seed is None else self._noisy(text, prompt, prefix, seed), reason
-
-    def split(self, text: str) -> Split:
-        match = SUM.match(text)
-        end = match.end() if match else len(text)
-        return text[:end], text[end:]
-
-    def _noisy(self, text: str, *drawn_from: object) -> str:
-        if not self.noise:
-            return text
-        rng = random.Random(_hash(*drawn_from))
-        return "".join(_other_digit(char, rng) if rng.random() < self.noise else char for char in text)
-
-
-@lru_cache(maxsize=65536)
-def worked_solution(prompt: str) -> str | None:
-    """The solution of a sum of two numbers of four digits; None of anything else."""
-    match = SUM.fullmatch(prompt)
-    task = TASKS["addition"]
-    assert isinstance(task, Addition)
-    return task.of(int(match[1]), int(match[2])).solution if match else None
-
-
-@dataclass(frozen=True)
-class Faults:
-    """Which request fails and how: the same for the same body asked for the same time.
-
-    `share` of the requests are hit, by one of `kinds`. A filter hits `filter_share` of the bodies, whenever they
-    are asked. "timeout" stalls for slow_s and drops the connection; "drip" sends its answer over slow_s. "fewer"
-    hits only where more than one reply is asked for.
-
-    >>> Faults(share=1.0, kinds=("reset",)).hitting("5f0c", num_asked=3, n=1)
-    'reset'
-    """
-
-    share: float = 0.0
-    seed: int = 0
-    kinds: tuple[str, ...] = KINDS
-    retry_after_s: float = 0.05
-    slow_s: float = 1.0
-    filter_share: float = 0.0
-
-    def __post_init__(self):
-        if unknown := set(self.kinds) - set(KINDS):
-            raise ValueError(
-                f"kinds: {sorted(unknown)}: choose from {KINDS}; filters have filter_share, and restart() a restart"
-            )
-
-    def hitting(self, body: str, num_asked: int, n: int) -> str | None:
-        """The kind of fault that hits a body which was asked num_asked times before, for n replies; None for none."""
-        kinds = [kind for kind in self.kinds if kind != "fewer" or n > 1]
-        kind = None
-        if kinds and _share(self.seed, "hit", body, num_asked) < self.share:
-            kind = kinds[_hash(self.seed, "kind", body, num_asked) % len(kinds)]
-        if kind not in (None, "fewer", "drip"):
-            return kind
-        return (
-            "filter" if self.filter_share and _share(self.seed, "filter", body) < self.filter_share else kind
-        )
-
-
-@dataclass(frozen=True)
-class Vendor:
-    """What the API accepts. A key or a set of models that is None accepts any.
-
-    Above max_n replies a request is refused (`refuse_n`) or brings max_n. A last turn of the assistant is refused
-    (`refuse_prefill`) or answered from the beginning (`ignores_prefill`). `parse_instruct` takes prompt and prefix
-    from every user message, also from one that is the prompt alone. Where it `echoes`, its errors quote the key.
-
-    >>> Vendor(max_n=4, api_key="right").refuse_n
-    False
-    """
-
-    max_n: int | None = None
-    refuse_n: bool = False
-    refuse_prefill: bool = False
-    ignores_prefill: bool = False
-    api_key: str | None = None
-    known_models: tuple[str, ...] | None = None
-    chars_per_token: int = 1
-    parse_instruct: Callable[[str], Split] | None = None
-    echoes: bool = False
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request as the mind is asked it. A seed of None draws anew each time.
-
-    >>> Asked("teacher", "4185+5874=", "5+4", prompt_tokens=13, n=4, max_tokens=2, temperature=1.0, seed=488).n
-    4
-    """
-
-    model: str
-    prompt: str
-    prefix: str
-    prompt_tokens: int
-    n: int
-    max_tokens: int
-    temperature: float
-    seed: int | None
-    chars_per_token: int = 1
-
-    def num_tokens(self, replies: Sequence[Reply]) -> int:
-        """What is billed for the replies."""
-        return sum(-(-len(text) // self.chars_per_token) + (reason == "stop") for text, reason in replies)
 
 
 @dataclass(frozen=True)
@@ -204,29 +42,6 @@ class Served:
     completion_tokens: int
     num_replies: int
     fault: str | None
-
-
-class Refused(Exception):
-    """A request that is answered with an error of its vendor's."""
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How one endpoint is spoken to: what a body asks, what an answer and an error look like, where the key is.
-
-    >>> DIALECTS["/v1/messages"].key_header
-    'x-api-key'
-    """
-
-    read: Callable[[Mapping[str, Any], Vendor, Mind], Asked]
-    write: Callable[[Asked, Sequence[Reply], str], dict[str, Any]]
-    error: Callable[[int, str], dict[str, Any]]
-    key_header: str = "Authorization"
-    key_prefix: str = "Bearer "
 
 
 class TeacherServer(Addressed):
@@ -351,7 +166,7 @@ class TeacherServer(Addressed):
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
         try:
-            content = _parsed(sent)
+            content = parsed(sent)
             self._admit(request, content, dialect)
             asked = dialect.read(content, self._vendor, self._mind)
         except Refused as refused:
@@ -457,211 +272,6 @@ def running(server: TeacherServer) -> Iterator[TeacherServer]:
         finally:
             server.stop()
             ended.result()
-
-
-def body_hash(path: str, content: Mapping[str, Any]) -> str:
-    """A name for what is asked, whatever else a client sends along."""
-    telling = [path, *(content.get(name) for name in TELLING)]
-    return blake2b(json.dumps(telling, sort_keys=True).encode(), digest_size=12).hexdigest()
-
-
-def _hash(*parts: object) -> int:
-    """48 bits from the parts, the same in every process."""
-    text = "\x1f".join(map(str, parts))
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=6).digest(), "big")
-
-
-def _share(*parts: object) -> float:
-    return _hash(*parts) / 2**48
-
-
-def _other_digit(char: str, rng: random.Random) -> str:
-    return rng.choice([digit for digit in DIGITS if digit != char])
-
-
-def _digits_after(text: str, max_chars: int) -> Reply:
-    seen = blake2b(text.encode(errors="surrogatepass"), digest_size=6)
-    written = ""
-    for _ in range(max_chars):
-        drawn = int.from_bytes(seen.digest(), "big")
-        if drawn % MEAN_LEN == 0:
-            return written, "stop"
-        written += DIGITS[drawn // MEAN_LEN % len(DIGITS)]
-        seen.update(written[-1].encode())
-    return written, "length"
-
-
-# Requests.
-
-
-def _parsed(sent: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(sent)
-    except ValueError as error:
-        raise Refused(400, f"the body is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise Refused(400, "the body is not a JSON object")
-    return content
-
-
-def _read_completion(content: Mapping[str, Any], vendor: Vendor, mind: Mind) -> Asked:
-    text = content.get("prompt")
-    if isinstance(text, list) and len(text) == 1:
-        text = text[0]
-    if not isinstance(text, str):
-        raise Refused(400, "prompt: one string is needed")
-    prompt, prefix = mind.split(text)
-    return _asked(content, vendor, prompt, prefix, max_tokens=content.get("max_tokens") or 16)
-
-
-def _read_chat(content: Mapping[str, Any], vendor: Vendor, _: Mind) -> Asked:
-    question, begun, last = _turns(content, vendor)
-    if begun is not None and not (content.get("continue_final_message") or last.get("prefix")):
-        raise Refused(400, "messages: the last one is the assistant's, and nothing says to continue it")
-    prompt, prefix, is_heard = _put(question, begun, vendor)
-    max_tokens = content.get("max_tokens") or content.get("max_completion_tokens") or 4096
-    return _asked(content, vendor, prompt, prefix, max_tokens=max_tokens, is_heard=is_heard)
-
-
-def _read_message(content: Mapping[str, Any], vendor: Vendor, _: Mind) -> Asked:
-    for name in ("n", "seed"):
-        if name in content:
-            raise Refused(400, f"{name}: Extra inputs are not permitted")
-    if not content.get("max_tokens"):
-        raise Refused(400, "max_tokens: Field required")
-    question, begun, _ = _turns(content, vendor)
-    if begun is not None and begun[-1:].isspace():
-        raise Refused(400, "messages: final assistant content cannot end with trailing whitespace")
-    prompt, prefix, is_heard = _put(question, begun, vendor)
-    return _asked(content, vendor, prompt, prefix, max_tokens=content["max_tokens"], is_heard=is_heard)
-
-
-def _turns(content: Mapping[str, Any], vendor: Vendor) -> tuple[str, str | None, Mapping[str, Any]]:
-    """The last user message, what the assistant had begun to say after it, and the last message as it was sent."""
-    messages = content.get("messages") or []
-    questions = [_text(message) for message in messages if message.get("role") == "user"]
-    if not questions:
-        raise Refused(400, "messages: at least one of the user is needed")
-    last = messages[-1]
-    if last["role"] != "assistant":
-        return questions[-1], None, last
-    if vendor.refuse_prefill:
-        raise Refused(400, "This model does not support assistant message prefill.")
-    return questions[-1], _text(last), last
-
-
-def _put(question: str, begun: str | None, vendor: Vendor) -> tuple[str, str, bool]:
-    """Prompt and prefix, and whether the prefix is continued."""
-    if begun is not None:
-        return question, begun, not vendor.ignores_prefill
-    prompt, prefix = vendor.parse_instruct(question) if vendor.parse_instruct else (question, "")
-    return prompt, prefix, True
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(block["text"] for block in content if block.get("type") == "text")
-
-
-def _asked(
-    content: Mapping[str, Any],
-    vendor: Vendor,
-    prompt: str,
-    prefix: str,
-    *,
-    max_tokens: int,
-    is_heard: bool = True,
-) -> Asked:
-    n, temperature = content.get("n") or 1, content.get("temperature")
-    if vendor.max_n is not None and n > vendor.max_n:
-        if vendor.refuse_n:
-            raise Refused(400, f"n: {n} is more than {vendor.max_n}")
-        n = vendor.max_n
-    return Asked(
-        model=content.get("model") or "teacher",
-        prompt=prompt,
-        prefix=prefix if is_heard else "",
-        prompt_tokens=-(-(len(prompt) + len(prefix)) // vendor.chars_per_token),
-        n=n,
-        max_tokens=max_tokens,
-        temperature=1.0 if temperature is None else temperature,
-        seed=content.get("seed"),
-        chars_per_token=vendor.chars_per_token,
-    )
-
-
-# Answers.
-
-
-def _write_completion(asked: Asked, replies: Sequence[Reply], name: str) -> dict[str, Any]:
-    choices = [
-        {"index": i, "text": text, "logprobs": None, "finish_reason": reason}
-        for i, (text, reason) in enumerate(replies)
-    ]
-    return _openai(asked, replies, choices, f"cmpl-{name}", "text_completion")
-
-
-def _write_chat(asked: Asked, replies: Sequence[Reply], name: str) -> dict[str, Any]:
-    choices = [
-        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
-        for i, (text, reason) in enumerate(replies)
-    ]
-    return _openai(asked, replies, choices, f"chatcmpl-{name}", "chat.completion")
-
-
-def _openai(
-    asked: Asked, replies: Sequence[Reply], choices: list[dict[str, Any]], name: str, kind: str
-) -> dict[str, Any]:
-    written = asked.num_tokens(replies)
-    usage = {
-        "prompt_tokens": asked.prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": asked.prompt_tokens + written,
-    }
-    about = {"id": name, "object": kind, "created": int(time.time()), "model": asked.model}
-    return {**about, "choices": choices, "usage": usage}
-
-
-def _write_message(asked: Asked, replies: Sequence[Reply], name: str) -> dict[str, Any]:
-    reasons = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
-    return {
-        "id": f"msg_{name}",
-        "type": "message",
-        "role": "assistant",
-        "model": asked.model,
-        "content": [{"type": "text", "text": text} for text, _ in replies],
-        "stop_reason": reasons[replies[0][1]] if replies else "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            "input_tokens": asked.prompt_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": asked.num_tokens(replies),
-        },
-    }
-
-
-def _openai_error(status: int, message: str) -> dict[str, Any]:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    codes = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
-    return {"error": {"message": message, "type": kind, "param": None, "code": codes.get(status)}}
-
-
-def _anthropic_error(status: int, message: str) -> dict[str, Any]:
-    kinds = {
-        400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error",
-        429: "rate_limit_error", 500: "api_error", 503: "overloaded_error",
-    }  # fmt: skip
-    return {"type": "error", "error": {"type": kinds[status], "message": message}}
-
-
-DIALECTS = {
-    "/v1/completions": Dialect(_read_completion, _write_completion, _openai_error),
-    "/v1/chat/completions": Dialect(_read_chat, _write_chat, _openai_error),
-    "/v1/messages": Dialect(_read_message, _write_message, _anthropic_error, "x-api-key", ""),
-}
 
 
 # The wire.

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from projects import REPOSITORY, Project, run_plain
-from teacher_server import AdditionMind, TeacherServer, running
+from teacher_mind import AdditionMind
+from teacher_server import TeacherServer, running
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.config import load_params

@@ -10,7 +10,8 @@ import pytest
 from campaign import Ended, Shop, start_fork_server
 from mlflow import MlflowClient
 from projects import Project
-from teacher_server import AdditionMind, TeacherServer, running
+from teacher_mind import AdditionMind
+from teacher_server import TeacherServer, running
 
 Open = Callable[..., Shop]
 CLONE_NEWNS = 0x00020000

@@ -13,7 +13,9 @@ from projects import Project, digests, run_plain
 from quick import quick
 from raw_server import RawServer, Sent, sending
 from started import start_flow
-from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running
+from teacher_dialects import Vendor
+from teacher_mind import AdditionMind, Faults
+from teacher_server import TeacherServer, running
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from projects import Project, make_project
 from rich.console import Console
-from teacher_server import AdditionMind, TeacherServer, running
+from teacher_mind import AdditionMind
+from teacher_server import TeacherServer, running
 from typer.testing import CliRunner
 
 from omniopd.cli.app import app

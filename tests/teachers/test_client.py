@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from teacher_server import AdditionMind, Faults, TeacherServer, Vendor, running, worked_solution
+from teacher_dialects import Vendor
+from teacher_mind import AdditionMind, Faults, worked_solution
+from teacher_server import TeacherServer, running
 
 from omniopd.config import TeacherConfig
 from omniopd.data.conversation import Message

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from teacher_server import worked_solution
+from teacher_mind import worked_solution
 
 from omniopd.teachers.cache import ReplyCache
 
@@ -33,7 +33,7 @@ from omniopd.teachers.calls import Endpoint
 from omniopd.teachers.capabilities import tabled
 from omniopd.teachers import client
 from omniopd.teachers.prices import Prices
-from teacher_server import worked_solution
+from teacher_mind import worked_solution
 from pathlib import Path
 
 url, cache = sys.argv[1:3]

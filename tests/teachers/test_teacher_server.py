@@ -13,16 +13,9 @@ from typing import Any
 import httpx
 import pytest
 import teacher_server
-from teacher_server import (
-    KINDS,
-    AdditionMind,
-    Faults,
-    Served,
-    TeacherServer,
-    Vendor,
-    running,
-    worked_solution,
-)
+from teacher_dialects import Vendor
+from teacher_mind import KINDS, AdditionMind, Faults, worked_solution
+from teacher_server import Served, TeacherServer, running
 
 from omniopd.tasks import Addition
 

@@ -15,7 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from projects import REPOSITORY, Project, digests, run_plain
 from ruamel.yaml import YAML
-from teacher_server import AdditionMind, TeacherServer, running
+from teacher_mind import AdditionMind
+from teacher_server import TeacherServer, running
 
 from omniopd.config import load_params, resolve
 from omniopd.data.store import write_json
