@@ -22,13 +22,16 @@ app = typer.Typer(
 
 
 @app.command()
-def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None) -> None:
+def distill(
+    arm: Arm = None, seed: Seed = None, params: ParamsFile = PARAMS_FILE, overrides: Overrides = None
+) -> None:
     """Distil one arm with one seed; resume where it stopped."""
-    from omniopd.config import load_params, parsed, resolve, variant_of
+    from omniopd.config import load_params, parsed, resolve, run_of, variant_of
     from omniopd.rounds.sweep import chosen_rate
 
     changes = parsed(overrides or ())
     loaded, layout = load_params(params, changes), Layout(params.parent)
+    arm, seed = run_of(loaded, arm, seed, file=str(params))
     resolve(loaded, arm, seed, file=str(params))  # fails early on the most frequent mistakes
     chosen_rate(loaded, arm, layout)
     with _server_for_flows(params, changes, log=layout.run(arm, seed, variant_of(changes)).log):
@@ -40,12 +43,19 @@ def distill(arm: Arm, seed: Seed = 0, params: ParamsFile = PARAMS_FILE, override
 
 
 @app.command()
-def sweep(arm: Arm, seed: Seed = 100, params: ParamsFile = PARAMS_FILE) -> None:
+def sweep(
+    arm: Arm = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="One of `sweep.seeds` in params.yaml (default: the first).")
+    ] = None,
+    params: ParamsFile = PARAMS_FILE,
+) -> None:
     """Try the learning rates of a sweep on one arm with one seed; resume where it stopped."""
-    from omniopd.config import load_params, resolve
+    from omniopd.config import load_params, resolve, run_of
     from omniopd.rounds.sweep import record_sweep, swept_lrs
 
     loaded, layout = load_params(params), Layout(params.parent)
+    arm, seed = run_of(loaded, arm, loaded.sweep.seeds[0] if seed is None else seed, file=str(params))
     resolve(loaded, arm, seed, file=str(params))
     if swept_lrs(loaded, arm):
         with _server_for_flows(params, {}, log=layout.sweep_log(arm, seed)):

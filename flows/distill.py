@@ -29,7 +29,7 @@ from omniopd.inputs.base import check_models
 from omniopd.inputs.stages import record
 from omniopd.progress import Bar, bar
 from omniopd.report.gather import write_report
-from omniopd.report.run import run_summary
+from omniopd.report.run import progress_note, run_summary
 from omniopd.rounds import alarms, ledger
 from omniopd.rounds import steps as rounds
 from omniopd.rounds.run import Run, open_run
@@ -160,7 +160,7 @@ def _rounds(
     pages.link(tracker.page)
     if not ledger.run_is_finished(run_dir):
         probe_teacher(run)
-    note, prefetched = "", None
+    prefetched = None
     with freezable() as freeze:
         for round_ in range(num_rounds):
             if ledger.round_is_complete(run_dir, round_):
@@ -171,10 +171,10 @@ def _rounds(
                 freeze()
                 log_round(tracker, run, round_)
                 _sound(*alarms.begun_in(run_dir, round_))
+                metrics = ledger.recorded_metrics(run_dir)
                 if accuracy is not None:
-                    note = f"greedy {accuracy:.3f} on validation prompts"
-                    pages.accuracies(ledger.recorded_metrics(run_dir))
-                shown.update(round_ + 1, note)
+                    pages.accuracies(metrics)
+                shown.update(round_ + 1, progress_note(metrics))
             pages.progress(round_ + 1, num_rounds)
     if not ledger.run_is_finished(run_dir):
         tasks.limited(tasks.finish, run)(run_dir, tasks.limited(tasks.validate, run)(run_dir, num_rounds))

@@ -22,8 +22,8 @@ _STARTED = time.monotonic()
 
 PARAMS_FILE = Path("params.yaml")
 ParamsFile = Annotated[Path, typer.Option("--params", help="Settings file; results are written next to it.")]
-Seed = Annotated[int, typer.Option(min=0, help="One of `seeds` in params.yaml.")]
-Arm = Annotated[str, typer.Option(help="One of `arms` in params.yaml.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="One of `seeds` in params.yaml (default: the first).")]
+Arm = Annotated[str | None, typer.Option(help="One of `arms` in params.yaml (default: the only one).")]
 Arms = Annotated[list[str] | None, typer.Option("--arm", help="Only these arms; may be given several times.")]
 Seeds = Annotated[
     list[int] | None, typer.Option("--seed", help="Only these seeds; may be given several times.")

@@ -18,7 +18,7 @@ from rich.progress import (
 if TYPE_CHECKING:
     from omniopd.config import Params
 
-PLAIN_EVERY_S = 15.0
+PLAIN_EVERY_S = 10.0
 
 
 class Bar:
@@ -63,11 +63,24 @@ class Bar:
 
     def _time_left(self, done: int, now: float) -> str:
         """At the pace since the clock was started; empty where nothing was done since."""
-        if done == self._total:
-            return "0 s left"
-        if done == self._from:
+        if done in (self._total, self._from):
             return ""
-        return f"{(now - self._start) / (done - self._from) * (self._total - done):.0f} s left"
+        return f"{duration((now - self._start) / (done - self._from) * (self._total - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose.
+
+    >>> duration(42.4), duration(540), duration(7260), duration(200_000)
+    ('42 s', '9 min', '2 h 1 min', '2 d 7 h')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """The `omniopd` command."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from flows.__main__ import distill
+from omniopd import __version__
 from omniopd.cli import data, evaluate, prompts, report, steps
 from omniopd.cli.doctor import doctor
 from omniopd.command import run
@@ -26,10 +27,28 @@ app = typer.Typer(
     cls=InOrder,
     help="On-policy distillation from a teacher that only answers text.",
     epilog=f"Steps of the pipeline, which dvc repro calls: {', '.join(STEPS)}; each has --help.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, if it was asked for."""
+    if asked:
+        typer.echo(f"omniopd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+    del version
+
+
 app.add_typer(steps.app)
 app.add_typer(data.data, name="data", short_help="The data that runs were trained on, as recorded in MLflow.")
 app.add_typer(prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")

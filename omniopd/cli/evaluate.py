@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from omniopd.command import PARAMS_FILE, ParamsFile, clock, note, warn
+from omniopd.command import PARAMS_FILE, Arm, ParamsFile, Seed, clock, note, warn
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.progress import bar
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    arm: Annotated[str | None, typer.Option(help="Measure the run of this arm of params.yaml.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The seed of the run.")] = 0,
+    arm: Arm = None,
+    seed: Seed = None,
     model: Annotated[
         str | None, typer.Option(help="Measure a model instead: a directory, or a name of the hub.")
     ] = None,
@@ -45,12 +45,10 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a finished run before and after training, or any model, on held-out prompts and benchmarks."""
-    from omniopd.config import load_params, parsed
+    from omniopd.config import load_params, parsed, run_of
 
-    if (arm is None) == (model is None):
-        raise ConfigError(
-            "give either --arm, to measure its run, or --model, a directory or a name of the hub"
-        )
+    if arm is not None and model is not None:
+        raise ConfigError("give either --arm, to measure its run, or --model, to measure any model")
     changes = parsed(overrides or ())
     limits = {
         "num_items": num_items, "num_samples": num_samples, "temperature": temperature,
@@ -60,7 +58,7 @@ def evaluate(
     if model is not None:
         _measure_model(model, loaded, params, as_json=as_json)
     else:
-        assert arm is not None
+        arm, seed = run_of(loaded, arm, seed, file=str(params))
         _measure_run(arm, seed, loaded, params, changes, as_json=as_json)
 
 

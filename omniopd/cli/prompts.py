@@ -17,7 +17,7 @@ prompts = typer.Typer(no_args_is_help=True, help="The prompts that `omniopd prep
 
 @prompts.command()
 def show(
-    seed: Seed = 0,
+    seed: Seed = None,
     split: Annotated[Literal["train", "validation", "heldout"], typer.Option(help="The split.")] = "train",
     num: Annotated[int, typer.Option(min=1, help="Number of prompts.")] = 3,
     raw: Annotated[bool, typer.Option("--raw", help="Without the chat template.")] = False,
@@ -32,7 +32,9 @@ def show(
     from omniopd.data.prompts import read_prompts
     from omniopd.teachers.briefing import briefing_of
 
-    loaded, layout = load_params(params), _layout_with(params, seed)
+    loaded = load_params(params)
+    seed = loaded.seeds[0] if seed is None else seed
+    layout = _layout_with(params, seed)
     briefing, chat = briefing_of(loaded.teacher), _student_chat(loaded, layout)
     for prompt in read_prompts(layout.prompts(seed, split))[:num]:
         [ids] = chat.encode([prompt.messages])
@@ -46,16 +48,18 @@ def show(
 
 
 @prompts.command()
-def report(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+def report(seed: Seed = None, params: ParamsFile = PARAMS_FILE) -> None:
     """Count the repeated, unusable, too long, unanswered and overlapping prompts of the source."""
     from omniopd.config import builtin_task, load_params
     from omniopd.data.store import read_json
     from omniopd.report.prompts import report_lines
 
-    if task := builtin_task(load_params(params)):
+    loaded = load_params(params)
+    if task := builtin_task(loaded):
         raise DataError(
             f"{params}: {task} is a built-in task, whose prompts are generated, so there is no report"
         )
+    seed = loaded.seeds[0] if seed is None else seed
     for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed), like=dict[str, Any])):
         say(line)
 

@@ -53,9 +53,7 @@ def check(
 def plan(
     params: ParamsFile = PARAMS_FILE,
     arm: Arms = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="The seed of the student to sample (default: the first).")
-    ] = None,
+    seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Estimate the requests, tokens, cost and time of the runs, and the memory that training takes."""
@@ -96,7 +94,7 @@ def write_resolved(params: ParamsFile = PARAMS_FILE) -> None:
 
 
 @app.command(hidden=True)
-def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+def prepare(seed: Seed = None, params: ParamsFile = PARAMS_FILE) -> None:
     """Write the prompts of a seed, split into train, validation and held-out."""
     from omniopd.data.store import read_json
     from omniopd.inputs.prepare import prepare as write_prompts
@@ -105,7 +103,7 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 
     checked, warnings, _ = find_errors(params)
     warn(*warnings)
-    layout = Layout(params.parent)
+    layout, seed = Layout(params.parent), checked.seeds[0] if seed is None else seed
     write_prompts(checked, seed, layout)
     if (report := layout.prompt_report(seed)).exists():
         note(f"{checked.prompts.source}: {findings_text(read_json(report))}; more in {report}")
@@ -113,12 +111,13 @@ def prepare(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
 
 
 @app.command(hidden=True)
-def base(seed: Seed = 0, params: ParamsFile = PARAMS_FILE) -> None:
+def base(seed: Seed = None, params: ParamsFile = PARAMS_FILE) -> None:
     """Train the student and the teacher of a seed, or record the models that params name."""
     from omniopd.inputs.base import base as make_models
     from omniopd.preflight.check import check as find_errors
 
     checked, _, _ = find_errors(params)
+    seed = checked.seeds[0] if seed is None else seed
     with base_bar(checked, seed) as on_step:
         models = make_models(checked, seed, Layout(params.parent), on_step=on_step)
     accuracies, target = models["student"].get("starts", []), checked.models.demo.start

@@ -7,6 +7,7 @@ from omniopd.config.load import (
     load_params,
     method_class,
     resolve,
+    run_of,
     task_problems,
 )
 from omniopd.config.overrides import parsed, variant_of
@@ -42,6 +43,7 @@ __all__ = [
     "method_class",
     "parsed",
     "resolve",
+    "run_of",
     "task_problems",
     "variant_of",
 ]

@@ -98,6 +98,20 @@ def resolve(
     return config
 
 
+def run_of(params: Params, arm: str | None, seed: int | None, *, file: str) -> tuple[str, int]:
+    """An arm and a seed, of which either may be left out: the only arm of params, and the first of the arm's seeds.
+
+    Raises:
+        ConfigError: no arm is given, and params have several.
+    """
+    if arm is None:
+        if len(params.arms) > 1:
+            raise ConfigError(f"{file}: has several arms; choose one with --arm: {', '.join(params.arms)}")
+        [arm] = params.arms
+    seeds = params.ablation_seeds if arm in params.ablations else params.seeds
+    return arm, seeds[0] if seed is None else seed
+
+
 def method_class(name: str) -> type[Method]:
     """The class of a method: a block below `methods`, or package.module:Class.
 

@@ -17,7 +17,7 @@ from omniopd.errors import RunError
 from omniopd.evaluation.kept import KeptSampler
 from omniopd.evaluation.sharpness import Forks, entropy_at, forks_of, sampled_rows
 from omniopd.evaluation.subjects import engine_of, saved_student, student_of
-from omniopd.evaluation.suites import Measured, OnItems, keep_only, measure_suite
+from omniopd.evaluation.suites import BATCHES_A_PART, Measured, OnItems, keep_only, measure_suite
 from omniopd.grading import failure_counts
 from omniopd.grading.accuracy import WAYS, accuracy_record, answered
 from omniopd.models.threads import use_threads
@@ -25,6 +25,7 @@ from omniopd.rounds.ledger import recorded_metrics, seconds_by_stage
 from omniopd.rounds.reading import reading
 from omniopd.rounds.run import Run
 from omniopd.sampling.responses import Writer
+from omniopd.sampling.samplers import batches
 
 
 def evaluate(
@@ -113,7 +114,8 @@ def _measured_student(
         keeping = _keeping(run, writer, config.rollout.batch_size)
         rows = sampled_rows(keeping, heldout, config, teacher_chat=teacher_chat)
     with run.models.writer(student, batch_size=config.evaluation.batch_size) as writer:
-        accuracies = _accuracies(run, _keeping(run, writer, config.evaluation.batch_size), heldout, when)
+        keeping = _keeping(run, writer, config.evaluation.batch_size)
+        accuracies = _accuracies(run, keeping, heldout, when, on_items)
     forks, entropy = forks_of(student.model, rows, batch_size=config.rollout.batch_size)
     return _Student(accuracies, measured, forks, entropy)
 
@@ -134,19 +136,23 @@ def _fork_entropies(run: Run, student: _Student, teacher: PreTrainedModel | None
     return {who: entropy for who, entropy in entropies.items() if entropy is not None}
 
 
-def _accuracies(run: Run, writer: Writer, prompts: Sequence[Prompt], when: str) -> dict[str, Any]:
+def _accuracies(
+    run: Run, writer: Writer, prompts: Sequence[Prompt], when: str, on_items: OnItems
+) -> dict[str, Any]:
     """The accuracies of a student; its answers are written, a row for each prompt."""
-    accuracies = {}
-    decodings = run.config.evaluation.decodings(run.config.rollout.stop)
-    for how, decoding in decodings.items():
-        results = answered(
-            writer,
-            prompts,
-            decoding=decoding,
-            max_new_tokens=run.config.rollout.max_new_tokens,
-            settings=run.config.evaluation,
-            seed=run.config.seed,
-        )
+    accuracies, settings = {}, run.config.evaluation
+    for how, decoding in settings.decodings(run.config.rollout.stop).items():
+        results: list[ItemResult] = []
+        for part in batches(prompts, BATCHES_A_PART * settings.batch_size):
+            results += answered(
+                writer,
+                part,
+                decoding=decoding,
+                max_new_tokens=run.config.rollout.max_new_tokens,
+                settings=settings,
+                seed=run.config.seed,
+            )
+            on_items(f"held-out prompts {when}, {how}", len(results), len(prompts))
         write_records(run.layout.answers(run.files.root.name, when, how), results, ItemResult)
         accuracies[how] = accuracy_record(results) | failure_counts(item.reason for item in results)
     return accuracies

@@ -13,8 +13,7 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
 
     rounds: the metrics of its completed rounds, in order. page: its address in MLflow, empty where there is none.
     """
-    accuracies = [f"{row[ACCURACY]:.3f}" for row in rounds if ACCURACY in row]
-    accuracy = f"{accuracies[0]} → {accuracies[-1]}" if accuracies else "not measured"
+    accuracy = _accuracy(rounds) or "not measured"
     cost, not_graded = total(rounds, "cost_usd"), total(rounds, "grader_failures")
     lines = [
         f"# {config.arm}, seed {config.seed}",
@@ -33,6 +32,28 @@ def run_summary(config: RunConfig, rounds: Sequence[Mapping[str, float]], *, pag
         *([f"| MLflow | [run]({page}) |"] if page else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def progress_note(rounds: Sequence[Mapping[str, float]]) -> str:
+    """What a progress line says of the rounds so far: greedy accuracy, the teacher's tokens and their cost.
+
+    >>> progress_note([{"validation/greedy": 0.2, "teacher_tokens": 512, "cost_usd": 0.25}])
+    'greedy 0.200 on validation prompts, 512 teacher tokens, $0.25'
+    """
+    accuracy, cost = _accuracy(rounds), total(rounds, "cost_usd")
+    tokens = round(total(rounds, "teacher_tokens"))
+    parts = [
+        f"greedy {accuracy} on validation prompts" if accuracy else "",
+        f"{short_count(tokens)} teacher tokens" if tokens else "",
+        dollars(cost) if cost else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _accuracy(rounds: Sequence[Mapping[str, float]]) -> str:
+    """Greedy accuracy at the first and the last measurement; empty without any."""
+    measured = [f"{row[ACCURACY]:.3f}" for row in rounds if ACCURACY in row]
+    return " → ".join(dict.fromkeys([measured[0], measured[-1]])) if measured else ""
 
 
 def _alarms(rounds: Sequence[Mapping[str, float]]) -> str:

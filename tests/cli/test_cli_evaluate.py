@@ -131,7 +131,7 @@ def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name
 
 
 MISTAKES = {
-    "neither": ([], "give either --arm, to measure its run, or --model, a directory or a name of the hub"),
+    "no arm of several": ([], "params.yaml: has several arms; choose one with --arm: omniopd, omniopd-baseline"),
     "both": (["--arm", "omniopd", "--model", "tiny"], "give either --arm"),
     "no suite": (["--model", "tiny"], "--model: on which benchmarks? name some: --suite gsm8k,math500"),
     "a benchmark misspelt": (

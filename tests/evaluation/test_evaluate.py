@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from omniopd.data.layout import Layout
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records
+from omniopd.evaluation import evaluate as measuring
 from omniopd.evaluation.evaluate import evaluate
 from omniopd.models.generation import generate
 from omniopd.rounds import run as runs
@@ -100,3 +101,24 @@ def test_samples_are_drawn_once_and_graded_anew(finished: Project, monkeypatch: 
     settings.write_text(json.dumps(content))
     evaluate("omniopd", 0, layout)
     assert len(drawn) > num_drawn
+
+
+def test_the_held_out_prompts_are_counted_part_by_part(finished: Project, monkeypatch: pytest.MonkeyPatch):
+    """And the answers are those of all prompts at once: parts are whole batches."""
+    layout, seen = Layout(finished.root), []
+    expected = evaluate("omniopd", 0, layout)
+    settings = finished.run_dir() / "config.json"
+    batch_size = json.loads(settings.read_text())["settings"]["evaluation"]["batch_size"]
+    num_prompts = expected["before"]["greedy"]["num_prompts"]
+    monkeypatch.setattr(measuring, "BATCHES_A_PART", 1)
+
+    record = evaluate("omniopd", 0, layout, on_items=lambda *counted: seen.append(counted))
+
+    assert record == expected
+    parts = [min(done, num_prompts) for done in range(batch_size, num_prompts + batch_size, batch_size)]
+    assert seen == [
+        (f"held-out prompts {when}, {how}", done, num_prompts)
+        for when in ("before", "after")
+        for how in ("greedy", "sampled")
+        for done in parts
+    ]
