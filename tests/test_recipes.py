@@ -160,7 +160,8 @@ def test_a_stand_in_runs_through_every_arm_of_a_recipe(recipe: Path, stand_in, s
     assert len({prompt.prompt for prompt in trained}) == 16
     assert {prompt.answer for prompt in trained} == {"1"}
     assert all(prompt.prompt.endswith(INSTRUCTION) for prompt in trained)
-    asked = {row.name for row in plan(load_params(project.params_file), Layout(project.root))}
+    planned = plan(load_params(project.params_file), Layout(project.root), trained)
+    asked = {row.name for row in planned.rows}
     for arm in params.arms:
         run_plain(project.params_file, arm)
         lines = (project.run_dir(arm) / "metrics.jsonl").read_text().splitlines()

@@ -1,16 +1,12 @@
 """The commands that show prompts as the student reads them, and the findings in their source."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from omniopd.command import PARAMS_FILE, ParamsFile, Seed, say
 from omniopd.data.layout import Layout
 from omniopd.errors import DataError
-
-if TYPE_CHECKING:
-    from omniopd.config import Params
-    from omniopd.models.chat import Chat
 
 prompts = typer.Typer(no_args_is_help=True, help="The prompts that `omniopd prepare` wrote.")
 
@@ -30,12 +26,13 @@ def show(
     from omniopd.config import load_params
     from omniopd.data.conversation import transcript
     from omniopd.data.prompts import read_prompts
+    from omniopd.inputs.base import planned_chat
     from omniopd.teachers.briefing import briefing_of
 
     loaded = load_params(params)
     seed = loaded.seeds[0] if seed is None else seed
     layout = _layout_with(params, seed)
-    briefing, chat = briefing_of(loaded.teacher), _student_chat(loaded, layout)
+    briefing, chat = briefing_of(loaded.teacher), planned_chat(loaded, seed, layout, "student")
     for prompt in read_prompts(layout.prompts(seed, split))[:num]:
         [ids] = chat.encode([prompt.messages])
         head = [f"--- {prompt.id}: {len(ids):,} tokens"]
@@ -62,18 +59,6 @@ def report(seed: Seed = None, params: ParamsFile = PARAMS_FILE) -> None:
     seed = loaded.seeds[0] if seed is None else seed
     for line in report_lines(read_json(_layout_with(params, seed).prompt_report(seed), like=dict[str, Any])):
         say(line)
-
-
-def _student_chat(params: "Params", layout: Layout) -> "Chat":
-    from omniopd.config import DEMO
-    from omniopd.models.chat import Chat
-    from omniopd.models.loading import load_chat
-    from omniopd.tasks import TASKS
-    from omniopd.training.pretrain import character_tokenizer
-
-    if params.models.student == DEMO:  # made from the task's alphabet, whether or not `base` has run
-        return Chat(character_tokenizer(TASKS[params.prompts.source].alphabet))
-    return load_chat(layout.named_model(params.models.student), params.models.chat_template_kwargs)
 
 
 def _layout_with(params: ParamsFile, seed: int):

@@ -9,7 +9,7 @@ from rich.console import Console
 from omniopd.command import PARAMS_FILE, Arms, ParamsFile, Seed, Seeds, clock, note, say, warn
 from omniopd.data.layout import Layout
 from omniopd.errors import ModelError
-from omniopd.progress import base_bar
+from omniopd.progress import bar, base_bar
 
 # Steps that users rarely call themselves are hidden in --help.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -49,35 +49,51 @@ def check(
     warn(*warnings)
 
 
-@app.command(short_help="Estimate what runs cost: calls, tokens, dollars, time, memory.")
+@app.command(short_help="Check params.yaml; estimate cost, tokens, time and memory.")
 def plan(
     params: ParamsFile = PARAMS_FILE,
     arm: Arms = None,
     seed: Seed = None,
+    num_prompts: Annotated[
+        int, typer.Option(min=0, help="Prompts that the student answers; 0 estimates an upper bound at once.")
+    ] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Estimate the requests, tokens, cost and time of the runs, and the memory that training takes."""
+    """Check params.yaml, and estimate requests, tokens, cost and time of the runs, and the memory of training.
+
+    Needs neither `prepare` nor `base`, and asks the teacher nothing. Lists every mistake if there are any.
+    """
     from omniopd.preflight import fit
     from omniopd.preflight import plan as planning
-    from omniopd.preflight.check import check as find_errors
-    from omniopd.report.plan import memory_line, memory_table, plan_table, plan_total
+    from omniopd.preflight.check import examined
+    from omniopd.report.plan import memory_line, memory_table, plan_table, plan_total, sample_line
 
-    checked, warnings, _ = find_errors(params)
-    layout = Layout(params.parent)
-    seed, arms = checked.seeds[0] if seed is None else seed, arm or ()
-    planned = planning.plan(checked, layout, arms=arms, seed=seed)
-    rows = planning.as_json(planned, checked, layout)
+    with bar("checking settings, prompts and models", 1) as shown:
+        checked = examined(params)
+        shown.update(1)
+    settings, warnings, layout, arms = checked.params, checked.warnings, Layout(params.parent), arm or ()
+    seed = settings.seeds[0] if seed is None else seed
+    prompts = checked.train_prompts(seed)
+    with bar("sampling the student", num_prompts) as shown:
+        planned = planning.plan(
+            settings, layout, prompts, arms=arms, seed=seed, num_prompts=num_prompts, on_sampled=shown.update
+        )
+    rows = planning.as_json(planned.rows, settings, layout)
     memory = None
     try:
-        memory = fit.as_json(fit.planned_fits(checked, layout, arms=arms, seed=seed), fit.room())
+        fits = fit.planned_fits(settings, layout, prompts, arms=arms, seed=seed)
+        memory = fit.as_json(fits, fit.room())
     except ModelError as error:
         warnings = [*warnings, str(error)]
     if as_json:
-        typer.echo(json.dumps({"asked": rows, "memory": memory}, indent=1))
+        typer.echo(json.dumps({"asked": rows, "sampled": planned.num_sampled, "memory": memory}, indent=1))
         return
+    for line in checked.lines:
+        say(line)
     console = Console()
     console.print(plan_table(rows))
     console.print(plan_total(rows), highlight=False, soft_wrap=True)
+    console.print(sample_line(planned.num_sampled), highlight=False, soft_wrap=True)
     if memory is not None:
         console.print(memory_table(memory))
         console.print(memory_line(memory), highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
@@ -20,6 +21,15 @@ from omniopd.errors import ConfigError
 from omniopd.methods import Method
 from omniopd.tasks import TASKS
 
+INPUTS = (
+    "seeds",
+    "prompts",
+    "models",
+    "teacher",
+    "evaluation",
+    "benchmarks",
+)  # what runs are made from and measured by
+
 
 def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Params:
     """params.yaml with the overrides of one run applied, checked.
@@ -27,9 +37,7 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     Raises:
         ConfigError: every mistake, a line each: the setting, its value, the remedy.
     """
-    raw = _read_yaml(path)
-    check_values(raw, str(path))
-    raw = overridden(with_recipe(raw, str(path)), overrides or {})
+    raw = _raw(path, overrides or {})
     make_importable(path.parent)
     try:
         params = validated(Params, raw, str(path))
@@ -44,6 +52,27 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     if problems:
         raise ConfigError("\n".join(problems))
     return params
+
+
+def load_inputs(path: Path, overrides: Mapping[str, Any] | None = None) -> Params | None:
+    """The settings of prompts, models and measurements, with an arm that asks little; None if they are mistaken.
+
+    To find mistakes in what they name although other settings are mistaken.
+    """
+    raw = _raw(path, overrides or {})
+    modest = {"method": "sft", "rollout": {"num_prompts": 1, "max_new_tokens": 1}}
+    try:
+        return Params.model_validate(
+            {**{name: raw[name] for name in INPUTS if name in raw}, "arms": {"any": modest}}
+        )
+    except ValidationError:
+        return None
+
+
+def _raw(path: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    raw = _read_yaml(path)
+    check_values(raw, str(path))
+    return overridden(with_recipe(raw, str(path)), overrides)
 
 
 def as_yaml(params: Params) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from omniopd import __version__
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
@@ -21,12 +21,12 @@ from omniopd.functional.seeds import stable_seed
 from omniopd.grading.accuracy import accuracy_of, answered
 from omniopd.inputs.stages import model_settings
 from omniopd.models.chat import Chat
-from omniopd.models.loading import check_model_dir
+from omniopd.models.loading import check_model_dir, load_chat, load_config
 from omniopd.models.threads import use_threads
 from omniopd.sampling.responses import in_process
 from omniopd.sampling.samplers import Student
 from omniopd.tasks import TASKS
-from omniopd.training.pretrain import character_tokenizer, save_model, train_demo_model
+from omniopd.training.pretrain import character_tokenizer, demo_config, save_model, train_demo_model
 
 # Files that decide what a model computes, reads or writes: its weights, configurations, tokenizer, templates and code.
 DECIDING = (".safetensors", ".json", ".jinja", ".model", ".tiktoken", ".py")
@@ -117,6 +117,35 @@ def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str
     return layout.named_model(entry["name"]) if is_local else entry["name"]
 
 
+def planned_model(params: Params, seed: int, layout: Layout, role: str) -> str | None:
+    """The directory or hub name of a model with weights; None for a demo model that `base` has yet to train."""
+    name = params.models.student if role == "student" else params.teacher.model
+    if name != DEMO:
+        return layout.named_model(name)
+    return str(layout.models(seed) / role) if (layout.models(seed) / "models.json").is_file() else None
+
+
+def planned_config(params: Params, seed: int, layout: Layout, role: str) -> PretrainedConfig:
+    """The configuration of a model with weights, whether or not `base` has run."""
+    path = planned_model(params, seed, layout, role)
+    if path is not None:
+        return load_config(path)
+    return demo_config(_demo_tokenizer(params), getattr(params.models.demo, role))
+
+
+def planned_chat(params: Params, seed: int, layout: Layout, role: str) -> Chat:
+    """The chat of a model with weights, whether or not `base` has run."""
+    path = planned_model(params, seed, layout, role)
+    if path is None:
+        return Chat(_demo_tokenizer(params))
+    side = params.models if role == "student" else params.teacher
+    return load_chat(path, side.chat_template_kwargs)
+
+
+def _demo_tokenizer(params: Params) -> PreTrainedTokenizerFast:
+    return character_tokenizer(TASKS[params.prompts.source].alphabet)
+
+
 def check_models(seed: int, layout: Layout, *, teacher_is_local: bool) -> None:
     """Raise where the models of a seed are not those that `base` recorded.
 
@@ -152,7 +181,7 @@ def _train(
     params: Params, seed: int, layout: Layout, role: str, draw: int, on_step: Callable[[str, int, int], None]
 ) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
     settings: DemoModel = getattr(params.models.demo, role)
-    tokenizer = character_tokenizer(TASKS[params.prompts.source].alphabet)
+    tokenizer = _demo_tokenizer(params)
     model = train_demo_model(
         _examples(layout.prompts(seed, f"{role}-examples")),
         tokenizer,

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from omniopd.data.split import Findings, Rules, Splits, draw, read_rows
 from omniopd.data.store import file_md5, write_json, write_jsonl
 from omniopd.grading.graders import grader_of
 from omniopd.inputs.stages import prompt_settings
-from omniopd.tasks import TASKS, distinct_problems
+from omniopd.tasks import TASKS, Problem, distinct_problems
 
 
 def make_prompts(params: Params, seed: int, layout: Layout) -> bool:
@@ -41,15 +41,20 @@ def prepare(params: Params, seed: int, layout: Layout) -> None:
     Raises:
         DataError: prompts.source cannot be used, or holds too few prompts.
     """
-    task, report = builtin_task(params), layout.prompt_report(seed)
-    if task is None:
+    report = layout.prompt_report(seed)
+    if builtin_task(params) is None:
         drawn, findings = draw_prompts(params, [seed], layout)
-        for split, prompts in drawn[seed].items():
-            _write_prompts(split, prompts, seed, layout)
-        write_json(report, findings.report(seed, drawn[seed]))
+        splits = drawn[seed]
+        write_json(report, findings.report(seed, splits))
     else:
         report.unlink(missing_ok=True)
-        _write_task(task, params, seed, layout)
+        splits, problems = task_prompts(params, seed)
+        for name in ("student", "teacher"):
+            count = getattr(params.models.demo, name).num_examples
+            examples = [{"prompt": p.prompt, "solution": p.solution} for p in islice(problems, count)]
+            write_jsonl(layout.prompts(seed, f"{name}-examples"), examples)
+    for split, prompts in splits.items():
+        write_jsonl(layout.prompts(seed, split), [prompt.as_row() for prompt in prompts])
     receipt = layout.made("prepare", seed)
     files = [*sorted(receipt.parent.glob("*.jsonl")), *([report] if report.exists() else [])]
     write_receipt(receipt, key=prepare_key(params, seed, layout), files=files, base=receipt.parent)
@@ -66,24 +71,22 @@ def prepare_key(params: Params, seed: int, layout: Layout) -> str:
     return work_key("prepare", seed, prompt_settings(params), files, __version__)
 
 
-def _write_task(task_name: str, params: Params, seed: int, layout: Layout) -> None:
-    problems = distinct_problems(TASKS[task_name], random.Random(f"prepare/{task_name}/{seed}"))
-    sizes = params.prompts
+def task_prompts(params: Params, seed: int) -> tuple[Splits, Iterator[Problem]]:
+    """The prompts of a built-in task by split, and further problems that are in none of them."""
+    task, sizes = params.prompts.source, params.prompts
+    problems = distinct_problems(TASKS[task], random.Random(f"prepare/{task}/{seed}"))
     counts = {"heldout": sizes.num_heldout, "validation": sizes.num_validation, "train": sizes.num_train}
-    for split, count in counts.items():
-        drawn = enumerate(islice(problems, count))
-        prompts = [
+    splits = {
+        split: [
             Prompt(
                 f"{split}-{i:05d}", problem.prompt, problem.answer,
                 columns={name: getattr(problem, name) for name in params.hint_columns},
             )
-            for i, problem in drawn
-        ]  # fmt: skip
-        _write_prompts(split, prompts, seed, layout)
-    for name in ("student", "teacher"):
-        count = getattr(params.models.demo, name).num_examples
-        examples = [{"prompt": p.prompt, "solution": p.solution} for p in islice(problems, count)]
-        write_jsonl(layout.prompts(seed, f"{name}-examples"), examples)
+            for i, problem in enumerate(islice(problems, count))
+        ]
+        for split, count in counts.items()
+    }  # fmt: skip
+    return splits, problems
 
 
 def draw_prompts(params: Params, seeds: Sequence[int], layout: Layout) -> tuple[dict[int, Splits], Findings]:
@@ -168,7 +171,3 @@ def _token_counter(params: Params, layout: Layout) -> Callable[[Sequence[Prompt]
 def _tokenizer_md5(params: Params, layout: Layout) -> list[str]:
     files = sorted(Path(layout.named_model(params.models.student)).glob("*"))
     return [file_md5(file) for file in files if file.suffix in (".json", ".jinja", ".model", ".txt")]
-
-
-def _write_prompts(split: str, prompts: Sequence[Prompt], seed: int, layout: Layout) -> None:
-    write_jsonl(layout.prompts(seed, split), [prompt.as_row() for prompt in prompts])

@@ -1,10 +1,11 @@
 """check: every mistake that can be found before work starts, and what a run would do."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from omniopd.config import (
     DEMO,
@@ -13,6 +14,7 @@ from omniopd.config import (
     RunConfig,
     builtin_task,
     demo_problems,
+    load_inputs,
     load_params,
     resolve,
     task_problems,
@@ -20,12 +22,15 @@ from omniopd.config import (
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, Reference
-from omniopd.errors import AdapterError, ConfigError, DataError, ModelError, OmniOPDError
+from omniopd.data.split import Findings, Splits
+from omniopd.errors import AdapterError, ConfigError, DataError, ModelError
 from omniopd.grading import grader_of
-from omniopd.inputs.prepare import draw_prompts, prompt_source
+from omniopd.inputs.prepare import draw_prompts, prompt_source, task_prompts
 from omniopd.methods import Need
 from omniopd.models.trust import allow_code
 from omniopd.preflight.check_chat import sampling_warnings
+from omniopd.preflight.mistakes import Mistakes, named
+from omniopd.report.plan import settings_lines
 from omniopd.report.prompts import findings_text
 from omniopd.tasks import TASKS
 from omniopd.teachers import kind_of
@@ -34,30 +39,77 @@ from omniopd.teachers.briefing import briefing_of
 if TYPE_CHECKING:
     from omniopd.preflight.check_models import ModelFacts
 
-T = TypeVar("T")
 Configs = Mapping[str, RunConfig]  # by arm, of its first seed
+Drawn = Mapping[int, Splits]  # by seed
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Settings without a mistake."""
+
+    params: Params
+    warnings: list[str]
+    lines: list[str]  # what the settings ask for
+    drawn: Drawn  # the prompts of each seed; of a built-in task none
+
+    def train_prompts(self, seed: int) -> list[Prompt]:
+        """The prompts that a seed trains on, whether or not `prepare` has run."""
+        splits = self.drawn[seed] if self.drawn else task_prompts(self.params, seed)[0]
+        return splits["train"]
 
 
 def check(
     params_file: Path, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Params, list[str], list[str]]:
-    """(params, warnings, lines of the plan).
+    """(params, warnings, lines of what they ask for).
 
     Raises:
-        ConfigError, DataError, ModelError: every mistake in params.yaml; or, without any, every mistake in the prompts
-            and models that it names. One line each; the type is that of the first mistake.
+        ConfigError, DataError, ModelError: as `examined`.
     """
-    params = load_params(params_file, overrides)
-    layout, mistakes, place = Layout(params_file.parent), _Mistakes(), f"{params_file}: "
+    checked = examined(params_file, overrides)
+    return checked.params, checked.warnings, checked.lines
+
+
+def examined(params_file: Path, overrides: Mapping[str, Any] | None = None) -> Checked:
+    """The settings, their warnings, and the prompts that they draw.
+
+    Raises:
+        ConfigError, DataError, ModelError: every mistake in params.yaml, and in the prompts and models that it names.
+            One line each; the type is that of the first mistake.
+    """
+    try:
+        params = load_params(params_file, overrides)
+    except ConfigError as error:
+        elsewhere = _mistakes_elsewhere(params_file, overrides)
+        raise ConfigError("\n".join(dict.fromkeys([*str(error).splitlines(), *elsewhere]))) from error
+    return _examined(params, params_file)
+
+
+def _mistakes_elsewhere(params_file: Path, overrides: Mapping[str, Any] | None) -> list[str]:
+    """The mistakes in prompts and models that settings name, where other settings are mistaken."""
+    try:
+        inputs = load_inputs(params_file, overrides)
+        if inputs is not None:
+            _examined(inputs, params_file)
+    except (ConfigError, DataError, ModelError) as error:
+        return str(error).splitlines()
+    return []
+
+
+def _examined(params: Params, params_file: Path) -> Checked:
+    layout, mistakes, place = Layout(params_file.parent), Mistakes(), f"{params_file}: "
     configs = {arm: resolve(params, arm, params.seeds[0]) for arm in params.every_arm}
     allow_code(params.models.trust_remote_code)
     for problems in (demo_problems, task_problems):
         mistakes.errors += map(ConfigError, problems(params, str(params_file)))
     grader = mistakes.caught_in(lambda: grader_of(params.evaluation), place=place)
-    prompts, prompts_text = [], ""
-    if grader is not None:
-        drawn = mistakes.caught_in(lambda: _prompts(params, configs, layout, grader.needs))
-        prompts, prompts_text = drawn or ([], "")
+    drawn, findings = {}, None
+    if grader is not None and builtin_task(params) is None:
+        drawn, findings = mistakes.caught_in(lambda: _drawn(params, configs, layout, grader.needs)) or (
+            {},
+            None,
+        )
+    prompts = _every_prompt(params, drawn)
     teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
     benchmarks = params.benchmarks
@@ -91,34 +143,10 @@ def check(
         for arm in params.arms  # an ablation leaves out necessary parts on purpose
         for warning in configs[arm].method.warnings(vocab_size=vocab_size)
     ]
-    return params, [f"{place}{warning}" for warning in warnings], _plan(params, configs, prompts_text)
-
-
-class _Mistakes:
-    """Errors, collected until everything has been checked."""
-
-    def __init__(self) -> None:
-        self.errors: list[OmniOPDError] = []
-
-    def caught_in(self, step: Callable[[], T], *, place: str = "") -> T | None:
-        """The result of the step, or None if it fails."""
-        try:
-            return step()
-        except (ConfigError, DataError, ModelError) as error:
-            self.errors.append(type(error)(f"{place}{error}"))
-            return None
-
-    def raise_all(self) -> None:
-        if self.errors:
-            raise type(self.errors[0])("\n".join(map(str, self.errors)))
-
-
-@contextmanager
-def _named(place: str) -> Iterator[None]:
-    try:
-        yield
-    except ModelError as error:
-        raise ModelError(f"{place}: {error}") from error
+    first = params.seeds[0]
+    prompts_text = findings_text(findings.report(first, drawn[first])) if findings else ""
+    lines = settings_lines(params, configs, prompts_text)
+    return Checked(params, [f"{place}{warning}" for warning in warnings], lines, drawn)
 
 
 def _arms_that_need(params: Params, configs: Configs, need: Need) -> list[str]:
@@ -129,13 +157,9 @@ def _arms_that_need(params: Params, configs: Configs, need: Need) -> list[str]:
     ]
 
 
-def _prompts(params: Params, configs: Configs, layout: Layout, needed: Reference) -> tuple[list[Prompt], str]:
-    """The prompts that the seeds draw, and the findings in their source; of a built-in task one example."""
-    source, task = params.prompts.source, builtin_task(params)
-    if task is not None:
-        problem = TASKS[task].problem(random.Random(0))
-        columns = {name: getattr(problem, name, "") for name in params.hint_columns}
-        return [Prompt(problem.prompt, problem.prompt, problem.answer, columns=columns)], ""
+def _drawn(params: Params, configs: Configs, layout: Layout, needed: Reference) -> tuple[Drawn, Findings]:
+    """The prompts that the seeds draw from a source, and the findings in it."""
+    source = params.prompts.source
     path = prompt_source(params, layout).path
     if path is not None and not path.exists():
         raise DataError(
@@ -151,11 +175,19 @@ def _prompts(params: Params, configs: Configs, layout: Layout, needed: Reference
             f"{arms[0]} learns from whether responses are right; add {needed} (prompts.columns.{needed}), or leave the "
             "arm out"
         )
-    first = params.seeds[0]
+    return drawn, findings
+
+
+def _every_prompt(params: Params, drawn: Drawn) -> list[Prompt]:
+    """The prompts of all seeds; of a built-in task one example."""
+    if task := builtin_task(params):
+        problem = TASKS[task].problem(random.Random(0))
+        columns = {name: getattr(problem, name, "") for name in params.hint_columns}
+        return [Prompt(problem.prompt, problem.prompt, problem.answer, columns=columns)]
     prompts = {
         prompt.id: prompt for splits in drawn.values() for split in splits.values() for prompt in split
     }
-    return [prompts[id_] for id_ in sorted(prompts)], findings_text(findings.report(first, drawn[first]))
+    return [prompts[id_] for id_ in sorted(prompts)]
 
 
 def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
@@ -178,7 +210,7 @@ def _check_teacher(
     from omniopd.preflight.check_models import check_teacher
 
     briefings = dict.fromkeys(briefing_of(config.teacher) for config in configs.values())
-    with _named("teacher.model"):
+    with named("teacher.model"):
         return check_teacher(
             layout.named_model(params.teacher.model),
             params.teacher.chat_template_kwargs,
@@ -222,7 +254,7 @@ def _check_logits(params: Params, configs: Configs, layout: Layout) -> None:
     from omniopd.models.loading import check_same_vocabulary, load_tokenizer
 
     teacher = layout.named_model(params.teacher.model)
-    with _named(arms[0]):
+    with named(arms[0]):
         tokenizer = load_tokenizer(layout.named_model(params.models.student))
         check_same_vocabulary(tokenizer, load_tokenizer(teacher), teacher_name=teacher)
 
@@ -238,7 +270,7 @@ def _check_student(
         return None
     from omniopd.preflight.check_models import check_student
 
-    with _named(f"{place}models.student"):
+    with named(f"{place}models.student"):
         student = check_student(
             layout.named_model(name),
             params.models.chat_template_kwargs,
@@ -279,7 +311,7 @@ def _check_training(params: Params, configs: Configs, layout: Layout, student: "
     for arm, config in configs.items():
         lora = config.train.lora
         if lora is None:
-            with _named("models.student"):
+            with named("models.student"):
                 check_generation_config(layout.named_model(params.models.student))
             continue
         with suppress(ModelError):  # little is known of a model that cannot be built without its weights
@@ -290,7 +322,7 @@ def _check_training(params: Params, configs: Configs, layout: Layout, student: "
 
 
 def _room_warnings(
-    params: Params, layout: Layout, student: "ModelFacts", mistakes: _Mistakes, place: str
+    params: Params, layout: Layout, student: "ModelFacts", mistakes: Mistakes, place: str
 ) -> list[str]:
     """Where the machine's memory or its disk may not suffice; where one cannot, that is a mistake."""
     from omniopd.models.loading import load_config
@@ -305,39 +337,3 @@ def _room_warnings(
     memory = mistakes.caught_in(lambda: fit.memory_warnings(fit.largest(fits), fit.room()), place=place)
     disk = mistakes.caught_in(lambda: fit.disk_warnings(params, layout, student.config), place=place)
     return [*(memory or ()), *(disk or ())]
-
-
-def _plan(params: Params, configs: Configs, prompts_text: str) -> list[str]:
-    prompts = params.prompts
-    student, teacher = (
-        "demo, trained by `omniopd base`" if name == DEMO else name
-        for name in (params.models.student, params.teacher.model)
-    )
-    lines = [
-        f"prompts   {prompts.source}{prompts_text and f' ({prompts_text})'}: {prompts.num_train:,} to train, "
-        f"{prompts.num_validation:,} to watch, {prompts.num_heldout:,} held out",
-        f"student   {student}",
-        f"teacher   {teacher}, kind {params.teacher.kind}",
-    ]
-    for arm, config in configs.items():
-        num_responses = config.rollout.num_prompts * config.rollout.num_samples
-        text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm, config)}"
-        if audit := config.method.audit(shares_tokens=True):
-            text += f", {audit.num_replies} replies of {audit.chunk_len} tokens a chunk"
-        if config.method.source == "teacher":
-            text += ", written by the teacher"
-        kind, seeds = (
-            ("arm     ", params.seeds) if arm in params.arms else ("ablation", params.ablation_seeds)
-        )
-        lines.append(f"{kind}  {arm} ({config.method_name}): {text}; seeds {', '.join(map(str, seeds))}")
-    return lines
-
-
-def _rate(params: Params, arm: str, config: RunConfig) -> str:
-    source = params.every_arm[arm].lr_of
-    if source is None:
-        return f"lr {config.train.lr:g}"
-    if source != arm:
-        return f"lr of {source}"
-    seeds = ", ".join(map(str, params.sweep.seeds))
-    return f"lr swept over {', '.join(f'{lr:g}' for lr in params.sweep.lrs)} on seed {seeds}"

@@ -12,10 +12,9 @@ from transformers import PretrainedConfig
 
 from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import read_prompts
+from omniopd.data.prompts import Prompt
 from omniopd.errors import ConfigError
-from omniopd.inputs.base import model_in_use
-from omniopd.models.loading import load_chat, load_config
+from omniopd.inputs.base import planned_chat, planned_config
 from omniopd.models.precision import DTYPES
 from omniopd.rounds.ledger import due_checkpoints
 from omniopd.teachers import kind_of
@@ -145,21 +144,19 @@ def _loads_teacher(config: RunConfig) -> bool:
     return compute.place_of(asks) == "inline" and compute.place_of("train") == "inline"
 
 
-def planned_fits(params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int) -> list[Fit]:
-    """What each arm's training takes with the models of `base`.
+def planned_fits(
+    params: Params, layout: Layout, prompts: Sequence[Prompt], *, arms: Sequence[str] = (), seed: int
+) -> list[Fit]:
+    """What each arm's training on the prompts takes.
 
     Raises:
-        DataError: `prepare` or `base` has not run.
         ModelError: a model's memory cannot be estimated.
     """
-    path = model_in_use(layout, seed, "student", is_local=True)
-    teacher = (
-        load_config(model_in_use(layout, seed, "teacher", is_local=True)) if params.teacher.is_local else None
-    )
-    chat = load_chat(path, params.models.chat_template_kwargs)
-    prompts = read_prompts(layout.prompts(seed, "train"))
+    student = planned_config(params, seed, layout, "student")
+    teacher = planned_config(params, seed, layout, "teacher") if params.teacher.is_local else None
+    chat = planned_chat(params, seed, layout, "student")
     longest = max(map(len, chat.encode([prompt.messages for prompt in prompts])))
-    return fits(params, load_config(path), teacher, longest_prompt=longest, arms=arms)
+    return fits(params, student, teacher, longest_prompt=longest, arms=arms)
 
 
 def largest(fits: Sequence[Fit]) -> Fit:

@@ -1,33 +1,32 @@
 """plan: an estimate of the requests that the runs of params.yaml will send to their teacher."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 from typing import Any
 
 from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.conversation import plain_text
 from omniopd.data.layout import Layout
-from omniopd.data.prompts import read_prompts
-from omniopd.errors import ConfigError, DataError
-from omniopd.inputs.base import model_in_use
+from omniopd.data.prompts import Prompt
+from omniopd.data.records import Trajectory
+from omniopd.inputs.base import planned_chat, planned_model
 from omniopd.methods import Fork, Method, OmniOPD
-from omniopd.models.loading import (
-    have_same_vocabulary,
-    load_chat,
-    load_model,
-    load_tokenizer,
-    weights_digest,
-)
+from omniopd.models.chat import Chat
+from omniopd.models.loading import have_same_vocabulary, load_model, weights_digest
 from omniopd.models.reading import common_len
 from omniopd.models.threads import use_threads
 from omniopd.rounds.rollout import rollouts, scored
 from omniopd.sampling.responses import in_process
-from omniopd.sampling.samplers import Student
+from omniopd.sampling.samplers import Student, batches
 from omniopd.teachers import kind_of
 from omniopd.teachers.briefing import briefing_of
 from omniopd.teachers.estimate import Estimate, Sampled, TeacherProfile, estimate
 
-NUM_PROMPTS = 64  # sampled, as an estimate of every round
+NUM_PROMPTS = 16  # sampled, as an estimate of every round
+AT_ONCE = 4  # prompts in a batch
+ENOUGH_S = 45.0  # no further batch is sampled after that
 
 
 @dataclass(frozen=True)
@@ -43,35 +42,54 @@ class Planned:
     one: Estimate  # of one run
 
 
-def plan(
-    params: Params, layout: Layout, *, arms: Sequence[str] = (), seed: int | None = None
-) -> list[Planned]:
-    """What each arm asks in one run, and the number of its runs, sweeps included.
+@dataclass(frozen=True)
+class Plan:
+    """The rows, and what they are based on: so many sampled responses, or 0 of the greatest length."""
 
-    The student of `base` writes NUM_PROMPTS responses, and each method chooses the positions to ask about.
+    rows: list[Planned]
+    num_sampled: int
+
+
+def plan(
+    params: Params,
+    layout: Layout,
+    prompts: Sequence[Prompt],
+    *,
+    arms: Sequence[str] = (),
+    seed: int | None = None,
+    num_prompts: int = NUM_PROMPTS,
+    on_sampled: Callable[[int], None] = lambda count: None,  # noqa: ARG005
+) -> Plan:
+    """What each arm asks in one run about these prompts, and the number of its runs, sweeps included.
+
+    The student writes responses to num_prompts of them, and each method chooses the positions to ask about. Where there
+    is no student yet, or num_prompts is 0, every response is assumed to be as long as rollout.max_new_tokens, and
+    audited at its end: an upper bound. on_sampled gets the number of responses so far.
 
     Raises:
         ConfigError: an arm that does not exist.
-        DataError: `prepare` or `base` has not run.
     """
     use_threads(params.compute.num_threads)
     seed = params.seeds[0] if seed is None else seed
-    if not (path := layout.prompts(seed, "train")).is_file():
-        raise DataError(
-            f"{path}: no such file; run `omniopd prepare --seed {seed}`, then `omniopd base --seed {seed}`"
-        )
     configs = {name: resolve(params, name, seed) for name in arms or params.every_arm}
-    student_path = model_in_use(layout, seed, "student", is_local=True)
-    model = load_model(student_path)
-    chat = load_chat(student_path, params.models.chat_template_kwargs)
-    student = Student(model, chat, weights_digest(model))
+    chat = planned_chat(params, seed, layout, "student")
+    path = planned_model(params, seed, layout, "student") if num_prompts else None
+    student = None if path is None else _student(path, chat)
 
     def has_students_vocabulary() -> bool:
-        path = model_in_use(layout, seed, "teacher", is_local=True)
-        return have_same_vocabulary(chat.tokenizer, load_tokenizer(path))
+        return have_same_vocabulary(chat.tokenizer, planned_chat(params, seed, layout, "teacher").tokenizer)
 
     profile = kind_of(params.teacher).profile(has_students_vocabulary=has_students_vocabulary)
-    samples = {name: _sample(config, student, layout, profile) for name, config in configs.items()}
+    written: dict[Any, list[Trajectory]] = {}  # arms with the same rollouts share them
+    samples = {}
+    for name, config in configs.items():
+        rollout = config.rollout
+        how = (rollout.decoding, rollout.max_new_tokens)
+        if how not in written and student is not None:
+            written[how] = _responses(config, student, prompts[:num_prompts], on_sampled)
+        elif how not in written:
+            written[how] = [_longest(config, chat, prompt) for prompt in prompts[:NUM_PROMPTS]]
+        samples[name] = _sampled(config, chat, prompts, written[how], profile)
     rows = [
         Planned(name, _num_runs(params, name), _one_run(config, config.method, samples[name], profile))
         for name, config in configs.items()
@@ -81,7 +99,8 @@ def plan(
         Planned(name, 0, _one_run(configs[first], method, samples[first], profile))
         for name, method in _alternatives(params).items()
     ]
-    return [row for row in rows if row.one.calls]
+    num_sampled = 0 if student is None else len(samples[first])
+    return Plan([row for row in rows if row.one.calls], num_sampled)
 
 
 def as_json(rows: Sequence[Planned], params: Params, layout: Layout) -> list[dict[str, Any]]:
@@ -123,24 +142,56 @@ def _alternatives(params: Params) -> dict[str, Method]:
     }
 
 
-def _sample(config: RunConfig, student: Student, layout: Layout, profile: TeacherProfile) -> list[Sampled]:
-    prompts = read_prompts(layout.prompts(config.seed, "train"))[:NUM_PROMPTS]
-    if not prompts:
-        raise ConfigError("prompts.num_train: there are no prompts to sample; give some")
-    responses = rollouts(
-        in_process(student, batch_size=config.rollout.batch_size),
-        prompts,
-        round_=0,
-        num_samples=1,
-        max_new_tokens=config.rollout.max_new_tokens,
-        decoding=config.rollout.decoding,
-        seed=config.seed,
-    )
-    responses = scored(student, responses, batch_size=config.rollout.batch_size)
-    briefing, by_id = briefing_of(config.teacher), {prompt.id: prompt for prompt in prompts}
-    asked = [briefing.messages(by_id[item.prompt_id]) for item in responses]
+def _student(path: str, chat: Chat) -> Student:
+    model = load_model(path)
+    return Student(model, chat, weights_digest(model))
+
+
+def _responses(
+    config: RunConfig, student: Student, prompts: Sequence[Prompt], on_sampled: Callable[[int], None]
+) -> list[Trajectory]:
+    """The student's responses to the prompts, with their entropies; fewer where ENOUGH_S have passed."""
+    responses: list[Trajectory] = []
+    writer, end = in_process(student, batch_size=AT_ONCE), time.monotonic() + ENOUGH_S
+    for group in batches(prompts, AT_ONCE):
+        written = rollouts(
+            writer,
+            group,
+            round_=0,
+            num_samples=1,
+            max_new_tokens=config.rollout.max_new_tokens,
+            decoding=config.rollout.decoding,
+            seed=config.seed,
+        )
+        responses += scored(student, written, batch_size=AT_ONCE)
+        on_sampled(len(responses))
+        if time.monotonic() > end:
+            break
+    return responses
+
+
+def _longest(config: RunConfig, chat: Chat, prompt: Prompt) -> Trajectory:
+    """A response as long as can be, of the prompt's words, that is least certain at its end."""
+    [prompt_ids] = chat.encode([prompt.messages])
+    length = config.rollout.max_new_tokens
+    ids = list(islice(cycle(prompt_ids), length))
+    return Trajectory(
+        id=prompt.id, round=0, prompt_id=prompt.id, prompt=prompt.prompt, prompt_ids=prompt_ids,
+        response=str(chat.tokenizer.decode(ids)), response_ids=ids, finish_reason="length",
+        temperature=config.rollout.temperature, seed=0, student="",
+        entropies=[(n + 1) / length for n in range(length)], logps=[-1.0] * length,
+    )  # fmt: skip
+
+
+def _sampled(
+    config: RunConfig, chat: Chat, prompts: Sequence[Prompt], responses: Sequence[Trajectory],
+    profile: TeacherProfile,
+) -> list[Sampled]:  # fmt: skip
+    """The responses with the tokens of their prompts as the arm's teacher reads them."""
+    briefing = briefing_of(config.teacher)
+    asked = [briefing.messages(prompt) for prompt, _ in zip(prompts, responses, strict=False)]
     # In the student's template: an API's is not known, and a local teacher's differs by a few tokens.
-    prompt_ids = student.chat.encode(asked)
+    prompt_ids = chat.encode(asked)
     counts = [
         profile.count(plain_text(messages), ids) for messages, ids in zip(asked, prompt_ids, strict=True)
     ]

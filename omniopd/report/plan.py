@@ -1,16 +1,58 @@
-"""The plan as tables of 80 columns: what the runs will ask of their teacher, and the memory that training takes."""
+"""The plan, in lines and tables of 80 columns: the settings, what runs will ask of their teacher, and memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from omniopd.config import DEMO, Params, RunConfig
 from omniopd.report.summary import dollars, short_count
 
 GIB = 2**30
 PARTS = ("parameters", "gradients", "moments", "frozen", "activations", "loss", "peak")
 COSTS = ("cost_usd", "cost_usd_with_prefix_cache")
+
+
+def settings_lines(params: Params, configs: Mapping[str, RunConfig], prompts_text: str) -> list[str]:
+    """What params.yaml asks for: prompts, models, and a line for each arm; prompts_text: findings in the source."""
+    prompts = params.prompts
+    student, teacher = (
+        "demo, trained by `omniopd base`" if name == DEMO else name
+        for name in (params.models.student, params.teacher.model)
+    )
+    lines = [
+        f"prompts   {prompts.source}{prompts_text and f' ({prompts_text})'}: {prompts.num_train:,} to train, "
+        f"{prompts.num_validation:,} for validation, {prompts.num_heldout:,} held out",
+        f"student   {student}",
+        f"teacher   {teacher}, kind {params.teacher.kind}",
+    ]
+    for arm, config in configs.items():
+        num_responses = config.rollout.num_prompts * config.rollout.num_samples
+        text = f"{config.train.num_rounds} rounds of {num_responses} responses, {_rate(params, arm, config)}"
+        if audit := config.method.audit(shares_tokens=True):
+            text += f", {_count(audit.num_replies, 'reply', 'replies')} of {_count(audit.chunk_len, 'token')} a chunk"
+        if config.method.source == "teacher":
+            text += ", written by the teacher"
+        kind, seeds = (
+            ("arm     ", params.seeds) if arm in params.arms else ("ablation", params.ablation_seeds)
+        )
+        lines.append(f"{kind}  {arm} ({config.method_name}): {text}; seeds {', '.join(map(str, seeds))}")
+    return lines
+
+
+def _rate(params: Params, arm: str, config: RunConfig) -> str:
+    source = params.every_arm[arm].lr_of
+    if source is None:
+        return f"lr {config.train.lr:g}"
+    if source != arm:
+        return f"lr of {source}"
+    seeds = ", ".join(map(str, params.sweep.seeds))
+    return f"lr swept over {', '.join(f'{lr:g}' for lr in params.sweep.lrs)} on seed {seeds}"
+
+
+def _count(number: int, name: str, names: str | None = None) -> str:
+    return f"{number} {name if number == 1 else names or f'{name}s'}"
 
 
 def plan_table(rows: Sequence[dict[str, Any]]) -> Table:
@@ -47,6 +89,13 @@ def plan_total(rows: Sequence[dict[str, Any]]) -> str:
         return line
     plain, cached = (dollars(total(name)) for name in COSTS)
     return f"{line}, {plain}, or {cached} with a prefix cache"
+
+
+def sample_line(num_sampled: int) -> str:
+    """What the estimates are based on, in a line."""
+    if num_sampled:
+        return f"Estimated from {num_sampled} responses of the student"
+    return "Upper bounds: no student was sampled, so responses are taken to be rollout.max_new_tokens long"
 
 
 def memory_table(memory: dict[str, Any]) -> Table:

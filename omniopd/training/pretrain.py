@@ -53,7 +53,7 @@ def train_demo_model(
     is called with the number of completed steps.
     """
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(_model_config(tokenizer, settings, context))
+    model = Qwen3ForCausalLM(demo_config(tokenizer, settings, context))
     rows = _rows(tokenizer, examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=WEIGHT_DECAY, foreach=True)
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +96,10 @@ def _rows(tokenizer: PreTrainedTokenizerFast, examples: Sequence[tuple[str, str]
     ]
 
 
-def _model_config(tokenizer: PreTrainedTokenizerFast, settings: DemoModel, context: int) -> Qwen3Config:
+def demo_config(
+    tokenizer: PreTrainedTokenizerFast, settings: DemoModel, context: int = DEMO_CONTEXT
+) -> Qwen3Config:
+    """The configuration of a demo model."""
     return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,

@@ -56,7 +56,7 @@ OPTIONS = {
     "distill": ["--arm", "--params", "--seed", "--set"],
     "doctor": ["--json", "--params", "--teacher"],
     "check": ["--params", "--resolved", "--self-test"],
-    "plan": ["--arm", "--json", "--params", "--seed"],
+    "plan": ["--arm", "--json", "--num-prompts", "--params", "--seed"],
     "prepare": ["--params", "--seed"],
     "resolve": ["--params"],
     "base": ["--params", "--seed"],

@@ -14,6 +14,7 @@ from served import Served
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
+from omniopd.data.prompts import read_prompts
 from omniopd.preflight import plan as planning
 from omniopd.teachers import loop
 from omniopd.teachers.cache import ReplyCache
@@ -74,7 +75,9 @@ def test_the_demo_ends_where_it_does_in_process_through_a_kill_and_again_offline
     asking = served.project.copied_to(tmp_path / "asking")
     asking.make_base()
     params, layout = load_params(asking.params_file), Layout(asking.root)
-    [planned, *_] = planning.as_json(planning.plan(params, layout, arms=[ARM]), params, layout)
+    prompts = read_prompts(layout.prompts(0, "train"))
+    plan = planning.plan(params, layout, prompts, arms=[ARM], num_prompts=64)
+    [planned, *_] = planning.as_json(plan.rows, params, layout)
 
     _killed_at(asking, num_rounds=40, calls_after=100)
     assert len(_metrics(asking)) < 80

@@ -22,7 +22,7 @@ def test_the_plan_of_the_demo_names_prompts_models_arms_rounds_and_seeds(tmp_pat
 
     assert warnings == []
     assert plan == [
-        "prompts   addition: 40 to train, 6 to watch, 12 held out",
+        "prompts   addition: 40 to train, 6 for validation, 12 held out",
         "student   demo, trained by `omniopd base`",
         "teacher   demo, trained by `omniopd base`, kind transformers",
         "arm       omniopd (omniopd): 5 rounds of 24 responses, lr 0.0002, "
@@ -36,7 +36,7 @@ def test_the_plan_names_the_file_of_prompts_and_the_models(local_project: Projec
     _, _, plan = check(local_project.params_file)
 
     assert plan[:3] == [
-        "prompts   prompts.jsonl (30 prompts): 20 to train, 4 to watch, 6 held out",
+        "prompts   prompts.jsonl (30 prompts): 20 to train, 4 for validation, 6 held out",
         f"student   {local_project.root}/student",
         f"teacher   {local_project.root}/teacher, kind transformers",
     ]
@@ -54,8 +54,7 @@ def test_the_plan_shows_what_an_arm_overrides(local_project: Project):
     _, _, plan = check(local_project.params_file)
 
     assert plan[3] == (
-        "arm       omniopd (omniopd): 7 rounds of 8 responses, lr 0.001, "
-        "1 replies of 5 tokens a chunk; seeds 0"
+        "arm       omniopd (omniopd): 7 rounds of 8 responses, lr 0.001, 1 reply of 5 tokens a chunk; seeds 0"
     )
 
 
@@ -89,15 +88,6 @@ def test_relative_paths_are_relative_to_params_yaml(
 
 
 # --- params.yaml
-
-
-def test_a_mistake_in_params_is_found_before_prompts_and_models_are_read(local_project: Project):
-    (local_project.root / "prompts.jsonl").unlink()
-    local_project.edit(methods__omniopd__chunk_len=0)
-
-    assert refusal(local_project, ConfigError) == [
-        "params.yaml: methods.omniopd.chunk_len: 0 is not positive; the published value is 50"
-    ]
 
 
 def test_demo_models_with_a_file_of_prompts_are_refused_each(local_project: Project):
@@ -283,3 +273,23 @@ def test_what_may_not_fit_is_warned_of_and_what_cannot_is_refused(
     memory, disk = str(caught.value).splitlines()
     assert memory.startswith(f"{local_project.params_file}: arms.omniopd: training takes about ")
     assert disk.startswith(f"{local_project.params_file}: train.checkpoint_every: 6 checkpoints of up to ")
+
+
+def test_mistakes_in_settings_and_in_what_they_name_are_reported_together(
+    local_project: Project, tmp_path: Path
+):
+    local_project.edit(prompts__source="none.jsonl", train__lr=-1.0)
+    shutil.rmtree(tmp_path / "student")
+
+    lines = refusal(local_project, ConfigError)
+
+    assert [line.split(": ")[1] for line in lines[:1]] == ["train.lr"]
+    assert any("none.jsonl" in line and "prompts.source" in line for line in lines)
+    assert any("models.student" in line for line in lines)
+    assert len(lines) == len(set(lines))
+
+
+def test_mistaken_inputs_are_reported_alone(local_project: Project):
+    """Nothing is concluded from defaults in their place."""
+    [line] = refusal(local_project.edit(models__student=3, prompts__source="none.jsonl"), ConfigError)
+    assert "models.student" in line

@@ -197,7 +197,7 @@ def test_the_plan_has_a_row_of_memory_for_each_arm_and_says_whether_it_fits(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     project.edit(arms=ARMS)
-    cli.plan(params=project.params_file, arm=None, seed=None, as_json=True)
+    cli.plan(params=project.params_file, arm=None, seed=None, num_prompts=4, as_json=True)
 
     plan = json.loads(capsys.readouterr().out)
 
@@ -209,12 +209,12 @@ def test_the_plan_has_a_row_of_memory_for_each_arm_and_says_whether_it_fits(
     expected = sum(parameter.numel() for parameter in weights.parameters()) * MASTER
     assert {row["one_process"]["parameters"] for row in memory["arms"]} == {expected}
 
-    cli.plan(params=project.params_file, arm=["grpo"], seed=None, as_json=False)
+    cli.plan(params=project.params_file, arm=["grpo"], seed=None, num_prompts=4, as_json=False)
     text = capsys.readouterr().out
     assert re.search(r"grpo takes most, 0\.\d\d GiB: it fits in the [\d.]+ GiB that are free of ", text)
 
     monkeypatch.setattr(fit, "fits", lambda *_, **__: no_model("of a kind that is not known"))
-    cli.plan(params=project.params_file, arm=["grpo"], seed=None, as_json=False)
+    cli.plan(params=project.params_file, arm=["grpo"], seed=None, num_prompts=4, as_json=False)
     assert "warning: of a kind that is not known" in capsys.readouterr().err
 
 

@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from projects import Project, run_plain
+from projects import Project, make_project, run_plain
 from teacher_server import TeacherServer, running
 
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.records import Trajectory
+from omniopd.inputs.prepare import task_prompts
 from omniopd.methods import SFT, Fork, OmniOPD
 from omniopd.preflight import plan as planning
 from omniopd.report.plan import plan_total
@@ -99,9 +101,11 @@ def test_the_plan_is_within_a_tenth_of_what_the_runs_use(project: Project):
         )  # fmt: skip
         project.make_base()
         params, layout = load_params(project.params_file), Layout(project.root)
-        rows = planning.plan(params, layout)
+        prompts = task_prompts(params, 0)[0]["train"]
+        plan = planning.plan(params, layout, prompts, num_prompts=64)
         assert server.num_requests == 0
-        planned = {row["arm"]: row for row in planning.as_json(rows, params, layout)}
+        assert plan.num_sampled == 64
+        planned = {row["arm"]: row for row in planning.as_json(plan.rows, params, layout)}
         assert planned.keys() == {
             "omniopd",
             "omniopd-fork",
@@ -132,3 +136,24 @@ def test_the_plan_is_within_a_tenth_of_what_the_runs_use(project: Project):
     loop.close()
     assert ReplyCache(project.root / "teacher.sqlite").spent().num_calls > 0
     assert plan_total(list(planned.values())).startswith("All 8 runs: ")
+
+
+def test_without_a_student_the_plan_is_an_upper_bound(tmp_path: Path):
+    """Before `prepare` and `base`, in an empty folder; with either, as many calls or fewer."""
+    project = make_project(tmp_path)
+    params, layout = load_params(project.params_file), Layout(project.root)
+    assert params.models.student == "demo"
+    prompts = task_prompts(params, 0)[0]["train"]
+
+    bound = planning.plan(params, layout, prompts)
+    assert [path.name for path in project.root.iterdir()] == [project.params_file.name]
+    project.make_base()
+    sampled = planning.plan(params, layout, prompts)
+    asked_for = planning.plan(params, layout, prompts, num_prompts=0)
+
+    assert (bound.num_sampled, sampled.num_sampled, asked_for.num_sampled) == (0, planning.NUM_PROMPTS, 0)
+    assert bound.rows == asked_for.rows
+    most = {row.name: row.one for row in bound.rows}
+    for row in sampled.rows:
+        for name in ("calls", "prompt_tokens", "completion_tokens"):
+            assert getattr(row.one, name) <= getattr(most[row.name], name)

@@ -19,7 +19,7 @@ from omniopd.data.store import read_records
 from omniopd.errors import DataError
 from omniopd.evaluation.sharpness import Forks, entropy_at, sampled_rows
 from omniopd.grading.accuracy import answered
-from omniopd.inputs.prepare import prepare
+from omniopd.inputs.prepare import prepare, task_prompts
 from omniopd.inputs.stages import stage_settings
 from omniopd.methods import OPD
 from omniopd.models.loading import load_model
@@ -207,10 +207,10 @@ def test_a_probe_asks_with_the_context(project: Project, monkeypatch: pytest.Mon
 def test_the_plan_counts_the_context_which_a_cache_reads_once(project: Project):
     project.edit(arms={"fork": METHODS["fork"]}, compute__num_threads=1)
     project.make_base()
-    layout = Layout(project.root)
-    [alone, *_] = plan(load_params(project.params_file), layout)
+    layout, prompts = Layout(project.root), task_prompts(load_params(project.params_file), 0)[0]["train"]
+    alone = plan(load_params(project.params_file), layout, prompts).rows[0]
     project.edit(teacher__context=CONTEXT)
-    [briefed, *_] = plan(load_params(project.params_file), layout)
+    briefed = plan(load_params(project.params_file), layout, prompts).rows[0]
 
     added = sum(len(message["content"]) for message in CONTEXT) + 4  # and two empty lines between messages
     assert briefed.one.calls == alone.one.calls
