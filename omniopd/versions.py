@@ -43,6 +43,25 @@ def is_recorded_here(root: Path) -> bool:
     return _is_project(root) and not os.environ.get("DVC_STAGE")
 
 
+def init_project(root: Path) -> None:
+    """Set up DVC in a folder, unless it is within a DVC project; in a git repository as part of it.
+
+    Raises:
+        DataError: DVC refuses.
+    """
+    folders = (root.resolve(), *root.resolve().parents)
+    if any((folder / ".dvc").is_dir() for folder in folders):
+        return
+    repository = next((folder for folder in folders if (folder / ".git").exists()), None)
+    how = [] if repository == folders[0] else ["--subdir"] if repository else ["--no-scm"]
+    command = [sys.executable, "-m", "dvc", "init", "--quiet", *how]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise DataError(
+            f"{root}: dvc init failed ({_last_line(done.stderr)}); run it there and read what it says"
+        )
+
+
 def commit(root: Path, stages: Sequence[str]) -> str | None:
     """Record the outputs of stages of root's dvc.yaml. Returns a sentence if that was not possible."""
     if not is_recorded_here(root):

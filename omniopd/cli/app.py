@@ -9,10 +9,11 @@ from flows.__main__ import distill
 from omniopd import __version__
 from omniopd.cli import data, evaluate, prompts, report, steps
 from omniopd.cli.doctor import doctor
+from omniopd.cli.init import init
 from omniopd.command import run
 
 # In the order of use.
-COMMANDS = ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
+COMMANDS = ("init", "plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
 STEPS = ("check", "resolve", "prepare", "base", "rates", "compare", "table")
 
 
@@ -52,6 +53,7 @@ def options(
 app.add_typer(steps.app)
 app.add_typer(data.data, name="data", short_help="The data that runs were trained on, as recorded in MLflow.")
 app.add_typer(prompts.prompts, name="prompts", short_help="Show the prompts as the student reads them.")
+app.command(short_help="Start a project in a folder, from a recipe.")(init)
 app.command(short_help="Distil one arm with one seed; resume where it stopped.")(distill)
 app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(evaluate.evaluate)
 app.command(short_help="Repeat a run from MLflow, and compare its digests.")(data.reproduce)

@@ -34,7 +34,17 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
     settings = {name: value for name, value in raw.items() if name != "recipe"}
     if "recipe" not in raw:
         return settings
-    name = raw["recipe"]
+    recipe = recipe_settings(raw["recipe"], place)
+    kept = {name: value for name, value in recipe.items() if name not in RUN_LISTS or name not in settings}
+    return merged(kept, settings)
+
+
+def recipe_settings(name: Any, place: str) -> dict[str, Any]:
+    """The settings of a packaged recipe; `place` begins the message of an error.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
     known = sorted(
         file.name.removesuffix(".yaml") for file in RECIPES.iterdir() if file.name.endswith(".yaml")
     )
@@ -43,9 +53,7 @@ def with_recipe(raw: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise ConfigError(
             f"{place}: recipe: {name!r} is not a packaged recipe{hint}; there are {', '.join(known)}"
         )
-    recipe = read_yaml((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")
-    kept = {name: value for name, value in recipe.items() if name not in RUN_LISTS or name not in settings}
-    return merged(kept, settings)
+    return read_yaml((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"), f"recipe {name}")
 
 
 def parsed(texts: Iterable[str]) -> dict[str, Any]:

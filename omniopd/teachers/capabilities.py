@@ -34,6 +34,12 @@ MAX_SAMPLES = 16
 MIN_CACHED_TOKENS = 1024  # the shortest prefix that most vendors cache
 
 
+def names_an_api(model: str) -> bool:
+    """Whether the name begins with a vendor that litellm knows, as in anthropic/claude-haiku-4-5."""
+    vendor, slash, _ = model.partition("/")
+    return bool(slash) and vendor in {str(getattr(known, "value", known)) for known in litellm.provider_list}
+
+
 def tabled(model: str, base_url: str | None) -> Capabilities:
     """The capabilities of a model by litellm's tables, at a vendor or at a server of the user's own.
 

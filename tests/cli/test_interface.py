@@ -18,7 +18,17 @@ pytestmark = pytest.mark.usefixtures("restored_environment")
 
 
 def test_the_commands_are_these_in_this_order_and_no_others():
-    assert COMMANDS == ("plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
+    assert COMMANDS == (
+        "init",
+        "plan",
+        "distill",
+        "evaluate",
+        "report",
+        "prompts",
+        "data",
+        "reproduce",
+        "doctor",
+    )
     assert STEPS == ("check", "resolve", "prepare", "base", "rates", "compare", "table")
     group = get_command(app)
     assert isinstance(group, TyperGroup)
@@ -53,6 +63,7 @@ def test_the_flows_are_distill_and_sweep_with_their_server_and_no_others():
 
 
 OPTIONS = {
+    "init": ["--prompts", "--recipe", "--student", "--teacher", "folder"],
     "distill": ["--arm", "--params", "--seed", "--set"],
     "doctor": ["--json", "--params", "--teacher"],
     "check": ["--params", "--resolved", "--self-test"],
