@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from omniopd.errors import ModelError, one_line
 from omniopd.models.cache import ReadingCache, keeps_every_token
-from omniopd.models.precision import difference, not_finite, tolerance_of
+from omniopd.models.precision import difference, is_rounding, not_finite
 
 # Of tokens in every vocabulary. The third begins the first, with which the last shares some; the second shares nothing.
 PROBES = ([1, 0, 2, 1, 2, 0, 1, 1, 0, 2, 2, 1], [2, 1, 0], [1, 0, 2, 1, 2, 0, 1], [1, 0, 2, 1, 2, 2])
@@ -177,9 +177,9 @@ def _probed(model: PreTrainedModel) -> Reading:
         except Exception as error:  # a model's code may raise anything when it does not know the cache
             problem = one_line(error)
             continue
-        if differs <= tolerance_of(model):
+        if is_rounding(differs, model, lambda: _expected(model)):
             return reading
-        problem = f"logits differ by {differs:.0%} of their spread"
+        problem = f"logits differ by {differs:.2%} of their spread"
     raise ModelError(
         f"{model.config.name_or_path or 'the model'}: {model.config.model_type} does not generate from a cache what it "
         f"computes without ({problem}), so its samples would be wrong; sample with vLLM (rollout.engine or "

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from omniopd.data.rows import Batch, Row, collate
 from omniopd.errors import ModelError
 from omniopd.functional import Head, Positions, States, token_scores
 from omniopd.models.cache import keeps_every_token
-from omniopd.models.precision import backbone_of, difference, dtype_of_products, not_finite, tolerance_of
+from omniopd.models.precision import backbone_of, difference, dtype_of_products, is_rounding, not_finite
 
 PROBE_IDS = (1, 0, 2, 1)  # in every vocabulary
 ROUNDING = 8  # units in the last place
@@ -70,13 +70,15 @@ def check_rows(model: PreTrainedModel) -> None:
         ModelError: in a batch with a longer sequence they differ from those alone.
     """
     rows = [Row("short", [1], [2, 0]), Row("long", [*PROBE_IDS, 2], [*PROBE_IDS, 0])]
-    alone = torch.cat([response_states(model, collate([row], pad_id=0)).hidden for row in rows])
-    together = response_states(model, collate(rows, pad_id=0)).hidden
-    differs = difference(together, alone)
-    if differs > tolerance_of(model):
+
+    def alone() -> list[Tensor]:
+        return [response_states(model, collate([row], pad_id=0)).hidden for row in rows]
+
+    differs = difference(response_states(model, collate(rows, pad_id=0)).hidden, torch.cat(alone()))
+    if not is_rounding(differs, model, alone):
         raise ModelError(
             f"{_name(model)}: {model.config.model_type} computes other hidden states for a batch than "
-            f"for its sequences alone (they differ by {differs:.0%} of their spread), so that losses would be wrong; "
+            f"for its sequences alone (they differ by {differs:.2%} of their spread), so that losses would be wrong; "
             "take another model"
         )
 

@@ -8,11 +8,14 @@ from itertools import count
 
 import pytest
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from omniopd.data.decoding import GREEDY, Decoding
 from omniopd.errors import ModelError
+from omniopd.models import reading
 from omniopd.models.chat import Chat, StopStrings, excluded_ids
 from omniopd.models.generation import Generation, generate
+from omniopd.models.precision import TOLERANCE, is_rounding
 from omniopd.models.reading import MIN_COMMON, nested, reading_of
 
 PROMPTS = [[1, 10, 2, 11], [4, 11], [3, 10, 3, 10, 7, 11]]
@@ -234,6 +237,27 @@ def test_a_model_whose_cache_misleads_it_is_refused_by_its_type(model):
     )
     with pytest.raises(ModelError, match="qwen3 does not generate from a cache what it computes without"):
         generate(other, PROMPTS, seeds=[[0]] * 3, max_new_tokens=2, decoding=GREEDY, stop_ids=[15])
+
+
+def test_a_model_that_amplifies_rounding_is_read_but_not_where_its_cache_misleads(model):
+    """As a student whose training collapsed: the order of its sums changes its logits by more than TOLERANCE."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1}
+    deep = Qwen3ForCausalLM(Qwen3Config(vocab_size=32, num_hidden_layers=16, head_dim=16, **sizes)).eval()
+    with torch.inference_mode():
+        for layer in deep.model.layers:
+            layer.self_attn.q_norm.weight *= 100  # sharp attention
+        doubtful = 3 * TOLERANCE[torch.float32]
+        assert is_rounding(doubtful, deep, lambda: reading._expected(deep))
+        assert not is_rounding(doubtful, model, lambda: reading._expected(model))
+        assert not is_rounding(0.02, deep, lambda: pytest.fail("too large for any rounding"))
+
+    deep.model.register_forward_pre_hook(
+        lambda module, inputs, named: (inputs, named | {"past_key_values": None}),  # noqa: ARG005
+        with_kwargs=True,
+    )
+    with pytest.raises(ModelError, match="does not generate from a cache"):
+        reading_of(deep)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
