@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.data.decoding import Decoding
 from omniopd.data.layout import Layout
 from omniopd.data.lock import one_at_a_time
@@ -35,7 +35,7 @@ class KeptSampler:
     def __init__(self, sampler: Sampler, layout: Layout, *, weights: str, engine: Mapping[str, Any]):
         self._sampler = sampler
         self._layout = layout
-        self._identity = (__version__, weights, dict(engine))
+        self._identity = (RESULTS_VERSION, weights, dict(engine))
 
     def sample(
         self,

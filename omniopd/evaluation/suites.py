@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.config import Benchmarks
 from omniopd.data.dedup import text_digest
 from omniopd.data.layout import Layout
@@ -83,7 +83,7 @@ def _measure(
         if text_digest(prompt.prompt) in shown
     ]
     key = work_key(
-        "benchmark", __version__, subject.weights, subject.engine, subject.batch_size, subject.seed,
+        "benchmark", RESULTS_VERSION, subject.weights, subject.engine, subject.batch_size, subject.seed,
         benchmark.grader, sampling.determining(), [prompt.as_row() for prompt in prompts],
         subject.chat.tokenizer.chat_template, dict(subject.chat.template_kwargs), subject.chat.stop_ids,
     )  # fmt: skip

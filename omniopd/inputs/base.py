@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.config import DEMO, DemoModel, Params, demo_problems
 from omniopd.data.decoding import GREEDY
 from omniopd.data.layout import Layout
@@ -105,7 +105,7 @@ def base_key(params: Params, seed: int, layout: Layout) -> str:
     prompts = {
         file.name: file_md5(file) for file in sorted(layout.prompts(seed, "train").parent.glob("*.jsonl"))
     }
-    return work_key("base", seed, model_settings(params), in_directories, prompts, __version__)
+    return work_key("base", seed, model_settings(params), in_directories, prompts, RESULTS_VERSION)
 
 
 def model_in_use(layout: Layout, seed: int, role: str, *, is_local: bool) -> str:

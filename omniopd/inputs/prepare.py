@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.config import Params, Prompts, builtin_task
 from omniopd.data.columns import Columns
 from omniopd.data.decontaminate import EvaluationItems
@@ -68,7 +68,7 @@ def prepare_key(params: Params, seed: int, layout: Layout) -> str:
         files = [file_md5(source.path) for source in sources if source.path is not None]
         if params.prompts.max_prompt_tokens:
             files += _tokenizer_md5(params, layout)
-    return work_key("prepare", seed, prompt_settings(params), files, __version__)
+    return work_key("prepare", seed, prompt_settings(params), files, RESULTS_VERSION)
 
 
 def task_prompts(params: Params, seed: int) -> tuple[Splits, Iterator[Problem]]:

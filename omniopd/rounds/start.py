@@ -5,7 +5,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.config import Params, RunConfig, resolve
 from omniopd.data.layout import Layout
 from omniopd.data.lock import without_readers
@@ -33,7 +33,7 @@ def start_run(
         files = layout.sweep_run(arm, seed, swept_lr)
         config = _in_sweep(resolve(params, arm, seed, lr=swept_lr))
     inputs = _input_digests(config, layout)
-    key = work_key(config.determining(), inputs, __version__)
+    key = work_key(config.determining(), inputs, RESULTS_VERSION)
     earlier = _earlier(files.config)
     if earlier is not None and earlier["key"] != key:
         aside = _move_aside(files.root, str(earlier["key"]))

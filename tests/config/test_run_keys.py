@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import pytest
 from params_files import edited, written
+from projects import REPOSITORY
 
 from omniopd.config import load_params, resolve
 from omniopd.data.receipts import work_key
@@ -115,3 +116,13 @@ def test_determining_leaves_the_record_of_all_settings_whole(tmp_path: Path):
     config.determining()
 
     assert config.model_dump() == before
+
+
+def test_a_release_changes_no_key():
+    """Modules that make keys read RESULTS_VERSION, not the version of the package."""
+    package = REPOSITORY / "omniopd"
+    sources = {path.relative_to(package).as_posix(): path.read_text() for path in package.rglob("*.py")}
+    makers = {name: source for name, source in sources.items() if "work_key(" in source}
+
+    assert {"rounds/start.py", "inputs/base.py", "inputs/prepare.py", "evaluation/kept.py"} <= makers.keys()
+    assert [name for name, source in makers.items() if "__version__" in source] == []

@@ -7,7 +7,7 @@ import pytest
 from projects import REPOSITORY, Project, make_project
 from ruamel.yaml import YAML
 
-from omniopd import __version__
+from omniopd import RESULTS_VERSION
 from omniopd.config import load_params
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
@@ -77,7 +77,7 @@ def test_a_run_is_named_by_what_its_file_holds(finished_project: Project, tmp_pa
 
     recorded = read_json(finished_project.run_dir() / "config.json")
     settings = read_json(tmp_path / "resolved" / "distill-omniopd-0.json")
-    assert work_key(settings, recorded["inputs"], __version__) == recorded["key"]
+    assert work_key(settings, recorded["inputs"], RESULTS_VERSION) == recorded["key"]
 
 
 def test_every_file_that_the_pipeline_depends_on_is_written(tiny: Project):
