@@ -92,9 +92,9 @@ server-stop: setup ## end those
 ui: setup ## MLflow and Prefect in the browser, until Ctrl-C
 	@scripts/ui
 
-lock: setup ## resolve pyproject.toml anew into requirements.lock
+lock: setup ## update requirements.lock from pyproject.toml; pins that fit are kept, UPGRADE="NAME …" renews some
 	@pip-compile --quiet --extra dev --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --unsafe-package pip --strip-extras --no-header --annotation-style=line --output-file requirements.lock pyproject.toml
+	  --unsafe-package pip --strip-extras --no-header --annotation-style=line $(UPGRADE:%=--upgrade-package %) --output-file requirements.lock pyproject.toml
 	@# A CPU build and a CUDA build both satisfy the version without its local label.
 	@sed -i -E 's/^(torch==[0-9.]+)\+[a-z0-9]+/\1/' requirements.lock
 

@@ -73,7 +73,10 @@ def packages() -> Finding:
         if not requirement.specifier.contains(version, prereleases=True):
             complaints.append(f"{requirement.name} {version}, where {requirement.specifier} fits")
     if complaints:
-        return Finding("packages", "wrong", "; ".join(complaints), "make setup installs the set that fits")
+        return Finding(
+            "packages", "wrong", "; ".join(complaints),
+            "make setup, or outside a clone pip install with omniopd's wheel, installs versions that fit",
+        )  # fmt: skip
     return Finding("packages", "ok", f"{count}, in versions that fit together")
 
 
