@@ -69,6 +69,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(tmp_path: Path
     assert {f"{package}/py.typed" for package in PACKAGES} <= files
     for folder in (
         "recipes",
+        "templates",
         "evaluation/suite",
         "report/page/assets",
         "report/page/templates",

@@ -1,4 +1,4 @@
-"""Files for GitHub and pre-commit: they follow the project's versions and commands."""
+"""Files for GitHub, pre-commit and Docker: they follow the project's versions, commands and packages."""
 
 import importlib.metadata
 import re
@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+DOCKERFILES = sorted((REPOSITORY / "docker").glob("Dockerfile.*"))
 TOOLS = {"ruff": "ruff", "pyright": "pyright", "lint-imports": "import-linter"}  # command: package
 
 
@@ -66,3 +67,26 @@ def test_issue_forms_ask_for_named_fields(name: str):
     assert form["description"]
     assert len({field["id"] for field in fields}) == len(fields) > 0
     assert any(field.get("validations", {}).get("required") for field in fields)
+
+
+def test_the_context_of_the_images_holds_the_files_that_the_wheel_is_built_from():
+    kept = re.findall(r"^!(.+)$", (REPOSITORY / ".dockerignore").read_text(encoding="utf-8"), re.M)
+    project = PYPROJECT["project"]
+    packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+    assert set(kept) == {
+        *packages, *project["license-files"], project["readme"], "pyproject.toml", "requirements.lock",
+    }  # fmt: skip
+    assert all((REPOSITORY / name).exists() for name in kept)
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=[path.suffix[1:] for path in DOCKERFILES])
+def test_images_install_the_lock_on_its_python_and_run_as_a_user_without_rights(path: Path):
+    text = path.read_text(encoding="utf-8")
+
+    assert PYPROJECT["tool"]["pyright"]["pythonVersion"] in text
+    assert re.search(r"requirements\.lock", text)
+    assert re.search(r"pip install --constraint \S+", text)
+    assert int(re.findall(r"^USER (\d+)$", text, re.M)[-1]) > 0
+    assert ("[vllm]" in text) == (path.suffix == ".cuda")
+    assert ("whl/cpu" in text) == (path.suffix == ".cpu")
