@@ -94,14 +94,14 @@ def _suite_of(tests: str, prompt: str) -> Suite:
         record = {"input_output": record}
     if not isinstance(record, dict):
         raise TypeError(f"they are {record!r:.80}")
+    if "test" in record:  # before test_list, which MBPP+ has too, for the prompt
+        entry_point = _name(record.get("entry_point"), "entry_point")
+        return _of_code(_text(record["test"], "test"), prompt, entry_point)
     if "test_list" in record:
         setup = record.get("test_setup_code") or record.get("test_imports") or ""
         if not _are_texts(assertions := record["test_list"]):
             raise DataError(f"tests: test_list is {assertions!r:.80}, not a list of assertions; write some")
         return _of_code("\n".join([_text(setup, "test_setup_code or test_imports"), *assertions]), prompt)
-    if "test" in record:
-        entry_point = _name(record.get("entry_point"), "entry_point")
-        return _of_code(_text(record["test"], "test"), prompt, entry_point)
     return _of_cases(record)
 
 

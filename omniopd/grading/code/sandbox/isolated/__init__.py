@@ -11,5 +11,6 @@ program starts in milliseconds and finds nothing else. That is why they import e
     landlock     folders outside which nothing is read or written
     rights       resource limits, capabilities, and ending with the parent
     linux        calls of the C library
+    arrays       the names of numpy that EvalPlus's tests use
     annotations  names for annotations
 """
