@@ -13,10 +13,10 @@ from flows.runtime.checks import checked
 from flows.tasks import gpu
 from omniopd.command import warn
 from omniopd.config import Params, resolve, variant_of
+from omniopd.config.benchmarks import measurements, with_suite
 from omniopd.data.layout import Layout
 from omniopd.errors import ConfigError
 from omniopd.evaluation import evaluate as measuring
-from omniopd.evaluation.benchmarks import benchmark_named
 from omniopd.evaluation.subjects import folder_of, measure_model
 from omniopd.inputs.stages import record
 from omniopd.report.compare import compare as collect
@@ -71,13 +71,12 @@ def evaluate(
         overrides: The overrides of the run, if any.
         params_file: The settings; results are written to its directory.
         model: The model to measure instead of a run: a directory or a hub name.
-        suite: Benchmarks to use instead of those of params.yaml.
+        suite: Benchmarks to use instead of those of params.yaml: packaged ones, or paths of YAML files relative to it.
     """
     params, layout = checked(params_file, overrides), Layout(params_file.parent)
     if suite is not None:
-        for name in suite:
-            benchmark_named(name)
-        benchmarks = params.benchmarks.model_copy(update={"suite": suite})
+        benchmarks = with_suite(params.benchmarks, suite, layout.root)
+        measurements(benchmarks, layout.root, place="suite")
         params = params.model_copy(update={"benchmarks": benchmarks})
     if (arm is None) == (model is None):
         raise ConfigError("give either arm, to measure its run, or model, a directory or a hub name")

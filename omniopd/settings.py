@@ -1,7 +1,7 @@
 """A block of settings, and which of its settings enter the key of a run."""
 
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,6 +24,9 @@ class Section(BaseModel):
     """A block of settings: frozen, unknown names refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    shown_in: ClassVar[str] = (
+        "the params.yaml of the repository"  # an example of the whole file, for messages
+    )
 
     def determining(self) -> dict[str, Any]:
         """The settings that decide results, as plain values."""

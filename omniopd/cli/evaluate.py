@@ -26,7 +26,10 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="Benchmarks, separated by commas (default: `benchmarks.suite` of params.yaml)."),
+        typer.Option(
+            help="Benchmarks, separated by commas: packaged ones, or YAML files of your own (default: "
+            "`benchmarks.suite` of params.yaml)."
+        ),
     ] = None,
     file: Annotated[
         list[str] | None,
@@ -54,7 +57,7 @@ def evaluate(
         "num_items": num_items, "num_samples": num_samples, "temperature": temperature,
         "max_new_tokens": max_new_tokens,
     }  # fmt: skip
-    loaded = _with_benchmarks(load_params(params, changes), suite, file or [], limits)
+    loaded = _with_benchmarks(load_params(params, changes), params.parent, suite, file or [], limits)
     if model is not None:
         _measure_model(model, loaded, params, as_json=as_json)
     else:
@@ -63,30 +66,39 @@ def evaluate(
 
 
 def _with_benchmarks(
-    params: "Params", suite: str | None, files: list[str], limits: dict[str, Any]
+    params: "Params", root: Path, suite: str | None, files: list[str], limits: dict[str, Any]
 ) -> "Params":
-    from omniopd.config import Benchmarks
-    from omniopd.config.messages import validated
-    from omniopd.evaluation.benchmarks import benchmark_named
+    """The params with the benchmarks and settings of the command's options, checked."""
+    from omniopd.config.benchmarks import measurements, with_suite
+    from omniopd.evaluation.benchmarks import judge_of
 
-    given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    options = {name: value for name, value in limits.items() if value is not None}
+    names = None
     if suite is not None:
-        given["suite"] = [name.strip() for name in suite.split(",") if name.strip()]
-    paths = {}
-    for option in files:
-        name, _, path = option.partition("=")
-        if not (name and path):
-            raise ConfigError(
-                f"--file {option}: write the benchmark's name before the path, as gsm8k=test.jsonl"
-            )
-        paths[name] = str(Path(path).absolute())
-    given["files"] = {**params.benchmarks.files, **paths}
-    benchmarks = validated(Benchmarks, {**params.benchmarks.model_dump(), **given}, "--suite")
-    for name in [*benchmarks.suite, *benchmarks.files, *benchmarks.examples]:
-        benchmark_named(name)
-    if unused := [name for name in paths if name not in benchmarks.suite]:
-        raise ConfigError(f"--file {unused[0]}: is not measured; name it in --suite too")
+        names = [_from_root(name.strip(), root) for name in suite.split(",") if name.strip()]
+    paths = dict(_named_file(option) for option in files)
+    benchmarks = with_suite(params.benchmarks, names, root, options)
+    benchmarks = benchmarks.model_copy(update={"files": {**benchmarks.files, **paths}})
+    measured = measurements(benchmarks, root, system=params.prompts.system, place="--suite")
+    for one in measured:
+        judge_of(one.benchmark)
+    if unused := paths.keys() - {one.benchmark.name for one in measured}:
+        raise ConfigError(f"--file {min(unused)}: is not measured; name it in --suite too")
     return params.model_copy(update={"benchmarks": benchmarks})
+
+
+def _from_root(name: str, root: Path) -> str:
+    """The path of a benchmark's file from the folder of params; the name of a packaged one as it is."""
+    from omniopd.config.schema.evaluation import names_a_file
+
+    return name if root == Path() or not names_a_file(name) else str(Path(name).absolute())
+
+
+def _named_file(option: str) -> tuple[str, str]:
+    name, _, path = option.partition("=")
+    if not (name and path):
+        raise ConfigError(f"--file {option}: write the benchmark's name before the path, as gsm8k=test.jsonl")
+    return name, str(Path(path).absolute())
 
 
 def _measure_model(model: str, loaded: "Params", params: Path, *, as_json: bool) -> None:

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
 
+from omniopd.config.benchmarks import benchmark_mistakes
+from omniopd.config.files import read_settings
 from omniopd.config.messages import mistakes_in, nearest, validated
-from omniopd.config.overrides import check_values, overridden, read_yaml, with_recipe
+from omniopd.config.overrides import overridden, with_recipe
 from omniopd.config.plugins import imported, make_importable
 from omniopd.config.schema.models import DEMO
 from omniopd.config.schema.params import Methods, Params, RunConfig
@@ -44,6 +44,7 @@ def load_params(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     except ConfigError as error:
         raise ConfigError("\n".join([str(error), *_arm_mistakes(raw, str(path))])) from error
     problems = _rate_problems(params, str(path))
+    problems += benchmark_mistakes(params.benchmarks, path.parent, params.prompts.system, str(path))
     for name in params.every_arm:
         try:
             resolve(params, name, params.seeds[0], file=str(path))
@@ -70,8 +71,11 @@ def load_inputs(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
 
 
 def _raw(path: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    raw = _read_yaml(path)
-    check_values(raw, str(path))
+    raw = read_settings(
+        path,
+        where="run in the folder that holds it, or pass --params",
+        example=Params.shown_in,
+    )
     return overridden(with_recipe(raw, str(path)), overrides)
 
 
@@ -283,23 +287,3 @@ def task_problems(params: Params, file: str) -> list[str]:
 def builtin_task(params: Params | RunConfig) -> str | None:
     """The built-in task that prompts.source names; None for a file or a hub dataset."""
     return params.prompts.source if params.prompts.source in TASKS else None
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        raw = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: no such file; run in the folder that holds it, or pass --params"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a file of settings") from error
-    except DuplicateKeyError as error:
-        where = error.problem_mark.line + 1 if error.problem_mark else 0
-        problem = " ".join(str(error.problem).split())
-        raise ConfigError(f"{path}:{where}: {problem}; delete one of the two") from error
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}; fix the line") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: holds no settings; start from the params.yaml of the repository")
-    return raw

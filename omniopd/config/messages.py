@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
+from omniopd.settings import Section
 
 # The remedy where a teacher's distributions are not available.
 TEXT_ALONE = "use the method fork or omniopd, which need only the teacher's text"
@@ -37,7 +38,7 @@ def mistakes_in(
     return []
 
 
-def _line(model: type[BaseModel], mistake: Any, place: str) -> str:
+def _line(model: type[Section], mistake: Any, place: str) -> str:
     loc, kind, value, context = mistake["loc"], mistake["type"], mistake["input"], mistake.get("ctx", {})
     path = ".".join(map(str, loc))
     if loc[-1:] == ("[key]",):
@@ -51,7 +52,7 @@ def _line(model: type[BaseModel], mistake: Any, place: str) -> str:
             block = _model_at(model, loc[:-1])
             return f"{where}: unknown key{nearest(str(loc[-1]), block.model_fields if block else ())}"
         case "missing":
-            return f"{where}: is missing; add it, as in the params.yaml of the repository"
+            return f"{where}: is missing; add it, as in {model.shown_in}"
         case "value_error":
             return f"{where}: {' '.join(str(context['error']).split())}"
         case "too_short" | "string_too_short":

@@ -66,14 +66,20 @@ class Source:
 
 
 def source_of(
-    name: str, root: Path, *, subset: str | None, split: str, setting: str = "prompts.source"
+    name: str,
+    root: Path,
+    *,
+    subset: str | None,
+    split: str,
+    setting: str = "prompts.source",
+    revision: str | None = None,
 ) -> Source:
     """The source of a name in params: a file that exists or has a file's suffix, else owner/name on the hub."""
     path = root / name
     looks_like_file = name.removesuffix(".gz").endswith(SUFFIXES)
     if path.exists() or looks_like_file or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         return Source(name, path, setting=setting)
-    return Source(name, None, subset, split, setting)
+    return Source(name, None, subset, split, setting, revision)
 
 
 class Row(NamedTuple):
@@ -290,12 +296,12 @@ def _hub_dataset(source: Source) -> "tuple[Dataset, Mapping[str, Any]]":
         ) from error
     except DatasetNotFoundError as error:
         raise DataError(
-            f"{source}: neither a file beside params.yaml nor a dataset of the hub ({one_line(error)}); fix "
+            f"{source}: neither a file nor a dataset of the hub ({one_line(error)}); fix "
             f"{source.setting}, or log in with `hf auth login` where it asks for that"
         ) from error
     except ValueError as error:
-        block = source.setting.rpartition(".")[0]
-        remedy = f"fix {block}.subset and {block}.split" if block else f"name a file in {source.setting}"
+        parts = " and ".join(re.sub(r"\w+$", name, source.setting) for name in ("subset", "split"))
+        remedy = f"name a file in {source.setting}" if source.setting.startswith("--") else f"fix {parts}"
         raise DataError(f"{source}: the dataset has no such part ({one_line(error)}); {remedy}") from error
     except (DatasetsError, RuntimeError, OSError) as error:
         raise DataError(

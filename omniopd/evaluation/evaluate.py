@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from omniopd.config import Benchmarks
+from omniopd.config.benchmarks import Measurement, measurements
 from omniopd.data.layout import Layout
 from omniopd.data.metrics import compared
 from omniopd.data.prompts import Prompt
@@ -60,16 +61,17 @@ def _record(run: Run, benchmarks: Benchmarks | None, on_items: OnItems) -> dict[
             f"{run.files.root}: has no checkpoint of its last round ({num_rounds}); finish it first: "
             f"omniopd distill --arm {arm} --seed {seed}"
         )
+    suite = measurements(benchmarks or Benchmarks(), layout.root, system=run.config.prompts.system)
     use_threads(run.config.compute.num_threads)
     folder = layout.benchmarks(run.files.root.name)
     try:
         students = {
-            when: _measured_student(run, round_, when, benchmarks, folder / when, on_items)
+            when: _measured_student(run, round_, when, suite, folder / when, on_items)
             for when, round_ in (("before", 0), ("after", num_rounds))
         }
     finally:
         run.models.release("engine")
-    keep_only(folder, benchmarks.suite if benchmarks else [])
+    keep_only(folder, [one.benchmark.name for one in suite])
     teacher = run.models.readable_teacher()
     measured = [result for student in students.values() for result in student.benchmarks]
     return {
@@ -100,16 +102,15 @@ class _Student:
 
 
 def _measured_student(
-    run: Run, round_: int, when: str, suite: Benchmarks | None, into: Path, on_items: OnItems
+    run: Run, round_: int, when: str, suite: Sequence[Measurement], into: Path, on_items: OnItems
 ) -> _Student:
     """Load the student before that round, once, and measure it on benchmarks and held-out prompts."""
-    config, heldout, student, measured = run.config, run.prompts("heldout"), saved_student(run, round_), []
+    config, heldout, student = run.config, run.prompts("heldout"), saved_student(run, round_)
     with run.models.writer(student) as writer:
-        if suite is not None:
-            measured = measure_suite(
-                student_of(run, writer), suite, run.layout, into=into,
-                on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
-            )  # fmt: skip
+        measured = measure_suite(
+            student_of(run, writer), suite, run.layout, into=into,
+            on_items=lambda name, done, total: on_items(f"{name} {when}", done, total),
+        )  # fmt: skip
         teacher_chat = run.models.teacher_chat if run.models.teacher_is_readable else None
         keeping = _keeping(run, writer, config.rollout.batch_size)
         rows = sampled_rows(keeping, heldout, config, teacher_chat=teacher_chat)

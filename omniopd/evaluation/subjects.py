@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omniopd.config import Params, RunConfig
+from omniopd.config.benchmarks import measurements
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.evaluation.suites import Measured, OnItems, Subject, measure_suite
@@ -75,6 +76,7 @@ def measure_model(
         ConfigError: a benchmark or a setting does not exist.
         DataError: items are not available or cannot be used.
     """
+    measured_on = measurements(params.benchmarks, layout.root, system=params.prompts.system)
     allow_code(params.models.trust_remote_code)
     use_threads(params.compute.num_threads)
     folder = folder_of(name)
@@ -82,7 +84,7 @@ def measure_model(
     with model_at(name, params, layout) as subject:
         for line in template_warning(name, subject.chat):
             warn(line)
-        measured = measure_suite(subject, params.benchmarks, layout, into=into, on_items=on_items)
+        measured = measure_suite(subject, measured_on, layout, into=into, on_items=on_items)
     if params.tracking.enabled:
         model = MeasuredModel(folder, subject.weights, Path(layout.named_model(name)).as_posix())
         log_scores(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from omniopd import RESULTS_VERSION
-from omniopd.config import Benchmarks
+from omniopd.config.benchmarks import Measurement
+from omniopd.config.schema.benchmark import Benchmark, Sampling
 from omniopd.data.dedup import text_digest
 from omniopd.data.layout import Layout
 from omniopd.data.lock import one_at_a_time
@@ -15,12 +16,13 @@ from omniopd.data.receipts import valid_receipt, work_key, write_receipt
 from omniopd.data.records import ItemResult
 from omniopd.data.store import read_records, write_json, write_records
 from omniopd.errors import ConfigError
-from omniopd.evaluation.benchmarks import Benchmark, Sampling, benchmark_named
-from omniopd.evaluation.items import read_items, worked_examples
+from omniopd.evaluation.benchmarks import grader_key, judge_of, keeps_grades
+from omniopd.evaluation.items import read_items
 from omniopd.evaluation.pass_at import score
+from omniopd.evaluation.templates import worked_examples
 from omniopd.functional.seeds import stable_seed
 from omniopd.grading import failure_counts
-from omniopd.grading.accuracy import graded
+from omniopd.grading.accuracy import graded, regraded
 from omniopd.models.chat import Chat
 from omniopd.sampling.responses import Writer, respond
 from omniopd.sampling.samplers import batches
@@ -54,27 +56,27 @@ class Measured:
 
 
 def measure_suite(
-    subject: Subject, suite: Benchmarks, layout: Layout, *, into: Path, on_items: OnItems
+    subject: Subject, measurements: Sequence[Measurement], layout: Layout, *, into: Path, on_items: OnItems
 ) -> list[Measured]:
-    """Measure the subject on every benchmark of the suite, and write NAME.json and NAME.parquet for each.
+    """Measure the subject on every benchmark, and write NAME.json and NAME.parquet for each.
 
     An interrupted measurement is resumed, and results that were measured for another folder are reused.
 
     Raises:
-        ConfigError: a benchmark or a setting does not exist.
+        ConfigError: a grader does not exist, or an item does not fit into the context.
         DataError: items are not available or cannot be used.
     """
-    return [_measure(subject, name, suite, layout, into, on_items) for name in suite.suite]
+    return [_measure(subject, one, layout, into, on_items) for one in measurements]
 
 
 def _measure(
-    subject: Subject, name: str, suite: Benchmarks, layout: Layout, into: Path, on_items: OnItems
-) -> Measured:  # fmt: skip
-    benchmark = benchmark_named(name)
-    items = read_items(benchmark, layout.root, file=suite.files.get(name), num_items=suite.num_items)
-    examples = worked_examples(benchmark, suite)
-    prompts = [prompt.after(suite.system, examples) for prompt in items.prompts]
-    sampling = benchmark.sampling_with(**suite.model_dump(include=set(Sampling.model_fields)))
+    subject: Subject, measurement: Measurement, layout: Layout, into: Path, on_items: OnItems
+) -> Measured:
+    benchmark = measurement.benchmark
+    name, sampling = benchmark.name, benchmark.sampling
+    items = read_items(measurement)
+    examples = worked_examples(benchmark)
+    prompts = [prompt.after(benchmark.system, examples) for prompt in items.prompts]
     sampling, notes = _within_context(subject, benchmark, sampling, prompts)
     shown = {text_digest(text) for text, _ in examples}
     notes += [
@@ -84,7 +86,7 @@ def _measure(
     ]
     key = work_key(
         "benchmark", RESULTS_VERSION, subject.weights, subject.engine, subject.batch_size, subject.seed,
-        benchmark.grader, sampling.determining(), [prompt.as_row() for prompt in prompts],
+        grader_key(benchmark), sampling.determining(), [prompt.as_row() for prompt in prompts],
         subject.chat.tokenizer.chat_template, dict(subject.chat.template_kwargs), subject.chat.stop_ids,
     )  # fmt: skip
     with one_at_a_time(layout.benchmark_lock(key)):
@@ -139,15 +141,16 @@ def _results(
     key: str,
     on_items: OnItems,
 ) -> list[ItemResult]:
-    """Every response, part by part; a part that is already there is read."""
+    """Every response, part by part; a part that is already there is read, and graded again if its grades may be old."""
     num_items = max(1, BATCHES_A_PART * subject.batch_size // sampling.num_samples)
     results: list[ItemResult] = []
     for index, part in enumerate(batches(prompts, num_items)):
         path, receipt = work / f"part-{index:04d}.parquet", work / f"part-{index:04d}.json"
-        if valid_receipt(receipt, key=key, base=work) is None:
+        if is_new := valid_receipt(receipt, key=key, base=work) is None:
             write_records(path, _answered(subject, benchmark, sampling, part), ItemResult)
             write_receipt(receipt, key=key, files=[path], base=work)
-        results += read_records(path, ItemResult)
+        kept = read_records(path, ItemResult)
+        results += kept if is_new or keeps_grades(benchmark) else regraded(kept, part, judge_of(benchmark))
         on_items(benchmark.name, min((index + 1) * num_items, len(prompts)), len(prompts))
     return results
 
@@ -168,7 +171,7 @@ def _answered(
         decoding=sampling.decoding,
         purpose=benchmark.name,
     )
-    return graded(responses, benchmark.judge)
+    return graded(responses, judge_of(benchmark))
 
 
 def keep_only(folder: Path, names: Sequence[str]) -> None:

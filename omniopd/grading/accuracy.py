@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from omniopd.config import Evaluation
 from omniopd.data.decoding import Decoding
@@ -87,4 +88,16 @@ def graded(responses: Sequence[Response], grader: Grader) -> list[ItemResult]:
             seed=response.seed,
         )
         for response, item_grade in zip(responses, grade(cases, grader), strict=True)
+    ]
+
+
+def regraded(results: Sequence[ItemResult], prompts: Sequence[Prompt], grader: Grader) -> list[ItemResult]:
+    """The same responses with new grades, in order; `prompts` include those of the responses."""
+    by_id = {prompt.id: prompt for prompt in prompts}
+    cases = [
+        Case(by_id[result.id], result.response, finished=result.finish_reason == "stop") for result in results
+    ]
+    return [
+        replace(result, answer=one.answer, is_right=one.is_right, reason=one.reason)
+        for result, one in zip(results, grade(cases, grader), strict=True)
     ]

@@ -94,8 +94,8 @@ class CodeGrader:
         return [next(grades) if case.finished else Grade(False, None, CUT) for case in cases]
 
 
-def grader_of(settings: Evaluation) -> Grader:
-    """The grader that params name.
+def grader_of(settings: Evaluation, *, place: str = "evaluation.grader") -> Grader:
+    """The grader that the settings name; `place` begins the messages.
 
     Raises:
         ConfigError: there is no such class, or it is not a grader.
@@ -111,10 +111,10 @@ def grader_of(settings: Evaluation) -> Grader:
     try:
         grader = cast(Callable[[], Grader], imported(settings.grader))()
     except (ConfigError, TypeError) as error:
-        raise ConfigError(f"evaluation.grader: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
     if getattr(grader, "needs", None) not in get_args(Reference):
         raise ConfigError(
-            f'evaluation.grader: {settings.grader} does not say what it needs; write needs = "answer" or "tests"'
+            f'{place}: {settings.grader} does not say what it needs; write needs = "answer" or "tests"'
         )
     return grader
 

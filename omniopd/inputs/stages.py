@@ -4,9 +4,11 @@ DVC compares files, so a stage runs again only when a setting that its outputs d
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omniopd.config import DEMO, Params, builtin_task, load_params, resolve
+from omniopd.config.benchmarks import digests_of_files
 from omniopd.data.layout import Layout
 from omniopd.data.store import write_json
 from omniopd.errors import ConfigError
@@ -26,7 +28,7 @@ def record(params: Params, layout: Layout, stages: Sequence[str]) -> str | None:
         current = load_params(path)
     except ConfigError as error:
         return f"DVC did not record {', '.join(stages)} ({error})"
-    used, wanted = stage_settings(params), stage_settings(current)
+    used, wanted = stage_settings(params, layout.root), stage_settings(current, layout.root)
     if any(used.get(name) != wanted.get(name) for name in map(_file_of, stages)):
         return f"DVC did not record {', '.join(stages)}: {path} has changed since; `dvc repro` runs what it asks for"
     write_resolved(current, layout)
@@ -45,7 +47,7 @@ def _file_of(stage: str) -> str:
 
 def write_resolved(params: Params, layout: Layout) -> None:
     """Write resolved/, and remove the files of runs that are no longer in params."""
-    wanted = stage_settings(params)
+    wanted = stage_settings(params, layout.root)
     for stale in layout.resolved.glob("*.json"):
         if stale.stem not in wanted:
             stale.unlink()
@@ -53,8 +55,11 @@ def write_resolved(params: Params, layout: Layout) -> None:
         write_json(layout.resolved / f"{name}.json", settings)
 
 
-def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
-    """The settings that decide the outputs of each stage: of `prepare`, `base`, …, `distill-ARM-SEED`, and so on."""
+def stage_settings(params: Params, root: Path) -> dict[str, dict[str, Any]]:
+    """The settings that decide the outputs of each stage: of `prepare`, `base`, …, `distill-ARM-SEED`, and so on.
+
+    `root` is the folder that paths are relative to.
+    """
     return {
         "prepare": prompt_settings(params),
         "base": model_settings(params),
@@ -62,7 +67,7 @@ def stage_settings(params: Params) -> dict[str, dict[str, Any]]:
             "lr_of": {name: arm.lr_of for name, arm in params.every_arm.items()},
             "sweep": params.sweep.determining(),
         },
-        "evaluate": params.benchmarks.determining(),
+        "evaluate": evaluate_settings(params, root),
         "compare": {
             "runs": params.runs,
             "arms": list(params.arms),
@@ -105,6 +110,16 @@ def model_settings(params: Params) -> dict[str, Any]:
             "max_new_tokens": params.rollout.max_new_tokens,
             "num_threads": params.compute.num_threads,
         }
+    return settings
+
+
+def evaluate_settings(params: Params, root: Path) -> dict[str, Any]:
+    """The settings that decide what a run is measured on, besides the items."""
+    settings = params.benchmarks.determining()
+    if params.benchmarks.system is None and params.prompts.system is not None:
+        settings["system"] = params.prompts.system
+    if digests := digests_of_files(params.benchmarks, root):
+        settings["suite_files"] = digests
     return settings
 
 

@@ -1,7 +1,7 @@
 """check: every mistake that can be found before work starts, and what a run would do."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,13 @@ from omniopd.config import (
     resolve,
     task_problems,
 )
+from omniopd.config.benchmarks import Measurement, measurements
 from omniopd.config.messages import TEXT_ALONE
 from omniopd.data.layout import Layout
 from omniopd.data.prompts import Prompt, Reference
 from omniopd.data.split import Findings, Splits
 from omniopd.errors import AdapterError, ConfigError, DataError, ModelError
+from omniopd.evaluation.benchmarks import judge_of
 from omniopd.grading import grader_of
 from omniopd.inputs.prepare import draw_prompts, prompt_source, task_prompts
 from omniopd.methods import Need
@@ -112,12 +114,13 @@ def _examined(params: Params, params_file: Path) -> Checked:
     prompts = _every_prompt(params, drawn)
     teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
-    benchmarks = params.benchmarks
-    for name in dict.fromkeys([*benchmarks.suite, *benchmarks.files, *benchmarks.examples]):
+    suite = measurements(params.benchmarks, layout.root, system=params.prompts.system)
+    for measurement in suite:
         mistakes.caught_in(
-            lambda name=name: _check_benchmark(name, params, layout), place=f"{place}benchmarks: "
+            lambda one=measurement: _check_benchmark(one, params.benchmarks.files),
+            place=f"{place}benchmarks: ",
         )
-    student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, place))
+    student = mistakes.caught_in(lambda: _check_student(params, configs, layout, prompts, suite, place))
     mistakes.caught_in(lambda: _check_logits(params, configs, layout), place=place)
     warnings = [
         *_code_warnings(params),
@@ -190,13 +193,13 @@ def _every_prompt(params: Params, drawn: Drawn) -> list[Prompt]:
     return [prompts[id_] for id_ in sorted(prompts)]
 
 
-def _check_benchmark(name: str, params: Params, layout: Layout) -> None:
-    from omniopd.evaluation.benchmarks import benchmark_named  # imports transformers: seconds
-
-    benchmark_named(name)
-    file = params.benchmarks.files.get(name)
-    if file is not None and not (layout.root / file).is_file():
-        raise DataError(f"files.{name}: {layout.root / file}: no such file of items; fix it, or leave it out")
+def _check_benchmark(measurement: Measurement, files: Collection[str]) -> None:
+    """Raise if its grader cannot be used, or its file of items is not there; `files` are names of benchmarks."""
+    name, source = measurement.benchmark.name, measurement.source
+    judge_of(measurement.benchmark)
+    if source.path is not None and not source.path.is_file():
+        setting = f"files.{name}" if name in files else source.setting
+        raise DataError(f"{source.path}: no such file of items; fix {setting}")
 
 
 def _check_teacher(
@@ -260,7 +263,12 @@ def _check_logits(params: Params, configs: Configs, layout: Layout) -> None:
 
 
 def _check_student(
-    params: Params, configs: Configs, layout: Layout, prompts: Sequence[Prompt], place: str
+    params: Params,
+    configs: Configs,
+    layout: Layout,
+    prompts: Sequence[Prompt],
+    suite: Sequence[Measurement],
+    place: str,
 ) -> "ModelFacts | None":
     """The facts of the student, or None if `base` is yet to make it."""
     name = params.models.student
@@ -275,7 +283,7 @@ def _check_student(
             layout.named_model(name),
             params.models.chat_template_kwargs,
             prompts,
-            benchmarks=params.benchmarks,
+            suite=[measurement.benchmark for measurement in suite],
             stop=[string for config in configs.values() for string in config.rollout.stop],
         )
     if student.context is not None:

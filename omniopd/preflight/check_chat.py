@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from omniopd.config import Benchmarks, RunConfig
+from omniopd.config import RunConfig
+from omniopd.config.schema.benchmark import Benchmark
 from omniopd.data.conversation import Conversation, Message
 from omniopd.data.prompts import Prompt
+from omniopd.evaluation.templates import worked_examples
 
 if TYPE_CHECKING:
     from omniopd.models.chat import Chat
@@ -16,17 +18,11 @@ MARK = "today's date"
 SHOWN_LEN = 60  # characters of a prompt in a message
 
 
-def benchmark_conversations(benchmarks: Benchmarks) -> list[Conversation]:
-    """A prompt of each benchmark of the suite, after its system message and worked examples."""
-    from omniopd.evaluation.benchmarks import benchmark_named, names
-    from omniopd.evaluation.items import worked_examples
-
+def benchmark_conversations(suite: Sequence[Benchmark]) -> list[Conversation]:
+    """A prompt of each benchmark, after its system message and worked examples."""
     return [
-        Prompt(name, "2+2=")
-        .after(benchmarks.system, worked_examples(benchmark_named(name), benchmarks))
-        .messages
-        for name in benchmarks.suite
-        if name in names()
+        Prompt(benchmark.name, "2+2=").after(benchmark.system, worked_examples(benchmark)).messages
+        for benchmark in suite
     ]
 
 

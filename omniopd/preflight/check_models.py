@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from omniopd.config import Benchmarks
+from omniopd.config.schema.benchmark import Benchmark
 from omniopd.data.conversation import Conversation, Message
 from omniopd.data.prompts import Prompt
 from omniopd.errors import ModelError, one_line
@@ -77,7 +77,7 @@ def check_student(
     template_kwargs: Mapping[str, Any],
     prompts: Sequence[Prompt],
     *,
-    benchmarks: Benchmarks,
+    suite: Sequence[Benchmark],
     stop: Sequence[str],
 ) -> ModelFacts:
     """The facts of a student that can read the prompts, and the messages of the benchmarks; stop: of rollouts.
@@ -89,15 +89,15 @@ def check_student(
     config = load_config(student)
     conversations = [prompt.messages for prompt in prompts]
     chat = _checked_chat(student, template_kwargs, config, conversations)
-    if messages := benchmark_conversations(benchmarks):
+    if messages := benchmark_conversations(suite):
         try:
             check_template(student, chat, messages)
         except ModelError as error:
-            raise ModelError(f"benchmarks.system and benchmarks.examples: {error}") from error
+            raise ModelError(f"system and examples of benchmarks: {error}") from error
     warnings = [
         *end_warnings(student, chat), *template_warning(student, chat), *template_warnings(student, chat),
         *control_token_warnings(student, chat, conversations),
-        *stop_warnings(student, chat, [*stop, *benchmarks.stop]),
+        *stop_warnings(student, chat, [*stop, *(string for one in suite for string in one.sampling.stop)]),
     ]  # fmt: skip
     return ModelFacts(student, config, chat, list(map(len, chat.encode(conversations))), warnings)
 

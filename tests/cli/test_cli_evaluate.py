@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from projects import Project, make_project, run_plain
+from benchmark_files import write_capitals
+from projects import REPOSITORY, Project, make_project, run_plain
 from text_models import save_text_model
 
 from omniopd.data.records import ItemResult
@@ -130,12 +132,58 @@ def test_a_run_is_measured_before_and_after_with_what_params_or_the_command_name
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["suite.json"]
 
 
+def test_the_benchmark_of_the_page_is_measured_word_for_word(evaluate: Evaluate, tiny: Project):
+    page = (REPOSITORY / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    (settings, items, command) = (
+        re.search(rf"^```{kind}\n(.*?)^```$", page, re.M | re.S)[1] for kind in ("yaml", "json", "bash")
+    )
+    (tiny.root / settings.partition("\n")[0].removeprefix("# ")).write_text(settings)
+    (tiny.root / "capitals.jsonl").write_text(items)
+    name, _, *options = command.replace("models/student", "tiny").replace(",gsm8k", "").split()
+
+    done = evaluate(tiny, *options)
+
+    assert name == "omniopd"
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    [row] = [line for line in done.stdout.splitlines() if line.split()[:1] == ["capitals"]]
+    assert "2 × 4" in row
+    results = read_records(tiny.root / "metrics" / "benchmarks" / "tiny" / "capitals.parquet", ItemResult)
+    assert [item.prompt for item in results[::4]] == [
+        "What is the capital of France?", "What is the capital of Norway?"
+    ]  # fmt: skip
+
+
+def test_a_suite_in_params_has_settings_for_one_benchmark_that_an_option_overrides(
+    evaluate: Evaluate, tiny: Project
+):
+    write_capitals(tiny.root, "bench/capitals.yaml")
+    tiny.edit(benchmarks__suite=[{"name": "./bench/capitals.yaml", "num_samples": 3, "max_new_tokens": 4}])
+
+    of_params = evaluate(tiny, "--model", "tiny", "--json")
+    of_option = evaluate(
+        tiny, "--model", "tiny", "--json", "--suite", "bench/capitals.yaml", "--num-samples", "4"
+    )
+
+    for done, num_samples in ((of_params, 3), (of_option, 4)):
+        assert done.returncode == 0, done.stderr
+        sampling = json.loads(done.stdout)["capitals"]["sampling"]
+        assert (sampling["num_samples"], sampling["max_new_tokens"]) == (num_samples, 4)
+        assert (sampling["temperature"], sampling["stop"]) == (0.5, ["\n"])
+
+
 MISTAKES = {
     "no arm of several": ([], "params.yaml: has several arms; choose one with --arm: omniopd, omniopd-baseline"),
     "both": (["--arm", "omniopd", "--model", "tiny"], "give either --arm"),
     "no suite": (["--model", "tiny"], "--model: on which benchmarks? name some: --suite gsm8k,math500"),
     "a benchmark misspelt": (
         ["--model", "tiny", "--suite", "gsm8"], "gsm8: no such benchmark; did you mean 'gsm8k'?"
+    ),
+    "a file of a benchmark with mistakes": (
+        ["--model", "tiny", "--suite", "gsm8k,wrong.yaml"], "wrong.yaml: grader: 'maths' is not a grader; write math"
+    ),
+    "a file of a benchmark that is not there": (
+        ["--model", "tiny", "--suite", "none.yaml"], "none.yaml: no such file; fix the path in the suite"
     ),
     "a file without a name": (
         ["--model", "tiny", "--suite", "gsm8k", "--file", "x.jsonl"],
@@ -170,6 +218,7 @@ def test_a_mistake_is_a_sentence_and_writes_no_figures(
     evaluate: Evaluate, tiny: Project, arguments: list[str], message: str
 ):
     write_sums(tiny.root / "sums.jsonl")
+    write_capitals(tiny.root, "wrong.yaml", grader="maths")
 
     done = evaluate(tiny, *arguments)
 

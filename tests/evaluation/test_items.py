@@ -11,9 +11,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from benchmark_files import write_capitals
+from evalplus_rows import humaneval_row, mbpp_row
 
+from omniopd.config import Benchmarks
+from omniopd.config.benchmarks import Measurement, benchmark_named, measurements
+from omniopd.config.schema.benchmark import Benchmark
 from omniopd.errors import DataError
-from omniopd.evaluation.benchmarks import Benchmark, benchmark_named
 from omniopd.evaluation.items import Items, read_items
 
 Rows = list[dict[str, Any]]
@@ -69,9 +73,16 @@ def write(path: Path, rows: Rows) -> str:
     return path.name
 
 
+def measurement(name: str, folder: Path, *, file: str | None = None, **settings: Any) -> Measurement:
+    files = {} if file is None else {name: file}
+    suite = Benchmarks.model_validate({"suite": [name], "files": files, **settings})
+    [one] = measurements(suite, folder)
+    return one
+
+
 def read(name: str, folder: Path, rows: Rows, file: str = "items.jsonl", **settings: Any) -> Items:
     file = write(folder / file, rows)
-    return read_items(benchmark_named(name), folder, file=file, **settings)
+    return read_items(measurement(name, folder, file=file, **settings))
 
 
 # --- columns and files
@@ -132,7 +143,7 @@ def test_a_file_that_is_not_there_is_named_with_the_option(tmp_path: Path):
     with pytest.raises(
         DataError, match=r"gone.jsonl: no such file of items; fix --file gsm8k=PATH, or leave"
     ):
-        read_items(benchmark_named("gsm8k"), tmp_path, file="gone.jsonl")
+        read_items(measurement("gsm8k", tmp_path, file="gone.jsonl"))
 
 
 # --- rows left out, and remarks
@@ -322,6 +333,101 @@ def test_programs_of_ones_own_have_tests_as_the_grader_takes_them(tmp_path: Path
     assert reasons == {"c": "tests has no 'test_list', which the prompt shows", "d": "no tests"}
 
 
+@pytest.mark.parametrize("file", ["items.jsonl", "items.parquet"])
+def test_humanevalplus_has_its_test_and_the_name_of_its_function(tmp_path: Path, file: str):
+    rows = [
+        humaneval_row(i, f"def f{i}(x):\n    '''Add {i}.'''\n", f"f{i}", [[1]], [1 + i]) for i in range(3)
+    ]
+    prompts = read("humanevalplus", tmp_path, rows, file).prompts
+
+    assert [prompt.id for prompt in prompts] == ["HumanEval/0", "HumanEval/1", "HumanEval/2"]
+    assert json.loads(prompts[1].tests or "") == {"test": rows[1]["test"], "entry_point": "f1"}
+    assert prompts[1].prompt.endswith("block:\n```\ndef f1(x):\n    '''Add 1.'''\n```\n")
+
+
+@pytest.mark.parametrize("file", ["items.jsonl", "items.parquet"])
+def test_mbppplus_shows_the_tests_of_mbpp_and_keeps_those_of_evalplus(tmp_path: Path, file: str):
+    rows = [mbpp_row(i, f"Write a function to add {i}.", "add", [[1], [2]], [1 + i, 2 + i]) for i in (2, 3)]
+    prompts = read("mbppplus", tmp_path, rows, file).prompts
+
+    assert [prompt.id for prompt in prompts] == ["2", "3"]
+    assert json.loads(prompts[0].tests or "")["test"] == rows[0]["test"]
+    assert "pass these tests:\n\nassert add(1) == 3\nassert add(2) == 4\n\n" in prompts[0].prompt
+    assert "numpy" not in prompts[0].prompt
+
+
+# --- a benchmark of one's own
+
+
+def of_file(folder: Path, rows: Rows, file: str = "items.jsonl", **settings: Any) -> Items:
+    """The items of a benchmark of these rows; it has the grader math and no template unless settings say so."""
+    write(folder / file, rows)
+    plain = dict.fromkeys(("columns", "response_pattern", "template")) | {"grader": "math", "source": file}
+    path = write_capitals(folder, "mine.yaml", **{**plain, **settings})
+    return read_items(measurement(path.name, folder))
+
+
+def test_items_have_the_template_and_no_number_that_is_expected(tmp_path: Path):
+    write_capitals(tmp_path)
+    items = read_items(measurement("capitals.yaml", tmp_path))
+
+    assert [(prompt.prompt, prompt.answer) for prompt in items.prompts[:2]] == [
+        ("The capital of France?", "Paris"), ("The capital of Spain?", "Madrid")
+    ]  # fmt: skip
+    assert items.remarks() == []
+
+
+@pytest.mark.parametrize("file", ["items.jsonl", "items.parquet", "items.csv"])
+def test_a_template_shows_any_column(tmp_path: Path, file: str):
+    rows = [
+        {"q": "1+1?", "a": 0, "b": "{prompt}", "right": "B"},
+        {"q": "2+2?", "a": 4, "b": "5", "right": "A"},
+    ]
+    columns = {"prompt": "q", "answer": "right"}
+    items = of_file(tmp_path, rows, file, columns=columns, template="{prompt}\nA. {a}\nB. {b}")
+
+    assert [prompt.prompt for prompt in items.prompts] == ["1+1?\nA. 0\nB. {prompt}", "2+2?\nA. 4\nB. 5"]
+
+
+def test_a_column_may_be_within_another_and_a_list_is_a_value_a_line(tmp_path: Path):
+    rows = [{"q": {"text": "Which?", "choices": ["A. 1", "B. 2"]}, "reward": {"truth": "#### 2"}}]
+    items = of_file(
+        tmp_path, rows, "items.parquet", columns={"prompt": "q.text", "answer": "reward.truth"},
+        template="{prompt}\n{q.choices}", answer_pattern="#### (.*)",
+    )  # fmt: skip
+
+    assert [(prompt.prompt, prompt.answer) for prompt in items.prompts] == [("Which?\nA. 1\nB. 2", "2")]
+
+
+def test_one_column_of_tests_is_used_as_it_is(tmp_path: Path):
+    rows = [{"task": "Add one.", "check": "assert add(1) == 2"}, {"task": "Add two.", "check": None}]
+    items = of_file(tmp_path, rows, columns={"prompt": "task", "tests": "check"}, grader="code")
+
+    assert [prompt.tests for prompt in items.prompts] == ["assert add(1) == 2"]
+    assert items.as_record()["without_answer"]["listed"][0]["reason"] == "no check"
+
+
+def test_missing_columns_are_refused_with_the_file_that_names_them(tmp_path: Path):
+    with pytest.raises(DataError) as caught:
+        of_file(
+            tmp_path, [{"question": "1+1?", "answer": "2"}], columns={"prompt": "quest", "answer": "answer"}
+        )
+
+    assert "has no column 'quest'; it has 'question', 'answer'; fix `columns`" in str(caught.value)
+    assert str(caught.value).endswith("in mine.yaml")
+    with pytest.raises(DataError, match="has no column 'units'"):
+        of_file(tmp_path, [{"prompt": "1+1?", "answer": "2"}], template="{prompt} {units}")
+
+
+def test_items_that_are_not_there_are_named_with_the_file_of_the_benchmark(tmp_path: Path):
+    write_capitals(tmp_path, "bench/capitals.yaml", source="gone.jsonl")
+
+    with pytest.raises(
+        DataError, match=r"bench/gone.jsonl: no such file of items; fix .*bench/capitals.yaml: source$"
+    ):
+        read_items(measurement("bench/capitals.yaml", tmp_path))
+
+
 # --- the hub
 
 
@@ -330,7 +436,7 @@ def test_a_hub_that_cannot_be_reached_is_an_error_that_shows_how_to_use_a_local_
     tmp_path: Path, name: str
 ):
     with pytest.raises(DataError, match=f"the hub cannot be reached .*to_parquet.* --file {name}=PATH$"):
-        read_items(benchmark_named(name), tmp_path)  # the suite is offline
+        read_items(measurement(name, tmp_path))  # the suite is offline
 
 
 @pytest.fixture
@@ -348,10 +454,24 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return answers
 
 
+def test_a_dataset_of_ones_own_is_asked_for_by_its_part(tmp_path: Path, hub: dict[str, Any]):
+    hub["gives"] = [{"prompt": "1+1?", "answer": "2"}]
+    part = {"subset": "easy", "split": "dev", "revision": "abc"}
+    write_capitals(tmp_path, source="someone/sums", columns=None, template=None, **part)
+
+    assert len(read_items(measurement("capitals.yaml", tmp_path)).prompts) == 1
+    assert hub["asked"] == ("someone/sums", "easy", {"split": "dev", "revision": "abc"})
+    hub["gives"] = ValueError("Unknown split")
+    with pytest.raises(
+        DataError, match=r"no such part .*; fix .*capitals.yaml: subset and .*capitals.yaml: split"
+    ):
+        read_items(measurement("capitals.yaml", tmp_path))
+
+
 def test_the_hub_is_asked_for_the_benchmarks_own_commit(tmp_path: Path, hub: dict[str, Any]):
     hub["gives"] = TASKS
     mbpp = benchmark_named("mbpp")
-    items = read_items(mbpp, tmp_path)
+    items = read_items(measurement("mbpp", tmp_path))
 
     assert hub["asked"] == (
         "google-research-datasets/mbpp",
@@ -364,7 +484,7 @@ def test_the_hub_is_asked_for_the_benchmarks_own_commit(tmp_path: Path, hub: dic
 
 def test_without_a_commit_the_newest_is_asked_for(tmp_path: Path, hub: dict[str, Any]):
     hub["gives"] = CONTEST
-    read_items(benchmark_named("livecodebench"), tmp_path)
+    read_items(measurement("livecodebench", tmp_path))
 
     assert hub["asked"] == ("lighteval/code_generation_lite", "v6", {"split": "test"})
 
@@ -376,24 +496,23 @@ def test_a_dataset_whose_owner_changed_it_is_refused_with_the_columns_that_it_ha
     with pytest.raises(
         DataError, match="no column 'answer'; it has 'problem', 'target'; .* --file aime25=PATH"
     ):
-        read_items(benchmark_named("aime25"), tmp_path)
+        read_items(measurement("aime25", tmp_path))
     hub["gives"] = ValueError("Unknown split")
     with pytest.raises(DataError, match=r"no such part \(Unknown split\); name a file in --file aime25=PATH"):
-        read_items(benchmark_named("aime25"), tmp_path)
+        read_items(measurement("aime25", tmp_path))
 
 
 # --- the real thing
 
 
 def real(name: str, file: str, folder: Path) -> tuple[Benchmark, Items]:
-    benchmark = benchmark_named(name)
-    return benchmark, read_items(benchmark, folder, file=file)
+    return benchmark_named(name), read_items(measurement(name, folder, file=file))
 
 
 def test_gsm8k_is_read_whole(shared_data: Path):
     benchmark, items = real("gsm8k", "gsm8k/test.jsonl", shared_data)
 
-    assert len(items.prompts) == benchmark.num_items
+    assert len(items.prompts) == benchmark.expected_rows
     assert items.remarks() == []
     assert all(
         prompt.answer and prompt.answer.replace(",", "").lstrip("-").isdigit() for prompt in items.prompts
@@ -403,6 +522,6 @@ def test_gsm8k_is_read_whole(shared_data: Path):
 def test_humaneval_is_read_whole(shared_data: Path):
     benchmark, items = real("humaneval", "humaneval/HumanEval.jsonl.gz", shared_data)
 
-    assert len(items.prompts) == benchmark.num_items
+    assert len(items.prompts) == benchmark.expected_rows
     assert items.remarks() == []
     assert all({"test", "entry_point"} == json.loads(prompt.tests or "").keys() for prompt in items.prompts)

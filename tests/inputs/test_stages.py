@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_files import write_capitals
 from projects import REPOSITORY, Project, make_project
 from ruamel.yaml import YAML
 
@@ -47,14 +48,46 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
 def test_a_change_reaches_the_stages_whose_outputs_it_decides(
     tiny: Project, edits: dict[str, Any], changed: set[str]
 ):
-    before = stage_settings(load_params(tiny.params_file))
+    before = stage_settings(load_params(tiny.params_file), tiny.root)
 
-    after = stage_settings(load_params(tiny.edit_paths(edits).params_file))
+    after = stage_settings(load_params(tiny.edit_paths(edits).params_file), tiny.root)
 
     assert (
         before.keys() == after.keys() == {"prepare", "base", "rates", "evaluate", "compare"} | RUNS | SWEEPS
     )
     assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_measured_again"),
+    [
+        ({"template": "{prompt}?"}, True), ({"grader": "math", "response_pattern": None}, True),
+        ({"sampling": {"max_new_tokens": 9}}, True), ({"source": "cities.jsonl"}, True),
+        ({"about": "Capitals of the world.", "licence": "CC0", "expected_rows": 4}, False),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_a_benchmarks_file_is_part_of_the_settings_but_for_what_decides_no_score(
+    tiny: Project, changes: dict[str, Any], is_measured_again: bool
+):
+    write_capitals(tiny.root, "bench/capitals.yaml")
+    params = load_params(tiny.edit(benchmarks__suite=["bench/capitals.yaml"]).params_file)
+    before = stage_settings(params, tiny.root)
+    write_capitals(tiny.root, "bench/capitals.yaml", **changes)
+    after = stage_settings(params, tiny.root)
+
+    changed = {stage for stage in before if before[stage] != after[stage]}
+    assert changed == ({"evaluate"} if is_measured_again else set())
+
+
+def test_the_system_message_of_prompts_is_a_setting_of_benchmarks_without_one(tiny: Project):
+    def system(**settings: Any) -> Any:
+        params = load_params(tiny.edit(**settings).params_file)
+        return stage_settings(params, tiny.root)["evaluate"].get("system")
+
+    assert system() is None
+    assert system(prompts__system="Be brief.") == "Be brief."
+    assert system(benchmarks__system="") == ""
 
 
 def test_files_of_runs_that_are_gone_are_removed(tiny: Project):
@@ -94,7 +127,7 @@ def test_every_file_that_the_pipeline_depends_on_is_written(tiny: Project):
                         filled = path.replace("${item.arm}", arm).replace("${item.seed}", str(seed))
                         wanted.add(filled.removeprefix("resolved/").removesuffix(".json"))
 
-    assert wanted == stage_settings(params).keys()
+    assert wanted == stage_settings(params, tiny.root).keys()
 
 
 def test_outputs_are_recorded_only_under_the_settings_that_params_yaml_still_gives(

@@ -234,14 +234,11 @@ def test_benchmarks_and_their_files_are_looked_for(local_project: Project):
     (local_project.root / "items.jsonl").write_text("{}\n")
     local_project.edit(benchmarks__suite=["gsm8k"], benchmarks__files={"gsm8k": "items.jsonl"})
     check(local_project.params_file)
-    local_project.edit(benchmarks__suite=["gsm8", "mbpp"], benchmarks__files={"mbpp": "none.jsonl"})
+    [missing] = refusal(local_project.edit(benchmarks__files={"gsm8k": "none.jsonl"}), DataError)
+    [misspelt] = refusal(local_project.edit(benchmarks__suite=["gsm8"]), ConfigError)
 
-    misspelt, missing = refusal(local_project, ConfigError)
-
-    assert misspelt == "params.yaml: benchmarks: gsm8: no such benchmark; did you mean 'gsm8k'?"
-    assert missing == (
-        "params.yaml: benchmarks: files.mbpp: none.jsonl: no such file of items; fix it, or leave it out"
-    )
+    assert missing == "params.yaml: benchmarks: none.jsonl: no such file of items; fix files.gsm8k"
+    assert misspelt == "params.yaml: benchmarks.suite: gsm8: no such benchmark; did you mean 'gsm8k'?"
 
 
 def test_the_plan_says_when_the_teacher_writes(local_project: Project):

@@ -42,7 +42,9 @@ def test_prompts_and_stop_strings_with_the_text_of_a_control_token_are_warned_of
     [line] = about(local_project.edit(rollout__stop=[";;", "1<end>"]), "control token")
     assert "stop string '1<end>'" in line
     local_project.edit(rollout__stop=[])
-    [line] = about(local_project.edit(benchmarks__stop=["<end>"]), "control token")
+    [line] = about(
+        local_project.edit(benchmarks__suite=["gsm8k"], benchmarks__stop=["<end>"]), "control token"
+    )
     assert "'<end>'" in line
     local_project.edit(benchmarks__stop=[])
     marked = [{**row, "prompt": f"1<end>+{i}="} for i, row in enumerate(ROWS)]
@@ -54,7 +56,7 @@ def test_prompts_and_stop_strings_with_the_text_of_a_control_token_are_warned_of
 def test_worked_examples_of_no_benchmark_are_refused(local_project: Project):
     local_project.edit(benchmarks__examples={"gms8k": [{"prompt": "1+1=", "response": "2"}]})
     [line] = refusal(local_project, ConfigError)
-    assert "benchmarks: gms8k: no such benchmark" in line
+    assert "benchmarks.examples.gms8k: no such benchmark" in line
     assert "gsm8k" in line
 
 
@@ -62,4 +64,4 @@ def test_a_template_that_does_not_take_the_messages_of_the_benchmarks_is_refused
     template(NO_SYSTEM)(local_project.root / "student")
     about(local_project.edit(benchmarks__suite=["gsm8k"]), "")
     [line] = refusal(local_project.edit(benchmarks__system="Be brief."), ModelError)
-    assert "benchmarks.examples: student: its chat template does not take messages of system, user" in line
+    assert "examples of benchmarks: student: its chat template does not take messages of system, user" in line

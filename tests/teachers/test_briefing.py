@@ -69,13 +69,15 @@ def test_there_is_one_system_message_and_it_is_first():
 
 
 def test_the_columns_of_a_hint_are_kept_with_the_prompts_that_are_made_again_for_another_hint(given: Project):
-    plain = stage_settings(load_params(given.params_file))["prepare"]
+    plain = stage_settings(load_params(given.params_file), given.root)["prepare"]
     given.edit(teacher__hint="{prompt} {meta.how}")
     prepare(load_params(given.params_file), 0, Layout(given.root))
 
     prompts = read_prompts(Layout(given.root).prompts(0, "train"))
     assert {prompt.columns["meta.how"] for prompt in prompts} == {f"count {prompt.id}" for prompt in prompts}
-    assert stage_settings(load_params(given.params_file))["prepare"] == plain | {"hint_columns": ["meta.how"]}
+    assert stage_settings(load_params(given.params_file), given.root)["prepare"] == plain | {
+        "hint_columns": ["meta.how"]
+    }
 
 
 def test_an_arm_may_have_a_hint_of_its_own(given: Project):

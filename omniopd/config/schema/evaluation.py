@@ -36,8 +36,22 @@ def _with_place(template: str) -> str:
     return template
 
 
+def _known_grader(grader: str) -> str:
+    if not re.fullmatch(r"pattern|math|code|[\w.]+:\w+", grader):
+        raise ValueError(f"{grader!r} is not a grader; write math, code, pattern, or package.module:Class")
+    return grader
+
+
+def _empty_or_text(system: str | None) -> str | None:
+    if system and system.isspace():
+        raise ValueError(f"{system!r} is white space; write '' for no system message")
+    return system
+
+
 Text = Annotated[str, AfterValidator(_not_blank)]  # not blank
 Template = Annotated[str, AfterValidator(_with_place)]  # with {prompt} in it
+GraderName = Annotated[str, AfterValidator(_known_grader)]
+SystemMessage = Annotated[str | None, AfterValidator(_empty_or_text)]  # '': none, even where others have one
 
 
 class Example(Section):
@@ -48,7 +62,7 @@ class Example(Section):
 
 
 class Evaluation(Section):
-    grader: str = Field(
+    grader: GraderName = Field(
         default="math",
         description="what judges responses, for rewards too: math (by value), code (by tests), pattern (by text), or "
         "package.module:Class",
@@ -60,18 +74,9 @@ class Evaluation(Section):
     temperature: Annotated[float, Key.IF_CHANGED] = Field(
         default=1.0, gt=0, description="of the sampled responses to held-out prompts, besides the greedy ones"
     )
-    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
-    top_k: Annotated[TopK, Key.IF_CHANGED] = None
-    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
-
-    @field_validator("grader")
-    @classmethod
-    def _known_grader(cls, grader: str) -> str:
-        if not re.fullmatch(r"pattern|math|code|[\w.]+:\w+", grader):
-            raise ValueError(
-                f"{grader!r} is not a grader; write math, code, pattern, or package.module:Class"
-            )
-        return grader
+    top_p: TopP = 1.0
+    top_k: TopK = None
+    min_p: MinP = 0.0
 
     @model_validator(mode="after")
     def _pattern_has_one(self) -> "Evaluation":
@@ -96,16 +101,9 @@ class Evaluation(Section):
         return settings
 
 
-class Benchmarks(Section):
-    """What models are measured on besides the held-out prompts, and deviations from the benchmarks' own settings."""
+class BenchmarkChanges(Section):
+    """Deviations from the settings in a benchmark's file; null leaves a setting as the file has it."""
 
-    suite: list[str] = Field(
-        default=[],
-        description="benchmarks that `evaluate` runs, such as [gsm8k, math500]; docs/benchmarks.md lists them",
-    )
-    files: dict[str, str] = Field(
-        default={}, description="local files in place of the hub's, such as { gsm8k: test.jsonl }"
-    )
     num_items: int | None = Field(
         default=None, gt=0, description="items of each benchmark, in a fixed order; null: all"
     )
@@ -118,28 +116,83 @@ class Benchmarks(Section):
     max_new_tokens: int | None = Field(
         default=None, gt=0, description="longest response, in tokens; null: the benchmark's own"
     )
-    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
-    top_k: Annotated[TopK, Key.IF_CHANGED] = None
-    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
-    stop: Annotated[Stop, Key.IF_CHANGED] = Field(default=[])
-    system: Annotated[str | None, Key.IF_CHANGED] = Field(
-        default=None, description="a system message before each item; '': none; null: that of prompts.system"
+    top_p: Annotated[TopP | None, Key.IF_CHANGED] = Field(
+        default=None,
+        description="sample from the likeliest tokens that sum to this; null: the benchmark's own",
+    )
+    top_k: Annotated[TopK, Key.IF_CHANGED] = Field(
+        default=None, description="sample from the k likeliest tokens; null: the benchmark's own"
+    )
+    min_p: Annotated[MinP | None, Key.IF_CHANGED] = Field(
+        default=None,
+        description="leave out tokens less likely than this times the likeliest; null: the benchmark's own",
+    )
+    stop: Annotated[Stop | None, Key.IF_CHANGED] = Field(
+        default=None, description="strings that end a response; null: the benchmark's own, []: none"
+    )
+    system: Annotated[SystemMessage, Key.IF_CHANGED] = Field(
+        default=None,
+        description="a system message before each item; '': none; null: the benchmark's own, or else prompts.system",
+    )
+
+    def changed(self) -> dict[str, Any]:
+        """Those that are not null."""
+        changes = {name: getattr(self, name) for name in BenchmarkChanges.model_fields}
+        return {name: value for name, value in changes.items() if value is not None}
+
+
+def names_a_file(benchmark: str) -> bool:
+    """Whether the name of a benchmark is the path of a YAML file; the packaged ones have names without an ending."""
+    return benchmark.endswith((".yaml", ".yml"))
+
+
+class SuiteEntry(BenchmarkChanges):
+    """A benchmark to measure: a packaged one by its name, or a file by its path; and settings for it alone."""
+
+    name: str = Field(min_length=1, description="a packaged benchmark, or the path of a YAML file")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the name is the path of a file."""
+        return names_a_file(self.name)
+
+
+class Benchmarks(BenchmarkChanges):
+    """What models are measured on besides the held-out prompts, and deviations from the benchmarks' own settings."""
+
+    suite: list[SuiteEntry] = Field(
+        default=[],
+        description="benchmarks that `evaluate` runs: [gsm8k, ./my.yaml, { name: aime24, num_samples: 16 }]; "
+        "docs/benchmarks.md lists the packaged ones",
+    )
+    files: dict[str, str] = Field(
+        default={},
+        description="local files of items in place of the benchmark's, such as { gsm8k: test.jsonl }",
     )
     examples: Annotated[dict[str, list[Example]], Key.IF_CHANGED] = Field(
         default={},
         description="worked examples before each item, by benchmark: { gsm8k: [{ prompt: ..., response: ... }] }",
     )
 
-    @field_validator("system")
+    @field_validator("suite", mode="before")
     @classmethod
-    def _empty_or_text(cls, system: str | None) -> str | None:
-        if system and system.isspace():
-            raise ValueError(f"{system!r} is white space; write '' for no system message")
-        return system
+    def _names_alone(cls, suite: Any) -> Any:
+        if not isinstance(suite, list):
+            return suite
+        return [{"name": item} if isinstance(item, str) else item for item in suite]
 
     @field_validator("suite")
     @classmethod
-    def _once(cls, suite: list[str]) -> list[str]:
-        if twice := [name for name in dict.fromkeys(suite) if suite.count(name) > 1]:
+    def _once(cls, suite: list[SuiteEntry]) -> list[SuiteEntry]:
+        names = [entry.name for entry in suite]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is listed twice; delete one of the two")
         return suite
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that decide results; a benchmark without settings of its own is its name alone."""
+        suite = [
+            {"name": entry.name, **changes} if (changes := entry.changed()) else entry.name
+            for entry in self.suite
+        ]
+        return super().determining() | {"suite": suite}

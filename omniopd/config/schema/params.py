@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from omniopd.config.schema.compute import Compute
 from omniopd.config.schema.evaluation import Benchmarks, Evaluation
@@ -102,7 +102,7 @@ class Params(Section):
     rollout: Rollout = Field(default_factory=Rollout)
     train: Train = Field(default_factory=Train)
     evaluation: Evaluation = Field(default_factory=Evaluation)
-    benchmarks: Benchmarks = Field(default_factory=Benchmarks, validate_default=True)
+    benchmarks: Benchmarks = Field(default_factory=Benchmarks)
     compute: Compute = Field(default_factory=Compute)
     tracking: Tracking = Field(default_factory=Tracking)
     alarms: Alarms = Field(default_factory=Alarms)
@@ -112,15 +112,6 @@ class Params(Section):
     arms: dict[str, Arm] = Field(min_length=1, description="what is compared")
     ablations: dict[str, Arm] = Field(default={}, description="further arms, on ablation_seeds")
     ablation_seeds: Seeds = Field(default=[0], description="seeds of the ablations")
-
-    @field_validator("benchmarks")
-    @classmethod
-    def _one_system_message(cls, benchmarks: Benchmarks, info: ValidationInfo) -> Benchmarks:
-        """Benchmarks use the system message of the prompts, unless they set another."""
-        prompts: Prompts | None = info.data.get("prompts")  # None where it has mistakes
-        if prompts is None or benchmarks.system is not None:
-            return benchmarks
-        return benchmarks.model_copy(update={"system": prompts.system})
 
     @field_validator("arms", "ablations")
     @classmethod

@@ -27,10 +27,10 @@ class Rollout(Section):
     num_samples: int = Field(default=1, gt=0, description="responses per prompt")
     max_new_tokens: int = Field(default=512, gt=0, description="longest response, in tokens")
     temperature: float = Field(default=1.0, gt=0, description="sampling temperature")
-    top_p: Annotated[TopP, Key.IF_CHANGED] = 1.0
-    top_k: Annotated[TopK, Key.IF_CHANGED] = None
-    min_p: Annotated[MinP, Key.IF_CHANGED] = 0.0
-    stop: Annotated[Stop, Key.IF_CHANGED] = Field(default=[])
+    top_p: TopP = 1.0
+    top_k: TopK = None
+    min_p: MinP = 0.0
+    stop: Stop = Field(default=[])
     batch_size: int = Field(
         default=16,
         gt=0,
