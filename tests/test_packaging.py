@@ -70,7 +70,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_else(tmp_path: Path
     for folder in (
         "recipes",
         "templates",
-        "evaluation/suite",
+        "suite",
         "report/page/assets",
         "report/page/templates",
         "report/page/vendor",
