@@ -44,6 +44,10 @@ class TrackingError(OmniOPDError, RuntimeError):
     """MLflow does not answer."""
 
 
+class HubError(OmniOPDError, RuntimeError):
+    """The Hugging Face hub does not answer, or refuses."""
+
+
 class DiskError(OmniOPDError, OSError):
     """A disk is full or not writable."""
 

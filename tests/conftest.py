@@ -3,9 +3,8 @@
 Fixtures import torch and transformers themselves: pytest-xdist reads this file before it starts its workers.
 """
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before any library is imported: nothing here may reach a network, a terminal or the user's own state.
@@ -35,7 +34,7 @@ install_import_hook(
 
 import pytest
 from checkout import Guard
-from projects import REPOSITORY, Project, make_project, run_plain
+from projects import REPOSITORY, Project, made_once, make_project, run_plain
 from warm import warm_commands
 
 
@@ -51,20 +50,6 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.chdir(tmp_path_factory.mktemp("elsewhere"))
     yield
     os.chdir(before)
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that is made once per test run, by whichever of the workers asks first."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent  # of all workers
-    folder = shared / name
-    with (shared / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            make(shared / f"{name}.partial")
-            (shared / f"{name}.partial").rename(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,20 @@
 """Tiny projects: the real params.yaml with everything made small."""
 
+import fcntl
 import hashlib
+import os
 import shutil
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -105,6 +111,20 @@ def make_project(root: Path) -> Project:
     root.mkdir(parents=True, exist_ok=True)
     shutil.copy(REPOSITORY / "params.yaml", root / "params.yaml")
     return Project(root).edit_paths(TINY)
+
+
+def made_once(tmp_path_factory: "pytest.TempPathFactory", name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is made once per test run, by whichever of the workers asks first."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent  # of all workers
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(shared / f"{name}.partial")
+            (shared / f"{name}.partial").rename(folder)
+    return folder
 
 
 @contextmanager

@@ -7,13 +7,24 @@ from typer.core import TyperGroup
 
 from flows.__main__ import distill
 from omniopd import __version__
-from omniopd.cli import data, evaluate, prompts, report, steps
+from omniopd.cli import data, evaluate, export, prompts, report, steps
 from omniopd.cli.doctor import doctor
 from omniopd.cli.init import init
 from omniopd.command import run
 
 # In the order of use.
-COMMANDS = ("init", "plan", "distill", "evaluate", "report", "prompts", "data", "reproduce", "doctor")
+COMMANDS = (
+    "init",
+    "plan",
+    "distill",
+    "evaluate",
+    "report",
+    "export",
+    "prompts",
+    "data",
+    "reproduce",
+    "doctor",
+)
 STEPS = ("check", "resolve", "prepare", "base", "rates", "compare", "table")
 
 
@@ -58,6 +69,7 @@ app.command(short_help="Distil one arm with one seed; resume where it stopped.")
 app.command(short_help="Measure a run or any model: held-out prompts, benchmarks.")(evaluate.evaluate)
 app.command(short_help="Repeat a run from MLflow, and compare its digests.")(data.reproduce)
 app.command(short_help="Write a run, or a comparison, as one HTML page.")(report.report)
+app.command(short_help="Write a run as a model to load, share and push.")(export.export)
 app.command(short_help="Check this machine and params.yaml, with remedies.")(doctor)
 
 

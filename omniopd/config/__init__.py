@@ -20,6 +20,7 @@ from omniopd.config.schema.prompts import Prompts
 from omniopd.config.schema.teacher import TeacherConfig
 from omniopd.config.schema.tracking import Tracking
 from omniopd.config.schema.training import Lora, Precision, Train
+from omniopd.config.single import differing, single_run, with_paths, without_machine, yaml_text
 
 __all__ = [
     "DEMO",
@@ -38,6 +39,7 @@ __all__ = [
     "as_yaml",
     "builtin_task",
     "demo_problems",
+    "differing",
     "imported",
     "load_inputs",
     "load_params",
@@ -46,6 +48,10 @@ __all__ = [
     "parsed",
     "resolve",
     "run_of",
+    "single_run",
     "task_problems",
     "variant_of",
+    "with_paths",
+    "without_machine",
+    "yaml_text",
 ]

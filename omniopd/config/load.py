@@ -1,12 +1,10 @@
 """From the text of params.yaml to checked settings, and from those to the settings of one run."""
 
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from omniopd.config.benchmarks import benchmark_mistakes
 from omniopd.config.files import read_settings
@@ -17,6 +15,7 @@ from omniopd.config.schema.models import DEMO
 from omniopd.config.schema.params import Methods, Params, RunConfig
 from omniopd.config.schema.teacher import TeacherConfig
 from omniopd.config.schema.training import Rollout, Train
+from omniopd.config.single import yaml_text
 from omniopd.errors import ConfigError
 from omniopd.methods import Method
 from omniopd.tasks import TASKS
@@ -82,11 +81,7 @@ def _raw(path: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_yaml(params: Params) -> str:
     """Every setting, defaults included, as text of a params.yaml."""
-    yaml, text = YAML(typ="safe", pure=True), StringIO()
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
-    yaml.dump(params.model_dump(), text)
-    return text.getvalue()
+    return yaml_text(params.model_dump())
 
 
 def resolve(

@@ -112,6 +112,10 @@ class Layout:
         """The page of a run by the name of its folder, or of a comparison."""
         return self.root / "reports" / f"{name}.html"
 
+    def export(self, name: str) -> Path:
+        """The model of a run as others use it, by the name of the run's folder."""
+        return self.root / "exports" / name
+
     def made(self, stage: str, seed: int) -> Path:
         """The receipt of `prepare` or `base`."""
         folder = {"prepare": self.prompts(seed, "train").parent, "base": self.models(seed)}[stage]

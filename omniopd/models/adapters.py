@@ -4,6 +4,7 @@ peft takes seconds to import, so it is imported only where there is an adapter.
 """
 
 import copy
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from omniopd.config import Lora
+from omniopd.data.store import read_json, write_json
 from omniopd.errors import AdapterError, one_line
 from omniopd.models.integrity import check_finite
 
 if TYPE_CHECKING:
     import peft
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."  # of the names in a saved adapter
 LINEAR = (torch.nn.Linear, Conv1D)
 
@@ -164,6 +166,37 @@ def save_adapter(folder: Path, model: PreTrainedModel, state: dict[str, Tensor],
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
     save_file(state, folder / WEIGHTS)
+
+
+def copy_adapter(folder: Path, into: Path, *, base: str) -> None:
+    """Copy a saved adapter, with another name of its base."""
+    config = read_json(folder / CONFIG) | {"base_model_name_or_path": base}
+    write_json(into / CONFIG, config)
+    shutil.copyfile(folder / WEIGHTS, into / WEIGHTS)
+
+
+def merge_adapter(folder: Path, model: PreTrainedModel) -> PreTrainedModel:
+    """The model with a saved adapter merged into its weights: added in float32, and rounded once.
+
+    Raises:
+        AdapterError: peft cannot merge it, as into quantised weights.
+        ModelError: a merged weight is NaN or infinite.
+    """
+    import peft
+
+    dtypes = {name: weight.dtype for name, weight in model.named_parameters()}
+    try:
+        adapted = peft.PeftModel.from_pretrained(model.float(), str(folder))
+        merged = adapted.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+    except (ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        raise AdapterError(
+            f"{folder}: peft cannot merge the adapter into {type(model).__name__} ({one_line(error)}); take the "
+            "adapter without its base"
+        ) from error
+    for name, weight in merged.named_parameters():
+        weight.data = weight.data.to(dtypes[name])
+    check_finite(str(folder), merged.named_parameters())
+    return merged
 
 
 def load_adapter(folder: Path, model: PreTrainedModel) -> None:

@@ -1,8 +1,12 @@
 """A model's generation_config.json: read for the end tokens, and saved with every checkpoint."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import GenerationConfig
+from transformers.utils.hub import cached_file
 
 from omniopd.errors import ModelError, one_line
 
@@ -34,6 +38,30 @@ def generation_ends(name: str) -> list[int]:
     config = generation_config(name)
     ends = config.eos_token_id if config is not None else None
     return [ends] if isinstance(ends, int) else list(ends or ())
+
+
+def ending_at(name: str, stop_ids: Sequence[int], *, pad_id: int | None) -> dict[str, Any]:
+    """The generation config of a directory or hub name, as JSON, whose end tokens include all of stop_ids.
+
+    One that has another padding token keeps it.
+
+    Raises:
+        ModelError: as `generation_config`.
+    """
+    if generation_config(name) is None:
+        settings = {}
+    else:
+        path = cached_file(name, FILE)
+        assert path is not None, "it was just read"
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    # A config that transformers derived from config.json is derived again when it is loaded.
+    settings.pop("_from_model_config", None)
+    ends = settings.get("eos_token_id")
+    known = [ends] if isinstance(ends, int) else list(ends or ())
+    if not set(stop_ids) <= set(known):
+        ends = list(stop_ids)
+    padding = {} if pad_id is None else {"pad_token_id": pad_id}
+    return {**padding, **settings, "eos_token_id": ends}
 
 
 def check_generation_config(name: str) -> None:

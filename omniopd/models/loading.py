@@ -162,6 +162,28 @@ def load_model(name: str, *, precision: Precision = "float32", trained: bool = T
     return model
 
 
+def load_as_saved(name: str, *, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """A causal language model on the CPU, to be saved again; in its own dtype, or in another.
+
+    Raises:
+        ModelError: the weights cannot be loaded.
+    """
+    check_model_dir(name)
+    model = _loaded(name, dtype=dtype or "auto")
+    check_finite(name, model.named_parameters())
+    return model.eval()
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The dtype that transformers loads a model in, without reading its weights.
+
+    Raises:
+        ModelError: the weights cannot be loaded.
+    """
+    check_model_dir(name)
+    return _loaded(name, dtype="auto", device_map="meta").dtype
+
+
 def check_weights(name: str) -> None:
     """Raise where a model directory cannot be loaded, without reading weights or downloading anything.
 

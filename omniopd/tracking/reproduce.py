@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from omniopd.config import Benchmarks, Params, RunConfig, load_params, make_importable, method_class
+from omniopd.config import RunConfig, load_params, make_importable, method_class, single_run, with_paths
 from omniopd.data.layout import Layout
 from omniopd.data.receipts import work_key
 from omniopd.data.store import read_json, write_atomic, write_json
@@ -27,14 +27,6 @@ _CODE = {
     "omniopd.python": "Python",
     "omniopd.torch": "torch",
 }
-# Settings that may be a path relative to the folder of params.yaml.
-_PATHS = (
-    ("prompts", "source"),
-    ("models", "student"),
-    ("teacher", "model"),
-    ("teacher", "cache"),
-    ("method", "embedding_model"),
-)
 
 
 def code_differences(run: TrackedRun, root: Path) -> list[str]:
@@ -71,7 +63,7 @@ def reproduce(run: TrackedRun, lookup: Lookup, root: Path, into: Path) -> list[C
     if into.exists() and not owner.exists() and any(into.iterdir()):
         raise DataError(f"{into}: is not empty; give an empty folder with --into")
     write_json(owner, {"run_id": run.run_id})
-    _write_params(config, content["method"], params_file, root)
+    _write_params(config, params_file, root)
     params, layout = load_params(params_file), Layout(into)
     if not (layout.models(config.seed) / "models.json").exists():  # what `base` writes last
         prepare(params, config.seed, layout)
@@ -105,29 +97,14 @@ def _settings_of(run: TrackedRun, content: dict[str, Any], root: Path) -> RunCon
     return config
 
 
-def _write_params(config: RunConfig, method: str, path: Path, root: Path) -> None:
+def _write_params(config: RunConfig, path: Path, root: Path) -> None:
     """Write a params.yaml of this one run, with every setting."""
-    settings = config.model_dump()
-    for block, key in _PATHS:
-        if settings[block].get(key):
-            settings[block][key] = _reachable(settings[block][key], root, path.parent)
-    for item in (settings["prompts"]["decontaminate"] or {"against": []})["against"]:
-        item["source"] = _reachable(item["source"], root, path.parent)
+    settings = with_paths(config.model_dump(), lambda name: _reachable(name, root, path.parent))
     _reachable(".env", root, path.parent)
     if settings["teacher"]["kind"] == "api" and (root / settings["teacher"]["cache"]).exists():
         settings["teacher"]["offline"] = True
     settings["tracking"]["experiment"] += "-reproduced"
-    params = {
-        "seeds": [config.seed],
-        **{name: settings[name] for name in Params.model_fields if name in RunConfig.model_fields},
-        "benchmarks": Benchmarks().model_dump(),
-        "methods": {},
-        "sweep": {"seeds": [config.seed + 1], "lrs": [config.train.lr]},
-        "comparison": {"against": None},
-        "arms": {config.arm: {"method": method, "settings": settings["method"]}},
-        "ablations": {},
-        "ablation_seeds": [],
-    }
+    params = single_run(config, settings)
     write_atomic(path, lambda partial: YAML().dump(params, partial))
 
 

@@ -208,7 +208,7 @@ def test_the_params_written_resolve_to_the_settings_recorded(project: Project, t
     config = resolve(load_params(given.params_file), "omniopd", 0)
     path = tmp_path / "again" / "params.yaml"
 
-    reproducing._write_params(config, "omniopd", path, project.root)
+    reproducing._write_params(config, path, project.root)
 
     written = resolve(load_params(path), "omniopd", 0)
     expected = config.model_dump()
