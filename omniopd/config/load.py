@@ -63,11 +63,9 @@ def load_inputs(path: Path, overrides: Mapping[str, Any] | None = None) -> Param
     modest = {"method": "sft", "rollout": {"num_prompts": 1, "max_new_tokens": 1}}
     inputs = {name: raw[name] for name in INPUTS if name in raw}
     try:
-        params = Params.model_validate({**inputs, "arms": {"any": modest}})
+        return Params.model_validate({**inputs, "arms": {"any": modest}})
     except ValidationError:
         return None
-    mistakes = benchmark_mistakes(params.benchmarks, path.parent, params.prompts.system, str(path))
-    return None if mistakes else params
 
 
 def _raw(path: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:

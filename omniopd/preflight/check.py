@@ -114,7 +114,7 @@ def _examined(params: Params, params_file: Path) -> Checked:
     prompts = _every_prompt(params, drawn)
     teacher = mistakes.caught_in(lambda: _check_teacher(params, configs, layout, prompts), place=place)
     mistakes.caught_in(lambda: _check_engine(configs), place=place)
-    suite = measurements(params.benchmarks, layout.root, system=params.prompts.system)
+    suite = mistakes.caught_in(lambda: _suite(params, layout, f"{place}benchmarks.suite")) or []
     for measurement in suite:
         mistakes.caught_in(
             lambda one=measurement: _check_benchmark(one, params.benchmarks.files),
@@ -191,6 +191,10 @@ def _every_prompt(params: Params, drawn: Drawn) -> list[Prompt]:
         prompt.id: prompt for splits in drawn.values() for split in splits.values() for prompt in split
     }
     return [prompts[id_] for id_ in sorted(prompts)]
+
+
+def _suite(params: Params, layout: Layout, place: str) -> list[Measurement]:
+    return measurements(params.benchmarks, layout.root, system=params.prompts.system, place=place)
 
 
 def _check_benchmark(measurement: Measurement, files: Collection[str]) -> None:

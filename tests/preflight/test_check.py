@@ -286,6 +286,19 @@ def test_mistakes_in_settings_and_in_what_they_name_are_reported_together(
     assert len(lines) == len(set(lines))
 
 
+def test_mistakes_in_the_suite_are_reported_once_with_those_elsewhere(local_project: Project, tmp_path: Path):
+    local_project.edit(prompts__source="none.jsonl", benchmarks__suite=["gsm8", "mine.yaml"])
+    (tmp_path / "mine.yaml").write_text("source: items.jsonl\ngrader: maths\n")
+
+    lines = refusal(local_project, ConfigError)
+
+    assert [line.split(": ")[:2] for line in lines[:2]] == [
+        ["params.yaml", "benchmarks.suite"], ["mine.yaml", "grader"]
+    ]  # fmt: skip
+    [elsewhere] = lines[2:]
+    assert "none.jsonl" in elsewhere
+
+
 def test_mistaken_inputs_are_reported_alone(local_project: Project):
     """Nothing is concluded from defaults in their place."""
     [line] = refusal(local_project.edit(models__student=3, prompts__source="none.jsonl"), ConfigError)
