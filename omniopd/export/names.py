@@ -16,7 +16,7 @@ def public_name(name: str, root: Path) -> str:
 
     >>> public_name("Qwen/Qwen3-4B", Path(".")), public_name("/data/models/qwen", Path("."))
     ('Qwen/Qwen3-4B', 'qwen')
-    >>> public_name("/root/.cache/hub/models--Qwen--Qwen3-4B/snapshots/1cfa9a72", Path("."))
+    >>> public_name("/home/ada/hub/models--Qwen--Qwen3-4B/snapshots/1cfa9a72", Path("."))
     'Qwen/Qwen3-4B'
     """
     if cached := _SNAPSHOT.search(name):

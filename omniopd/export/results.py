@@ -32,14 +32,14 @@ def evaluations(run: Run) -> list[Record]:
     Empty where the run itself was not evaluated.
     """
     arm, seed, variant = _parts(run)
-    own = _record(run)
-    if own is None:
+    record = _record(run)
+    if record is None:
         return []
     names = re.compile(rf"{re.escape(arm)}-(\d+){re.escape(variant)}\.json")
     matches = filter(None, (names.fullmatch(path.name) for path in run.layout.evaluations.iterdir()))
     seeds = sorted(int(match[1]) for match in matches)
     others = (_record_of_seed(run, other, variant) for other in seeds if other != seed)
-    return [own, *filter(None, others)]
+    return [record, *filter(None, others)]
 
 
 def _parts(run: Run) -> tuple[str, int, str]:
@@ -71,15 +71,15 @@ def results(run: Run, round_: int, records: list[Record]) -> list[Result]:
     rows = _validation(run, round_)
     if not records or round_ < run.config.train.num_rounds:
         return rows
-    own = records[0]
-    num_prompts = own["after"]["greedy"]["num_prompts"]
+    record = records[0]
+    num_prompts = record["after"]["greedy"]["num_prompts"]
     for how in ("greedy", "sampled"):
-        scores = [own[when][how] for when in ("before", "after")]
+        scores = [record[when][how] for when in ("before", "after")]
         rows.append(
             Result(f"{num_prompts:,} held-out prompts, {how}", *map(_with_interval, scores, ["accuracy"] * 2))
         )
-    for name, score in own["after"].get("benchmarks", {}).items():
-        before = own["before"]["benchmarks"][name]
+    for name, score in record["after"].get("benchmarks", {}).items():
+        before = record["before"]["benchmarks"][name]
         rows.append(Result(f"{name}, Pass@1", _with_interval(before, "mean"), _with_interval(score, "mean")))
     return rows + _over_seeds(records)
 

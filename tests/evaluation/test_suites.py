@@ -1,122 +1,22 @@
 """A model on benchmarks: prompts, grades, resuming an interrupted measurement, notes and errors."""
 
-import functools
-import importlib
 import json
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark_files import CAPITALS, write_capitals
 from evalplus_rows import humaneval_row, mbpp_row
-from mlflow import MlflowClient
-from projects import Project
-from text_models import save_text_model, text_tokenizer
+from scripted_models import TOKENIZER, Scripted, measured, results, right, subject, suite
 
-from omniopd.config import Benchmarks, load_params
 from omniopd.config.benchmarks import measurements
 from omniopd.config.schema.evaluation import Example
 from omniopd.data.decoding import Decoding
 from omniopd.data.layout import Layout
-from omniopd.data.records import ItemResult
-from omniopd.data.store import read_json, read_records
-from omniopd.errors import ConfigError, ModelError, RunError
+from omniopd.data.store import read_json
+from omniopd.errors import ConfigError, RunError
 from omniopd.evaluation import suites as stage
-from omniopd.evaluation.subjects import folder_of, measure_model
-from omniopd.evaluation.suites import Measured, Subject, measure_suite
+from omniopd.evaluation.suites import measure_suite
 from omniopd.models.chat import Chat
-from omniopd.models.generation import Generation
-from omniopd.sampling.responses import Writer
-from omniopd.sampling.samplers import Sample
-
-TOKENIZER = text_tokenizer()
-CHAT = Chat(TOKENIZER)
-END = TOKENIZER.eos_token_id
-
-
-class Scripted:
-    """Writes what a function of prompt and seed says, and counts what it was asked."""
-
-    def __init__(self, write: Callable[[str, int], str], *, weights: str = "w"):
-        self.write, self.weights = write, weights
-        self.asked: list[tuple[str, tuple[int, ...]]] = []
-        self.limits: set[tuple[int, float]] = set()
-        self.decodings: set[Decoding] = set()
-        self.num_opened = 0
-
-    def opened(self) -> "Scripted":
-        self.num_opened += 1
-        return self
-
-    def sample(self, prompts, *, seeds, max_new_tokens, decoding, stop_ids) -> list[list[Sample]]:
-        self.limits.add((max_new_tokens, decoding.temperature))
-        self.decodings.add(decoding)
-        texts = [str(TOKENIZER.decode(prompt)) for prompt in prompts]
-        self.asked += [(text, tuple(prompt_seeds)) for text, prompt_seeds in zip(texts, seeds, strict=True)]
-        return [
-            [Sample(_generation(self.write(text, seed), stop_ids[0]), self.weights) for seed in prompt_seeds]
-            for text, prompt_seeds in zip(texts, seeds, strict=True)
-        ]
-
-
-def _generation(text: str, end_id: int) -> Generation:
-    """`text` with its end; without it where the text has none to show, marked by a tilde."""
-    ids = TOKENIZER.encode(text.removesuffix("~"))
-    return Generation(ids, "length") if text.endswith("~") else Generation([*ids, end_id], "stop")
-
-
-def subject(sampler: Scripted, **changes: Any) -> Subject:
-    settings: dict[str, Any] = {
-        "weights": "w", "chat": CHAT, "engine": {}, "batch_size": 2, "context": None,
-    } | changes  # fmt: skip
-
-    def writer() -> Writer:
-        return Writer(sampler.opened(), CHAT, settings["weights"])
-
-    return Subject(**settings, writer=functools.cache(writer))
-
-
-def suite(*names: str, **changes: Any) -> Benchmarks:
-    settings = {
-        "suite": list(names), "files": {}, "num_items": None, "num_samples": None, "temperature": None,
-        "max_new_tokens": None,
-    }  # fmt: skip
-    return Benchmarks(**{**settings, **changes})
-
-
-@pytest.fixture
-def sums(tmp_path: Path) -> Path:
-    """Ten questions as GSM8K writes them: what is i and 10?"""
-    path = tmp_path / "sums.jsonl"
-    rows = [
-        {"question": f"What is {i} and 10?", "answer": f"Put together.\n#### {i + 10}"} for i in range(10)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def right(text: str, seed: int) -> str:
-    del seed
-    return f"So \\boxed{{{int(text.split()[2]) + 10}}}"
-
-
-def measured(
-    sampler: Scripted, sums: Path, into: str = "m", on_items=lambda *_: None, model: dict[str, Any] | None = None,
-    **changes: Any,
-) -> Measured:  # fmt: skip
-    layout = Layout(sums.parent)
-    chosen = suite("gsm8k", **{"files": {"gsm8k": str(sums)}, **changes})
-    model_subject = subject(sampler, **(model or {}))
-    suite_ = measurements(chosen, layout.root)
-    [result] = measure_suite(model_subject, suite_, layout, into=layout.benchmarks(into), on_items=on_items)
-    return result
-
-
-def results(result: Measured) -> Sequence[ItemResult]:
-    return read_records(result.results, ItemResult)
-
 
 # --- figures
 
@@ -346,111 +246,6 @@ def test_items_that_are_not_the_benchmarks_are_a_note(sums: Path):
     assert any("10 rows, but gsm8k has 1,319 items" in note for note in result.notes)
 
 
-# --- a benchmark of one's own
-
-
-def capital(text: str, seed: int) -> str:
-    del seed
-    return f"It is {CAPITALS[text.split('capital of ')[-1].split('?')[0]]}"
-
-
-def of_file(
-    folder: Path, sampler: Scripted, *, entry: dict[str, Any] | None = None, **changes: Any
-) -> Measured:
-    path, layout = write_capitals(folder, **changes), Layout(folder)
-    suite_ = measurements(
-        Benchmarks.model_validate({"suite": [{"name": path.name, **(entry or {})}]}), folder
-    )
-    [result] = measure_suite(
-        subject(sampler), suite_, layout, into=layout.benchmarks("m"), on_items=lambda *_: None
-    )
-    return result
-
-
-def test_its_items_are_asked_after_its_turns_with_its_sampling_and_graded_by_its_pattern(tmp_path: Path):
-    sampler = Scripted(capital)
-
-    result = of_file(tmp_path, sampler)
-
-    [decoding] = sampler.decodings
-    assert decoding == Decoding(0.5, stop=("\n",))
-    assert sampler.limits == {(8, 0.5)}
-    assert [len(seeds) for _, seeds in sampler.asked] == [2] * 4
-    text = sampler.asked[0][0]
-    places = [
-        text.index(part) for part in ("one word.", "capital of Italy?", "It is Rome.", "capital of France?")
-    ]
-    assert places == sorted(places)
-    assert (result.name, result.record["mean"], result.record["num_samples"]) == ("capitals", 1.0, 2)
-    assert (tmp_path / "metrics" / "benchmarks" / "m" / "capitals.json").is_file()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"template": "Say the capital of {prompt}?"}, {"system": "Answer."}, {"examples": []},
-        {"response_pattern": r"It (is \w+)"}, {"grader": "math", "response_pattern": None},
-        {"sampling": {"temperature": 0.6, "num_samples": 2, "max_new_tokens": 8, "stop": ["\n"]}},
-        {"sampling": {"temperature": 0.5, "num_samples": 2, "max_new_tokens": 8}},
-        {"entry": {"top_p": 0.5}}, {"entry": {"stop": []}}, {"entry": {"num_items": 3}},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_an_edited_benchmark_is_measured_again(tmp_path: Path, changes: dict[str, Any]):
-    of_file(tmp_path, Scripted(capital))
-    sampler = Scripted(capital)
-
-    of_file(tmp_path, sampler, **changes)
-
-    assert sampler.num_opened == 1
-
-
-def test_what_decides_no_score_may_be_edited(tmp_path: Path):
-    first = of_file(tmp_path, Scripted(capital))
-    sampler = Scripted(capital)
-
-    second = of_file(tmp_path, sampler, about="Capitals.", licence="CC0")
-
-    assert sampler.num_opened == 0
-    assert second.record == first.record
-
-
-GRADER = """
-from omniopd.grading import Grade
-
-class Ends:
-    needs = "answer"
-
-    def grade(self, cases):
-        return [Grade(case.response.endswith(case.prompt.answer{how}), case.response) for case in cases]
-"""
-
-
-def test_a_changed_grader_of_ones_own_grades_the_kept_responses_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    changes = {"grader": "ends_of_mine:Ends", "response_pattern": None}
-    module = tmp_path / "ends_of_mine.py"  # next to the file of the benchmark
-    module.write_text(GRADER.format(how=""))
-    first = of_file(tmp_path, Scripted(capital), **changes)
-    module.write_text(GRADER.format(how=".upper()"))
-    monkeypatch.delitem(sys.modules, "ends_of_mine")
-    importlib.invalidate_caches()
-    sampler = Scripted(capital)
-
-    second = of_file(tmp_path, sampler, **changes)
-
-    assert (first.record["mean"], second.record["mean"]) == (1.0, 0.0)
-    assert sampler.num_opened == 0
-    assert [item.response for item in results(second)] == [item.response for item in results(first)]
-
-
-def test_a_grader_of_ones_own_that_cannot_be_imported_is_named_with_the_benchmark(tmp_path: Path):
-    with pytest.raises(ConfigError, match="^capitals: grader: 'no_such:Grader' cannot be imported"):
-        of_file(tmp_path, Scripted(capital), grader="no_such:Grader", response_pattern=None)
-
-
 # --- EvalPlus
 
 
@@ -479,97 +274,3 @@ def test_programs_of_humanevalplus_and_mbppplus_run_against_all_tests(tmp_path: 
     right = scores("def halves(x): return [y / 2 for y in x]", "def double(x): return 2 * x")
     wrong = scores("def halves(x): return [y // 2 for y in x]", "def double(x): return 2 * abs(x)")
     assert (right, wrong) == ([1.0, 1.0], [0.0, 0.0])
-
-
-# --- a model of a directory
-
-
-@pytest.fixture
-def text_project(project: Project, sums: Path) -> Project:
-    save_text_model(project.root / "tiny")
-    return project.edit(
-        benchmarks__suite=["gsm8k"], benchmarks__files={"gsm8k": str(sums)}, benchmarks__max_new_tokens=8,
-        tracking__enabled=True,
-    )  # fmt: skip
-
-
-def _measure_model(
-    project: Project, name: str = "tiny", *, uri: str = ""
-) -> tuple[list[Measured], list[str]]:
-    warnings: list[str] = []
-    params, layout = load_params(project.params_file), Layout(project.root)
-    params = params.model_copy(
-        update={
-            "tracking": params.tracking.model_copy(
-                update={"uri": uri or f"sqlite:///{project.root}/mlflow.db"}
-            )
-        }
-    )
-    return measure_model(name, params, layout, on_items=lambda *_: None, warn=warnings.append), warnings
-
-
-def test_a_model_is_measured_and_logged_to_mlflow_with_its_figures(text_project: Project):
-    [result], warnings = _measure_model(text_project)
-
-    assert warnings == []
-    assert {item.num_tokens for item in results(result)} <= set(range(1, 9))
-    client = MlflowClient(f"sqlite:///{text_project.root}/mlflow.db")
-    experiment = client.get_experiment_by_name("omniopd")
-    assert experiment is not None
-    [model] = client.search_logged_models([experiment.experiment_id])
-    assert (model.name, model.tags["omniopd.weights"]) == ("tiny", result.record["weights"])
-    figures = {metric.key: metric.value for metric in model.metrics or []}
-    assert figures["benchmark/gsm8k/pass_at_1"] == result.record["mean"]
-    assert figures["benchmark/gsm8k/cut_share"] == result.record["cut_share"]
-    [run] = client.search_runs([experiment.experiment_id])
-    assert [file.path for file in client.list_artifacts(run.info.run_id, "benchmarks")] == [
-        "benchmarks/gsm8k.parquet"
-    ]
-
-
-@pytest.mark.slow
-def test_a_model_that_is_measured_again_is_in_mlflow_once_as_is_each_figure(text_project: Project):
-    _measure_model(text_project)
-    _measure_model(text_project)
-
-    client = MlflowClient(f"sqlite:///{text_project.root}/mlflow.db")
-    experiment = client.get_experiment_by_name("omniopd")
-    assert experiment is not None
-    assert len(client.search_logged_models([experiment.experiment_id])) == 1
-    [run] = client.search_runs([experiment.experiment_id])
-    assert len(client.get_metric_history(run.info.run_id, "benchmark/gsm8k/pass_at_1")) == 1
-
-
-def test_mlflow_that_does_not_answer_is_a_warning_and_the_figures_are_written(text_project: Project):
-    [result], warnings = _measure_model(text_project, uri="http://127.0.0.1:9")
-
-    assert result.results.exists()
-    assert len(warnings) == 1
-    assert warnings[0].startswith("MLflow does not answer (")
-    assert "the same command sends it" in warnings[0]
-
-
-@pytest.mark.slow
-def test_a_model_without_a_chat_template_is_measured_on_the_raw_prompts_with_a_warning(
-    text_project: Project,
-):
-    save_text_model(text_project.root / "base", chat_template=None)
-
-    [result], warnings = _measure_model(text_project, "base")
-
-    assert len(warnings) == 1
-    assert "has no chat template" in warnings[0]
-    assert result.record["num_items"] == 10
-
-
-def test_a_model_that_is_not_there_is_refused(text_project: Project):
-    with pytest.raises(ModelError, match="no such model directory"):
-        _measure_model(text_project, "./nowhere")
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [("Qwen/Qwen3-1.7B", "Qwen--Qwen3-1.7B"), ("./tiny", "tiny"), ("/a/b/c", "a--b--c"), ("../x", "x")],
-)
-def test_results_are_stored_under_the_name_of_the_model(name: str, folder: str):
-    assert folder_of(name) == folder

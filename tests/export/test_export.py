@@ -269,10 +269,10 @@ def test_the_command_writes_below_exports_and_says_so(
 
     app(["export", "omniopd", "--round", "4", "--data"], standalone_mode=False)
 
-    said = capsys.readouterr()
-    assert "exports/omniopd-0: " in said.out
-    assert "exports/omniopd-0-data: " in said.out
-    assert "round 4 of 5" in said.err
+    printed = capsys.readouterr()
+    assert "exports/omniopd-0: " in printed.out
+    assert "exports/omniopd-0-data: " in printed.out
+    assert "round 4 of 5" in printed.err
     assert (
         json.loads((project.root / "exports" / "omniopd-0" / "config.json").read_text())["model_type"]
         == "qwen3"

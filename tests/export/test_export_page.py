@@ -73,7 +73,7 @@ metric_list: [{{ metric: exact_match, aggregation: mean, higher_is_better: true 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_lm_eval_measures_an_export_by_the_command_of_the_page(exported: Path):
-    """In an environment of its own above this one, on a task without a download."""
+    """lm_eval is installed into a new environment on top of this one; its task needs no download."""
     [lines] = [block for block in blocks("bash") if "lm_eval" in block]
     install, measure = (shlex.split(line) for line in lines.splitlines())
     tools = _environment(exported / "environment", install)

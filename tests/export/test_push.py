@@ -199,10 +199,10 @@ def test_the_command_exports_and_pushes_and_keeps_the_folder_where_that_fails(
         assert "exports/omniopd-0 is kept" in failed.stderr
     assert (project.root / "exports" / "omniopd-0" / "model.safetensors").is_file()
     made = [path.read_bytes() for path in project.root.rglob("*") if path.is_file()]
-    said = [text.encode() for each in (done, wrong, gone) for text in (each.stdout, each.stderr)]
+    printed = [text.encode() for each in (done, wrong, gone) for text in (each.stdout, each.stderr)]
     uploaded = [content for each in hub.repositories.values() for content in each.files.values()]
     for token in (hub.token.encode(), b"hf_wrong-0123456789-wrong"):
-        assert not [content for content in (*made, *said, *uploaded) if token in content]
+        assert not [content for content in (*made, *printed, *uploaded) if token in content]
 
 
 def export(project: Project, origin: str, token: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -108,31 +108,31 @@ class BenchmarkChanges(Section):
         default=None, gt=0, description="items of each benchmark, in a fixed order; null: all"
     )
     num_samples: int | None = Field(
-        default=None, gt=0, description="responses per item; null: the benchmark's own number"
+        default=None, gt=0, description="responses per item; null: as in the benchmark's file"
     )
     temperature: float | None = Field(
-        default=None, ge=0, description="sampling temperature; null: the benchmark's own"
+        default=None, ge=0, description="sampling temperature; null: as in the benchmark's file"
     )
     max_new_tokens: int | None = Field(
-        default=None, gt=0, description="longest response, in tokens; null: the benchmark's own"
+        default=None, gt=0, description="longest response, in tokens; null: as in the benchmark's file"
     )
     top_p: Annotated[TopP | None, Key.IF_CHANGED] = Field(
         default=None,
-        description="sample from the likeliest tokens that sum to this; null: the benchmark's own",
+        description="sample from the likeliest tokens that sum to this; null: as in the benchmark's file",
     )
     top_k: Annotated[TopK, Key.IF_CHANGED] = Field(
-        default=None, description="sample from the k likeliest tokens; null: the benchmark's own"
+        default=None, description="sample from the k likeliest tokens; null: as in the benchmark's file"
     )
     min_p: Annotated[MinP | None, Key.IF_CHANGED] = Field(
         default=None,
-        description="leave out tokens less likely than this times the likeliest; null: the benchmark's own",
+        description="leave out tokens less likely than this times the likeliest; null: as in the benchmark's file",
     )
     stop: Annotated[Stop | None, Key.IF_CHANGED] = Field(
-        default=None, description="strings that end a response; null: the benchmark's own, []: none"
+        default=None, description="strings that end a response; null: as in the benchmark's file, []: none"
     )
     system: Annotated[SystemMessage, Key.IF_CHANGED] = Field(
         default=None,
-        description="a system message before each item; '': none; null: the benchmark's own, or else prompts.system",
+        description="a system message before each item; '': none; null: as in its file, else prompts.system",
     )
 
     def changed(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class SuiteEntry(BenchmarkChanges):
 
 
 class Benchmarks(BenchmarkChanges):
-    """What models are measured on besides the held-out prompts, and deviations from the benchmarks' own settings."""
+    """The benchmarks that models are measured on, and deviations from the settings in their files."""
 
     suite: list[SuiteEntry] = Field(
         default=[],
@@ -190,7 +190,7 @@ class Benchmarks(BenchmarkChanges):
         return suite
 
     def determining(self) -> dict[str, Any]:
-        """The settings that decide results; a benchmark without settings of its own is its name alone."""
+        """The settings that decide results; an entry without settings is the benchmark's name alone."""
         suite = [
             {"name": entry.name, **changes} if (changes := entry.changed()) else entry.name
             for entry in self.suite
